@@ -1,0 +1,21 @@
+"""Cloud Function: Cloud Scheduler's daily call, or an operator's."""
+
+from datetime import UTC, datetime
+
+import flask
+import functions_framework
+
+from shared import entry
+from shared.daily import export
+
+
+@functions_framework.http
+def bq_export(request: flask.Request) -> flask.Response:
+    """Export tables to Parquet in Cloud Storage. Body: `{"tables": [...], "date": "YYYYMMDD", "force": bool}`."""
+
+    def handle(services: export.Services) -> tuple[entry.Json, int]:
+        body = entry.json_body(request, export.FIELDS)
+        asked = export.parse(services, body, entry.scheduled_at(request), datetime.now(UTC))
+        return export.run(services, asked)
+
+    return entry.answer_request(handle, database=False)

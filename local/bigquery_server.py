@@ -1,0 +1,170 @@
+"""local-bigquery 0.3.2 with the behaviour of BigQuery that it lacks and we rely on. Run as a program.
+
+- An extract to a `*` URI writes several parts, ROWS_PER_PART rows each; a view can't be extracted.
+- A load into `table$YYYYMMDD` touches only that day's partition.
+- Of two simultaneous submits of one job id, one wins; 0.3.2 checks first and saves later, so both could run.
+- `DELETE /emulated/PROJECT` forgets a project, which BigQuery does not have: tests make hundreds of them.
+"""
+
+import math
+import os
+import re
+import shutil
+import sys
+import threading
+import uuid
+from importlib.resources import files
+
+import duckdb
+from local_bigquery import app, cli
+from local_bigquery.catalog import tables
+from local_bigquery.engine import database, types
+from local_bigquery.engine.database import quote
+from local_bigquery.errors import BigQueryError, already_exists, not_found
+from local_bigquery.jobs import extract, load, runner
+from local_bigquery.jobs.storage import literal, written
+from local_bigquery.models import (
+    Job,
+    JobConfiguration,
+    JobConfigurationExtract,
+    JobConfigurationLoad,
+    JobStatistics3,
+    JobStatistics4,
+    Table,
+    TableReference,
+)
+from local_bigquery.settings import settings
+
+_EXTENSIONS = ("ducklake", "icu", "spatial", "httpfs")
+_ROWS_PER_PART = int(os.environ["ROWS_PER_PART"])
+# Several row groups in a part of ordinary size, as real extracts have.
+_ROW_GROUP_SIZE = 20_480
+_submitting = threading.Lock()
+_load, _extract, _submit = load.run, extract.run, runner.submit
+
+
+def run_submit(
+    project_id: str, job_id: str, configuration: JobConfiguration, upload: str | None = None
+) -> Job:
+    with _submitting:
+        return _submit(project_id, job_id, configuration, upload)
+
+
+def run_extract(
+    cur: duckdb.DuckDBPyConnection, config: JobConfigurationExtract, upload: str | None
+) -> JobStatistics4:
+    reference = tables.reference(config.sourceTable)
+    if tables.load(*reference).type == "VIEW":
+        message = f"{'.'.join(reference)} is not allowed for this operation because it is currently a VIEW."
+        raise BigQueryError("invalid", message)
+    uris = config.destinationUris or [config.destinationUri]
+    if config.destinationFormat != "PARQUET" or len(uris) != 1 or "*" not in uris[0]:
+        return _extract(cur, config, upload)
+    source = cur.sql(f"SELECT * FROM {tables.name(*reference)}")
+    # A column made by SELECT 1 is an INT32 in the emulator's table, and INT64 in every BigQuery extract.
+    columns = (
+        f"{types.cast(quote(name), kind)} AS {quote(name)}"
+        for name, kind in zip(source.columns, source.types, strict=True)
+    )
+    cur.execute(
+        f"CREATE OR REPLACE TEMP TABLE extracted AS SELECT {', '.join(columns)} FROM {tables.name(*reference)}"
+    )
+    (rows,) = cur.execute("SELECT count(*) FROM extracted").fetchone() or (0,)
+    parts = max(1, math.ceil(rows / _ROWS_PER_PART))
+    codec = "uncompressed" if config.compression in (None, "NONE") else config.compression.lower()
+    for part in range(parts):
+        first = part * _ROWS_PER_PART
+        with written(uris[0].replace("*", f"{part:012d}")) as target:
+            cur.execute(
+                f"COPY (SELECT * FROM extracted WHERE rowid BETWEEN {first} AND {first + _ROWS_PER_PART - 1}) "
+                f"TO {literal(target)} (FORMAT parquet, COMPRESSION {codec}, ROW_GROUP_SIZE {_ROW_GROUP_SIZE})"
+            )
+    cur.execute("DROP TABLE extracted")
+    return JobStatistics4(destinationUriFileCounts=[str(parts)], inputBytes="0")
+
+
+def run_load(
+    cur: duckdb.DuckDBPyConnection, config: JobConfigurationLoad, upload: str | None
+) -> JobStatistics3:
+    project, dataset, decorated = tables.reference(config.destinationTable)
+    table, _, partition = decorated.partition("$")
+    if not partition:
+        return _load(cur, config, upload)
+    if not re.fullmatch(r"\d{8}", partition):
+        raise BigQueryError("invalid", f"Invalid partition id {partition}")
+    stage = (project, dataset, f"stage_{uuid.uuid4().hex}")
+    try:
+        staged = TableReference(projectId=stage[0], datasetId=stage[1], tableId=stage[2])
+        statistics = _load(cur, config.replace(destinationTable=staged), upload)
+        _replace_day((project, dataset, table), partition, stage, config)
+        return statistics
+    finally:
+        if tables.exists(*stage):
+            tables.delete(*stage)
+
+
+def _replace_day(
+    reference: tuple[str, str, str], partition: str, stage: tuple[str, str, str], config: JobConfigurationLoad
+) -> None:
+    """Move the staged rows into one day of a day-partitioned table, as the write disposition says."""
+    known = tables.exists(*reference)
+    layout = (known and tables.load(*reference).timePartitioning) or config.timePartitioning
+    if not layout or not layout.field:
+        raise BigQueryError("invalid", "Only tables that are partitioned by a column have partitions here")
+    if not known and config.createDisposition == "CREATE_NEVER":
+        raise not_found("Table", ".".join(reference))
+    target, source = tables.name(*reference), tables.name(*stage)
+    in_day = f"CAST({quote(layout.field)} AS DATE) = strptime('{partition}', '%Y%m%d')::DATE"
+    if database.fetch(f"SELECT 1 FROM {source} WHERE ({in_day}) IS NOT TRUE LIMIT 1"):
+        message = f"Some rows belong to different partitions rather than destination partition {partition}"
+        raise BigQueryError("invalid", message)
+    with database.writing(*reference), database.cursor() as cur:
+        if not known:
+            cur.execute(f"CREATE TABLE {target} AS SELECT * FROM {source} LIMIT 0")
+            schema = {"schema": config.schema_} if config.schema_ else {}
+            tables.annotate(
+                reference, Table(timePartitioning=layout, **schema, clustering=config.clustering)
+            )
+        cur.execute("BEGIN")
+        try:
+            taken = cur.execute(f"SELECT 1 FROM {target} WHERE {in_day} LIMIT 1").fetchone()
+            if taken and config.writeDisposition == "WRITE_EMPTY":
+                raise already_exists("Table", f"{'.'.join(reference)}${partition}")
+            if config.writeDisposition == "WRITE_TRUNCATE":
+                cur.execute(f"DELETE FROM {target} WHERE {in_day}")
+            cur.execute(f"INSERT INTO {target} BY NAME SELECT * FROM {source}")
+            cur.execute("COMMIT")
+        except BaseException:
+            cur.execute("ROLLBACK")
+            raise
+
+
+@app.delete("/emulated/{project}", status_code=204)
+def forget(project: str) -> None:
+    with database.cursor() as cur:
+        cur.execute(f"DETACH DATABASE IF EXISTS {quote(project)}")
+        for table in ("jobs", *database.RESOURCES):
+            cur.execute(f"DELETE FROM emulator.{table} WHERE project_id = ?", [project])
+    database._attached.discard(project)
+    shutil.rmtree(settings.data_dir / project, ignore_errors=True)
+    for file in settings.data_dir.glob(f"{project}.ducklake*"):
+        file.unlink()
+
+
+def _install_extensions() -> None:
+    """Put the packaged DuckDB extensions where DuckDB finds them by itself: under HOME."""
+    for name in _EXTENSIONS:
+        folder = files(f"duckdb_extension_{name}") / "extensions" / f"v{duckdb.__version__}"
+        duckdb.execute(f"INSTALL '{folder / f'{name}.duckdb_extension'}'")
+
+
+def main() -> int | None:
+    runner.submit = run_submit
+    runner.HANDLERS.update(load=run_load, extract=run_extract)
+    _install_extensions()
+    cli.main()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

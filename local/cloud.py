@@ -1,0 +1,232 @@
+"""The emulated cloud: `Cloud` is the emulators and PostgreSQL, `Deployment` one project in it with its functions.
+
+    with Cloud() as cloud, cloud.deploy() as here:
+        here.call("bq_export")
+
+A cloud takes seconds to start and a deployment without functions a third of one, so tests share a cloud and take a
+deployment each: its own Google Cloud project, bucket, topic, data sets and database. With `functions={}` it has no
+processes, and the code under test runs in the test's own process with `here.env` as its environment.
+"""
+
+import json
+import shutil
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+from google.api_core.client_options import ClientOptions
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery, storage
+from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
+from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
+
+from local import CACHE, ROOT
+from local.bigquery import BigQuery
+from local.eventarc import Eventarc, storage_events, topic_events
+from local.functions import FLEET, Instance, Spec
+from local.postgres import Cluster
+from local.pubsub import PubSub
+from local.storage import Storage
+
+_PROJECT = "recosync-cloud"
+_NOTIFICATIONS = f"projects/{_PROJECT}/topics/storage-notifications"
+DATASETS = {
+    "BIGQUERY_ML_RECOMMENDATION_DATASET": "ml_reco_local",
+    "BIGQUERY_SEED_DATASET": "seed_local",
+}
+_OTHER_DATASETS = ("tmp_local", "raw_local")
+
+
+class Cloud:
+    """Everything that stands in for Google Cloud, on free loopback ports, in processes that end with us."""
+
+    def __init__(self, rows_per_part: int = 60_000) -> None:
+        self._rows_per_part = rows_per_part
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        CACHE.mkdir(exist_ok=True)
+        with ExitStack() as stack:
+            self.folder = Path(tempfile.mkdtemp(prefix="run-", dir=CACHE))
+            stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            self.pubsub = PubSub(self.folder)
+            stack.callback(self.pubsub.stop)
+            self.storage = Storage(self.folder, _PROJECT, _NOTIFICATIONS.split("/")[-1], self.pubsub.host)
+            stack.callback(self.storage.stop)
+            self.bigquery = BigQuery(self.folder, _PROJECT, self.storage.url, self._rows_per_part)
+            stack.callback(self.bigquery.stop)
+            self.postgres = Cluster(self.folder)
+            stack.callback(self.postgres.close)
+            self.postgres.ready()
+            self.postgres.create_template()
+            for emulator in (self.pubsub, self.storage, self.bigquery):
+                emulator.ready()
+            self.publisher.create_topic(name=_NOTIFICATIONS)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Where Google's client libraries find the emulators."""
+        return {
+            "BIGQUERY_EMULATOR_HOST": self.bigquery.url,
+            "STORAGE_EMULATOR_HOST": self.storage.url,
+            "PUBSUB_EMULATOR_HOST": self.pubsub.host,
+        }
+
+    def deploy(
+        self,
+        name: str = "local",
+        functions: Mapping[str, Spec] = FLEET,
+        env: Mapping[str, str] | None = None,
+        python: str = sys.executable,
+        source: Path = ROOT / "functions",
+    ) -> "Deployment":
+        """A new project called `name`, with instances of `functions` that see `env` besides their own settings."""
+        return Deployment(self, name, functions, env or {}, python, source)
+
+    @cached_property
+    def publisher(self) -> PublisherClient:
+        channel = grpc.insecure_channel(self.pubsub.host)
+        return PublisherClient(transport=PublisherGrpcTransport(channel=channel))
+
+    @cached_property
+    def subscriber(self) -> SubscriberClient:
+        channel = grpc.insecure_channel(self.pubsub.host)
+        return SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
+
+
+class Deployment:
+    """One Google Cloud project, with its own of everything that two projects do not share."""
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        name: str,
+        functions: Mapping[str, Spec],
+        env: Mapping[str, str],
+        python: str,
+        source: Path,
+    ) -> None:
+        self.cloud, self.name = cloud, name
+        self.project = f"recosync-{name}".replace("_", "-")
+        self.bucket = f"{self.project}-exports"
+        self.topic = f"projects/{self.project}/topics/snapshot-published"
+        self.instances: dict[str, list[Instance]] = {}
+        self._functions, self._extra_env, self._python, self._source = functions, env, python, source
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self.dsn = self.cloud.postgres.clone(self.name)
+            stack.callback(self.cloud.postgres.drop, self.name)
+            self.env = self._environment()
+            self.storage_client.create_bucket(self.bucket)
+            stack.callback(self.storage_client.bucket(self.bucket).delete, force=True)
+            stack.callback(self._forget_bigquery)
+            for dataset in (*DATASETS.values(), *_OTHER_DATASETS):
+                self.bigquery_client.create_dataset(dataset)
+            self.cloud.publisher.create_topic(name=self.topic)
+            stack.callback(self.cloud.publisher.delete_topic, topic=self.topic)
+            self._start_functions(stack)
+            self._connect_triggers(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def url(self, function: str) -> str:
+        """The address of a function's first instance."""
+        return self.instances[function][0].url
+
+    def call(self, function: str, body: object = None, headers: Mapping[str, str] | None = None) -> object:
+        """Call an HTTP function as Cloud Scheduler does; its JSON answer. Raises HTTPError on a status of 400 up."""
+        request = urllib.request.Request(
+            self.url(function),
+            json.dumps(body or {}).encode(),
+            {"content-type": "application/json", **(headers or {})},
+        )
+        with urllib.request.urlopen(request, timeout=1800) as response:
+            return json.load(response)
+
+    def log(self, function: str) -> str:
+        """What all instances of a function wrote."""
+        return "".join(instance.log.read_text() for instance in self.instances[function])
+
+    @cached_property
+    def bigquery_client(self) -> bigquery.Client:
+        options = ClientOptions(api_endpoint=self.cloud.bigquery.url)
+        return bigquery.Client(self.project, AnonymousCredentials(), client_options=options)
+
+    @cached_property
+    def storage_client(self) -> storage.Client:
+        options = ClientOptions(api_endpoint=self.cloud.storage.url)
+        return storage.Client(self.project, AnonymousCredentials(), client_options=options)
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            **self.cloud.env,
+            **DATASETS,
+            "ENV_SHORT_NAME": "local",
+            "GCP_PROJECT_ID": self.project,
+            "RECOMMENDATION_SQL_INSTANCE": "recommendation-local",
+            "EXPORT_BUCKET": self.bucket,
+            "EXPORT_PREFIX": "recommendation_exports",
+            "COMPLETION_TOPIC": self.topic.split("/")[-1],
+            "DATABASE_URL": self.dsn,
+            **self._extra_env,
+        }
+
+    def _start_functions(self, stack: ExitStack) -> None:
+        stack.callback(self._stop_functions)
+        for function, spec in self._functions.items():
+            self.instances[function] = []
+            for number in range(spec.instances):
+                log = self.cloud.folder / f"{self.name}-{function}-{number}.log"
+                instance = Instance(function, spec, log, self.env, self._python, self._source)
+                self.instances[function].append(instance)
+        for instance in chain.from_iterable(self.instances.values()):
+            instance.ready()
+
+    def _stop_functions(self) -> None:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(Instance.stop, chain.from_iterable(self.instances.values())))
+
+    def _connect_triggers(self, stack: ExitStack) -> None:
+        self.eventarc = Eventarc(self.cloud.subscriber)
+        for function, spec in self._functions.items():
+            if not spec.trigger:
+                continue
+            subscription = f"projects/{self.project}/subscriptions/{function}"
+            stored = spec.trigger == "storage"
+            topic = _NOTIFICATIONS if stored else self.topic
+            request = {"name": subscription, "topic": topic, "ack_deadline_seconds": 600}
+            self.cloud.subscriber.create_subscription(request=request)
+            stack.callback(self.cloud.subscriber.delete_subscription, subscription=subscription)
+            to_event = storage_events(self.bucket) if stored else topic_events(topic, subscription)
+            urls = [instance.url for instance in self.instances[function]]
+            self.eventarc.connect(function, urls, subscription, to_event)
+        stack.callback(self.eventarc.close)
+
+    def _forget_bigquery(self) -> None:
+        """Every project that the emulator has makes each of its queries slower."""
+        url = f"{self.cloud.bigquery.url}/emulated/{self.project}"
+        urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=30).close()

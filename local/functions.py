@@ -1,0 +1,86 @@
+"""The functions as real processes: functions-framework under gunicorn, as Cloud Functions runs them."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from local import ROOT
+from local.process import Process, answers, free_port
+
+
+@dataclass(frozen=True)
+class Spec:
+    """How a function is deployed. `trigger` tells where an event function's events come from."""
+
+    signature: Literal["http", "cloudevent"]
+    trigger: Literal["storage", "topic"] | None = None
+    instances: int = 1
+
+    @property
+    def threads(self) -> int:
+        """Requests that one instance takes at once."""
+        return 8 if self.signature == "http" else 1
+
+
+FLEET: Mapping[str, Spec] = {
+    "bq_export": Spec("http"),
+    "gcs_import": Spec("cloudevent", "storage", instances=2),
+    "mv_refresh": Spec("cloudevent", "topic"),
+}
+
+
+class Instance:
+    """One instance of a function. It keeps its address through restarts."""
+
+    def __init__(
+        self,
+        name: str,
+        spec: Spec,
+        log: Path,
+        env: Mapping[str, str],
+        python: str = sys.executable,
+        source: Path = ROOT / "functions",
+    ) -> None:
+        self.name, self.log = name, log
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self._command = [python, "-m", "functions_framework", "--source", str(source / name / "main.py")]
+        self._command += ["--target", name, "--signature-type", spec.signature]
+        self._command += ["--host", "127.0.0.1", "--port", str(port)]
+        runtime = {"PYTHONPATH": str(ROOT), "THREADS": str(spec.threads), "K_SERVICE": name}
+        self._env = {**env, **runtime, "PYTHONUNBUFFERED": "1"}
+        self.start()
+
+    def start(self) -> None:
+        """Start it; `ready` waits for it."""
+        self.process = Process(self.name, self._command, self.log, self._env)
+
+    def ready(self) -> None:
+        # The one path that the framework answers by itself, without calling the function.
+        self.process.wait_ready(lambda: answers(f"{self.url}/robots.txt"))
+
+    def stop(self) -> None:
+        self.process.stop()
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+        self.ready()
+
+    def kill(self) -> None:
+        """As if the machine were gone."""
+        self.process.kill()
+
+    @property
+    def worker_pid(self) -> int:
+        """The process that runs the function; the one above it starts another if it dies."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return int(children[0])
+
+    def peak_rss(self) -> int:
+        """The most memory that the worker ever held, in bytes."""
+        status = Path(f"/proc/{self.worker_pid}/status").read_text()
+        kilobytes = next(line for line in status.splitlines() if line.startswith("VmHWM:")).split()[1]
+        return int(kilobytes) * 1024

@@ -1,0 +1,125 @@
+"""A throwaway PostgreSQL with PostGIS: one cluster, a template database, and as many clones as tests want.
+
+Roles as on Cloud SQL: `recosync` owns the databases and is no superuser, `api` may only read what it makes.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+import psycopg
+from psycopg import sql
+
+from local.prerequisites import postgres_bin
+from local.process import Process, ProcessError, free_port
+
+_TEMPLATE = "recosync_template"
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "shared_buffers": "128MB",
+    "max_wal_size": "2GB",
+    # A power cut may take this data. A crash of the server may not: synchronous_commit stays on.
+    "fsync": "off",
+    "full_page_writes": "off",
+}
+_STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
+StopMode = Literal["smart", "fast", "immediate"]
+
+
+class Cluster:
+    """A running server; its data is gone when it closes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self._log = folder / "postgres.log"
+        # PostgreSQL refuses to run as root, and the user it runs as may not be able to enter our folder.
+        self._user = "postgres" if os.getuid() == 0 else None
+        self._place = Path(tempfile.mkdtemp(prefix="recosync-postgres-"))
+        if self._user:
+            shutil.chown(self._place, self._user, self._user)
+        self._initialise()
+        self.start()
+
+    def _initialise(self) -> None:
+        run_as = [f"--reuid={self._user}", f"--regid={self._user}", "--init-groups"] if self._user else []
+        options = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
+        initdb = subprocess.run(
+            ["setpriv", *run_as, "--", postgres_bin() / "initdb", "--pgdata", self._place / "data", *options],
+            capture_output=True,
+            text=True,
+            cwd="/",
+        )
+        if initdb.returncode:
+            raise ProcessError(f"initdb failed\n{initdb.stderr}")
+
+    def start(self) -> None:
+        """Start the server, on the same port and data as before; `ready` waits for it."""
+        settings = [f"-c{name}={value}" for name, value in _SETTINGS.items()]
+        command = [postgres_bin() / "postgres", "-D", self._place / "data", "-p", str(self.port), *settings]
+        self._server = Process("PostgreSQL", command, self._log, stop_signal=signal.SIGINT, user=self._user)
+
+    def ready(self) -> None:
+        self._server.wait_ready(self._accepts)
+
+    def stop(self, mode: StopMode = "fast") -> None:
+        """End the server as `pg_ctl stop -m` would: `immediate` is a crash that the next start recovers from."""
+        self._server.stop(stop_signal=_STOP_SIGNALS[mode])
+
+    def restart(self, mode: StopMode = "fast") -> None:
+        self.stop(mode)
+        self.start()
+        self.ready()
+
+    def close(self) -> None:
+        self.stop("immediate")
+        shutil.rmtree(self._place, ignore_errors=True)
+
+    def dsn(self, database: str, role: str = "recosync") -> str:
+        return f"postgresql://{role}:{role}@127.0.0.1:{self.port}/{database}"
+
+    def create_template(self, *statements: str) -> None:
+        """Make the database that clones are made of: PostGIS, the roles, then `statements` as recosync."""
+        with self._superuser("postgres") as admin:
+            for role in ("recosync", "api"):
+                admin.execute(
+                    sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), sql.Literal(role))
+                )
+            self._create_database(admin, _TEMPLATE, "template1")
+        with self._superuser(_TEMPLATE) as admin:
+            admin.execute("CREATE EXTENSION postgis")
+            admin.execute(
+                "ALTER DEFAULT PRIVILEGES FOR ROLE recosync IN SCHEMA public GRANT SELECT ON TABLES TO api"
+            )
+        with psycopg.connect(self.dsn(_TEMPLATE)) as loader:
+            for statement in statements:
+                loader.execute(statement.encode())
+
+    def clone(self, name: str) -> str:
+        """A new database like the template; its DSN for recosync."""
+        with self._superuser("postgres") as admin:
+            self._create_database(admin, name, _TEMPLATE)
+        return self.dsn(name)
+
+    def drop(self, name: str) -> None:
+        """Drop a database, whoever is connected to it."""
+        with self._superuser("postgres") as admin:
+            admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def _create_database(self, admin: psycopg.Connection, name: str, template: str) -> None:
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER recosync STRATEGY file_copy")
+        admin.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
+
+    def _superuser(self, database: str) -> psycopg.Connection:
+        return psycopg.connect(self.dsn(database, "postgres"), autocommit=True)
+
+    def _accepts(self) -> bool:
+        try:
+            self._superuser("postgres").close()
+        except psycopg.OperationalError:
+            return False
+        return True

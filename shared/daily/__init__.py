@@ -1,0 +1,1 @@
+"""The daily flow, one module per verb: export, stage, publish, refresh."""

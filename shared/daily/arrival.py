@@ -1,0 +1,135 @@
+"""What a finalized object means: a part to stage, a manifest to complete a snapshot by, or nothing to us.
+
+Events come doubled, late, lost and in any order. Nothing here depends on their order: whoever completes the set publishes.
+"""
+
+from __future__ import annotations
+
+import time
+
+import psycopg
+
+from shared import log
+from shared.catalog import Table
+from shared.daily import manifest as manifests
+from shared.daily.publish import announce, publish
+from shared.daily.services import Services
+from shared.daily.stage import stage
+from shared.db import ledger
+from shared.db.postgres import connect, translated
+from shared.errors import BusyError, DataError, IncompleteError, PermanentError
+from shared.names import ManifestName, ObjectVersion, PartName, SnapshotFolder, parse_object_name
+
+#: The share of the function's time after which a manifest's call takes on no further part. The retry goes on from there.
+STAGING_SHARE = 0.6
+
+
+def handle(services: Services, version: ObjectVersion, size: int) -> str:
+    """Do what the object asks for and say in a word or two what that was.
+
+    Raises RetryableError for what a redelivery may complete; PermanentError, already recorded in the ledger, for the rest.
+    """
+    settings = services.settings
+    name = parse_object_name(version.name, settings.prefix) if version.bucket == settings.bucket else None
+    if name is None:
+        return "foreign"
+    if size == 0:
+        return "zero-byte"
+    folder = name.folder
+    with (
+        log.bound(table=folder.table, snapshot=folder.snapshot),
+        connect(settings, "gcs_import") as connection,
+    ):
+        ledger.migrate(connection)
+        try:
+            with translated(f"importing {version}"):
+                return _handle(services, connection, name, version)
+        except PermanentError as e:
+            with translated("recording a failure"):
+                ledger.record_failure(connection, e, str(version), folder.table, folder.snapshot)
+            raise
+
+
+def _handle(
+    services: Services, connection: psycopg.Connection, name: PartName | ManifestName, version: ObjectVersion
+) -> str:
+    folder = name.folder
+    table = services.catalog.tables.get(folder.table)
+    if table is None:
+        raise DataError(
+            "belongs to a table that the catalog does not have",
+            where=str(version),
+            remedy="Add it to the catalog",
+        )
+    published = ledger.published(connection, table.name)
+    if published is not None and published.snapshot >= folder.snapshot:
+        announce(services, connection, table.name)
+        return "repeated" if published.snapshot == folder.snapshot else "stale"
+    if isinstance(name, PartName):
+        if services.storage.find(version.bucket, version.name, version.generation) is None:
+            return "gone"
+        stage(services, connection, table, folder.snapshot, version)
+        complete = publish(services, connection, table, folder.snapshot)
+        outcome = "published" if complete else "staged"
+    else:
+        if not _record(services, connection, table, folder, version):
+            return "gone"
+        _stage_missing(services, connection, table, folder)
+        outcome = "published"
+    return outcome
+
+
+def _record(
+    services: Services,
+    connection: psycopg.Connection,
+    table: Table,
+    folder: SnapshotFolder,
+    version: ObjectVersion,
+) -> bool:
+    """Record the manifest; False when that version of it is gone. The first one recorded stands."""
+    content = services.storage.read(version)
+    if content is None:
+        return False
+    manifest = manifests.parse(content, folder, [column.name for column in table.columns])
+    columns = [{"name": name, "type": type_} for name, type_ in manifest.columns]
+    parts = manifest.versions(version.bucket)
+    with connection.transaction():
+        new = ledger.record_snapshot(connection, table.name, folder.snapshot, manifest.source_rows, columns, parts)
+    if new:
+        log.info("manifest recorded", parts=len(parts), rows=manifest.rows)
+    else:
+        recorded = {(part.version, part.rows) for part in ledger.named_parts(connection, table.name, folder.snapshot)}
+        if recorded != set(parts):
+            raise DataError(
+                "differs from the manifest that is recorded for this snapshot",
+                where=str(version),
+                remedy="Write corrected parts and their manifest as a new snapshot",
+            )
+    return True
+
+
+def _stage_missing(services: Services, connection: psycopg.Connection, table: Table, folder: SnapshotFolder) -> None:
+    """Stage what nobody has staged (its event may be lost) and publish.
+
+    Raises IncompleteError while others are at some parts: the redelivery makes up for them, should they die.
+    """
+    deadline = time.monotonic() + services.settings.function_timeout * STAGING_SHARE
+    busy = 0
+    for part in ledger.named_parts(connection, table.name, folder.snapshot):
+        if part.staged_rows is not None:
+            continue
+        if time.monotonic() > deadline:
+            raise IncompleteError("more parts than one call can stage", where=folder.manifest)
+        version = part.version
+        if services.storage.find(version.bucket, version.name, version.generation) is None:
+            raise DataError(
+                "is named by the manifest but gone from the bucket",
+                where=str(version),
+                remedy="Export the table again",
+            )
+        try:
+            stage(services, connection, table, folder.snapshot, version)
+        except BusyError:
+            busy += 1
+    if not publish(services, connection, table, folder.snapshot):
+        raise IncompleteError(f"{busy} parts are being staged by others", where=folder.manifest)

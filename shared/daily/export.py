@@ -1,0 +1,339 @@
+"""Export: one snapshot per table, from BigQuery to Snappy Parquet in Cloud Storage, with a manifest written last.
+
+Every step is found again by its name: jobs have ids derived from table, snapshot and attempt, the temporary table and the
+folder likewise. A repeated, concurrent or killed call therefore goes on where the work stands, and does nothing twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+from shared import log
+from shared.catalog import Table
+from shared.daily import manifest as manifests
+from shared.daily.manifest import Manifest, ManifestPart
+from shared.daily.services import Services
+from shared.errors import BadRequestError, PermanentError, RetryableError, SourceError, SyncError
+from shared.gcp.bigquery import Job, JobError, TableInfo
+from shared.gcp.storage import StoredObject
+from shared.names import JobName, ObjectVersion, SnapshotFolder, SnapshotId, TableRef, parse_day
+
+#: The fields of the request's body and their JSON types.
+FIELDS: Mapping[str, type] = {"tables": list, "date": str, "force": bool}
+
+#: Seconds that one call follows its jobs; the next call attaches to what still runs.
+PATIENCE = 1500
+
+#: Hours until BigQuery drops a temporary table that a killed call left.
+EXPIRATION_HOURS = 24
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What to export. `at` is the planned instant of the call, `day` an older day that is asked for again."""
+
+    tables: tuple[Table, ...]
+    at: datetime
+    day: date | None
+    force: bool
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A snapshot that is complete in Cloud Storage; `new` says whether this call wrote its manifest."""
+
+    table: str
+    snapshot: SnapshotId
+    rows: int
+    parts: int
+    bytes: int
+    new: bool
+
+
+def parse(services: Services, body: Mapping[str, object], scheduled: datetime | None, now: datetime) -> ExportRequest:
+    """The request that a body of FIELDS makes. Raises BadRequestError for unknown tables and impossible days."""
+    known = services.catalog.tables
+    asked = body.get("tables", list(known))
+    names = [str(name) for name in asked] if isinstance(asked, list) else []
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise BadRequestError(f"tables should list some of {', '.join(known)}; got {', '.join(unknown) or 'none'}")
+    day = None
+    if "date" in body:
+        try:
+            day = parse_day(str(body["date"]))
+        except ValueError:
+            raise BadRequestError("date should be a day written YYYYMMDD") from None
+        if day > now.date():
+            raise BadRequestError("date is in the future")
+    force = bool(body.get("force", False))
+    return ExportRequest(
+        tables=tuple(known[name] for name in dict.fromkeys(names)),
+        at=now if force or scheduled is None else scheduled,
+        day=None if force else day,
+        force=force,
+    )
+
+
+def run(services: Services, request: ExportRequest) -> tuple[Mapping[str, object], int]:
+    """Export the tables side by side; the JSON answer and its HTTP status.
+
+    500 while a table failed in a way that a repeated call may mend; else 200, with what failed for good under `failed`.
+    """
+    started = datetime.now(UTC)
+    with ThreadPoolExecutor(len(request.tables)) as executor:
+        futures = {
+            table.name: log.submit(executor, _export_logged, services, table, request, started)
+            for table in request.tables
+        }
+    results = {name: future.result() for name, future in futures.items()}
+    failures = {name: result for name, result in results.items() if isinstance(result, SyncError)}
+    body = {
+        "tables": [_answer(result) for result in results.values() if isinstance(result, Exported)],
+        "failed": [
+            {"table": name, "error": str(error), "retryable": error.retryable} for name, error in failures.items()
+        ],
+    }
+    return body, 500 if any(error.retryable for error in failures.values()) else 200
+
+
+def export(services: Services, table: Table, snapshot: SnapshotId, as_of: datetime, deadline: float) -> Exported:
+    """Make the snapshot stand in Cloud Storage, manifest and all. `deadline` is of time.monotonic.
+
+    Raises SourceError when the source is not what the catalog says, RetryableError when a later call may complete it.
+    """
+    folder = SnapshotFolder(services.settings.prefix, table.name, snapshot)
+    work = _Work(services, table, folder, as_of, deadline)
+    done = work.find_manifest()
+    if done is not None:
+        work.drop_temporary()
+        return _exported(done, new=False)
+    source = _check_source(services, table)
+    try:
+        manifest = work.extract(source)
+        new = services.storage.create(services.settings.bucket, folder.manifest, manifest.to_json(), "application/json")
+    except PermanentError:
+        work.drop_temporary()
+        raise
+    if not new:
+        manifest = work.find_manifest() or manifest
+    work.drop_temporary()
+    return _exported(manifest, new=new)
+
+
+def _export_logged(services: Services, table: Table, request: ExportRequest, started: datetime) -> Exported | SyncError:
+    """One table's export, its failure as a value: it leaves the other tables alone."""
+    try:
+        snapshot = _snapshot(services, table, request)
+        with log.bound(table=table.name, snapshot=snapshot):
+            try:
+                clock = time.monotonic()
+                exported = export(services, table, snapshot, started, clock + PATIENCE)
+                log.info(
+                    "snapshot exported" if exported.new else "snapshot was exported already",
+                    rows=exported.rows,
+                    parts=exported.parts,
+                    bytes=exported.bytes,
+                    seconds=round(time.monotonic() - clock, 3),
+                )
+            except SyncError as e:
+                log.error(f"export failed: {e}", e)
+                return e
+            return exported
+    except SyncError as e:
+        log.error(f"export failed: {e}", e, table=table.name)
+        return e
+
+
+def _snapshot(services: Services, table: Table, request: ExportRequest) -> SnapshotId:
+    """The request's snapshot of the table: for a day, the latest that exists, else that day's midnight."""
+    if request.day is None:
+        return SnapshotId(request.at)
+    prefix = f"{services.settings.prefix}/{table.name}/{request.day:%Y%m%d}T"
+    for name in reversed(services.storage.folders(services.settings.bucket, prefix)):
+        try:
+            return SnapshotId.parse(name.rstrip("/").rpartition("/")[2])
+        except ValueError:
+            continue
+    return SnapshotId.midnight(request.day)
+
+
+def _check_source(services: Services, table: Table) -> TableInfo:
+    """The source's metadata. Raises SourceError when it lacks a column, has another type for it, or has no rows."""
+    ref = TableRef(services.settings.project, services.settings.datasets[table.dataset], table.source)
+    source = services.bigquery.table(ref)
+    if source is None:
+        raise SourceError("does not exist", where=str(ref), remedy=f"Make it, or correct {table.dataset}")
+    types = {field.name: "ARRAY" if field.repeated else field.type for field in source.fields}
+    mistakes = [
+        f"column {column.name} is missing"
+        if column.name not in types
+        else f"column {column.name} is {types[column.name]}, but {column.type.sql} takes {' or '.join(column.type.sources)}"
+        for column in table.columns
+        if types.get(column.name) not in column.type.sources
+    ]
+    if mistakes:
+        raise SourceError("; ".join(mistakes), where=str(ref), remedy="Mend the source, or change the catalog")
+    if source.kind == "TABLE" and source.rows == 0 and not table.allow_empty:
+        raise _empty(table, str(ref))
+    return source
+
+
+class _Work:
+    """One table's export on its way through BigQuery."""
+
+    def __init__(
+        self, services: Services, table: Table, folder: SnapshotFolder, as_of: datetime, deadline: float
+    ) -> None:
+        self._services, self._table, self._folder = services, table, folder
+        self._as_of, self._deadline = as_of, deadline
+        self._temporary = TableRef(
+            services.settings.project, services.settings.temporary_dataset, f"{table.name}_{folder.snapshot}"
+        )
+
+    def find_manifest(self) -> Manifest | None:
+        """The manifest, once somebody wrote it."""
+        bucket = self._services.settings.bucket
+        found = self._services.storage.find(bucket, self._folder.manifest)
+        content = self._services.storage.read(found.version) if found else None
+        if content is None:
+            return None
+        return manifests.parse(content, self._folder, [column.name for column in self._table.columns])
+
+    def drop_temporary(self) -> None:
+        """Drop the temporary table; its expiration does it where this can't."""
+        try:
+            self._services.bigquery.drop(self._temporary)
+        except SyncError as e:
+            log.warning(f"temporary table left to its expiration: {e}")
+
+    def extract(self, source: TableInfo) -> Manifest:
+        """Follow the current attempt to its files; when it is burnt, make at most one new one.
+
+        Burnt is an attempt whose job failed or whose output is gone: a job id can't be used again. Attempts are unbounded in
+        number, but a call that made one leaves the next to the next call.
+        """
+        attempt = 1
+        tried = False
+        while True:
+            query = self._services.bigquery.job(self._name("query", attempt), source.location)
+            if query is None:
+                tried = True
+                self._start_query(source, attempt)
+            outcome = self._follow(source, attempt)
+            if isinstance(outcome, Manifest):
+                return outcome
+            done = self.find_manifest()  # whoever took our output away wrote this first
+            if done is not None:
+                return done
+            if tried:
+                raise outcome
+            attempt += 1
+
+    def _follow(self, source: TableInfo, attempt: int) -> Manifest | SyncError:
+        """See one attempt through; the error that burnt it when it can't be."""
+        bigquery, location = self._services.bigquery, source.location
+        query = bigquery.wait(self._name("query", attempt), location, self._deadline)
+        if query.error:
+            return self._job_error(query.name, query.error)
+        name = self._name("extract", attempt)
+        if bigquery.job(name, location) is None:
+            temporary = bigquery.table(self._temporary)
+            if temporary is None:
+                return RetryableError("its result is gone", where=f"job {query.name}")
+            if not temporary.rows and not self._table.allow_empty:
+                raise _empty(self._table, str(source.ref))
+            uri = f"gs://{self._services.settings.bucket}/{self._folder.part_pattern(attempt)}"
+            bigquery.extract(name, location, self._temporary, uri, self._labels)
+        extract = bigquery.wait(name, location, self._deadline)
+        if extract.error:
+            return self._job_error(name, extract.error)
+        temporary = bigquery.table(self._temporary)
+        if temporary is None:
+            return RetryableError("the table it extracted is gone", where=f"job {name}")
+        return self._check(extract, temporary.rows or 0, source, attempt)
+
+    def _start_query(self, source: TableInfo, attempt: int) -> None:
+        hours = f"TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL {EXPIRATION_HOURS} HOUR)"
+        # A snapshot in time is for tables; a view is read as it is
+        # (https://cloud.google.com/bigquery/docs/access-historical-data).
+        as_of = f" FOR SYSTEM_TIME AS OF TIMESTAMP '{self._as_of.isoformat()}'" if source.kind == "TABLE" else ""
+        self._services.bigquery.query(
+            self._name("query", attempt),
+            source.location,
+            f"CREATE OR REPLACE TABLE {self._temporary.quoted} OPTIONS (expiration_timestamp = {hours}) AS"
+            f" SELECT {', '.join(_expressions(self._table, source))} FROM {source.ref.quoted}{as_of}",
+            self._labels,
+            self._services.settings.maximum_bytes_billed,
+        )
+
+    def _check(self, extract: Job, rows: int, source: TableInfo, attempt: int) -> Manifest | SyncError:
+        """The manifest of an attempt's files, if they are as many as the extract wrote and hold every row."""
+        bucket = self._services.settings.bucket
+        stored = list(self._services.storage.objects(bucket, self._folder.attempt(attempt)))
+        if extract.files is None or len(stored) != extract.files:
+            return RetryableError(f"wrote {extract.files} files, {len(stored)} are there", where=f"job {extract.name}")
+        counts = [self._services.parquet.footer(file.version).rows for file in stored]
+        if sum(counts) != rows:
+            return RetryableError(f"wrote {sum(counts)} rows of {rows}", where=f"job {extract.name}")
+        types = {field.name: field.type for field in source.fields}
+        return Manifest(
+            table=self._table.name,
+            snapshot=self._folder.snapshot,
+            source_rows=rows,
+            columns=tuple((column.name, types[column.name]) for column in self._table.columns),
+            parts=tuple(_part(file, count) for file, count in zip(stored, counts, strict=True)),
+        )
+
+    def _name(self, step: str, attempt: int) -> JobName:
+        return JobName(step, self._table.name, self._folder.snapshot, attempt)
+
+    @property
+    def _labels(self) -> Mapping[str, str]:
+        # Labels take lower case only (https://cloud.google.com/bigquery/docs/labels-intro#requirements).
+        return {"table": self._table.name.lower(), "snapshot": str(self._folder.snapshot).lower()}
+
+    @staticmethod
+    def _job_error(name: JobName, error: JobError) -> SyncError:
+        kind = RetryableError if error.transient else SourceError
+        return kind(f"{error.reason}: {error.message}", where=f"job {name}")
+
+
+def _expressions(table: Table, source: TableInfo) -> Sequence[str]:
+    """The columns of the catalog, in its order. JSON leaves as text: TO_JSON_STRING would make a NULL the text 'null'."""
+    types = {field.name: field.type for field in source.fields}
+    return [
+        f"IF(`{c.name}` IS NULL, NULL, TO_JSON_STRING(`{c.name}`)) AS `{c.name}`"
+        if types[c.name] == "JSON"
+        else f"`{c.name}`"
+        for c in table.columns
+    ]
+
+
+def _part(file: StoredObject, rows: int) -> ManifestPart:
+    version: ObjectVersion = file.version
+    return ManifestPart(version.name, version.generation, rows, file.bytes, file.crc32c)
+
+
+def _exported(manifest: Manifest, *, new: bool) -> Exported:
+    size = sum(part.bytes for part in manifest.parts)
+    return Exported(manifest.table, manifest.snapshot, manifest.rows, len(manifest.parts), size, new)
+
+
+def _answer(exported: Exported) -> Mapping[str, object]:
+    return {
+        "table": exported.table,
+        "snapshot_id": str(exported.snapshot),
+        "status": "exported" if exported.new else "exported already",
+        "rows": exported.rows,
+        "parts": exported.parts,
+        "bytes": exported.bytes,
+    }
+
+
+def _empty(table: Table, where: str) -> SourceError:
+    return SourceError("has no rows", where=where, remedy=f"Fill it, or set allow_empty for {table.name}")

@@ -1,0 +1,134 @@
+"""The snapshot manifest, version 1: the object written last, that says which parts count."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from shared.errors import DataError
+from shared.names import ObjectVersion, PartName, SnapshotFolder, SnapshotId, parse_object_name
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class ManifestPart:
+    """A part as the manifest lists it; `name` is the whole object name, `crc32c` base64."""
+
+    name: str
+    generation: int
+    rows: int
+    bytes: int
+    crc32c: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`source_rows` is the source's own count; None where the footers are the receipt. Columns are (name, source type)."""
+
+    table: str
+    snapshot: SnapshotId
+    source_rows: int | None
+    columns: tuple[tuple[str, str], ...]
+    parts: tuple[ManifestPart, ...]
+
+    @property
+    def rows(self) -> int:
+        return sum(part.rows for part in self.parts)
+
+    def versions(self, bucket: str) -> list[tuple[ObjectVersion, int]]:
+        """Each part's identity with its rows."""
+        return [(ObjectVersion(bucket, part.name, part.generation), part.rows) for part in self.parts]
+
+    def to_json(self) -> bytes:
+        document = {
+            "version": VERSION,
+            "table": self.table,
+            "snapshot_id": str(self.snapshot),
+            "source_rows": self.source_rows,
+            "columns": [{"name": name, "type": type_} for name, type_ in self.columns],
+            "parts": [
+                {
+                    "name": p.name,
+                    "generation": p.generation,
+                    "rows": p.rows,
+                    "bytes": p.bytes,
+                    "crc32c": p.crc32c,
+                }
+                for p in self.parts
+            ],
+        }
+        return json.dumps(document, indent=1).encode()
+
+
+def parse(content: bytes, folder: SnapshotFolder, columns: Sequence[str]) -> Manifest:
+    """The manifest that belongs into `folder` and names the catalog's `columns`.
+
+    Raises DataError that says what is wrong with it: any uploader may write one.
+    """
+    try:
+        document = json.loads(content)
+    except ValueError:
+        raise _wrong(folder, "is not JSON") from None
+    try:
+        manifest = _parse(cast(dict[str, object], document), folder)
+    except (KeyError, TypeError, ValueError) as e:
+        raise _wrong(folder, f"is not a manifest of version {VERSION}: {type(e).__name__} at {e}") from None
+    if (manifest.table, manifest.snapshot) != (folder.table, folder.snapshot):
+        raise _wrong(folder, "names another table or snapshot than its folder")
+    names = [name for name, _ in manifest.columns]
+    if names != list(columns):
+        raise _wrong(folder, f"has the columns {', '.join(names)}, the catalog says {', '.join(columns)}")
+    if len({part.name for part in manifest.parts}) != len(manifest.parts):
+        raise _wrong(folder, "names a part twice")
+    if manifest.source_rows is not None and manifest.source_rows != manifest.rows:
+        raise _wrong(folder, f"counts {manifest.rows} rows in its parts but {manifest.source_rows} in the source")
+    return manifest
+
+
+def _parse(document: dict[str, object], folder: SnapshotFolder) -> Manifest:
+    if document["version"] != VERSION:
+        raise ValueError("version")
+    source_rows = document["source_rows"]
+    columns = cast(list[dict[str, object]], document["columns"])
+    parts = cast(list[dict[str, object]], document["parts"])
+    return Manifest(
+        table=_text(document, "table"),
+        snapshot=SnapshotId.parse(_text(document, "snapshot_id")),
+        source_rows=None if source_rows is None else _count(document, "source_rows"),
+        columns=tuple((_text(column, "name"), _text(column, "type")) for column in columns),
+        parts=tuple(_part(part, folder) for part in parts),
+    )
+
+
+def _part(part: dict[str, object], folder: SnapshotFolder) -> ManifestPart:
+    name = _text(part, "name")
+    parsed = parse_object_name(name, folder.prefix)
+    if not isinstance(parsed, PartName) or parsed.folder != folder:
+        raise ValueError("parts.name, which is no part of this snapshot")
+    return ManifestPart(
+        name, _count(part, "generation"), _count(part, "rows"), _count(part, "bytes"), _text(part, "crc32c")
+    )
+
+
+def _text(document: dict[str, object], key: str) -> str:
+    value = document[key]
+    if not isinstance(value, str):
+        raise TypeError(key)
+    return value
+
+
+def _count(document: dict[str, object], key: str) -> int:
+    """A whole number; Cloud Storage's JSON prints generations as text, so text of digits passes too."""
+    value = document[key]
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TypeError(key)
+    return value
+
+
+def _wrong(folder: SnapshotFolder, what: str) -> DataError:
+    return DataError(what, where=folder.manifest, remedy="Write the parts, then a correct manifest, as a new snapshot")

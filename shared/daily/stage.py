@@ -1,0 +1,105 @@
+"""Stage a part: load it where no reader sees it, in one transaction, once."""
+
+from __future__ import annotations
+
+import time
+
+import psycopg
+from psycopg import sql
+
+from shared import log
+from shared.catalog import Table
+from shared.daily.services import Services
+from shared.db import casts, copy, ledger, target
+from shared.db.postgres import CopyPlace, Lock, lock_or_busy, translated
+from shared.errors import DataError
+from shared.gcp import parquet
+from shared.gcp.parquet import Footer
+from shared.names import ObjectVersion, SnapshotId
+
+
+def stage(
+    services: Services,
+    connection: psycopg.Connection,
+    table: Table,
+    snapshot: SnapshotId,
+    version: ObjectVersion,
+) -> None:
+    """Load the part into a child table of its own, unless that is done already.
+
+    Raises BusyError while another worker is at it, DataError when the part is not what the catalog says, and RetryableError.
+    A worker that dies leaves nothing: the ledger's row, the table and its rows are one transaction.
+    """
+    with log.bound(part=version), translated(f"staging {version}"):
+        if ledger.part_is_staged(connection, version):
+            return
+        target.ensure(connection, services.catalog.schema, table)
+        with connection.transaction():
+            lock_or_busy(connection, Lock.part(version), services.settings)
+            part_id = ledger.claim_part(connection, table.name, snapshot, version)
+            if part_id is not None:
+                _load(services, connection, table, version, part_id)
+
+
+def _load(
+    services: Services, connection: psycopg.Connection, table: Table, version: ObjectVersion, part_id: int
+) -> None:
+    started = time.monotonic()
+    footer = services.parquet.footer(version)
+    plan = casts.plan(table.columns, footer, where=f"{table.name}, {version}")
+    target.create_child(connection, services.catalog.schema, table, part_id)
+    rows = _copy(services, connection, table, version, footer, plan, target.child(part_id))
+    if rows != footer.rows:
+        raise DataError(f"PostgreSQL took {rows} rows of {footer.rows}", where=str(version))
+    seconds = time.monotonic() - started
+    ledger.finish_part(connection, part_id, rows, seconds)
+    connection.execute(sql.SQL("ANALYZE {}").format(target.child(part_id)))
+    log.info("part staged", rows=rows, seconds=round(seconds, 3), rows_per_second=round(rows / seconds))
+
+
+def _copy(
+    services: Services,
+    connection: psycopg.Connection,
+    table: Table,
+    version: ObjectVersion,
+    footer: Footer,
+    plan: tuple[casts.Cast, ...],
+    child: sql.Identifier,
+) -> int:
+    """Copy, and on a value that does not fit, find out which column and row group it stands in."""
+    try:
+        reader = services.parquet.batches(version, [cast.expression for cast in plan], copy.batch_rows(plan))
+        return copy.copy(connection, child, plan, reader, parquet.stream(version, reader))
+    except DataError as e:
+        raise _located(services, table, version, footer, plan) or e from e
+    except psycopg.Error as e:
+        place = CopyPlace.of(e)
+        if place is None:
+            raise
+        raise _misfit(
+            table, place.column or "a column", footer.row_group_of(place.line - 1), version,
+            f"PostgreSQL refused it ({e.sqlstate})",
+        ) from e  # fmt: skip
+
+
+def _located(
+    services: Services, table: Table, version: ObjectVersion, footer: Footer, plan: tuple[casts.Cast, ...]
+) -> DataError | None:
+    """The error that names the first misfit; None when every value fits, so the file itself is broken."""
+    for cast in plan:
+        if cast.fits:
+            try:
+                row = services.parquet.first_row_where(version, cast.misfit)
+            except DataError:
+                return None
+            if row is not None:
+                return _misfit(table, cast.column.name, footer.row_group_of(row), version, cast.limit)
+    return None
+
+
+def _misfit(table: Table, column: str, row_group: int, version: ObjectVersion, limit: str) -> DataError:
+    return DataError(
+        f"a value does not fit: {limit}",
+        where=f"{table.name}.{column}, row group {row_group} of {version}",
+        remedy="Correct the source and export it again",
+    )

@@ -1,0 +1,78 @@
+"""View templates: SQL as a DBA writes it, CREATE MATERIALIZED VIEW and then its indexes, rendered by Jinja2."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import LiteralString
+
+from shared.catalog import View
+from shared.errors import TargetError
+from shared.names import MAX_IDENTIFIER_BYTES
+
+_COMMENTS = re.compile(r"\A(\s+|--[^\n]*\n|/\*.*?\*/)*", re.DOTALL)
+_CREATE_VIEW = re.compile(r"CREATE\s+MATERIALIZED\s+VIEW\b", re.IGNORECASE)
+_CREATE_INDEX = re.compile(r"CREATE\s+(UNIQUE\s+)?INDEX\b", re.IGNORECASE)
+_GIST = re.compile(r"\bUSING\s+(gist|spgist|gin)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The statements of one build. `create` makes the view without data; the indexes come slowest first."""
+
+    build: str
+    create: LiteralString
+    indexes: tuple[LiteralString, ...]
+
+
+def timestamp(at: datetime) -> str:
+    """`ts_nodash`: unique per build, to the microsecond, because an index name is unique in its schema."""
+    return at.astimezone(UTC).strftime("%Y%m%dT%H%M%S%f")
+
+
+def render(view: View, ts_nodash: str) -> Rendered:
+    """The statements that build the view under a name of its own.
+
+    Raises TargetError when the template is no such sequence, uses an undefined variable, or puts anything but a valid
+    identifier through the `identifier` filter.
+    """
+    import jinja2
+    import sqlparse
+
+    build = f"{ts_nodash}_{view.name}"[:MAX_IDENTIFIER_BYTES]
+    # Autoescaping is for HTML; here `identifier` quotes, and the templates are deployed with the code.
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701
+    environment.filters["identifier"] = _identifier
+    try:
+        text = environment.from_string(view.template.read_text()).render(view=build, ts_nodash=ts_nodash)
+    except jinja2.TemplateError as e:
+        raise _wrong(view, f"can't be rendered: {e.message}") from e
+    statements = [statement.rstrip("; \n\t") for statement in sqlparse.split(text)]
+    create, *indexes = [statement for statement in statements if _COMMENTS.sub("", statement)] or [""]
+    if not _CREATE_VIEW.match(_COMMENTS.sub("", create)):
+        raise _wrong(view, "does not begin with CREATE MATERIALIZED VIEW")
+    if not all(_CREATE_INDEX.match(_COMMENTS.sub("", index)) for index in indexes):
+        raise _wrong(view, "has a statement after the view that is no CREATE INDEX")
+    # Deployed with the code: as trusted as a literal.
+    return Rendered(
+        build,
+        f"{create}\nWITH NO DATA",
+        tuple(i for i in sorted(indexes, key=lambda i: not _GIST.search(i))),
+    )
+
+
+def _identifier(name: object) -> str:
+    """The filter that quotes a name for SQL; quoted, it may begin with a digit. Anything else, or too long, is refused."""
+    text = str(name)
+    if not re.fullmatch(rf"[A-Za-z0-9_]{{1,{MAX_IDENTIFIER_BYTES}}}", text):
+        import jinja2
+
+        raise jinja2.TemplateRuntimeError(
+            f"{text[:80]!r} is no name of letters, digits and _, {MAX_IDENTIFIER_BYTES} bytes at most"
+        )
+    return f'"{text}"'
+
+
+def _wrong(view: View, what: str) -> TargetError:
+    return TargetError(what, where=f"template {view.template.name}", remedy="Correct the template")

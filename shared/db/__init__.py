@@ -1,0 +1,1 @@
+"""Thin adapters to PostgreSQL: connections, locks, statements, and the bulk copy."""

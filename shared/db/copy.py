@@ -1,0 +1,160 @@
+"""Arrow batches to PostgreSQL's binary COPY, inside the caller's transaction.
+
+DuckDB reads and casts in one thread, pgpq encodes in a second, psycopg sends in the caller's: the three overlap because each
+spends its time outside the interpreter's lock. Bounded queues keep memory flat however slow the server is.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from psycopg import sql
+
+from shared.catalog import PgType
+from shared.db import casts
+from shared.errors import DataError
+
+if TYPE_CHECKING:
+    import pgpq
+    import pgpq._pgpq
+    import psycopg
+    import pyarrow as pa
+
+#: Batches that may wait between two stages.
+_DEPTH = 2
+
+
+def copy(
+    connection: psycopg.Connection,
+    target: sql.Identifier,
+    columns: Sequence[casts.Cast],
+    reader: pa.RecordBatchReader,
+    batches: Generator[pa.RecordBatch],
+) -> int:
+    """Stream the batches into a table created in this very transaction; the number of rows the server took.
+
+    FREEZE (https://www.postgresql.org/docs/current/sql-copy.html) makes the rows visible to transactions older than this
+    one: without it, they would read an empty table once it is published.
+    """
+    encoder = _encoder(columns, reader.schema)
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary, FREEZE)").format(
+        target, sql.SQL(", ").join(sql.Identifier(cast.column.name) for cast in columns)
+    )
+    with (
+        connection.cursor() as cursor,
+        closing(_ahead(_encoded(encoder, _ahead(batches)))) as chunks,
+        cursor.copy(statement) as sink,
+    ):
+        for chunk in chunks:
+            sink.write(chunk)
+    return cursor.rowcount
+
+
+def batch_rows(columns: Sequence[casts.Cast]) -> int:
+    """How many rows a batch may have: few where a single value may be long."""
+    long = {PgType.GEOMETRY, PgType.JSON, PgType.JSONB, PgType.TEXT}
+    return 2_048 if any(cast.column.type in long for cast in columns) else 16_384
+
+
+def _encoder(columns: Sequence[casts.Cast], schema: pa.Schema) -> pgpq.ArrowToPostgresBinaryEncoder:
+    """The encoder for exactly these columns. Raises DataError when DuckDB gives other types than were planned."""
+    from pgpq import ArrowToPostgresBinaryEncoder
+
+    expected = [(cast.column.name, casts.arrow_type(cast)) for cast in columns]
+    given = [(field.name, field.type) for field in schema]
+    if expected != given:
+        raise DataError(f"the cast gave {given} where {expected} was planned", remedy="Report this as a bug")
+    builders = {cast.column.name: _builder(cast, schema.field(cast.column.name)) for cast in columns}
+    return ArrowToPostgresBinaryEncoder.new_with_encoders(schema, builders)
+
+
+def _builder(cast: casts.Cast, field: pa.Field) -> pgpq._pgpq.EncoderBuilder:
+    """The encoder whose binary format is the one that the PostgreSQL type receives."""
+    from pgpq import encoders
+    from pgpq.schema import Jsonb, Text
+
+    match cast.column.type:
+        case PgType.VARCHAR | PgType.TEXT | PgType.JSON:
+            return encoders.StringEncoderBuilder.new_with_output(field, Text())
+        case PgType.JSONB:
+            return encoders.StringEncoderBuilder.new_with_output(field, Jsonb())
+        case PgType.SMALLINT:
+            return encoders.Int16EncoderBuilder(field)
+        case PgType.INTEGER:
+            return encoders.Int32EncoderBuilder(field)
+        case PgType.BIGINT:
+            return encoders.Int64EncoderBuilder(field)
+        case PgType.REAL:
+            return encoders.Float32EncoderBuilder(field)
+        case PgType.DOUBLE:
+            return encoders.Float64EncoderBuilder(field)
+        case PgType.NUMERIC:
+            return encoders.Decimal128EncoderBuilder(field)
+        case PgType.BOOLEAN:
+            return encoders.BooleanEncoderBuilder(field)
+        case PgType.DATE:
+            return encoders.Date32EncoderBuilder(field)
+        case PgType.TIMESTAMP:
+            return encoders.TimestampMicrosecondEncoderBuilder(field)
+        case PgType.GEOMETRY:
+            return encoders.BinaryEncoderBuilder(field)
+
+
+def _encoded(encoder: pgpq.ArrowToPostgresBinaryEncoder, batches: Generator[pa.RecordBatch]) -> Generator[bytes]:
+    yield encoder.write_header()
+    for batch in batches:
+        yield encoder.write_batch(batch)
+    # Without its trailer, PostgreSQL would take the stream as COPY 0.
+    yield encoder.finish()
+
+
+def _ahead[T](source: Generator[T]) -> Generator[T]:
+    """Run an iterator in a thread of its own, a few items ahead of its reader. Its exception is raised here."""
+    items: queue.Queue[T | _End] = queue.Queue(_DEPTH)
+    stop = threading.Event()
+
+    def put(item: T | _End) -> bool:
+        while not stop.is_set():
+            try:
+                items.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def run() -> None:
+        end = _End(None)
+        try:
+            for item in source:
+                if not put(item):
+                    break
+        except BaseException as e:  # noqa: BLE001 - handed to the reader, who raises it
+            end = _End(e)
+        finally:
+            source.close()
+        put(end)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item = items.get()
+            if isinstance(item, _End):
+                if item.error is not None:
+                    raise item.error
+                return
+            yield item
+    finally:
+        stop.set()
+        thread.join()
+
+
+class _End:
+    """The end of a stream, and what ended it."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error

@@ -1,0 +1,215 @@
+"""The ledger: what was staged, published, built and lost, in the schema `recosync`.
+
+Plain functions over a connection; the caller owns the transaction. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import LiteralString, cast
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from shared import log
+from shared.catalog import ROOT
+from shared.db import queries
+from shared.db.postgres import Lock, translated
+from shared.errors import ConfigurationError, PermanentError, SyncError
+from shared.names import ObjectVersion, SnapshotId
+
+SCHEMA = "recosync"
+
+
+@dataclass(frozen=True)
+class NamedPart:
+    """A part that a manifest names: its rows by its footer, and what is staged of it."""
+
+    version: ObjectVersion
+    rows: int
+    id: int | None
+    staged_rows: int | None
+
+
+@dataclass(frozen=True)
+class Publication:
+    """One publish of a table."""
+
+    number: int
+    snapshot: SnapshotId
+
+
+def child(part_id: int) -> str:
+    """The table, in the ledger's schema, that holds a staged part."""
+    return f"part_{part_id}"
+
+
+def migrate(connection: psycopg.Connection) -> None:
+    """Bring the ledger's schema up to date: on first use, and after a deployment that changes it."""
+    with _as_configuration(), translated("preparing the ledger"):
+        wanted = max(int(file.stem) for file in (ROOT / "sql" / "ledger").glob("*.sql"))
+        if _version(connection) >= wanted:
+            return
+        with connection.transaction():
+            # Another instance may be at it; it takes a moment, so wait in the server rather than fail the event.
+            connection.execute("SET LOCAL lock_timeout = '30s'")
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", [Lock.ledger().key])
+            if not _one(connection, "schema_exists", {}):
+                _run(connection, "create_schema", {})
+            _run(connection, "create_migration", {})
+            for version in range(_version(connection) + 1, wanted + 1):
+                # Deployed with the code, as trusted as a literal.
+                ddl: LiteralString = (ROOT / "sql" / "ledger" / f"{version}.sql").read_text()
+                connection.execute(ddl)
+                _run(connection, "record_migration", {"version": version})
+                log.info("ledger migrated", version=version)
+
+
+@contextmanager
+def _as_configuration() -> Iterator[None]:
+    """A ledger that can't be made is the deployment's fault: events must outlive its mending."""
+    try:
+        yield
+    except PermanentError as e:
+        raise ConfigurationError(e.what, where=e.where, remedy=e.remedy) from e
+
+
+def _version(connection: psycopg.Connection) -> int:
+    if _one(connection, "version", {}) is None:
+        return 0
+    return int(cast(int, _one(connection, "applied", {})))
+
+
+def record_snapshot(
+    connection: psycopg.Connection,
+    table: str,
+    snapshot: SnapshotId,
+    source_rows: int | None,
+    columns: Sequence[Mapping[str, str]],
+    parts: Sequence[tuple[ObjectVersion, int]],
+) -> bool:
+    """Record a manifest; False when it was there already."""
+    key: dict[str, object] = {"table": table, "snapshot": str(snapshot)}
+    values: dict[str, object] = {
+        "source_rows": source_rows,
+        "rows": sum(rows for _, rows in parts),
+        "columns": Jsonb(columns),
+    }
+    if _run(connection, "record_snapshot", key | values) == 0:
+        return False
+    for version, rows in parts:
+        _run(connection, "record_snapshot_part", key | _object(version) | {"rows": rows})
+    return True
+
+
+def snapshot_rows(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> tuple[int | None, int] | None:
+    """The source's and the parts' row counts that the manifest states; None before the manifest came."""
+    row = _row(connection, "snapshot", {"table": table, "snapshot": str(snapshot)})
+    return None if row is None else (cast(int | None, row[0]), cast(int, row[1]))
+
+
+def named_parts(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> list[NamedPart]:
+    """The parts that the snapshot's manifest names."""
+    rows = connection.execute(_query("parts_of_snapshot"), {"table": table, "snapshot": str(snapshot)}).fetchall()
+    return [NamedPart(ObjectVersion(bucket, name, gen), n, id_, staged) for bucket, name, gen, n, id_, staged in rows]
+
+
+def claim_part(connection: psycopg.Connection, table: str, snapshot: SnapshotId, version: ObjectVersion) -> int | None:
+    """A new id for a part; None when it is staged already."""
+    values = {"table": table, "snapshot": str(snapshot)} | _object(version)
+    return cast(int | None, _one(connection, "claim_part", values))
+
+
+def part_is_staged(connection: psycopg.Connection, version: ObjectVersion) -> bool:
+    return bool(_one(connection, "part_is_staged", _object(version)))
+
+
+def finish_part(connection: psycopg.Connection, part_id: int, rows: int, seconds: float) -> None:
+    _run(connection, "finish_part", {"id": part_id, "rows": rows, "seconds": seconds})
+
+
+def published(connection: psycopg.Connection, table: str) -> Publication | None:
+    """What readers see now."""
+    row = _row(connection, "published", {"table": table})
+    return None if row is None else Publication(cast(int, row[0]), SnapshotId.parse(cast(str, row[1])))
+
+
+def publish(connection: psycopg.Connection, table: str, snapshot: SnapshotId, rows: int) -> int:
+    """The next publication number of the table; its message is owed from now on."""
+    return cast(int, _one(connection, "publish", {"table": table, "snapshot": str(snapshot), "rows": rows}))
+
+
+def unannounced(connection: psycopg.Connection, table: str) -> list[Publication]:
+    """The publications whose completion message Pub/Sub has not taken yet."""
+    rows = connection.execute(_query("unannounced"), {"table": table}).fetchall()
+    return [Publication(number, SnapshotId.parse(snapshot)) for number, snapshot in rows]
+
+
+def announced(connection: psycopg.Connection, table: str, publication: int) -> None:
+    _run(connection, "announced", {"table": table, "publication": publication})
+
+
+def view_publications(connection: psycopg.Connection, view: str) -> dict[str, int]:
+    """For each table, the publication that the live view holds."""
+    return dict(connection.execute(_query("view_publications"), {"view": view}).fetchall())
+
+
+def record_view_build(
+    connection: psycopg.Connection, view: str, publications: Mapping[str, int], seconds: float
+) -> None:
+    for table, publication in publications.items():
+        values = {"view": view, "table": table, "publication": publication, "seconds": seconds}
+        _run(connection, "record_view_build", values)
+
+
+def start_building(connection: psycopg.Connection, build: str, view: str) -> None:
+    _run(connection, "start_building", {"build": build, "view": view})
+
+
+def leftover_builds(connection: psycopg.Connection, view: str) -> list[str]:
+    return [name for (name,) in connection.execute(_query("leftover_builds"), {"view": view}).fetchall()]
+
+
+def forget_building(connection: psycopg.Connection, build: str) -> None:
+    _run(connection, "forget_building", {"build": build})
+
+
+def record_failure(
+    connection: psycopg.Connection,
+    error: SyncError,
+    subject: str,
+    table: str | None,
+    snapshot: SnapshotId | None,
+) -> None:
+    """Keep a permanent failure where an operator finds it."""
+    values = {
+        "kind": type(error).__name__,
+        "table": table,
+        "snapshot": str(snapshot) if snapshot else None,
+        "subject": subject,
+        "message": str(error),
+    }
+    _run(connection, "record_failure", values)
+
+
+def _query(name: str) -> LiteralString:
+    return queries.load("ledger")[name]
+
+
+def _run(connection: psycopg.Connection, name: str, values: Mapping[str, object]) -> int:
+    return connection.execute(_query(name), values).rowcount
+
+
+def _row(connection: psycopg.Connection, name: str, values: Mapping[str, object]) -> tuple[object, ...] | None:
+    return connection.execute(_query(name), values).fetchone()
+
+
+def _one(connection: psycopg.Connection, name: str, values: Mapping[str, object]) -> object:
+    row = _row(connection, name, values)
+    return None if row is None else row[0]
+
+
+def _object(version: ObjectVersion) -> dict[str, object]:
+    return {"bucket": version.bucket, "name": version.name, "generation": version.generation}

@@ -1,0 +1,199 @@
+"""PostgreSQL: connections, advisory locks, and the server's errors in our vocabulary."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+import psycopg
+import psycopg.conninfo
+from psycopg import errors as pg
+
+from shared import log
+from shared.db import queries
+from shared.errors import BusyError, ConfigurationError, DataError, RetryableError, TargetError
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
+
+#: SQLSTATE classes after which the same transaction can succeed: connection, rollback, resources, operator, system
+#: (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+_TRANSIENT_CLASSES = {"08", "40", "53", "57", "58"}
+_TRANSIENT_STATES = {"55P03", "55006", "25P02", "25P03"}
+
+#: Readers wait behind a lock that we wait for, so no statement waits longer than this unless it says so itself.
+LOCK_TIMEOUT_MS = 25
+
+
+@contextmanager
+def connect(settings: Settings, purpose: str) -> Iterator[psycopg.Connection]:
+    """An autocommit connection with bounded patience. Raises RetryableError when the server can't be reached.
+
+    The URL is read anew each time, so a rotated secret needs no redeploy. TLS is required unless the URL says otherwise or
+    the server is on this machine.
+    """
+    url = settings.database.read()
+    parts = urlsplit(url)
+    if "sslmode" not in parse_qs(parts.query):
+        local = parts.hostname in (None, "localhost", "127.0.0.1", "::1")
+        url = psycopg.conninfo.make_conninfo(url, sslmode="prefer" if local else "require")
+    statement_timeout = settings.function_timeout * 1000
+    with translated("connecting to PostgreSQL"):
+        connection = psycopg.connect(
+            url,
+            autocommit=True,
+            application_name=f"recosync {purpose}",
+            connect_timeout=10,
+            keepalives_idle=30,
+            keepalives_interval=10,
+            keepalives_count=3,
+            options=(
+                f"-c statement_timeout={statement_timeout} -c lock_timeout={LOCK_TIMEOUT_MS}"
+                f" -c idle_in_transaction_session_timeout={statement_timeout} -c timezone=UTC"
+            ),
+        )
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """The driver's exceptions become ours once, here. Messages that could quote a value stay out."""
+    try:
+        yield
+    except psycopg.Error as e:
+        raise _translate(e, doing) from e
+
+
+def _translate(e: psycopg.Error, doing: str) -> Exception:
+    state = e.sqlstate or ""
+    message = e.diag.message_primary or type(e).__name__
+    if isinstance(e, pg.InvalidAuthorizationSpecification | pg.InvalidPassword | pg.InvalidCatalogName):
+        return ConfigurationError(
+            f"PostgreSQL refused the connection ({state})",
+            where=doing,
+            remedy="Check the database URL's secret",
+        )
+    if state[:2] in _TRANSIENT_CLASSES or state in _TRANSIENT_STATES:
+        return RetryableError(f"PostgreSQL: {message}", where=doing)
+    if not state and isinstance(e, psycopg.OperationalError | psycopg.InterfaceError):
+        # No state: the server never answered, or the connection is gone. The text may quote the host, never a value.
+        return RetryableError(f"PostgreSQL did not answer ({type(e).__name__})", where=doing)
+    if isinstance(e, pg.InsufficientPrivilege):
+        return ConfigurationError(f"PostgreSQL: {message}", where=doing, remedy="Grant it to the loader's role")
+    if state[:2] in ("22", "23"):
+        return DataError(f"PostgreSQL refused a value ({type(e).__name__}, {state})", where=doing)
+    return TargetError(f"PostgreSQL: {message} ({state})", where=doing)
+
+
+@dataclass(frozen=True)
+class CopyPlace:
+    """Where a COPY failed, from the server's error context: the line, from 1, and the column if it knows."""
+
+    line: int
+    column: str | None
+
+    @classmethod
+    def of(cls, e: BaseException | None) -> CopyPlace | None:
+        context = e.diag.context if isinstance(e, psycopg.Error) else None
+        match = re.search(r"COPY \S+, line (\d+)(?:, column ([^\s:,]+))?", context or "")
+        return cls(int(match[1]), match[2]) if match else None
+
+
+@dataclass(frozen=True)
+class Lock:
+    """An advisory lock, named by what it protects. The key is the name's hash: 64 bits, as PostgreSQL has it."""
+
+    name: str
+
+    @property
+    def key(self) -> int:
+        return int.from_bytes(hashlib.blake2b(self.name.encode(), digest_size=8).digest(), signed=True)
+
+    @classmethod
+    def part(cls, version: object) -> Lock:
+        """Held by the transaction that stages a part."""
+        return cls(f"recosync part {version}")
+
+    @classmethod
+    def publication(cls, table: str) -> Lock:
+        """Shared by what builds from the table, exclusive to what publishes it."""
+        return cls(f"recosync publication {table}")
+
+    @classmethod
+    def view(cls, view: str) -> Lock:
+        """Held while a view is built and swapped."""
+        return cls(f"recosync view {view}")
+
+    @classmethod
+    def build(cls, slot: int) -> Lock:
+        """One of the places for view builds: there are as many as may run at once."""
+        return cls(f"recosync build {slot}")
+
+    @classmethod
+    def ledger(cls) -> Lock:
+        """Held while the ledger's schema is brought up to date."""
+        return cls("recosync ledger")
+
+
+def try_lock(connection: psycopg.Connection, lock: Lock, *, session: bool = False) -> bool:
+    """Take the lock for this transaction, or for the session, if it is free now."""
+    function = "pg_try_advisory_lock" if session else "pg_try_advisory_xact_lock"
+    query = queries.load("locks")[function]
+    row = connection.execute(query, {"key": lock.key}).fetchone()
+    return bool(row and row[0])
+
+
+def lock_or_busy(connection: psycopg.Connection, lock: Lock, settings: Settings, *, session: bool = False) -> None:
+    """Take the lock or raise BusyError; a frozen holder is ended, and the retry finds the lock free."""
+    if not try_lock(connection, lock, session=session):
+        end_stale_holders(connection, lock, settings)
+        raise BusyError("another worker is at it", where=lock.name)
+
+
+def end_stale_holders(connection: psycopg.Connection, lock: Lock, settings: Settings) -> None:
+    """End the backends of holders older than any function may live: frozen, not working, and deaf to every timeout."""
+    ended = connection.execute(
+        queries.load("locks")["end_stale_holders"], {"key": lock.key, "age": settings.function_timeout}
+    ).rowcount
+    if ended:
+        log.warning("ended a backend that held a lock longer than a function lives", lock=lock.name)
+
+
+def await_lock(connection: psycopg.Connection, lock: Lock, seconds: float, *, shared: bool) -> None:
+    """Wait for the lock, until the session ends. Raises BusyError when it is not to be had in time.
+
+    Waiting in the server keeps the order of arrival: an exclusive waiter is not starved by new shared ones.
+    """
+    function = "pg_advisory_lock_shared" if shared else "pg_advisory_lock"
+    with connection.transaction():
+        connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{int(seconds * 1000)}ms"])
+        try:
+            connection.execute(queries.load("locks")[function], {"key": lock.key})
+        except pg.LockNotAvailable as e:
+            raise BusyError("others hold it", where=lock.name) from e
+
+
+class Patience:
+    """Short tries for a lock that readers would queue behind: at once, then after pauses that grow from 2 to 20 ms."""
+
+    def __init__(self, seconds: float) -> None:
+        self._deadline = time.monotonic() + seconds
+        self._pause = 0.002
+        self.tries = 0
+
+    def again(self, cause: Exception, where: str) -> None:
+        """Pause before the next try. Raises BusyError when the time is up."""
+        self.tries += 1
+        if time.monotonic() > self._deadline:
+            raise BusyError("readers held it all the time", where=where) from cause
+        time.sleep(self._pause)
+        self._pause = min(self._pause * 1.3, 0.020)

@@ -1,0 +1,145 @@
+"""Between functions-framework and the flow: parse a request or event, bind its log context, turn an outcome into an answer.
+
+Answers: 400 for bad input; 503 for what can succeed later, so that the caller repeats it; 204 for an event that is done,
+foreign, stale, repeated or failed for good (then recorded and logged as ERROR, on which alerts fire).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING
+
+import flask
+
+from shared import log
+from shared.daily.services import Services
+from shared.errors import BadRequestError, ConfigurationError, PermanentError, RetryableError
+from shared.names import ObjectVersion
+
+if TYPE_CHECKING:
+    from cloudevents.http import CloudEvent
+
+type Json = Mapping[str, object]
+
+
+@cache
+def _services(*, database: bool) -> Services:
+    """This process's services, made at the first request: a function's import must not fail for its configuration."""
+    return Services.from_environment(database=database)
+
+
+def answer_event(handle: Callable[[Services], str]) -> None:
+    """Run an event's work. The framework would answer 200 to whatever returns; an aborted request carries our status."""
+    log.configure()
+    with _call_context():
+        try:
+            services = _services(database=True)
+            with _trace_context(services.settings.project):
+                outcome = handle(services)
+                log.info(f"event done: {outcome}", outcome=outcome)
+        except RetryableError as e:
+            # A wrong deployment does not mend itself.
+            (log.error if isinstance(e, ConfigurationError) else log.warning)(f"event to be retried: {e}", e)
+            flask.abort(flask.Response(f"{e}\n", 503, mimetype="text/plain"))
+        except PermanentError as e:
+            log.error(f"event failed for good: {e}", e)
+    flask.abort(flask.Response(status=204))
+
+
+def answer_request(handle: Callable[[Services], tuple[Json, int]], *, database: bool) -> flask.Response:
+    """Run an HTTP call's work: `handle` gives the JSON answer and its status."""
+    log.configure()
+    with _call_context():
+        try:
+            services = _services(database=database)
+            with _trace_context(services.settings.project):
+                body, status = handle(services)
+        except BadRequestError as e:
+            log.warning(f"bad request: {e}", e)
+            body, status = {"error": str(e)}, 400
+        except RetryableError as e:
+            log.error(f"call to be retried: {e}", e)
+            body, status = {"error": str(e)}, 500
+        return flask.Response(json.dumps(body, indent=1) + "\n", status, mimetype="application/json")
+
+
+def finalized_object(event: CloudEvent) -> tuple[ObjectVersion, int]:
+    """The object that a `google.cloud.storage.object.v1.finalized` event announces, and its size in bytes.
+
+    Raises PermanentError when the event's data is no StorageObjectData
+    (https://github.com/googleapis/google-cloudevents/blob/main/proto/google/events/cloud/storage/v1/data.proto).
+    """
+    data = event.get_data() or {}
+    try:
+        return ObjectVersion(data["bucket"], data["name"], int(data["generation"])), int(data.get("size", 0))
+    except (KeyError, TypeError, ValueError):
+        raise PermanentError("holds no storage object", where=f"event {event['id']}") from None
+
+
+def completion(event: CloudEvent) -> tuple[str, int]:
+    """The table and publication of a completion message. Raises PermanentError when it lacks them."""
+    try:
+        attributes = (event.get_data() or {})["message"]["attributes"]
+        return str(attributes["table"]), int(attributes["publication"])
+    except (KeyError, TypeError, ValueError):
+        raise PermanentError("lacks the attributes table and publication", where=f"event {event['id']}") from None
+
+
+def json_body(request: flask.Request, fields: Mapping[str, type]) -> Json:
+    """The request's JSON object, empty when there is no body. Raises BadRequestError for other fields or types."""
+    try:
+        body = json.loads(request.get_data() or b"{}")
+    except ValueError:
+        raise BadRequestError("the body is not JSON") from None
+    if not isinstance(body, dict):
+        raise BadRequestError("the body should be a JSON object")
+    for name, value in body.items():
+        if name not in fields:
+            raise BadRequestError(f"unknown field {name!r}; known are {', '.join(fields)}")
+        # bool is an int in Python, not in JSON.
+        if type(value) is not fields[name]:
+            raise BadRequestError(f"{name} should be {_JSON_TYPES[fields[name]]}")
+    return body
+
+
+def scheduled_at(request: flask.Request) -> datetime | None:
+    """The instant that Cloud Scheduler planned the call for, the same on each of its retries; None from other callers.
+
+    `X-CloudScheduler-ScheduleTime` is RFC 3339
+    (https://cloud.google.com/scheduler/docs/reference/rest/v1/projects.locations.jobs#HttpTarget).
+    """
+    text = request.headers.get("X-CloudScheduler-ScheduleTime")
+    if not text:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadRequestError("X-CloudScheduler-ScheduleTime is no RFC 3339 time") from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+_JSON_TYPES = {bool: "true or false", str: "text", list: "a list", int: "a whole number"}
+
+
+def _call_context() -> AbstractContextManager[None]:
+    """The log fields that tell one call's lines from another's."""
+    headers = flask.request.headers
+    fields: dict[str, object] = {
+        "logging.googleapis.com/labels": {"execution_id": headers.get("Function-Execution-Id", "")}
+    }
+    if "ce-id" in headers:
+        fields["event_id"] = headers["ce-id"]
+    return log.bound(**fields)
+
+
+def _trace_context(project: str) -> AbstractContextManager[None]:
+    """The log field by which Cloud Logging finds the lines of one request."""
+    match = re.match(r"([0-9a-f]+)(?:/|$)", flask.request.headers.get("X-Cloud-Trace-Context", ""))
+    if match is None:
+        return nullcontext()
+    return log.bound(**{"logging.googleapis.com/trace": f"projects/{project}/traces/{match[1]}"})

@@ -1,0 +1,59 @@
+"""The failure vocabulary: a failure is retryable or permanent by its type, decided once, where it is first understood.
+
+A permanent failure says what is wrong, where, and what to do about it. No message carries a value from a row or a secret:
+messages go to logs, to answers and to the ledger.
+"""
+
+
+class SyncError(Exception):
+    """Base of every failure this suite raises on purpose. Raise one of the two kinds below, never this."""
+
+    retryable: bool
+
+    def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
+        self.what, self.where, self.remedy = what, where, remedy
+        super().__init__(what, where, remedy)
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        return f"{place}{self.what}" + (f". {self.remedy}" if self.remedy else "")
+
+
+class RetryableError(SyncError):
+    """The same call can succeed later with nobody's help: answer so that the caller repeats it."""
+
+    retryable = True
+
+
+class BusyError(RetryableError):
+    """Another worker holds the lock on this very piece of work. Its own outcome, or its death, settles the retry."""
+
+
+class IncompleteError(RetryableError):
+    """A snapshot still misses parts that somebody else is staging."""
+
+
+class ConfigurationError(RetryableError):
+    """The deployment is wrong, not the work: the event must outlive the redeploy that mends it, so it is retried."""
+
+
+class PermanentError(SyncError):
+    """Repeating the call cannot help. It is recorded, alerted and acknowledged, and everything is left as it was."""
+
+    retryable = False
+
+
+class BadRequestError(PermanentError):
+    """The caller asked for something that does not exist or makes no sense: HTTP 400, nothing changed."""
+
+
+class SourceError(PermanentError):
+    """The BigQuery source is not what the catalog says: missing, empty, or with other columns or types."""
+
+
+class DataError(PermanentError):
+    """A part, a manifest or a value in them can't become the PostgreSQL rows that the catalog promises."""
+
+
+class TargetError(PermanentError):
+    """PostgreSQL is not as the publish or refresh needs it: other columns, missing rights, foreign dependants."""

@@ -1,0 +1,40 @@
+"""Google's exceptions become ours once, at the boundary of an adapter."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from shared.errors import ConfigurationError, PermanentError, RetryableError
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Raise RetryableError for what the service, the network or a missing role may mend, PermanentError for the rest."""
+    # Imported here because they cost 0.3 s, which a function's start need not pay.
+    import google.auth.exceptions
+    import requests
+    from google.api_core import exceptions as api
+
+    try:
+        yield
+    except (
+        api.ServerError,
+        api.DeadlineExceeded,
+        api.TooManyRequests,
+        api.RetryError,
+        google.auth.exceptions.TransportError,
+        requests.ConnectionError,
+        requests.Timeout,
+    ) as e:
+        raise RetryableError(f"Google Cloud did not answer well ({type(e).__name__})", where=doing) from e
+    except (api.Forbidden, api.Unauthorized) as e:
+        raise ConfigurationError(
+            f"access denied: {_message(e)}",
+            where=doing,
+            remedy="Grant the function's account the role it lacks",
+        ) from e
+    except api.GoogleAPICallError as e:
+        raise PermanentError(f"refused ({e.code}): {_message(e)}", where=doing) from e
+
+
+def _message(e: Exception) -> str:
+    return str(getattr(e, "message", None) or e).splitlines()[0][:500]

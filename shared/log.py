@@ -1,0 +1,102 @@
+"""JSON lines on standard output, in the fields that Cloud Logging reads.
+
+`severity`, `message`, `logging.googleapis.com/trace`, `logging.googleapis.com/spanId` and
+`logging.googleapis.com/labels` are special fields of structured logging
+(https://cloud.google.com/logging/docs/structured-logging); every other field lands in jsonPayload.
+What is being worked on (table, snapshot, part) is bound once with `bound(...)` and stands in every line beneath it.
+"""
+
+import contextvars
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from types import MappingProxyType
+
+from shared.errors import SyncError
+
+_fields: contextvars.ContextVar[Mapping[str, object]] = contextvars.ContextVar(
+    "log_fields",
+    default=MappingProxyType({}),
+)
+
+_SEVERITIES = {
+    logging.DEBUG: "DEBUG",
+    logging.INFO: "INFO",
+    logging.WARNING: "WARNING",
+    logging.ERROR: "ERROR",
+    logging.CRITICAL: "CRITICAL",
+}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per record. Exceptions show their type and frames, not their text: drivers put row values there."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "severity": _SEVERITIES.get(record.levelno, "DEFAULT"),
+            "message": record.getMessage(),
+            "logger": record.name,
+            **_fields.get(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info and record.exc_info[1] is not None:
+            line["exception"] = _safe_traceback(record.exc_info[1])
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def configure(level: int = logging.INFO) -> None:
+    """Send the suite's own log to standard output as JSON lines. Safe to call again."""
+    logger = logging.getLogger("recosync")
+    if not logger.handlers:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(JsonFormatter())
+        logger.addHandler(handler)
+        logger.propagate = False
+    logger.setLevel(level)
+
+
+@contextmanager
+def bound(**fields: object) -> Iterator[None]:
+    """Add fields to every line logged inside the block, in this thread and in those started by `submit`."""
+    token = _fields.set({**_fields.get(), **{k: v if isinstance(v, dict) else str(v) for k, v in fields.items()}})
+    try:
+        yield
+    finally:
+        _fields.reset(token)
+
+
+def submit[**P, R](executor: Executor, call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+    """`executor.submit` that takes the bound fields along: a thread starts with an empty context of its own."""
+    context = contextvars.copy_context()
+    return executor.submit(lambda: context.run(call, *args, **kwargs))
+
+
+def info(message: str, **fields: object) -> None:
+    """Something an operator may want to follow."""
+    _log(logging.INFO, message, fields)
+
+
+def warning(message: str, cause: SyncError | None = None, **fields: object) -> None:
+    """Something that mends itself, but not for ever."""
+    _log(logging.WARNING, message, fields, cause)
+
+
+def error(message: str, cause: SyncError | None = None, **fields: object) -> None:
+    """Something that needs a human; alert policies count these lines."""
+    _log(logging.ERROR, message, fields, cause)
+
+
+def _log(level: int, message: str, fields: dict[str, object], cause: SyncError | None = None) -> None:
+    if cause is not None:
+        fields |= {"error": type(cause).__name__, "retryable": cause.retryable}
+    root = cause.__cause__ if cause is not None else None
+    logging.getLogger("recosync").log(level, "%s", message, extra={"fields": fields}, exc_info=root)
+
+
+def _safe_traceback(exc: BaseException) -> list[str]:
+    frames = traceback.extract_tb(exc.__traceback__)
+    return [type(exc).__name__, *(f"{f.filename}:{f.lineno} in {f.name}" for f in frames)]

@@ -1,0 +1,173 @@
+"""Names that parse and print: snapshot ids, objects of a snapshot, BigQuery tables and jobs.
+
+A value of one of these types is valid by construction; what does not parse is answered with None or ValueError, and a
+caller never takes a name apart by hand.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Self
+
+#: PostgreSQL cuts identifiers at NAMEDATALEN - 1 bytes
+#: (https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS).
+MAX_IDENTIFIER_BYTES = 63
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SNAPSHOT_ID = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z")
+_DAY = re.compile(r"(\d{4})(\d\d)(\d\d)")
+_OBJECT = re.compile(
+    r"(?P<table>[^/]+)/(?P<snapshot>[^/]+)/(?:(?P<manifest>manifest\.json)|(?P<attempt>[A-Za-z0-9_-]+)/(?P<file>part-[^/]*\.parquet))"
+)
+
+
+def is_identifier(text: str) -> bool:
+    """Whether PostgreSQL and BigQuery can both carry this name, quoted, without cutting or escaping it."""
+    return bool(_IDENTIFIER.fullmatch(text)) and len(text.encode()) <= MAX_IDENTIFIER_BYTES
+
+
+def parse_day(text: str) -> date:
+    """`YYYYMMDD` as a date. Raises ValueError."""
+    match = _DAY.fullmatch(text)
+    if match is None:
+        raise ValueError("a date is written YYYYMMDD")
+    return date(*map(int, match.groups()))
+
+
+@dataclass(frozen=True, order=True)
+class SnapshotId:
+    """The identity of one complete export of one table, `YYYYMMDDTHHMMSSZ`: ids order as their instants do."""
+
+    at: datetime
+
+    def __post_init__(self) -> None:
+        if self.at.tzinfo is None:
+            raise ValueError("a snapshot id needs a time zone")
+        object.__setattr__(self, "at", self.at.astimezone(UTC).replace(microsecond=0))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The inverse of `str`. Raises ValueError."""
+        match = _SNAPSHOT_ID.fullmatch(text)
+        if match is None:
+            raise ValueError("a snapshot id is written YYYYMMDDTHHMMSSZ")
+        year, month, day, hour, minute, second = map(int, match.groups())
+        return cls(datetime(year, month, day, hour, minute, second, tzinfo=UTC))
+
+    @classmethod
+    def midnight(cls, day: date) -> Self:
+        return cls(datetime(day.year, day.month, day.day, tzinfo=UTC))
+
+    def __str__(self) -> str:
+        # strftime('%Y') does not pad years below 1000, which ADOPTED needs.
+        return self.at.replace(tzinfo=None).isoformat().replace("-", "").replace(":", "") + "Z"
+
+
+#: The snapshot under which the rows stand that a table held before its first publish. Older than any export.
+ADOPTED = SnapshotId(datetime(1, 1, 1, tzinfo=UTC))
+
+
+@dataclass(frozen=True)
+class ObjectVersion:
+    """One immutable version of a Cloud Storage object: the identity of a part."""
+
+    bucket: str
+    name: str
+    generation: int
+
+    def __str__(self) -> str:
+        return f"gs://{self.bucket}/{self.name}#{self.generation}"
+
+
+@dataclass(frozen=True)
+class SnapshotFolder:
+    """`{prefix}/{table}/{snapshot_id}`: where the objects of one snapshot live."""
+
+    prefix: str
+    table: str
+    snapshot: SnapshotId
+
+    def __str__(self) -> str:
+        return f"{self.prefix}/{self.table}/{self.snapshot}"
+
+    @property
+    def manifest(self) -> str:
+        return f"{self}/manifest.json"
+
+    def attempt(self, attempt: int) -> str:
+        """The folder of one try at the extract; a later try never meets an earlier one's files."""
+        return f"{self}/{attempt}/"
+
+    def part_pattern(self, attempt: int) -> str:
+        """The wildcard that BigQuery's extract numbers its files by."""
+        return f"{self.attempt(attempt)}part-*.parquet"
+
+
+@dataclass(frozen=True)
+class PartName:
+    """The name of a part: `{folder}/{attempt}/part-*.parquet`."""
+
+    folder: SnapshotFolder
+    attempt: str
+    file: str
+
+    def __str__(self) -> str:
+        return f"{self.folder}/{self.attempt}/{self.file}"
+
+
+@dataclass(frozen=True)
+class ManifestName:
+    """The name of a snapshot's manifest: `{folder}/manifest.json`."""
+
+    folder: SnapshotFolder
+
+    def __str__(self) -> str:
+        return self.folder.manifest
+
+
+def parse_object_name(name: str, prefix: str) -> PartName | ManifestName | None:
+    """What an object's name means to the daily flow; None when the object is not ours."""
+    if not name.startswith(f"{prefix}/"):
+        return None
+    match = _OBJECT.fullmatch(name, len(prefix) + 1)
+    if match is None or not is_identifier(match["table"]):
+        return None
+    try:
+        folder = SnapshotFolder(prefix, match["table"], SnapshotId.parse(match["snapshot"]))
+    except ValueError:
+        return None
+    return ManifestName(folder) if match["manifest"] else PartName(folder, match["attempt"], match["file"])
+
+
+@dataclass(frozen=True)
+class TableRef:
+    """A BigQuery table, `project.dataset.table`."""
+
+    project: str
+    dataset: str
+    table: str
+
+    def __str__(self) -> str:
+        return f"{self.project}.{self.dataset}.{self.table}"
+
+    @property
+    def quoted(self) -> str:
+        """The reference as GoogleSQL quotes it."""
+        return f"`{self.project}`.`{self.dataset}`.`{self.table}`"
+
+
+@dataclass(frozen=True)
+class JobName:
+    """The id of a BigQuery job, derived from what the job is for, so that asking twice means the same job.
+
+    Ids may hold letters, digits, `_` and `-`, 1,024 at most
+    (https://cloud.google.com/bigquery/docs/reference/rest/v2/JobReference).
+    """
+
+    step: str
+    table: str
+    snapshot: SnapshotId
+    attempt: int
+
+    def __str__(self) -> str:
+        return f"recosync-{self.step}-{self.table}-{self.snapshot}-{self.attempt}"

@@ -1,0 +1,143 @@
+"""What the environment says, read once into a frozen value.
+
+Every mistake is reported at once, by the variable's name and the shape it should have; a secret's value is never shown.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from shared.errors import ConfigurationError
+
+#: The variables a catalog entry may name as the home of its BigQuery source.
+DATASET_VARIABLES = ("BIGQUERY_ML_RECOMMENDATION_DATASET", "BIGQUERY_SEED_DATASET")
+
+_DATABASE_URL_SHAPE = "postgresql://<user>:<password>@<host>/<database>"
+
+
+@dataclass(frozen=True)
+class DatabaseUrl:
+    """Where the PostgreSQL URL comes from. A file is read again for each connection, so a rotated secret just works."""
+
+    value: str | None = field(default=None, repr=False)
+    file: Path | None = None
+
+    def read(self) -> str:
+        """The URL now. Raises ConfigurationError when the file is missing or holds something else."""
+        if self.file is None:
+            return self.value or ""
+        try:
+            url = self.file.read_text().strip()
+        except OSError as e:
+            raise ConfigurationError(
+                f"DATABASE_URL_FILE names {self.file}, which can't be read ({e.strerror})",
+                remedy="Mount the secret there",
+            ) from None
+        if not _is_database_url(url):
+            raise ConfigurationError(
+                f"the file {self.file} that DATABASE_URL_FILE names does not hold a URL like {_DATABASE_URL_SHAPE}"
+            )
+        return url
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The suite's configuration. Durations are in seconds."""
+
+    environment: str
+    project: str
+    datasets: Mapping[str, str]
+    sql_instance: str
+    bucket: str
+    prefix: str
+    topic: str
+    database: DatabaseUrl
+    maximum_bytes_billed: int | None
+    max_builds: int
+    function_timeout: int
+
+    @property
+    def temporary_dataset(self) -> str:
+        return f"tmp_{self.environment}"
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ, *, database: bool) -> "Settings":
+        """Read the environment; `database` says whether this function talks to PostgreSQL.
+
+        Raises ConfigurationError naming every variable that is missing or malformed.
+        """
+        read = _Reader(environ)
+        settings = cls(
+            environment=read.text("ENV_SHORT_NAME", r"[a-z][a-z0-9_]*", "a short name such as dev, stg or prod"),
+            project=read.text("GCP_PROJECT_ID", r"[a-z][a-z0-9:.-]{2,}[a-z0-9]", "a Google Cloud project id"),
+            datasets={name: read.text(name, r"[A-Za-z0-9_]+", "a BigQuery data set id") for name in DATASET_VARIABLES},
+            sql_instance=read.text(
+                "RECOMMENDATION_SQL_INSTANCE", r"[A-Za-z0-9_-]+", "the name of the Cloud SQL instance"
+            ),
+            bucket=read.text("EXPORT_BUCKET", r"[a-z0-9][a-z0-9._-]+[a-z0-9]", "a bucket name, without gs://"),
+            prefix=read.text(
+                "EXPORT_PREFIX",
+                r"[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*",
+                "a path such as recommendation_exports, without slashes at its ends",
+            ),
+            topic=read.text("COMPLETION_TOPIC", r"[A-Za-z][A-Za-z0-9._~%+-]{2,}", "the short name of a topic"),
+            database=read.database() if database else DatabaseUrl(),
+            maximum_bytes_billed=read.number("MAXIMUM_BYTES_BILLED", None, 1),
+            max_builds=read.number("MAX_BUILDS", 2, 1) or 2,
+            function_timeout=read.number("FUNCTION_TIMEOUT_SECONDS", 540, 10) or 540,
+        )
+        read.finish()
+        return settings
+
+
+class _Reader:
+    """Collects mistakes instead of stopping at the first."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._mistakes: list[str] = []
+
+    def text(self, name: str, pattern: str, shape: str) -> str:
+        value = self._environ.get(name, "")
+        if not re.fullmatch(pattern, value):
+            self._mistake(name, shape)
+        return value
+
+    def number(self, name: str, default: int | None, least: int) -> int | None:
+        value = self._environ.get(name, "")
+        if not value:
+            return default
+        if not re.fullmatch(r"\d{1,18}", value) or int(value) < least:
+            self._mistake(name, f"a whole number, {least} or more")
+            return default
+        return int(value)
+
+    def database(self) -> DatabaseUrl:
+        value, file = self._environ.get("DATABASE_URL", ""), self._environ.get("DATABASE_URL_FILE", "")
+        if bool(value) == bool(file):
+            self._mistakes.append(
+                f"set one of DATABASE_URL (like {_DATABASE_URL_SHAPE}) and DATABASE_URL_FILE (the path where the"
+                " Secret Manager secret {RECOMMENDATION_SQL_INSTANCE}_database_url is mounted)"
+            )
+        elif value and not _is_database_url(value):
+            self._mistake("DATABASE_URL", _DATABASE_URL_SHAPE)
+        return DatabaseUrl(file=Path(file)) if file else DatabaseUrl(value=value)
+
+    def finish(self) -> None:
+        if self._mistakes:
+            raise ConfigurationError("; ".join(self._mistakes), where="environment")
+
+    def _mistake(self, name: str, shape: str) -> None:
+        state = "should be" if self._environ.get(name) else "is not set: it should be"
+        self._mistakes.append(f"{name} {state} {shape}")
+
+
+def _is_database_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("postgresql", "postgres") and len(parts.path) > 1

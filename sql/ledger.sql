@@ -1,0 +1,112 @@
+-- name: version
+SELECT CASE WHEN to_regclass('recosync.migration') IS NULL THEN NULL ELSE 0 END;
+
+-- name: applied
+SELECT coalesce(max(version), 0) FROM recosync.migration;
+
+-- name: schema_exists
+SELECT to_regnamespace('recosync') IS NOT NULL;
+
+-- name: create_schema
+CREATE SCHEMA recosync;
+
+-- name: create_migration
+CREATE TABLE IF NOT EXISTS recosync.migration (
+    version integer PRIMARY KEY,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- name: record_migration
+INSERT INTO recosync.migration (version) VALUES (%(version)s);
+
+-- name: record_snapshot
+INSERT INTO recosync.snapshot (table_name, snapshot_id, source_rows, rows, columns)
+VALUES (%(table)s, %(snapshot)s, %(source_rows)s, %(rows)s, %(columns)s)
+ON CONFLICT DO NOTHING;
+
+-- name: record_snapshot_part
+INSERT INTO recosync.snapshot_part (table_name, snapshot_id, bucket, name, generation, rows)
+VALUES (%(table)s, %(snapshot)s, %(bucket)s, %(name)s, %(generation)s, %(rows)s);
+
+-- name: claim_part
+INSERT INTO recosync.part (table_name, snapshot_id, bucket, name, generation)
+VALUES (%(table)s, %(snapshot)s, %(bucket)s, %(name)s, %(generation)s)
+ON CONFLICT DO NOTHING
+RETURNING id;
+
+-- name: part_is_staged
+SELECT EXISTS (
+    SELECT 1 FROM recosync.part
+    WHERE bucket = %(bucket)s AND name = %(name)s AND generation = %(generation)s
+);
+
+-- name: finish_part
+UPDATE recosync.part
+SET rows = %(rows)s, seconds = %(seconds)s, staged_at = clock_timestamp()
+WHERE id = %(id)s;
+
+-- name: snapshot
+SELECT source_rows, rows FROM recosync.snapshot
+WHERE table_name = %(table)s AND snapshot_id = %(snapshot)s;
+
+-- name: parts_of_snapshot
+SELECT
+    named.bucket,
+    named.name,
+    named.generation,
+    named.rows,
+    part.id,
+    part.rows AS staged_rows
+FROM recosync.snapshot_part AS named
+LEFT JOIN recosync.part AS part
+    ON named.bucket = part.bucket AND named.name = part.name AND named.generation = part.generation
+WHERE named.table_name = %(table)s AND named.snapshot_id = %(snapshot)s
+ORDER BY named.name;
+
+-- name: published
+SELECT publication, snapshot_id FROM recosync.publication
+WHERE table_name = %(table)s
+ORDER BY publication DESC
+LIMIT 1;
+
+-- name: publish
+INSERT INTO recosync.publication (table_name, publication, snapshot_id, rows)
+SELECT %(table)s, coalesce(max(publication), 0) + 1, %(snapshot)s, %(rows)s
+FROM recosync.publication
+WHERE table_name = %(table)s
+RETURNING publication;
+
+-- name: unannounced
+SELECT publication, snapshot_id FROM recosync.publication
+WHERE table_name = %(table)s AND announced_at IS NULL
+ORDER BY publication;
+
+-- name: announced
+UPDATE recosync.publication
+SET announced_at = clock_timestamp()
+WHERE table_name = %(table)s AND publication = %(publication)s AND announced_at IS NULL;
+
+-- name: view_publications
+SELECT table_name, publication FROM recosync.view_build
+WHERE view_name = %(view)s;
+
+-- name: record_view_build
+INSERT INTO recosync.view_build (view_name, table_name, publication, seconds)
+VALUES (%(view)s, %(table)s, %(publication)s, %(seconds)s)
+ON CONFLICT (view_name, table_name) DO UPDATE
+    SET publication = excluded.publication, built_at = clock_timestamp(), seconds = excluded.seconds;
+
+-- name: start_building
+INSERT INTO recosync.building (build_name, view_name) VALUES (%(build)s, %(view)s);
+
+-- name: leftover_builds
+SELECT build_name FROM recosync.building
+WHERE view_name = %(view)s;
+
+-- name: forget_building
+DELETE FROM recosync.building
+WHERE build_name = %(build)s;
+
+-- name: record_failure
+INSERT INTO recosync.failure (kind, table_name, snapshot_id, subject, message)
+VALUES (%(kind)s, %(table)s, %(snapshot)s, %(subject)s, %(message)s);
