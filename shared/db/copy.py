@@ -44,14 +44,11 @@ def copy(
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary, FREEZE)").format(
         target, sql.SQL(", ").join(sql.Identifier(cast.column.name) for cast in columns)
     )
-    with (
-        connection.cursor() as cursor,
-        closing(_ahead(_encoded(encoder, _ahead(batches)))) as chunks,
-        cursor.copy(statement) as sink,
-    ):
-        for chunk in chunks:
-            sink.write(chunk)
-    return cursor.rowcount
+    with connection.cursor() as cursor:
+        with closing(_ahead(_encoded(encoder, _ahead(batches)))) as chunks, cursor.copy(statement) as sink:
+            for chunk in chunks:
+                sink.write(chunk)
+        return cursor.rowcount
 
 
 def batch_rows(columns: Sequence[casts.Cast]) -> int:

@@ -8,6 +8,7 @@ access token as a bearer token; it knows nothing of its renewal, so that is done
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -115,16 +116,24 @@ class GoogleCredentials(Protocol):
 
 
 class Parquet:
-    """A DuckDB instance that reads objects. Not for use by two threads at once.
+    """A DuckDB instance that reads objects, for any number of threads: each read has a connection of its own.
 
     Methods raise RetryableError when the object could not be reached, DataError when it is no Parquet file.
     """
 
     def __init__(self, endpoint: str, token: AccessToken) -> None:
         self._endpoint, self._token = endpoint, token
+        self._lock = threading.Lock()
+        self._instance: duckdb.DuckDBPyConnection | None = None
 
-    @cached_property
-    def _duckdb(self) -> duckdb.DuckDBPyConnection:
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        with self._lock:
+            if self._instance is None:
+                self._instance = self._open()
+            return self._instance.cursor()
+
+    @staticmethod
+    def _open() -> duckdb.DuckDBPyConnection:
         import duckdb
 
         connection = duckdb.connect(
@@ -134,10 +143,10 @@ class Parquet:
                 "temp_directory": "",  # /tmp is memory in a function: spilling there would only hide the need
                 "autoinstall_known_extensions": "false",
                 "autoload_known_extensions": "false",
-                "http_retries": 5,
             }
         )
         connection.execute(f"LOAD '{_httpfs()}'")
+        connection.execute("SET http_retries = 5")
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET parquet_metadata_cache = true")
         # GeoParquet metadata is a claim about bytes; the bytes are checked as WKB instead.
@@ -151,7 +160,8 @@ class Parquet:
         url = _literal(self._url(version))
 
         def read() -> Footer:
-            query = self._duckdb.execute
+            connection = self._connection()
+            query = connection.execute
             described = query(f"DESCRIBE SELECT * FROM read_parquet({url})").fetchall()
             schema = query(f"SELECT name, precision FROM parquet_schema({url})").fetchall()
             groups = query(
@@ -166,7 +176,7 @@ class Parquet:
     def batches(self, version: ObjectVersion, expressions: Sequence[str], batch_rows: int) -> pa.RecordBatchReader:
         """The rows of a file as Arrow batches of the given DuckDB expressions, in the file's order, as they are read."""
         query = f"SELECT {', '.join(expressions)} FROM read_parquet({_literal(self._url(version))})"
-        return self._reading(version, lambda: self._duckdb.execute(query).fetch_record_batch(batch_rows))
+        return self._reading(version, lambda: self._connection().execute(query).to_arrow_reader(batch_rows))
 
     def first_row_where(self, version: ObjectVersion, predicate: str) -> int | None:
         """The number, from 0, of the first row for which the DuckDB predicate holds."""
@@ -174,7 +184,7 @@ class Parquet:
             "SELECT min(file_row_number)"
             f" FROM read_parquet({_literal(self._url(version))}, file_row_number = true) WHERE {predicate}"
         )
-        found = self._reading(version, lambda: self._duckdb.execute(query).fetchone())
+        found = self._reading(version, lambda: self._connection().execute(query).fetchone())
         return None if found is None or found[0] is None else int(found[0])
 
     def _url(self, version: ObjectVersion) -> str:
@@ -195,15 +205,15 @@ class Parquet:
                     return read()
         except RetryableError:
             # What an HTTP failure left half learnt must not outlive it.
-            self._duckdb.execute("SET parquet_metadata_cache = false")
-            self._duckdb.execute("SET parquet_metadata_cache = true")
+            self._connection().execute("SET parquet_metadata_cache = false")
+            self._connection().execute("SET parquet_metadata_cache = true")
             raise
 
     def _authorize(self, *, renew: bool) -> bool:
         token = self._token.get(renew=renew)
         if token is None:
             return False
-        self._duckdb.execute(
+        self._connection().execute(
             f"CREATE OR REPLACE SECRET gcs (TYPE http, BEARER_TOKEN {_literal(token)}, SCOPE {_literal(self._endpoint)})"
         )
         return True
@@ -218,19 +228,25 @@ def translated(version: ObjectVersion) -> Iterator[None]:
     import duckdb
     import pyarrow as pa
 
+    unfit = (duckdb.DataError, duckdb.InvalidInputException, duckdb.NotSupportedError, pa.ArrowException)
     try:
         yield
-    except (duckdb.Error, pa.ArrowException, OSError) as e:
-        message = str(e)
-        if isinstance(e, duckdb.IOException | duckdb.InterruptException) or _UNREACHABLE.search(message):
-            raise RetryableError("the object could not be read to its end", where=str(version)) from e
-        if "Out of Memory" in message:
+    except (duckdb.IOException, duckdb.InterruptException) as e:
+        raise _unreachable(version) from e
+    except (duckdb.OutOfMemoryException, *unfit, OSError) as e:
+        if _UNREACHABLE.search(str(e)):
+            raise _unreachable(version) from e
+        if "Out of Memory" in str(e):
             raise DataError(
                 f"a row group needs more than {MEMORY_LIMIT} of memory",
                 where=str(version),
                 remedy="Write smaller row groups",
             ) from e
         raise DataError("is no readable Parquet file, or holds a value that does not fit", where=str(version)) from e
+
+
+def _unreachable(version: ObjectVersion) -> RetryableError:
+    return RetryableError("the object could not be read to its end", where=str(version))
 
 
 def stream(version: ObjectVersion, reader: pa.RecordBatchReader) -> Generator[pa.RecordBatch]:

