@@ -1,7 +1,8 @@
-"""Between functions-framework and the flow: parse a request or event, bind its log context, turn an outcome into an answer.
+"""Between functions-framework and the flow: parse a request or event, bind its log context, turn an outcome into an
+answer.
 
-Answers: 400 for bad input; 503 for what can succeed later, so that the caller repeats it; 204 for an event that is done,
-foreign, stale, repeated or failed for good (then recorded and logged as ERROR, on which alerts fire).
+Answers: 400 for bad input; 503 for what can succeed later, so that the caller repeats it; 204 for an event that is
+done, foreign, stale, repeated or failed for good (then recorded and logged as ERROR, on which alerts fire).
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ def _services(*, database: bool) -> Services:
 
 
 def answer_event(handle: Callable[[Services], str]) -> None:
-    """Run an event's work. The framework would answer 200 to whatever returns; an aborted request carries our status."""
+    """Run an event's work. The framework would answer 200 to whatever returns; an aborted request carries our
+    status.
+    """
     log.configure()
     with _call_context():
         try:

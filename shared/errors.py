@@ -1,7 +1,7 @@
 """The failure vocabulary: a failure is retryable or permanent by its type, decided once, where it is first understood.
 
-A permanent failure says what is wrong, where, and what to do about it. No message carries a value from a row or a secret:
-messages go to logs, to answers and to the ledger.
+A permanent failure says what is wrong, where, and what to do about it. No message carries a value from a row or a
+secret: messages go to logs, to answers and to the ledger.
 """
 
 

@@ -33,7 +33,9 @@ _SEVERITIES = {
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per record. Exceptions show their type and frames, not their text: drivers put row values there."""
+    """One JSON object per record. Exceptions show their type and frames, not their text: drivers put row values
+    there.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {

@@ -1,5 +1,5 @@
--- name: version
-SELECT CASE WHEN to_regclass('recosync.migration') IS NULL THEN NULL ELSE 0 END;
+-- name: has_migrations
+SELECT to_regclass('recosync.migration') IS NOT NULL;
 
 -- name: applied
 SELECT coalesce(max(version), 0) FROM recosync.migration;
@@ -35,10 +35,8 @@ ON CONFLICT DO NOTHING
 RETURNING id;
 
 -- name: part_is_staged
-SELECT EXISTS (
-    SELECT 1 FROM recosync.part
-    WHERE bucket = %(bucket)s AND name = %(name)s AND generation = %(generation)s
-);
+SELECT count(*) > 0 FROM recosync.part
+WHERE bucket = %(bucket)s AND name = %(name)s AND generation = %(generation)s;
 
 -- name: finish_part
 UPDATE recosync.part

@@ -20,6 +20,7 @@ WHERE
     held.locktype = 'advisory'
     AND held.granted
     AND held.objsubid = 1
-    AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND held.database = activity.datid
+    AND activity.datname = current_database()
     AND (held.classid::bigint << 32 | held.objid::bigint) = %(key)s
     AND coalesce(activity.xact_start, activity.backend_start) < clock_timestamp() - make_interval(secs => %(age)s);

@@ -41,7 +41,7 @@ WHERE oid = to_regclass(%(view)s);
 
 -- name: view_dependants
 -- What would be lost with a view: other views by their rewrite rules, functions with parsed bodies, and so on.
-SELECT DISTINCT coalesce(dependant.oid::regclass::text, pg_describe_object(depend.classid, depend.objid, 0))
+SELECT DISTINCT coalesce(dependant.oid::regclass::text, pg_describe_object(depend.classid, depend.objid, 0)) AS name
 FROM pg_depend AS depend
 LEFT JOIN pg_rewrite AS rule ON depend.classid = 'pg_rewrite'::regclass AND depend.objid = rule.oid
 LEFT JOIN pg_class AS dependant ON rule.ev_class = dependant.oid
@@ -51,7 +51,7 @@ WHERE
     AND depend.deptype = 'n'
     AND depend.objid <> depend.refobjid
     AND dependant.oid IS DISTINCT FROM depend.refobjid
-ORDER BY 1;
+ORDER BY name;
 
 -- name: grants
 -- Who may do what with a relation, its owner left out.

@@ -1,6 +1,7 @@
 """What a finalized object means: a part to stage, a manifest to complete a snapshot by, or nothing to us.
 
-Events come doubled, late, lost and in any order. Nothing here depends on their order: whoever completes the set publishes.
+Events come doubled, late, lost and in any order. Nothing here depends on their order: whoever completes the set
+publishes.
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ from shared.db.postgres import connect, translated
 from shared.errors import BusyError, DataError, IncompleteError, PermanentError
 from shared.names import ManifestName, ObjectVersion, PartName, SnapshotFolder, parse_object_name
 
-#: The share of the function's time after which a manifest's call takes on no further part. The retry goes on from there.
+#: The share of the function's time after which a manifest's call takes on no further part. The retry goes on from
+# there.
 STAGING_SHARE = 0.6
 
 
 def handle(services: Services, version: ObjectVersion, size: int) -> str:
     """Do what the object asks for and say in a word or two what that was.
 
-    Raises RetryableError for what a redelivery may complete; PermanentError, already recorded in the ledger, for the rest.
+    Raises RetryableError for what a redelivery may complete; PermanentError, already recorded in the ledger, for the
+    rest.
     """
     settings = services.settings
     name = parse_object_name(version.name, settings.prefix) if version.bucket == settings.bucket else None

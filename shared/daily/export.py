@@ -1,7 +1,8 @@
 """Export: one snapshot per table, from BigQuery to Snappy Parquet in Cloud Storage, with a manifest written last.
 
-Every step is found again by its name: jobs have ids derived from table, snapshot and attempt, the temporary table and the
-folder likewise. A repeated, concurrent or killed call therefore goes on where the work stands, and does nothing twice.
+Every step is found again by its name: jobs have ids derived from table, snapshot and attempt, the temporary table and
+the folder likewise. A repeated, concurrent or killed call therefore goes on where the work stands, and does nothing
+twice.
 """
 
 from __future__ import annotations
@@ -214,8 +215,8 @@ class _Work:
     def extract(self, source: TableInfo) -> Manifest:
         """Follow the current attempt to its files; when it is burnt, make at most one new one.
 
-        Burnt is an attempt whose job failed or whose output is gone: a job id can't be used again. Attempts are unbounded in
-        number, but a call that made one leaves the next to the next call.
+        Burnt is an attempt whose job failed or whose output is gone: a job id can't be used again. Attempts are
+        unbounded in number, but a call that made one leaves the next to the next call.
         """
         attempt = 1
         tried = False
@@ -304,7 +305,9 @@ class _Work:
 
 
 def _expressions(table: Table, source: TableInfo) -> Sequence[str]:
-    """The columns of the catalog, in its order. JSON leaves as text: TO_JSON_STRING would make a NULL the text 'null'."""
+    """The columns of the catalog, in its order. JSON leaves as text: TO_JSON_STRING would make a NULL the text
+    'null'.
+    """
     types = {field.name: field.type for field in source.fields}
     return [
         f"IF(`{c.name}` IS NULL, NULL, TO_JSON_STRING(`{c.name}`)) AS `{c.name}`"

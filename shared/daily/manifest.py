@@ -26,7 +26,9 @@ class ManifestPart:
 
 @dataclass(frozen=True)
 class Manifest:
-    """`source_rows` is the source's own count; None where the footers are the receipt. Columns are (name, source type)."""
+    """`source_rows` is the source's own count; None where the footers are the receipt. Columns are (name, source
+    type).
+    """
 
     table: str
     snapshot: SnapshotId

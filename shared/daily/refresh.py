@@ -1,7 +1,7 @@
 """Refresh: rebuild the views that read a published table beside the live ones, then swap them all at once.
 
-Readers keep the old views until the swap, which takes a few ms. A view is labelled with the publication it was built from,
-read under the lock that keeps a publish away, so it never claims to hold what it does not.
+Readers keep the old views until the swap, which takes a few ms. A view is labelled with the publication it was built
+from, read under the lock that keeps a publish away, so it never claims to hold what it does not.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ def stage(
 ) -> None:
     """Load the part into a child table of its own, unless that is done already.
 
-    Raises BusyError while another worker is at it, DataError when the part is not what the catalog says, and RetryableError.
-    A worker that dies leaves nothing: the ledger's row, the table and its rows are one transaction.
+    Raises BusyError while another worker is at it, DataError when the part is not what the catalog says, and
+    RetryableError. A worker that dies leaves nothing: the ledger's row, the table and its rows are one transaction.
     """
     with log.bound(part=version), translated(f"staging {version}"):
         if ledger.part_is_staged(connection, version):

@@ -63,7 +63,9 @@ def render(view: View, ts_nodash: str) -> Rendered:
 
 
 def _identifier(name: object) -> str:
-    """The filter that quotes a name for SQL; quoted, it may begin with a digit. Anything else, or too long, is refused."""
+    """The filter that quotes a name for SQL; quoted, it may begin with a digit. Anything else, or too long, is
+    refused.
+    """
     text = str(name)
     if not re.fullmatch(rf"[A-Za-z0-9_]{{1,{MAX_IDENTIFIER_BYTES}}}", text):
         import jinja2

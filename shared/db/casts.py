@@ -1,8 +1,8 @@
 """How a Parquet column becomes a PostgreSQL column: decisions only, no I/O.
 
-Binary COPY checks nothing: the server believes the bytes. So each column gets an explicit DuckDB cast to one Arrow type,
-the Arrow type one encoder, and both are asserted before the first byte. Where DuckDB would round, wrap or cut in silence,
-an explicit guard refuses.
+Binary COPY checks nothing: the server believes the bytes. So each column gets an explicit DuckDB cast to one Arrow
+type, the Arrow type one encoder, and both are asserted before the first byte. Where DuckDB would round, wrap or cut in
+silence, an explicit guard refuses.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ class Cast:
 
 
 def plan(columns: Sequence[Column], footer: Footer, where: str) -> tuple[Cast, ...]:
-    """The casts for a file. Raises DataError unless it holds exactly the catalog's columns, in order, of fitting types."""
+    """The casts for a file. Raises DataError unless it holds exactly the catalog's columns, in order, of fitting
+    types.
+    """
     wanted, found = [c.name for c in columns], [c.name for c in footer.columns]
     if wanted != found:
         raise DataError(

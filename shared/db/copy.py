@@ -1,7 +1,7 @@
 """Arrow batches to PostgreSQL's binary COPY, inside the caller's transaction.
 
-DuckDB reads and casts in one thread, pgpq encodes in a second, psycopg sends in the caller's: the three overlap because each
-spends its time outside the interpreter's lock. Bounded queues keep memory flat however slow the server is.
+DuckDB reads and casts in one thread, pgpq encodes in a second, psycopg sends in the caller's: the three overlap
+because each spends its time outside the interpreter's lock. Bounded queues keep memory flat however slow the server is.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def copy(
 ) -> int:
     """Stream the batches into a table created in this very transaction; the number of rows the server took.
 
-    FREEZE (https://www.postgresql.org/docs/current/sql-copy.html) makes the rows visible to transactions older than this
-    one: without it, they would read an empty table once it is published.
+    FREEZE (https://www.postgresql.org/docs/current/sql-copy.html) makes the rows visible to transactions older than
+    this one: without it, they would read an empty table once it is published.
     """
     encoder = _encoder(columns, reader.schema)
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary, FREEZE)").format(
@@ -110,44 +110,41 @@ def _encoded(encoder: pgpq.ArrowToPostgresBinaryEncoder, batches: Generator[pa.R
 
 
 def _ahead[T](source: Generator[T]) -> Generator[T]:
-    """Run an iterator in a thread of its own, a few items ahead of its reader. Its exception is raised here."""
+    """Run a generator in a thread of its own, a few items ahead of its reader. Its exception is raised here."""
     items: queue.Queue[T | _End] = queue.Queue(_DEPTH)
     stop = threading.Event()
-
-    def put(item: T | _End) -> bool:
-        while not stop.is_set():
-            try:
-                items.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def run() -> None:
-        end = _End(None)
-        try:
-            for item in source:
-                if not put(item):
-                    break
-        except BaseException as e:  # noqa: BLE001 - handed to the reader, who raises it
-            end = _End(e)
-        finally:
-            source.close()
-        put(end)
-
-    thread = threading.Thread(target=run, daemon=True)
+    thread = threading.Thread(target=_feed, args=(source, items, stop), daemon=True)
     thread.start()
     try:
-        while True:
-            item = items.get()
-            if isinstance(item, _End):
-                if item.error is not None:
-                    raise item.error
-                return
+        while not isinstance(item := items.get(), _End):
             yield item
+        if item.error is not None:
+            raise item.error
     finally:
         stop.set()
         thread.join()
+
+
+def _feed[T](source: Generator[T], items: queue.Queue[T | _End], stop: threading.Event) -> None:
+    """Put what the source yields, and its end, until the reader stops listening."""
+
+    def put(item: T | _End) -> None:
+        while not stop.is_set():
+            try:
+                return items.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+
+    error: BaseException | None = None
+    try:
+        with closing(source):
+            for item in source:
+                put(item)
+                if stop.is_set():
+                    return
+    except BaseException as e:  # noqa: BLE001 - handed to the reader, who raises it
+        error = e
+    put(_End(error))
 
 
 class _End:

@@ -77,7 +77,7 @@ def _as_configuration() -> Iterator[None]:
 
 
 def _version(connection: psycopg.Connection) -> int:
-    if _one(connection, "version", {}) is None:
+    if not _one(connection, "has_migrations", {}):
         return 0
     return int(cast(int, _one(connection, "applied", {})))
 

@@ -35,8 +35,8 @@ LOCK_TIMEOUT_MS = 25
 def connect(settings: Settings, purpose: str) -> Iterator[psycopg.Connection]:
     """An autocommit connection with bounded patience. Raises RetryableError when the server can't be reached.
 
-    The URL is read anew each time, so a rotated secret needs no redeploy. TLS is required unless the URL says otherwise or
-    the server is on this machine.
+    The URL is read anew each time, so a rotated secret needs no redeploy. TLS is required unless the URL says
+    otherwise or the server is on this machine.
     """
     url = settings.database.read()
     parts = urlsplit(url)

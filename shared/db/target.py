@@ -48,8 +48,8 @@ def ensure(connection: psycopg.Connection, schema: str, table: Table) -> None:
 def create_child(connection: psycopg.Connection, schema: str, table: Table, part_id: int) -> None:
     """A table for one part, with what its parent demands of a child, and out of autovacuum's way.
 
-    Its columns are spelled out: LIKE would lock the parent until the copy ends. Autovacuum would be in the publisher's way
-    for longer than the publisher waits.
+    Its columns are spelled out: LIKE would lock the parent until the copy ends. Autovacuum would be in the publisher's
+    way for longer than the publisher waits.
     """
     found = _find(connection, schema, table.name)
     required = found.required if found else frozenset()

@@ -7,6 +7,7 @@ A job is judged by its `state` and `errorResult`
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 #: Reasons after which the same request can succeed (https://cloud.google.com/bigquery/docs/error-messages).
 TRANSIENT_REASONS = frozenset(
-    ("backendError", "internalError", "jobBackendError", "jobInternalError", "jobRateLimitExceeded")
-    + ("quotaExceeded", "rateLimitExceeded", "stopped", "tableUnavailable", "timeout")
+    "backendError internalError jobBackendError jobInternalError jobRateLimitExceeded quotaExceeded"
+    " rateLimitExceeded stopped tableUnavailable timeout".split()
 )
 
 _ALIASES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
@@ -175,8 +176,6 @@ class BigQuery:
     def _insert(name: JobName, insert: Callable[[], object]) -> None:
         from google.api_core.exceptions import Conflict
 
-        with translated(f"starting job {name}"):
-            try:
-                insert()
-            except Conflict:
-                pass  # 409 says that the job exists: another call, or this one's lost answer, started it
+        # 409 says that the job exists: another call, or this one's lost answer, started it.
+        with translated(f"starting job {name}"), suppress(Conflict):
+            insert()

@@ -8,7 +8,9 @@ from shared.errors import ConfigurationError, PermanentError, RetryableError
 
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Raise RetryableError for what the service, the network or a missing role may mend, PermanentError for the rest."""
+    """Raise RetryableError for what the service, the network or a missing role may mend, PermanentError for the
+    rest.
+    """
     # Imported here because they cost 0.3 s, which a function's start need not pay.
     import google.auth.exceptions
     import requests

@@ -1,8 +1,8 @@
 """Parquet objects read by DuckDB straight from Cloud Storage: ranged HTTPS requests, no copy in /tmp.
 
 An object is addressed with its generation, so that what is read is the version that was announced, whatever replaced it
-meanwhile (https://cloud.google.com/storage/docs/xml-api/reference-headers#querygeneration). DuckDB gets the function's own
-access token as a bearer token; it knows nothing of its renewal, so that is done here.
+meanwhile (https://cloud.google.com/storage/docs/xml-api/reference-headers#querygeneration). DuckDB gets the function's
+own access token as a bearer token; it knows nothing of its renewal, so that is done here.
 """
 
 from __future__ import annotations
@@ -174,7 +174,9 @@ class Parquet:
         return self._reading(version, read)
 
     def batches(self, version: ObjectVersion, expressions: Sequence[str], batch_rows: int) -> pa.RecordBatchReader:
-        """The rows of a file as Arrow batches of the given DuckDB expressions, in the file's order, as they are read."""
+        """The rows of a file as Arrow batches of the given DuckDB expressions, in the file's order, as they are
+        read.
+        """
         query = f"SELECT {', '.join(expressions)} FROM read_parquet({_literal(self._url(version))})"
         return self._reading(version, lambda: self._connection().execute(query).to_arrow_reader(batch_rows))
 
@@ -213,9 +215,8 @@ class Parquet:
         token = self._token.get(renew=renew)
         if token is None:
             return False
-        self._connection().execute(
-            f"CREATE OR REPLACE SECRET gcs (TYPE http, BEARER_TOKEN {_literal(token)}, SCOPE {_literal(self._endpoint)})"
-        )
+        bearer, scope = _literal(token), _literal(self._endpoint)
+        self._connection().execute(f"CREATE OR REPLACE SECRET gcs (TYPE http, BEARER_TOKEN {bearer}, SCOPE {scope})")
         return True
 
 

@@ -9,7 +9,8 @@ CREATE TABLE recosync.snapshot (
     manifest_recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (table_name, snapshot_id)
 );
-COMMENT ON TABLE recosync.snapshot IS 'Snapshots whose manifest arrived. source_rows is NULL where the footers are the receipt.';
+COMMENT ON TABLE recosync.snapshot IS
+'Snapshots whose manifest arrived. source_rows is NULL where the footers are the receipt.';
 
 CREATE TABLE recosync.snapshot_part (
     table_name text NOT NULL,
@@ -50,7 +51,7 @@ CREATE TABLE recosync.publication (
     FOREIGN KEY (table_name, snapshot_id) REFERENCES recosync.snapshot
 );
 COMMENT ON TABLE recosync.publication IS
-'Every publish, rollbacks included; the highest number is what readers see. announced_at is NULL while the message is owed.';
+'Every publish, rollbacks included; readers see the highest number. announced_at is NULL while the message is owed.';
 
 CREATE TABLE recosync.view_build (
     view_name text NOT NULL,
@@ -68,7 +69,8 @@ CREATE TABLE recosync.building (
     view_name text NOT NULL,
     started_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-COMMENT ON TABLE recosync.building IS 'Views built beside the live ones. A row whose view nobody holds the lock of is a leftover.';
+COMMENT ON TABLE recosync.building IS
+'Views built beside the live ones. A row whose view nobody holds the lock of is a leftover.';
 
 CREATE TABLE recosync.failure (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
