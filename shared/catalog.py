@@ -176,7 +176,7 @@ class _Parser:
             self._mistake((*path, "reads"), "should list the tables that the view reads")
             reads = []
         for table in reads:
-            if table not in tables:
+            if not isinstance(table, str) or table not in tables:
                 self._mistake((*path, "reads"), f"names {table!r}, which is no table of this catalog")
         return View(name, file, tuple(str(table) for table in reads))
 

@@ -97,7 +97,7 @@ def json_body(request: flask.Request, fields: Mapping[str, type]) -> Json:
     """The request's JSON object, empty when there is no body. Raises BadRequestError for other fields or types."""
     try:
         body = json.loads(request.get_data() or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BadRequestError("the body is not JSON") from None
     if not isinstance(body, dict):
         raise BadRequestError("the body should be a JSON object")
@@ -121,9 +121,9 @@ def scheduled_at(request: flask.Request) -> datetime | None:
         return None
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise BadRequestError("X-CloudScheduler-ScheduleTime is no RFC 3339 time") from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 _JSON_TYPES = {bool: "true or false", str: "text", list: "a list", int: "a whole number"}

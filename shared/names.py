@@ -14,8 +14,8 @@ from typing import Self
 MAX_IDENTIFIER_BYTES = 63
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SNAPSHOT_ID = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z")
-_DAY = re.compile(r"(\d{4})(\d\d)(\d\d)")
+_SNAPSHOT_ID = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
+_DAY = re.compile(r"(\d{4})(\d\d)(\d\d)", re.ASCII)
 _OBJECT = re.compile(
     r"(?P<table>[^/]+)/(?P<snapshot>[^/]+)/(?:(?P<manifest>manifest\.json)|(?P<attempt>[A-Za-z0-9_-]+)/(?P<file>part-[^/]*\.parquet))"
 )

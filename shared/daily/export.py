@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from shared import log
-from shared.catalog import Table
+from shared.catalog import Column, Table
 from shared.daily import manifest as manifests
 from shared.daily.manifest import Manifest, ManifestPart
 from shared.daily.services import Services
@@ -171,9 +171,7 @@ def _check_source(services: Services, table: Table) -> TableInfo:
         raise SourceError("does not exist", where=str(ref), remedy=f"Make it, or correct {table.dataset}")
     types = {field.name: "ARRAY" if field.repeated else field.type for field in source.fields}
     mistakes = [
-        f"column {column.name} is missing"
-        if column.name not in types
-        else f"column {column.name} is {types[column.name]}, but {column.type.sql} takes {' or '.join(column.type.sources)}"
+        f"column {column.name} is {types.get(column.name, 'missing')}, {column.type.sql} takes {_either(column)}"
         for column in table.columns
         if types.get(column.name) not in column.type.sources
     ]
@@ -336,6 +334,10 @@ def _answer(exported: Exported) -> Mapping[str, object]:
         "parts": exported.parts,
         "bytes": exported.bytes,
     }
+
+
+def _either(column: Column) -> str:
+    return " or ".join(column.type.sources)
 
 
 def _empty(table: Table, where: str) -> SourceError:

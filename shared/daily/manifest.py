@@ -72,7 +72,7 @@ def parse(content: bytes, folder: SnapshotFolder, columns: Sequence[str]) -> Man
     """
     try:
         document = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _wrong(folder, "is not JSON") from None
     try:
         manifest = _parse(cast(dict[str, object], document), folder)
@@ -119,6 +119,7 @@ def _text(document: dict[str, object], key: str) -> str:
     value = document[key]
     if not isinstance(value, str):
         raise TypeError(key)
+    value.encode()  # half a surrogate pair can be written in JSON, but not to PostgreSQL
     return value
 
 

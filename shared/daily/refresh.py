@@ -45,8 +45,14 @@ READERS_PATIENCE = 60
 #: Connections that build the indexes of one view.
 INDEX_WORKERS = 2
 
-#: A refresh must not starve the API's reads of memory: bounds of one build's connection.
-MEMORY = {"work_mem": "64MB", "maintenance_work_mem": "256MB", "max_parallel_maintenance_workers": "1"}
+#: A build's connection. Its memory is bounded, so as not to starve the API's reads; nobody queues behind its locks,
+#: so it may wait for an autovacuum of the new view.
+BUILD_SETTINGS = {
+    "work_mem": "64MB",
+    "maintenance_work_mem": "256MB",
+    "max_parallel_maintenance_workers": "1",
+    "lock_timeout": "60s",
+}
 
 _NAME_TOO_LONG = "42622"
 
@@ -318,7 +324,7 @@ def _builder(services: Services, view: View) -> Iterator[_Builder]:
             "SELECT set_config('search_path', quote_ident(%s) || ', ' || current_setting('search_path'), false)",
             [services.catalog.schema],
         )
-        for name, value in MEMORY.items():
+        for name, value in BUILD_SETTINGS.items():
             connection.execute("SELECT set_config(%s, %s, false)", [name, value])
         yield _Builder(connection, view)
 

@@ -11,7 +11,7 @@ from shared.catalog import View
 from shared.errors import TargetError
 from shared.names import MAX_IDENTIFIER_BYTES
 
-_COMMENTS = re.compile(r"\A(\s+|--[^\n]*\n|/\*.*?\*/)*", re.DOTALL)
+_COMMENTS = re.compile(r"\A(\s+|--[^\n]*(\n|\Z)|/\*.*?\*/)*", re.DOTALL)
 _CREATE_VIEW = re.compile(r"CREATE\s+MATERIALIZED\s+VIEW\b", re.IGNORECASE)
 _CREATE_INDEX = re.compile(r"CREATE\s+(UNIQUE\s+)?INDEX\b", re.IGNORECASE)
 _GIST = re.compile(r"\bUSING\s+(gist|spgist|gin)\b", re.IGNORECASE)

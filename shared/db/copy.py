@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Generator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from psycopg import sql
@@ -130,10 +130,9 @@ def _feed[T](source: Generator[T], items: queue.Queue[T | _End], stop: threading
 
     def put(item: T | _End) -> None:
         while not stop.is_set():
-            try:
-                return items.put(item, timeout=0.1)
-            except queue.Full:
-                continue
+            with suppress(queue.Full):
+                items.put(item, timeout=0.1)
+                break
 
     error: BaseException | None = None
     try:

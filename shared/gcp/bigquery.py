@@ -21,8 +21,18 @@ if TYPE_CHECKING:
 
 #: Reasons after which the same request can succeed (https://cloud.google.com/bigquery/docs/error-messages).
 TRANSIENT_REASONS = frozenset(
-    "backendError internalError jobBackendError jobInternalError jobRateLimitExceeded quotaExceeded"
-    " rateLimitExceeded stopped tableUnavailable timeout".split()
+    (
+        "backendError",
+        "internalError",
+        "jobBackendError",
+        "jobInternalError",
+        "jobRateLimitExceeded",
+        "quotaExceeded",
+        "rateLimitExceeded",
+        "stopped",
+        "tableUnavailable",
+        "timeout",
+    )
 )
 
 _ALIASES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
