@@ -43,16 +43,12 @@ _submitting = threading.Lock()
 _load, _extract, _submit = load.run, extract.run, runner.submit
 
 
-def run_submit(
-    project_id: str, job_id: str, configuration: JobConfiguration, upload: str | None = None
-) -> Job:
+def run_submit(project_id: str, job_id: str, configuration: JobConfiguration, upload: str | None = None) -> Job:
     with _submitting:
         return _submit(project_id, job_id, configuration, upload)
 
 
-def run_extract(
-    cur: duckdb.DuckDBPyConnection, config: JobConfigurationExtract, upload: str | None
-) -> JobStatistics4:
+def run_extract(cur: duckdb.DuckDBPyConnection, config: JobConfigurationExtract, upload: str | None) -> JobStatistics4:
     reference = tables.reference(config.sourceTable)
     if tables.load(*reference).type == "VIEW":
         message = f"{'.'.join(reference)} is not allowed for this operation because it is currently a VIEW."
@@ -66,9 +62,7 @@ def run_extract(
         f"{types.cast(quote(name), kind)} AS {quote(name)}"
         for name, kind in zip(source.columns, source.types, strict=True)
     )
-    cur.execute(
-        f"CREATE OR REPLACE TEMP TABLE extracted AS SELECT {', '.join(columns)} FROM {tables.name(*reference)}"
-    )
+    cur.execute(f"CREATE OR REPLACE TEMP TABLE extracted AS SELECT {', '.join(columns)} FROM {tables.name(*reference)}")
     (rows,) = cur.execute("SELECT count(*) FROM extracted").fetchone() or (0,)
     parts = max(1, math.ceil(rows / _ROWS_PER_PART))
     codec = "uncompressed" if config.compression in (None, "NONE") else config.compression.lower()
@@ -83,9 +77,7 @@ def run_extract(
     return JobStatistics4(destinationUriFileCounts=[str(parts)], inputBytes="0")
 
 
-def run_load(
-    cur: duckdb.DuckDBPyConnection, config: JobConfigurationLoad, upload: str | None
-) -> JobStatistics3:
+def run_load(cur: duckdb.DuckDBPyConnection, config: JobConfigurationLoad, upload: str | None) -> JobStatistics3:
     project, dataset, decorated = tables.reference(config.destinationTable)
     table, _, partition = decorated.partition("$")
     if not partition:
@@ -122,9 +114,7 @@ def _replace_day(
         if not known:
             cur.execute(f"CREATE TABLE {target} AS SELECT * FROM {source} LIMIT 0")
             schema = {"schema": config.schema_} if config.schema_ else {}
-            tables.annotate(
-                reference, Table(timePartitioning=layout, **schema, clustering=config.clustering)
-            )
+            tables.annotate(reference, Table(timePartitioning=layout, **schema, clustering=config.clustering))
         cur.execute("BEGIN")
         try:
             taken = cur.execute(f"SELECT 1 FROM {target} WHERE {in_day} LIMIT 1").fetchone()
@@ -139,7 +129,6 @@ def _replace_day(
             raise
 
 
-@app.delete("/emulated/{project}", status_code=204)
 def forget(project: str) -> None:
     with database.cursor() as cur:
         cur.execute(f"DETACH DATABASE IF EXISTS {quote(project)}")
@@ -161,6 +150,7 @@ def _install_extensions() -> None:
 def main() -> int | None:
     runner.submit = run_submit
     runner.HANDLERS.update(load=run_load, extract=run_extract)
+    app.add_api_route("/emulated/{project}", forget, methods=["DELETE"], status_code=204)
     _install_extensions()
     cli.main()
     return 0

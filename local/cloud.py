@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import grpc
+import grpc  # type: ignore[import-untyped]
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, storage
@@ -153,6 +153,10 @@ class Deployment:
     ) -> None:
         self._stack.close()
 
+    @property
+    def all_instances(self) -> list[Instance]:
+        return list(chain.from_iterable(self.instances.values()))
+
     def url(self, function: str) -> str:
         """The address of a function's first instance."""
         return self.instances[function][0].url
@@ -174,12 +178,12 @@ class Deployment:
     @cached_property
     def bigquery_client(self) -> bigquery.Client:
         options = ClientOptions(api_endpoint=self.cloud.bigquery.url)
-        return bigquery.Client(self.project, AnonymousCredentials(), client_options=options)
+        return bigquery.Client(self.project, _nobody(), client_options=options)
 
     @cached_property
     def storage_client(self) -> storage.Client:
         options = ClientOptions(api_endpoint=self.cloud.storage.url)
-        return storage.Client(self.project, AnonymousCredentials(), client_options=options)
+        return storage.Client(self.project, _nobody(), client_options=options)
 
     def _environment(self) -> dict[str, str]:
         return {
@@ -203,12 +207,12 @@ class Deployment:
                 log = self.cloud.folder / f"{self.name}-{function}-{number}.log"
                 instance = Instance(function, spec, log, self.env, self._python, self._source)
                 self.instances[function].append(instance)
-        for instance in chain.from_iterable(self.instances.values()):
+        for instance in self.all_instances:
             instance.ready()
 
     def _stop_functions(self) -> None:
         with ThreadPoolExecutor() as pool:
-            list(pool.map(Instance.stop, chain.from_iterable(self.instances.values())))
+            list(pool.map(Instance.stop, self.all_instances))
 
     def _connect_triggers(self, stack: ExitStack) -> None:
         self.eventarc = Eventarc(self.cloud.subscriber)
@@ -230,3 +234,8 @@ class Deployment:
         """Every project that the emulator has makes each of its queries slower."""
         url = f"{self.cloud.bigquery.url}/emulated/{self.project}"
         urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=30).close()
+
+
+def _nobody() -> AnonymousCredentials:
+    """The emulators ask for no credentials; the client libraries do."""
+    return AnonymousCredentials()  # type: ignore[no-untyped-call]

@@ -61,16 +61,16 @@ def load(client: bigquery.Client, folder: Path, rows: int = 300_000) -> None:
     """Fill the sources: `rows` offers, two users for three of them and five bookings."""
     with duckdb.connect() as db:
         db.execute(_MACROS)
-        db.register("town", _towns())
-        for name, value in {"offers": rows, "users": rows * 2 // 3, "bookings": rows * 5 // 3}.items():
+        towns = _towns()
+        db.register("town", towns)
+        sizes = {"offers": rows, "users": rows * 2 // 3, "bookings": rows * 5 // 3, "towns": len(towns)}
+        for name, value in sizes.items():
             db.execute(f"CREATE MACRO {name}() AS {value}")
         for table, dataset in SOURCES.items():
             _load(client, db, table, dataset, folder / f"{table}.parquet")
 
 
-def _load(
-    client: bigquery.Client, db: duckdb.DuckDBPyConnection, table: str, dataset: str, file: Path
-) -> None:
+def _load(client: bigquery.Client, db: duckdb.DuckDBPyConnection, table: str, dataset: str, file: Path) -> None:
     query = (ROOT / "local" / "input" / f"{table}.sql").read_text().rstrip().removesuffix(";")
     rows = db.sql(query)
     schema = [

@@ -60,7 +60,8 @@ class Cluster:
     def start(self) -> None:
         """Start the server, on the same port and data as before; `ready` waits for it."""
         settings = [f"-c{name}={value}" for name, value in _SETTINGS.items()]
-        command = [postgres_bin() / "postgres", "-D", self._place / "data", "-p", str(self.port), *settings]
+        command: list[str | Path] = [postgres_bin() / "postgres", "-D", self._place / "data"]
+        command += ["-p", str(self.port), *settings]
         self._server = Process("PostgreSQL", command, self._log, stop_signal=signal.SIGINT, user=self._user)
 
     def ready(self) -> None:
@@ -92,9 +93,7 @@ class Cluster:
             self._create_database(admin, _TEMPLATE, "template1")
         with self._superuser(_TEMPLATE) as admin:
             admin.execute("CREATE EXTENSION postgis")
-            admin.execute(
-                "ALTER DEFAULT PRIVILEGES FOR ROLE recosync IN SCHEMA public GRANT SELECT ON TABLES TO api"
-            )
+            admin.execute("ALTER DEFAULT PRIVILEGES FOR ROLE recosync IN SCHEMA public GRANT SELECT ON TABLES TO api")
         with psycopg.connect(self.dsn(_TEMPLATE)) as loader:
             for statement in statements:
                 loader.execute(statement.encode())

@@ -15,7 +15,7 @@ _PUBSUB_JAR = "platform/pubsub-emulator/lib/cloud-pubsub-emulator-*-all.jar"
 _SDK_HOMES = ("/usr/lib", "/usr/share", "/opt", "/snap", "~")
 
 
-class Missing(Exception):
+class MissingError(Exception):
     """Something has to be installed first: the message is one line that says what."""
 
 
@@ -36,7 +36,7 @@ def postgres_bin() -> Path:
         complete = (Path(share) / "extension/postgis.control").exists() and (Path(bin_dir) / "initdb").exists()
         if complete and number and int(number[0]) >= _OLDEST_POSTGRES:
             return Path(bin_dir)
-    raise Missing(
+    raise MissingError(
         f"PostgreSQL {_OLDEST_POSTGRES} or later with PostGIS is missing: "
         "apt-get install --no-install-recommends postgresql postgresql-postgis"
     )
@@ -46,7 +46,7 @@ def java() -> Path:
     """The Java that runs the Pub/Sub emulator."""
     if program := shutil.which("java"):
         return Path(program)
-    raise Missing("Java 11 or later is missing: apt-get install --no-install-recommends default-jre-headless")
+    raise MissingError("Java 11 or later is missing: apt-get install --no-install-recommends default-jre-headless")
 
 
 @cache
@@ -55,7 +55,7 @@ def pubsub_jar() -> Path:
     for root in _sdk_roots():
         if jars := sorted(root.glob(_PUBSUB_JAR)):
             return jars[-1]
-    raise Missing(
+    raise MissingError(
         "the Google Cloud SDK's Pub/Sub emulator is missing: gcloud components install pubsub-emulator "
         "(or, with Google's Debian packages, apt-get install google-cloud-cli-pubsub-emulator)"
     )
@@ -80,7 +80,7 @@ def main(names: list[str]) -> int:
     for name in names or CHECKS:
         try:
             CHECKS[name]()
-        except Missing as missing:
+        except MissingError as missing:
             sys.stderr.write(f"{missing}\n")
             complete = False
     return 0 if complete else 1

@@ -46,8 +46,8 @@ def answers(url: str) -> bool:
     """Whether an HTTP server answers at `url`, with whatever status."""
     try:
         urllib.request.urlopen(url, timeout=1).close()
-    except urllib.error.HTTPError:
-        return True
+    except urllib.error.HTTPError as refusal:
+        refusal.close()
     except OSError:
         return False
     return True

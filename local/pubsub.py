@@ -13,7 +13,7 @@ class PubSub(Process):
         self.port = free_port()
         self.host = f"127.0.0.1:{self.port}"
         flags = ["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
-        command = [java(), *flags, "-jar", pubsub_jar(), "--host=127.0.0.1", f"--port={self.port}"]
+        command: list[str | Path] = [java(), *flags, "-jar", pubsub_jar(), "--host=127.0.0.1", f"--port={self.port}"]
         super().__init__("Pub/Sub", command, folder / "pubsub.log")
 
     def ready(self) -> None:

@@ -82,20 +82,24 @@ def info(message: str, **fields: object) -> None:
     _log(logging.INFO, message, fields)
 
 
-def warning(message: str, cause: SyncError | None = None, **fields: object) -> None:
+def warning(message: str, cause: Exception | None = None, **fields: object) -> None:
     """Something that mends itself, but not for ever."""
     _log(logging.WARNING, message, fields, cause)
 
 
-def error(message: str, cause: SyncError | None = None, **fields: object) -> None:
+def error(message: str, cause: Exception | None = None, **fields: object) -> None:
     """Something that needs a human; alert policies count these lines."""
     _log(logging.ERROR, message, fields, cause)
 
 
-def _log(level: int, message: str, fields: dict[str, object], cause: SyncError | None = None) -> None:
+def _log(level: int, message: str, fields: dict[str, object], cause: Exception | None = None) -> None:
+    root: BaseException | None = cause
     if cause is not None:
-        fields |= {"error": type(cause).__name__, "retryable": cause.retryable}
-    root = cause.__cause__ if cause is not None else None
+        fields |= {"error": type(cause).__name__}
+    if isinstance(cause, SyncError):
+        # What the failure says is in the message; what led to it is worth the frames.
+        fields |= {"retryable": cause.retryable}
+        root = cause.__cause__
     logging.getLogger("recosync").log(level, "%s", message, extra={"fields": fields}, exc_info=root)
 
 

@@ -6,6 +6,7 @@ WITH offer AS (
         i - (i % 5 = 4)::BIGINT AS offer,
         floor(users() / 10 * pow(u(i, 'item'), 3))::BIGINT AS item,
         1 + floor(offers() / 40 * pow(u(i, 'venue'), 2))::BIGINT AS venue,
+        floor(towns() * pow(u(venue, 'town'), 3))::BIGINT AS town,
         u(i, 'digital') > 0.2 AS is_geolocated
     FROM range(offers()) AS t (i)
 )
@@ -40,5 +41,5 @@ SELECT
     u(i, 'score') AS internal_score,
     json_object('ville', name, 'population', population) AS offer_context
 FROM offer
-INNER JOIN town ON town.town = floor((SELECT count(*) FROM town) * pow(u(venue, 'town'), 3))::BIGINT
+INNER JOIN town ON offer.town = town.town
 ORDER BY i;

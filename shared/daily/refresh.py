@@ -31,6 +31,7 @@ from shared.db.postgres import (
     connect,
     end_stale_holders,
     lock_or_busy,
+    session_locks,
     translated,
     try_lock,
 )
@@ -73,7 +74,11 @@ def refresh(services: Services, table: str, publication: int) -> str:
     Raises BusyError while another worker builds one of them, and PermanentError, already recorded in the ledger, when a
     template, the target or a foreign dependant forbids it: then the old views stand as they were.
     """
-    with log.bound(table=table), connect(services.settings, "mv_refresh") as connection:
+    with (
+        log.bound(table=table),
+        connect(services.settings, "mv_refresh") as connection,
+        session_locks(connection),
+    ):
         ledger.migrate(connection)
         try:
             with translated(f"refreshing the views of {table}"):
@@ -110,7 +115,7 @@ def _refresh(services: Services, connection: psycopg.Connection, table: str, pub
     builds = _build_all(services, connection, outdated, current)
     try:
         _swap(services, connection, builds)
-    except SyncError:
+    except (SyncError, psycopg.Error):
         _drop(services, connection, builds)
         raise
     return "refreshed"
@@ -242,20 +247,30 @@ def _swap(services: Services, connection: psycopg.Connection, builds: Sequence[B
 
 def _replace(services: Services, connection: psycopg.Connection, build: Build) -> None:
     live, new = _relation(services, build.view.name), _relation(services, build.name)
-    for grantee, privilege, grantable in connection.execute(
-        queries.load("target")["grants"], {"view": live.as_string(connection)}
-    ).fetchall():
-        role = sql.SQL("PUBLIC") if grantee is None else sql.Identifier(grantee)
+    if _one(connection, "view_kind", live) is not None:
+        # Default privileges gave the new one what was taken from the live one.
+        for grantee in {grantee for grantee, _, _ in _grants(connection, new)}:
+            connection.execute(sql.SQL("REVOKE ALL ON {} FROM {}").format(new, _role(grantee)))
+    for grantee, privilege, grantable in _grants(connection, live):
         connection.execute(
             sql.SQL("GRANT {} ON {} TO {} {}").format(
                 # One of the server's own keywords, from its own catalog.
-                sql.SQL(privilege), new, role, sql.SQL("WITH GRANT OPTION" if grantable else "")
+                sql.SQL(privilege), new, _role(grantee), sql.SQL("WITH GRANT OPTION" if grantable else "")
             )
         )  # fmt: skip
     connection.execute(sql.SQL("DROP MATERIALIZED VIEW IF EXISTS {}").format(live))
     connection.execute(sql.SQL("ALTER MATERIALIZED VIEW {} RENAME TO {}").format(new, sql.Identifier(build.view.name)))
     ledger.forget_building(connection, build.name)
     ledger.record_view_build(connection, build.view.name, build.publications, build.seconds)
+
+
+def _grants(connection: psycopg.Connection, view: sql.Identifier) -> list[tuple[str | None, LiteralString, bool]]:
+    """Grantee (None is everybody), privilege, and whether it may be passed on."""
+    return connection.execute(queries.load("target")["grants"], {"view": view.as_string(connection)}).fetchall()
+
+
+def _role(grantee: str | None) -> sql.Composable:
+    return sql.SQL("PUBLIC") if grantee is None else sql.Identifier(grantee)
 
 
 def _refuse_dependants(connection: psycopg.Connection, live: sql.Identifier, view: View) -> None:

@@ -32,6 +32,7 @@ _INTEGER_BITS = {
     PgType.BIGINT: ("BIGINT", 64),
 }
 _ISO_DATETIME = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}:\d{2}(\.\d{1,6})?)?"
+_WKT = r"(?is)\s*[a-z ]+(\(.*\)|\bempty)\s*"
 _REAL_MAX = "3.4028234663852886e38::DOUBLE"
 
 
@@ -120,8 +121,9 @@ def _integer(column: Column, source: str) -> Cast | None:
     if source in _INTEGERS:
         return Cast(column, f"{name}::{type_}", f"int{bits}", in_range, limit=limit)
     if source in _FLOATS or source.startswith("DECIMAL"):
-        # The upper bound as a DOUBLE would round up to one that does not fit; half-open intervals are exact.
-        whole = f"{name} >= {low} AND {name} < {high + 1} AND {name} = trunc({name})"
+        # The upper bound as a DOUBLE would round up to one that does not fit; half-open intervals are exact. A decimal of
+        # many places can't be compared with the bounds before it is cut.
+        whole = f"trunc({name}) >= {low} AND trunc({name}) < {high + 1} AND {name} = trunc({name})"
         return Cast(column, f"{name}::{type_}", f"int{bits}", whole, whole, limit)
     return None
 
@@ -196,9 +198,9 @@ def _timestamp(column: Column, source: str) -> Cast | None:
     name = _quoted(column.name)
     limit = "timestamp takes finite instants from 4713 BC to 294246 AD"
     if source in _TIMESTAMPS or source == "DATE":
-        fits = f"isfinite({name}) AND {name} BETWEEN '4713-01-01 (BC) 00:00:00' AND '294246-12-31 00:00:00'"
-        if source == "DATE":
-            fits = f"isfinite({name}) AND {name} BETWEEN DATE '4713-01-01 (BC)' AND DATE '294246-12-31'"
+        # Nanoseconds can't be compared with the bounds as they are: they end in 2262.
+        instant = f"TRY_CAST({name} AS TIMESTAMP)"
+        fits = f"isfinite({name}) AND {instant} BETWEEN '4713-01-01 (BC) 00:00:00' AND '294246-12-31 00:00:00'"
         return Cast(column, f"{name}::TIMESTAMP", "timestamp", fits, fits, limit)
     if source != "VARCHAR":
         return None
@@ -225,8 +227,10 @@ def _geometry(column: Column, source: str) -> Cast | None:
         fits = f"CASE WHEN {long_enough} THEN TRY(st_geomfromwkb({name})) IS NOT NULL ELSE false END"
         return Cast(column, f"st_aswkb(st_geomfromwkb({name}))", "binary", fits, long_enough, limit)
     if source == "VARCHAR":
-        fits = f"TRY({name}::GEOMETRY) IS NOT NULL"
-        return Cast(column, f"st_aswkb({name}::GEOMETRY)", "binary", fits, limit=limit)
+        # DuckDB reads a geometry and drops what stands before and behind it.
+        alone = f"regexp_full_match({name}, '{_WKT}') AND NOT regexp_matches({name}, '\\)\\s*[^\\s),]')"
+        fits = f"{alone} AND TRY({name}::GEOMETRY) IS NOT NULL"
+        return Cast(column, f"st_aswkb({name}::GEOMETRY)", "binary", fits, alone, limit)
     return None
 
 

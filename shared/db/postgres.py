@@ -6,7 +6,7 @@ import hashlib
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -26,6 +26,15 @@ if TYPE_CHECKING:
 #: (https://www.postgresql.org/docs/current/errcodes-appendix.html).
 _TRANSIENT_CLASSES = {"08", "40", "53", "57", "58"}
 _TRANSIENT_STATES = {"55P03", "55006", "25P02", "25P03"}
+
+#: How the server refuses a connection that no retry makes good. The driver has no SQLSTATE for it.
+_REFUSED = re.compile(
+    r"FATAL: +(password authentication failed|no pg_hba\.conf entry"
+    r"|(?:role|database) \S+ (?:does not exist|is not permitted))"
+)
+
+#: How often the server looks, while it works, whether its client still lives: a killed worker's statement ends soon.
+CLIENT_CHECK_MS = 2_000
 
 #: Readers wait behind a lock that we wait for, so no statement waits longer than this unless it says so itself.
 LOCK_TIMEOUT_MS = 25
@@ -56,6 +65,7 @@ def connect(settings: Settings, purpose: str) -> Iterator[psycopg.Connection]:
             options=(
                 f"-c statement_timeout={statement_timeout} -c lock_timeout={LOCK_TIMEOUT_MS}"
                 f" -c idle_in_transaction_session_timeout={statement_timeout} -c timezone=UTC"
+                f" -c client_connection_check_interval={CLIENT_CHECK_MS}"
             ),
         )
     try:
@@ -76,9 +86,9 @@ def translated(doing: str) -> Iterator[None]:
 def _translate(e: psycopg.Error, doing: str) -> Exception:
     state = e.sqlstate or ""
     message = e.diag.message_primary or type(e).__name__
-    if isinstance(e, pg.InvalidAuthorizationSpecification | pg.InvalidPassword | pg.InvalidCatalogName):
+    if not state and (refused := _REFUSED.search(str(e))):
         return ConfigurationError(
-            f"PostgreSQL refused the connection ({state})",
+            f"PostgreSQL refused the connection: {refused[1]}",
             where=doing,
             remedy="Check the database URL's secret",
         )
@@ -180,6 +190,16 @@ def await_lock(connection: psycopg.Connection, lock: Lock, seconds: float, *, sh
             connection.execute(queries.load("locks")[function], {"key": lock.key})
         except pg.LockNotAvailable as e:
             raise BusyError("others hold it", where=lock.name) from e
+
+
+@contextmanager
+def session_locks(connection: psycopg.Connection) -> Iterator[None]:
+    """Let the session's locks go at the end: on a close, the server does so too late for a call that follows."""
+    try:
+        yield
+    finally:
+        with suppress(psycopg.Error):
+            connection.execute("SELECT pg_advisory_unlock_all()")
 
 
 class Patience:

@@ -28,6 +28,12 @@ def translated(doing: str) -> Iterator[None]:
         requests.Timeout,
     ) as e:
         raise RetryableError(f"Google Cloud did not answer well ({type(e).__name__})", where=doing) from e
+    except google.auth.exceptions.GoogleAuthError as e:
+        raise ConfigurationError(
+            f"no usable credentials ({type(e).__name__})",
+            where=doing,
+            remedy="Run the function as an account of its own",
+        ) from e
     except (api.Forbidden, api.Unauthorized) as e:
         raise ConfigurationError(
             f"access denied: {_message(e)}",

@@ -151,8 +151,9 @@ class Parquet:
         connection.execute("SET parquet_metadata_cache = true")
         # GeoParquet metadata is a claim about bytes; the bytes are checked as WKB instead.
         connection.execute("SET enable_geoparquet_conversion = false")
-        # A version of an object never changes, so what was learnt of it need not be asked again.
+        # A version of an object never changes, so what was learnt of it need not be asked again; its data is read once.
         connection.execute("SET enable_http_metadata_cache = true")
+        connection.execute("SET enable_external_file_cache = false")
         return connection
 
     def footer(self, version: ObjectVersion) -> Footer:
@@ -174,9 +175,7 @@ class Parquet:
         return self._reading(version, read)
 
     def batches(self, version: ObjectVersion, expressions: Sequence[str], batch_rows: int) -> pa.RecordBatchReader:
-        """The rows of a file as Arrow batches of the given DuckDB expressions, in the file's order, as they are
-        read.
-        """
+        """The rows of a file, in its order, as Arrow batches of the given DuckDB expressions."""
         query = f"SELECT {', '.join(expressions)} FROM read_parquet({_literal(self._url(version))})"
         return self._reading(version, lambda: self._connection().execute(query).to_arrow_reader(batch_rows))
 
@@ -197,19 +196,13 @@ class Parquet:
         import duckdb
 
         self._authorize(renew=False)
-        try:
-            with translated(version):
-                try:
-                    return read()
-                except duckdb.HTTPException:
-                    if not self._authorize(renew=True):
-                        raise
-                    return read()
-        except RetryableError:
-            # What an HTTP failure left half learnt must not outlive it.
-            self._connection().execute("SET parquet_metadata_cache = false")
-            self._connection().execute("SET parquet_metadata_cache = true")
-            raise
+        with translated(version):
+            try:
+                return read()
+            except duckdb.HTTPException:
+                if not self._authorize(renew=True):
+                    raise
+                return read()
 
     def _authorize(self, *, renew: bool) -> bool:
         token = self._token.get(renew=renew)

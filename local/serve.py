@@ -1,0 +1,60 @@
+"""The emulated cloud in the foreground, to point curl, psql and the client libraries at: `make local`."""
+
+import shlex
+import signal
+import sys
+import threading
+
+from rich.console import Console
+
+from local import ROOT, data
+from local.cloud import Cloud, Deployment
+from local.prerequisites import MissingError
+from local.process import ProcessError
+
+_ENV_FILE = ROOT / ".local" / "env"
+_ROWS = 10_000
+_WHAT_TO_TRY = """
+The cloud is up, with {rows:,} offers and their users, bookings and IRIS zones in BigQuery. In another shell:
+
+  source .local/env
+  curl "$BQ_EXPORT_URL" -H 'content-type: application/json' -d '{{}}'        # the daily job
+  psql "$DATABASE_URL" -c 'SELECT * FROM recosync.publication'          # what it has published
+  psql "$API_DATABASE_URL" -c 'SELECT * FROM recommendable_offers_raw_mv LIMIT 3'
+  tail -f {logs}/*.log
+
+Ctrl-C stops everything.
+"""
+
+
+def main() -> int:
+    console = Console()
+    stop = threading.Event()
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signal_number, lambda *_: stop.set())
+    try:
+        with Cloud(rows_per_part=2_000) as cloud, cloud.deploy() as here:
+            data.load(here.bigquery_client, cloud.folder, _ROWS)
+            _write_env(here)
+            message = _WHAT_TO_TRY.format(rows=_ROWS, logs=cloud.folder.relative_to(ROOT))
+            console.print(message, markup=False, highlight=False, soft_wrap=True)
+            stop.wait()
+            console.print("Stopping …")
+    except (MissingError, ProcessError) as error:
+        console.print(str(error), markup=False, soft_wrap=True)
+        return 1
+    finally:
+        _ENV_FILE.unlink(missing_ok=True)
+    return 0
+
+
+def _write_env(here: Deployment) -> None:
+    urls = {f"{name.upper()}_URL": here.url(name) for name in here.instances}
+    api = {"API_DATABASE_URL": here.cloud.postgres.dsn(here.name, "api")}
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in {**here.env, **urls, **api}.items()]
+    _ENV_FILE.parent.mkdir(exist_ok=True)
+    _ENV_FILE.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

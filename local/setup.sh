@@ -1,0 +1,64 @@
+#!/bin/sh
+# Makes a fresh machine ready: Python 3.13, the locked dependencies in .venv, PostgreSQL with PostGIS. What it can't
+# install it names, in one line. Quick when nothing is missing. Writes nothing outside this folder and uv's cache but
+# Debian's packages.
+set -eu
+cd "$(dirname "$0")/.."
+
+uv_version=0.13.9
+tools=.cache/tools
+stamp=.cache/ready
+
+fail() {
+    echo "setup: $*" >&2
+    exit 1
+}
+
+# apt_install PACKAGE...: fails quietly when this user may not, or the packages are not to be had.
+apt_install() {
+    command -v apt-get >/dev/null || return 1
+    sudo=
+    if [ "$(id -u)" != 0 ]; then
+        sudo -n true 2>/dev/null || return 1
+        sudo="sudo -n"
+    fi
+    echo "setup: installing $*" >&2
+    $sudo apt-get update >.cache/apt.log 2>&1 || true
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >>.cache/apt.log 2>&1
+}
+
+make_tools() {
+    "$tools/bin/uv" --version 2>/dev/null | grep -q "^uv $uv_version\b" && return
+    command -v python3 >/dev/null || fail "Python 3 is missing: apt-get install python3 python3-venv"
+    rm -rf "$tools"
+    # Debian's python3 can make no environment without this package.
+    python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv ||
+        fail "Python's venv module is missing: apt-get install python3-venv"
+    python3 -m venv "$tools"
+    "$tools/bin/pip" install "uv==$uv_version" >.cache/pip.log 2>&1 ||
+        fail "uv could not be installed: pip must be able to reach PyPI"
+}
+
+# A name on PATH may be a pyenv shim that runs nothing, or another version: ask it.
+find_python() {
+    for candidate in python3.13 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.13*/bin/python3.13; do
+        "$candidate" -c 'import sys; print(sys.executable)' 2>/dev/null && return
+    done
+    "$tools/bin/uv" python install --quiet 3.13 2>/dev/null && "$tools/bin/uv" python find 3.13
+}
+
+sync() {
+    wanted=$(cat uv.lock pyproject.toml local/setup.sh | sha256sum)
+    [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && .venv/bin/python -c '' 2>/dev/null && return
+    make_tools
+    python=$(find_python) || fail "Python 3.13 is missing: install it so that python3.13 is on PATH, or with pyenv"
+    echo "setup: installing the locked dependencies" >&2
+    UV_PROJECT_ENVIRONMENT=.venv "$tools/bin/uv" sync --quiet --frozen --all-groups --python "$python" ||
+        fail "the dependencies could not be installed: uv must be able to reach PyPI"
+    echo "$wanted" >"$stamp"
+}
+
+mkdir -p .cache
+sync
+.venv/bin/python -m local.prerequisites postgres 2>/dev/null || apt_install postgresql postgresql-postgis || true
+.venv/bin/python -m local.prerequisites

@@ -1,0 +1,78 @@
+"""Checks and tests. `make` sets the machine up first; then `.venv/bin/nox -l` lists what there is.
+
+Sessions run in the project's own environment, which `local/setup.sh` makes from the lock, except where another
+Python is the point.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2026.10"
+nox.options.default_venv_backend = "uv"
+nox.options.sessions = ["lint", "types", "compat", "tests"]
+
+BIN = Path(sys.prefix) / "bin"
+OLDEST = nox.project.python_versions(nox.project.load_toml("pyproject.toml"), max_version="3.13")[0]
+
+
+def _interpreter(version: str) -> str | None:
+    """A Python of that version that runs: uv and nox see only PATH, and pyenv keeps most of its own off it."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    for candidate in (shutil.which(f"python{version}"), *sorted(pyenv.glob(f"{version}*/bin/python{version}"))):
+        if candidate and subprocess.run([candidate, "-c", ""], capture_output=True).returncode == 0:
+            return str(candidate)
+    return None
+
+
+def _run(session: nox.Session, tool: str, *arguments: str) -> None:
+    session.run(str(BIN / tool), *arguments, external=True)
+
+
+@nox.session(venv_backend="none")
+def tests(session: nox.Session) -> None:
+    """Every test, on the Python that is deployed. Arguments go to pytest."""
+    _run(session, "pytest", *session.posargs)
+
+
+@nox.session(python=_interpreter(OLDEST) or OLDEST)
+def compat(session: nox.Session) -> None:
+    """Unit tests and each function's start on the oldest Python supported, with what is deployed and nothing else."""
+    python = str(session.python)
+    here = {"UV_PROJECT_ENVIRONMENT": session.virtualenv.location}
+    groups = ("--no-default-groups", "--group", "test")
+    session.run_install("uv", "sync", "--quiet", "--frozen", *groups, "--python", python, env=here)
+    session.run("pytest", "tests/unit", *session.posargs)
+    # No test has the mark: pytest calls that 5.
+    session.run("pytest", "-m", "starts", *session.posargs, success_codes=[0, 5])
+
+
+@nox.session(venv_backend="none")
+def lint(session: nox.Session) -> None:
+    """Style, the floors between modules, and the SQL."""
+    _run(session, "ruff", "check", *session.posargs)
+    _run(session, "ruff", "format", "--check")
+    _run(session, "lint-imports")
+    _run(session, "sqlfluff", "lint", "sql")
+
+
+@nox.session(venv_backend="none")
+def types(session: nox.Session) -> None:
+    """Types, strictly. What to check is in pyproject.toml."""
+    _run(session, "mypy", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def demo(session: nox.Session) -> None:
+    """The daily job on emulators: `-- --rows 3000000` for more."""
+    _run(session, "python", "-m", "local.demo", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def local(session: nox.Session) -> None:
+    """The emulated cloud in the foreground, until Ctrl-C."""
+    _run(session, "python", "-m", "local.serve", *session.posargs)

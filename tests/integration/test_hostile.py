@@ -1,0 +1,372 @@
+"""Parts and manifests with hostile content are refused for good, and nothing of them stays."""
+
+import json
+import re
+import struct
+from datetime import datetime
+from decimal import Decimal
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shared.errors import DataError
+from shared.names import SnapshotId
+from tests.columns import TABLE, Place, numbered, place
+from tests.uploads import Upload, arrive, parquet_bytes
+
+fuzz = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(scope="module")
+def shared_place(cloud, tmp_path_factory):
+    with place(cloud, "hostile", tmp_path_factory.mktemp("catalog")) as shared:
+        yield shared
+
+
+@pytest.fixture
+def here(shared_place):
+    """The place, whose PostgreSQL server and long-lived connection survive the test."""
+    shared_place.empty()
+    started = shared_place.database.execute("SELECT pg_postmaster_start_time()").fetchone()
+    yield shared_place
+    assert shared_place.database.execute("SELECT pg_postmaster_start_time()").fetchone() == started
+
+
+def refusal(here: Place, upload: Upload, version) -> DataError:
+    """The error that the object's event ends with. It is in the ledger, and nothing is staged."""
+    with pytest.raises(DataError) as e:
+        arrive(upload.services, version)
+    failures = here.database.execute("SELECT kind, table_name, snapshot_id, subject, message FROM recosync.failure")
+    assert failures.fetchall() == [("DataError", TABLE, str(upload.snapshot), str(version), str(e.value))]
+    assert staged(here) == 0
+    return e.value
+
+
+def staged(here: Place) -> int:
+    """Parts in the ledger, and tables of parts."""
+    row = here.database.execute(
+        "SELECT (SELECT count(*) FROM recosync.part) + (SELECT count(*) FROM pg_class WHERE relname ~ '^part_[0-9]+$')"
+    ).fetchone()
+    return row[0]
+
+
+def refused_part(here: Place, columns: dict[str, str], part: pa.Table | bytes, row_group_size: int = 2) -> DataError:
+    upload = here.upload(columns)
+    return refusal(here, upload, upload.part(part, row_group_size=row_group_size))
+
+
+def wkb(*parts: object) -> bytes:
+    """Little-endian WKB: ints are counts or type codes, floats coordinates."""
+    return b"\1" + b"".join(struct.pack("<I" if isinstance(part, int) else "<d", part) for part in parts)
+
+
+POINT = wkb(1, 2.5, 48.75)
+RING = (0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0)
+GEOMETRY = "geometry takes WKB or WKT"
+INTEGER = "integer holds whole numbers from -2147483648 to 2147483647"
+REAL = "real takes finite numbers in its range"
+NUMERIC = "a float becomes numeric when it is finite and below 1e20"
+TIMESTAMP = "timestamp takes finite instants from 4713 BC to 294246 AD"
+ISO = "a timestamp as text is written YYYY-MM-DDTHH:MM:SS[.ffffff], without an offset"
+TEXT = "PostgreSQL's text holds no NUL character"
+DOCUMENT = "takes one JSON document without NUL characters"
+MAX, MIN = 2**63 - 1, -(2**63)
+
+VALUES = {
+    "zero-length WKB": ("geometry", pa.binary(), POINT, b"", GEOMETRY),
+    "short WKB": ("geometry", pa.binary(), POINT, POINT[:8], GEOMETRY),
+    "truncated WKB": ("geometry", pa.binary(), POINT, POINT[:-1], GEOMETRY),
+    "WKB and more": ("geometry", pa.binary(), POINT, POINT + b"123456789", GEOMETRY),
+    "garbage WKB": ("geometry", pa.binary(), POINT, b"not a geometry at all", GEOMETRY),
+    "WKB of no known type": ("geometry", pa.binary(), POINT, wkb(99, 1.0, 1.0), GEOMETRY),
+    "a lying ring count": ("geometry", pa.binary(), POINT, wkb(3, 2**31, 4, *RING), GEOMETRY),
+    "a lying point count": ("geometry", pa.binary(), POINT, wkb(3, 1, 2**32 - 1, *RING), GEOMETRY),
+    "an unclosed ring": ("geometry", pa.binary(), POINT, wkb(3, 1, 4, *RING[:-1], 7.0), GEOMETRY),
+    "a ring of two points": ("geometry", pa.binary(), POINT, wkb(3, 1, 2, 0.0, 0.0, 0.0, 0.0), GEOMETRY),
+    "a line of one point": ("geometry", pa.binary(), POINT, wkb(2, 1, 0.5, 0.5), GEOMETRY),
+    "deeply nested WKB": ("geometry", pa.binary(), POINT, wkb(7, 1) * 5000 + wkb(7, 0), GEOMETRY),
+    "garbage WKT": ("geometry", pa.string(), "POINT(1 2)", "POINT(secret)", GEOMETRY),
+    "empty WKT": ("geometry", pa.string(), "POINT(1 2)", "", GEOMETRY),
+    "WKT and more": ("geometry", pa.string(), "POINT(1 2)", "POINT(1 2) secret", GEOMETRY),
+    "two WKT": ("geometry", pa.string(), "POINT(1 2)", "POINT(1 2)POINT(3 4)", GEOMETRY),
+    "WKT with a SRID": ("geometry", pa.string(), "POINT(1 2)", "SRID=4326;POINT(1 2)", GEOMETRY),
+    "an unclosed ring as text": ("geometry", pa.string(), "POINT(1 2)", "POLYGON((0 0,1 0,1 1,0 7))", GEOMETRY),
+    "deeply nested WKT": (
+        "geometry",
+        pa.string(),
+        "POINT(1 2)",
+        "GEOMETRYCOLLECTION(" * 9_000 + "POINT(1 2)" + ")" * 9_000,
+        GEOMETRY,
+    ),
+    "NUL in varchar": ("varchar", pa.string(), "a", "sec\0ret", TEXT),
+    "NUL in text": ("text", pa.string(), "a", "\0", TEXT),
+    "NUL in json": ("json", pa.string(), "{}", '"sec\0ret"', DOCUMENT),
+    "NUL in jsonb": ("jsonb", pa.string(), "{}", '"sec\0ret"', DOCUMENT),
+    "escaped NUL in jsonb": ("jsonb", pa.string(), "{}", '"sec\\u0000ret"', DOCUMENT),
+    "half a surrogate pair in jsonb": ("jsonb", pa.string(), "{}", '"sec\\ud800ret"', DOCUMENT),
+    "invalid json": ("json", pa.string(), "{}", "{secret}", DOCUMENT),
+    "invalid jsonb": ("jsonb", pa.string(), "{}", "{secret}", DOCUMENT),
+    "empty json": ("json", pa.string(), "{}", "", DOCUMENT),
+    "deeply nested json": ("jsonb", pa.string(), "{}", "[" * 100_000, DOCUMENT),
+    "int64 in integer": ("integer", pa.int64(), 1, 2**31, INTEGER),
+    "int64 in smallint": ("smallint", pa.int64(), 1, -40_123, "smallint holds whole numbers from -32768 to 32767"),
+    "uint64 in bigint": ("bigint", pa.uint64(), 1, 2**63, f"bigint holds whole numbers from {MIN} to {MAX}"),
+    "2^63 as float in bigint": (
+        "bigint",
+        pa.float64(),
+        1.0,
+        2.0**63,
+        f"bigint holds whole numbers from {MIN} to {MAX}",
+    ),
+    "a fraction in integer": ("integer", pa.float64(), 1.0, 2.5, INTEGER),
+    "a decimal fraction in integer": ("integer", pa.decimal128(38, 9), Decimal(1), Decimal("2.000000001"), INTEGER),
+    "a decimal in integer": ("integer", pa.decimal128(38, 9), Decimal(1), Decimal(2**31), INTEGER),
+    "NaN in integer": ("integer", pa.float64(), 1.0, float("nan"), INTEGER),
+    "infinity in integer": ("integer", pa.float64(), 1.0, float("inf"), INTEGER),
+    "NaN in real": ("real", pa.float64(), 1.0, float("nan"), REAL),
+    "infinity in real": ("real", pa.float32(), 1.0, float("-inf"), REAL),
+    "a double in real": ("real", pa.float64(), 1.0, 3.5e38, REAL),
+    "NaN in double": ("double precision", pa.float64(), 1.0, float("nan"), "double precision takes finite numbers"),
+    "NaN in numeric": ("numeric", pa.float64(), 1.0, float("nan"), NUMERIC),
+    "infinity in numeric": ("numeric", pa.float64(), 1.0, float("inf"), NUMERIC),
+    "a float in numeric": ("numeric", pa.float64(), 1.0, 1.25e20, NUMERIC),
+    "the last instant": ("timestamp", pa.timestamp("us"), 0, MAX, TIMESTAMP),
+    "an infinite past": ("timestamp", pa.timestamp("us"), 0, -MAX, TIMESTAMP),
+    "an instant before 4713 BC": ("timestamp", pa.timestamp("us"), 0, -211_900_000_000_000_000, TIMESTAMP),
+    "an instant after 294246 AD": ("timestamp", pa.timestamp("us", "UTC"), 0, 9_223_371_331_300_000_000, TIMESTAMP),
+    "milliseconds past all years": ("timestamp", pa.timestamp("ms"), 0, 2**62, TIMESTAMP),
+    "a date after all instants": ("timestamp", pa.date32(), 0, 2**31 - 2, TIMESTAMP),
+    "an infinite date": ("date", pa.date32(), 0, 2**31 - 1, "date takes finite days from 4713 BC"),
+    "a date before 4713 BC": ("date", pa.date32(), 0, -2_500_000, "date takes finite days from 4713 BC"),
+    "a time zone in text": ("timestamp", pa.string(), "2026-01-01", "2026-01-01T00:00:00+02:00", ISO),
+    "an impossible day": ("timestamp", pa.string(), "2026-01-01", "2026-02-30T00:00:00", ISO),
+    "nanoseconds in text": ("timestamp", pa.string(), "2026-01-01", "2026-01-01T00:00:00.123456789", ISO),
+    "a word for an instant": ("timestamp", pa.string(), "2026-01-01", "infinity", ISO),
+    "empty text for an instant": ("timestamp", pa.string(), "2026-01-01", "", ISO),
+}
+
+
+@pytest.mark.parametrize("case", VALUES)
+def test_a_value_that_does_not_fit_is_named_by_place_and_limit(here, case):
+    type_, source, good, bad, limit = VALUES[case]
+    rows = numbered(good=["x"] * 7, c=pa.array([good, None, good, good, None, bad, good], source))
+    error = refused_part(here, {"good": "varchar", "c": type_}, rows)
+    assert error.where.startswith(f"{TABLE}.c, row group 2 of gs://")
+    assert f"a value does not fit: {limit}" in error.what or f"a value does not fit: {type_} {limit}" in error.what
+
+
+@pytest.mark.parametrize("case", [case for case, (*_, bad, _) in VALUES.items() if len(str(bad)) > 5])
+def test_the_value_itself_is_never_told(here, case):
+    type_, source, good, bad, _ = VALUES[case]
+    error = refused_part(here, {"c": type_}, numbered(c=pa.array([good, bad], source)))
+    for told in (str(bad), repr(bad), "secret"):
+        assert told not in str(error)
+
+
+def test_a_null_in_a_column_that_must_not_be_null_is_refused(here):
+    here.database.execute(f"CREATE TABLE {TABLE} (n integer, c varchar NOT NULL)")
+    error = refused_part(here, {"c": "varchar"}, numbered(c=["a", "b", "c", None]))
+    assert "row group 1" in error.where
+
+
+def test_a_value_that_a_check_forbids_is_refused(here):
+    here.database.execute(f"CREATE TABLE {TABLE} (n integer, c varchar CHECK (c <> 'secret'))")
+    error = refused_part(here, {"c": "varchar"}, numbered(c=["a", "b", "c", "secret"]))
+    assert "row group 1" in error.where
+    assert "secret" not in str(error)
+
+
+COLUMNS = {"a": "varchar", "b": "integer"}
+A, B = pa.array(["x"]), pa.array([1], pa.int64())
+
+
+@pytest.mark.parametrize(
+    ("part", "what"),
+    [
+        (numbered(b=B, a=A), "has the columns n, b, a, the catalog says n, a, b"),
+        (numbered(a=A), "has the columns n, a, the catalog says n, a, b"),
+        (numbered(a=A, b=B, c=A), "has the columns n, a, b, c, the catalog says n, a, b"),
+        (numbered(a=A, B=B), "has the columns n, a, B, the catalog says n, a, b"),
+        (pa.table([A, A], ["a", "a"]), "has the columns a, a"),
+        (numbered(**{"\0": A}), "the catalog says n, a, b"),
+        (numbered(a=A, b=A), "b is VARCHAR, which can't become integer"),
+        (numbered(a=B, b=A), "a is BIGINT, which can't become character varying; b is VARCHAR"),
+        (numbered(a=pa.array([["x"]]), b=B), r"a is VARCHAR\[\], which can't become character varying"),
+        (numbered(a=pa.array([{"x": 1}]), b=B), "a is STRUCT"),
+        (numbered(a=A, b=pa.array([Decimal(1)], pa.decimal256(76, 38))), "b is a decimal of 76 digits"),
+        (numbered(a=pa.array([b"x"]), b=B), "a is BLOB, which can't become character varying"),
+    ],
+)
+def test_other_columns_than_the_catalogs_are_refused(here, part, what):
+    error = refused_part(here, COLUMNS, part)
+    assert re.search(what, error.what)
+    assert error.where.startswith(f"{TABLE}, gs://")
+
+
+GOOD = parquet_bytes(numbered(a=[f"text {n}" for n in range(5000)], b=range(5000)), 1000)
+NOT_UTF8 = pa.array([b"\xff\xfe\xfd"]).view(pa.string())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        GOOD[: len(GOOD) // 2],
+        GOOD[:-1],
+        GOOD[len(GOOD) // 2 :],
+        b"\0" * len(GOOD),
+        b"PAR1",
+        b"PAR1PAR1",
+        b"PAR1" + b"\xff" * 100 + b"PAR1",
+        b"a,b\nx,1\n" * 1000,
+        GOOD[:4] + b"\x55" * (len(GOOD) // 2) + GOOD[len(GOOD) // 2 + 4 :],
+        GOOD + b"tail",
+        parquet_bytes(numbered(a=NOT_UTF8, b=B)),
+    ],
+    ids=[
+        "first half",
+        "without its last byte",
+        "last half",
+        "zeros",
+        "magic",
+        "magic twice",
+        "garbage footer",
+        "text",
+        "garbage pages",
+        "with a tail",
+        "invalid UTF-8",
+    ],
+)
+def test_what_is_no_readable_parquet_file_is_refused(here, content):
+    error = refused_part(here, COLUMNS, content)
+    assert "is no readable Parquet file, or holds a value that does not fit" in error.what
+
+
+def accepted(here: Place, columns: dict[str, str], part: pa.Table | bytes) -> bool:
+    """Whether a part was staged; if not, it was refused for good and left nothing."""
+    here.empty()
+    upload = here.upload(columns)
+    try:
+        assert arrive(upload.services, upload.part(part)) == ["staged"]
+    except DataError:
+        assert staged(here) == 0
+        return False
+    return True
+
+
+@given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), min_size=1, max_size=4))
+@settings(fuzz, max_examples=60)
+def test_a_file_with_wrong_bytes_is_staged_or_refused(here, changes):
+    content = bytearray(GOOD)
+    for place, byte in changes:
+        content[place] = byte
+    accepted(here, COLUMNS, bytes(content))
+
+
+SHAPES = [
+    POINT,
+    wkb(2, 3, *RING[:6]),
+    wkb(3, 2, 4, *RING, 4, *RING),
+    wkb(4, 2) + POINT * 2,
+    wkb(6, 1) + wkb(3, 1, 4, *RING),
+    wkb(7, 2) + POINT + wkb(7, 1) + wkb(2, 2, *RING[:4]),
+    wkb(1001, 1.0, 2.0, 3.0),
+]
+
+
+@st.composite
+def broken_wkb(draw: st.DrawFn) -> bytes:
+    """WKB with some bytes changed, cut out or put in."""
+    shape = bytearray(draw(st.sampled_from(SHAPES)))
+    for _ in range(draw(st.integers(0, 4))):
+        # The first bytes, with the types and counts, are where it hurts.
+        start = draw(st.integers(0, min(len(shape), 30)) | st.integers(0, len(shape)))
+        removed = draw(st.sampled_from([0, 1, 1, 1, 4, 8]))
+        shape[start : start + removed] = draw(st.binary(min_size=removed, max_size=removed) | st.binary(max_size=9))
+    return bytes(shape)
+
+
+@given(broken_wkb())
+@settings(fuzz, max_examples=200)
+def test_broken_wkb_is_staged_or_refused(here, shape):
+    accepted(here, {"c": "geometry"}, numbered(c=pa.array([shape], pa.binary())))
+
+
+@given(st.lists(broken_wkb(), min_size=50, max_size=200))
+@settings(fuzz, max_examples=5)
+def test_a_column_of_broken_wkb_is_staged_or_refused(here, shapes):
+    accepted(here, {"c": "geometry"}, numbered(c=pa.array(shapes, pa.binary())))
+
+
+@pytest.fixture
+def upload(here):
+    """A snapshot with one good part, not yet handled."""
+    upload = here.upload(COLUMNS)
+    upload.part(numbered(a=["x", "y"], b=[1, 2]))
+    return upload
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"not JSON", b"[]", b"[" * 100_000, b'{"version": 2}', b"\xff\xfe", b'{"version": 1, "table": "\\u0000"}'],
+)
+def test_a_manifest_that_is_none_is_refused(here, upload, content):
+    error = refusal(here, upload, upload.raw_manifest(content))
+    assert error.where == upload.folder.manifest
+
+
+def changed_manifest(upload: Upload, **changes: object):
+    """A manifest whose part has these fields instead."""
+    part = upload.parts[0]
+    upload.parts[0] = type(part)(**{**vars(part), **changes})
+    return upload.manifest()
+
+
+def test_a_manifest_that_names_a_part_of_another_snapshot_is_refused(here, upload):
+    name = upload.parts[0].name.replace("20260101", "20250101")
+    assert "no part of this snapshot" in str(refusal(here, upload, changed_manifest(upload, name=name)))
+
+
+def test_a_manifest_that_names_another_table_is_refused(here, upload):
+    assert "names another table or snapshot" in str(refusal(here, upload, upload.manifest(table="others")))
+
+
+@pytest.mark.parametrize("name", ["b\0", "b\ud800"])
+def test_a_manifest_with_a_name_that_postgresql_can_not_hold_is_refused(here, upload, name):
+    columns = (("n", "INT64"), ("a", "STRING"), (name, "INT64"))
+    with pytest.raises(DataError):
+        arrive(upload.services, upload.manifest(columns=columns))
+    assert here.database.execute("SELECT count(*) FROM recosync.failure").fetchone() == (1,)
+
+
+def test_a_part_that_the_manifest_names_but_the_bucket_lacks_is_refused(here, upload):
+    error = refusal(here, upload, changed_manifest(upload, generation=12345))
+    assert "is named by the manifest but gone from the bucket" in error.what
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_other_counts_than_the_footers_are_not_published(here, upload, rows):
+    with pytest.raises(DataError, match=f"the manifest counts {rows} rows, PostgreSQL 2"):
+        arrive(upload.services, changed_manifest(upload, rows=rows))
+    assert here.database.execute(f"SELECT count(*) FROM {TABLE}").fetchone() == (0,)
+    assert here.database.execute("SELECT count(*) FROM recosync.publication").fetchone() == (0,)
+    assert here.database.execute("SELECT count(*) FROM recosync.failure").fetchone() == (1,)
+
+
+def test_a_second_manifest_that_differs_is_refused(here, upload):
+    first = upload.parts[0]
+    upload.part(numbered(a=["z"], b=[3]))
+    upload.parts[1] = type(first)(**{**vars(upload.parts[1]), "rows": 7})
+    with pytest.raises(DataError, match="the manifest counts 7 rows"):
+        arrive(upload.services, upload.manifest())
+    upload.parts.pop()
+    with pytest.raises(DataError, match="differs from the manifest that is recorded"):
+        arrive(upload.services, upload.manifest())
+
+
+def test_a_snapshot_is_published_after_hostile_ones(here):
+    refused_part(here, {"c": "geometry"}, numbered(c=pa.array([b""], pa.binary())))
+    upload = Upload(here.upload({"c": "geometry"}).services, TABLE, SnapshotId.parse("20260102T000000Z"))
+    part = upload.part(numbered(c=pa.array([POINT], pa.binary())))
+    assert arrive(upload.services, part, upload.manifest()) == ["staged", "published"]

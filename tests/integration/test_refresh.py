@@ -1,0 +1,476 @@
+"""Refresh: the views that read a published table are rebuilt beside the live ones and swapped all at once."""
+
+import re
+import time
+from collections import defaultdict
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import psycopg
+import pyarrow as pa
+import pytest
+
+from shared.daily import refresh as refreshing
+from shared.daily.refresh import refresh
+from shared.db.postgres import Lock
+from shared.errors import BusyError, PermanentError, RetryableError, TargetError
+from tests.steps import TABLE, Background, held, one, publish, publish_rows, users, wait_for, worker
+
+VIEW = "non_recommendable_items_mv"
+OFFERS = "recommendable_offers_raw"
+
+# What the views should hold
+
+
+def test_enriched_user_mv_holds_every_column(services, database):
+    at = datetime(2026, 1, 2, 3, 4, 5, 678_901, UTC)
+    values = {"user_id": ["ann", "bob"], "user_birth_date": [at, None], "user_deposit_initial_amount": [300.5, None]}
+    publish_rows(services, 1, "enriched_user", {**values, "booking_cnt": [7, None]})
+    refresh(services, "enriched_user", 1)
+    assert database.execute("SELECT * FROM enriched_user_mv ORDER BY 1").fetchall() == [
+        ("ann", None, at.replace(tzinfo=None), 300.5, None, 7, None, None),
+        ("bob", *[None] * 7),
+    ]
+
+
+def test_non_recommendable_items_mv_holds_each_booking_once(services, database):
+    bookings = [("ann", "a"), ("ann", "a"), ("ann", "b"), ("bob", "a"), ("bob", None)]
+    user, item = zip(*bookings, strict=True)
+    publish_rows(services, 1, TABLE, {"user_id": user, "item_id": item})
+    refresh(services, TABLE, 1)
+    found = database.execute(f"SELECT user_id, item_id FROM {VIEW}").fetchall()
+    assert sorted(found, key=repr) == sorted(set(bookings), key=repr)
+
+
+def test_iris_france_mv_holds_numbers_and_geographies_and_0_for_corsica(services, database):
+    codes = ["751010101", "2A0040101", "010010000", None]
+    shape = "POLYGON((0 0,1 0,1 1,0 0))"
+    publish_rows(
+        services,
+        1,
+        "iris_france",
+        {
+            "id": ["1", "2", "3", "4"],
+            "irisCode": codes,
+            "centroid": pa.array(["POINT(2.5 48.5)"] * 3 + [None]),
+            "shape": pa.array([shape] * 3 + [None]),
+        },
+    )
+    refresh(services, "iris_france", 1)
+    query = """
+        SELECT id, iriscode, st_astext(centroid), st_srid(centroid::geometry), st_astext(shape), st_srid(shape)
+        FROM iris_france_mv ORDER BY id
+    """
+    expected = [
+        (n, int(code) if code and code.isdigit() else 0, "POINT(2.5 48.5)", 4326, shape, 0)
+        for n, code in enumerate(codes[:3], 1)
+    ]
+    assert database.execute(query).fetchall() == [*expected, (4, 0, *[None] * 4)]
+    query = (
+        "SELECT format('%s %s', pg_typeof(id), pg_typeof(iriscode)), pg_typeof(centroid)::text, pg_typeof(shape)::text"
+    )
+    types = database.execute(f"{query} FROM iris_france_mv LIMIT 1").fetchone()
+    assert types == ("integer integer", "geography", "geometry")
+
+
+OFFER_COLUMNS = (
+    "offer_id",
+    "item_id",
+    "booking_number",
+    "is_sensitive",
+    "is_geolocated",
+    "venue_latitude",
+    "venue_longitude",
+)
+OFFER_ROWS = [
+    ("o1", "i1", 5, False, True, Decimal("48.5"), Decimal("2.25")),
+    ("o1", "i2", None, True, True, Decimal("50.5"), Decimal("4.25")),
+    ("o2", "i3", None, None, True, None, None),
+    ("o3", "i4", 9, False, True, Decimal("-21.125"), Decimal("55.5")),
+    ("o4", "i5", 1, False, False, None, None),
+    ("o5", "i6", 2, False, None, Decimal(1), Decimal(2)),
+    ("o6", "i7", 2, None, True, Decimal(1), Decimal(2)),
+]
+
+
+@pytest.fixture
+def offers(services):
+    columns = dict(zip(OFFER_COLUMNS, zip(*OFFER_ROWS, strict=True), strict=True))
+    publish_rows(services, 1, OFFERS, {**columns, "unique_id": [f"u{n}" for n in range(len(OFFER_ROWS))]})
+    assert refresh(services, OFFERS, 1) == "refreshed"
+
+
+@pytest.mark.usefixtures("offers")
+def test_item_ids_mv_holds_one_row_per_offer(database):
+    by_offer = defaultdict(list)
+    for offer, *row in OFFER_ROWS:
+        by_offer[offer].append(row)
+
+    def over(call, values):
+        present = [value for value in values if value is not None]
+        return call(present) if present else None
+
+    def mean(values):
+        return sum(values) / len(values)
+
+    expected = [
+        (
+            offer,
+            over(max, items),
+            over(max, counts),
+            over(any, sensitive),
+            over(mean, latitudes),
+            over(mean, longitudes),
+        )
+        for offer, rows in by_offer.items()
+        for items, counts, sensitive, _, latitudes, longitudes in [list(zip(*rows, strict=True))]
+    ]
+    columns = "offer_id, item_id, booking_number, is_sensitive, venue_latitude, venue_longitude"
+    assert database.execute(f"SELECT {columns} FROM item_ids_mv ORDER BY 1").fetchall() == expected
+
+
+@pytest.mark.usefixtures("offers")
+def test_recommendable_offers_raw_mv_holds_offers_with_a_place_that_are_not_sensitive(database):
+    query = """
+        SELECT offer_id, item_id, booking_number, st_x(venue_geo::geometry), st_y(venue_geo::geometry),
+            st_srid(venue_geo::geometry), pg_typeof(venue_geo)::text
+        FROM recommendable_offers_raw_mv ORDER BY 1, 2
+    """
+    assert database.execute(query).fetchall() == [
+        (offer, item, count, float(longitude), float(latitude), 4326, "geography")
+        for offer, item, count, sensitive, geolocated, latitude, longitude in OFFER_ROWS
+        if geolocated and sensitive is False
+    ]
+
+
+INDEXES = {
+    "enriched_user_mv": {"UNIQUE btree (user_id)"},
+    "item_ids_mv": {"UNIQUE btree (offer_id)"},
+    VIEW: {"UNIQUE btree (user_id, item_id)", "btree (user_id)", "btree (item_id)"},
+    "iris_france_mv": {"UNIQUE btree (id)", "gist (centroid)", "gist (shape)"},
+    "recommendable_offers_raw_mv": {
+        "UNIQUE btree (item_id, offer_id, unique_id)", "btree (offer_id)", "btree (item_id)", "btree (venue_id)",
+        "btree (item_id, venue_id)", "gist (venue_geo)",
+    },
+}  # fmt: skip
+
+
+def test_the_live_views_have_their_indexes_and_are_filled_vacuumed_and_analyzed(services, database):
+    for table in services.catalog.tables:
+        publish_rows(services, 1, table, {services.catalog.tables[table].columns[0].name: ["1"]})
+        for _ in range(2):
+            refresh(services, table, 1)
+    found = defaultdict(set)
+    for view, definition in database.execute("SELECT tablename, indexdef FROM pg_indexes WHERE tablename ~ '_mv$'"):
+        unique, how = re.fullmatch(r"CREATE (UNIQUE )?INDEX \S+ ON \S+ USING (.*)", definition).groups(default="")
+        found[view].add(unique + how)
+    assert found == INDEXES
+    query = """
+        SELECT relname FROM pg_class JOIN pg_matviews ON matviewname = relname
+        WHERE ispopulated AND relallvisible = relpages AND reltuples >= 0
+    """
+    assert {name for (name,) in database.execute(query)} == INDEXES.keys()
+
+
+# When they are rebuilt
+
+
+def identity(database, view=VIEW):
+    """What a rebuild would change."""
+    return one(database, "SELECT relfilenode FROM pg_class WHERE relname = %s", view)
+
+
+@pytest.fixture
+def built(services):
+    """A first publication of TABLE, and its view."""
+    publish(services, 1, ["ann"])
+    assert refresh(services, TABLE, 1) == "refreshed"
+
+
+@pytest.mark.usefixtures("built")
+def test_a_repeated_or_late_message_rebuilds_nothing(services, database):
+    publish(services, 2, ["bob"])
+    refresh(services, TABLE, 2)
+    before = identity(database)
+    assert [refresh(services, TABLE, number) for number in (2, 1)] == ["fresh", "fresh"]
+    assert identity(database) == before
+
+
+@pytest.mark.usefixtures("built")
+def test_a_message_of_an_older_publication_brings_the_newest(services, database):
+    publish(services, 2, ["bob"])
+    publish(services, 3, ["cleo"])
+    assert [refresh(services, TABLE, number) for number in (2, 3)] == ["refreshed", "fresh"]
+    assert users(database, VIEW) == ["cleo"]
+    assert one(database, "SELECT publication FROM recosync.view_build") == 3
+
+
+@pytest.mark.usefixtures("built")
+@pytest.mark.parametrize(("table", "publication"), [("strange", 1), (TABLE, 2)])
+def test_a_message_about_what_the_ledger_does_not_know_fails_for_good(services, database, table, publication):
+    with pytest.raises(TargetError, match=table):
+        refresh(services, table, publication)
+    assert one(database, "SELECT subject FROM recosync.failure") == f"publication {publication}"
+
+
+def test_both_views_of_a_table_are_swapped_in_one_transaction(here, services, database):
+    def publish_offers(number):
+        values = {"booking_number": [number] * 3, "is_sensitive": [False] * 3, "is_geolocated": [True] * 3}
+        publish_rows(services, number, OFFERS, {**values, "offer_id": ["a", "b", "c"], "unique_id": ["a", "b", "c"]})
+        refresh(services, OFFERS, number)
+
+    def read():
+        query = """
+            SELECT items.booking_number, offers.booking_number
+            FROM item_ids_mv AS items FULL JOIN recommendable_offers_raw_mv AS offers USING (offer_id)
+        """
+        seen = []
+        with psycopg.connect(here.cloud.postgres.dsn(here.name, "api"), autocommit=True) as api:
+            while not seen or seen[-1][0] != (12, 12):
+                seen.append(api.execute(query).fetchall())
+        return seen
+
+    publish_offers(1)
+    reader = Background(read)
+    for number in range(2, 13):
+        publish_offers(number)
+    seen = reader.result()
+    assert all(rows == [(number, number)] * 3 for rows in seen for number in [rows[0][0]])
+    assert len({rows[0] for rows in seen}) > 6
+
+
+@pytest.mark.usefixtures("built")
+def test_grants_survive_a_rebuild_and_so_does_their_absence(here, services, database):
+    database.execute(f"GRANT SELECT ON {VIEW} TO PUBLIC")
+    database.execute(f"REVOKE ALL ON {VIEW} FROM api")
+    database.execute(f"GRANT SELECT ON {VIEW} TO pg_monitor WITH GRANT OPTION")
+    rights = "SELECT array_agg(r::text ORDER BY 1) FROM unnest((SELECT relacl FROM pg_class WHERE relname = %s)) AS r"
+    before = one(database, rights, VIEW)
+    publish(services, 2, ["bob"])
+    refresh(services, TABLE, 2)
+    assert users(database, VIEW) == ["bob"]
+    assert one(database, rights, VIEW) == before
+
+
+# What stands in the way
+
+
+DEPENDANTS = {
+    "a view": "CREATE VIEW public.mine AS SELECT user_id FROM {}",
+    "a materialized view": "CREATE MATERIALIZED VIEW public.mine AS SELECT user_id FROM {}",
+    "a function": "CREATE FUNCTION public.mine() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM {}; END",
+}
+
+
+@pytest.mark.usefixtures("built")
+@pytest.mark.parametrize("dependant", DEPENDANTS.values(), ids=DEPENDANTS)
+def test_a_view_on_which_foreign_objects_depend_is_left_as_it_is_and_they_are_named(services, database, dependant):
+    database.execute(dependant.format(VIEW))
+    publish(services, 2, ["bob"])
+    with pytest.raises(TargetError, match="mine"):
+        refresh(services, TABLE, 2)
+    assert users(database, VIEW) == ["ann"]
+    assert nothing_is_left(database)
+    assert "mine" in one(database, "SELECT message FROM recosync.failure")
+
+
+def nothing_is_left(database):
+    known = [*INDEXES, "mine"]
+    builds = one(database, "SELECT count(*) FROM pg_class WHERE relkind = 'm' AND relname <> ALL (%s)", known)
+    return (builds, one(database, "SELECT count(*) FROM recosync.building")) == (0, 0)
+
+
+@pytest.mark.usefixtures("built")
+def test_a_view_that_another_role_owns_is_left_as_it_is(here, services, database):
+    with psycopg.connect(here.cloud.postgres.dsn(here.name, "postgres"), autocommit=True) as admin:
+        admin.execute("ALTER SCHEMA public OWNER TO postgres")
+        admin.execute("GRANT ALL ON SCHEMA public TO recosync")
+        admin.execute(f"ALTER MATERIALIZED VIEW {VIEW} OWNER TO postgres")
+    publish(services, 2, ["bob"])
+    with pytest.raises(RetryableError, match=VIEW):
+        refresh(services, TABLE, 2)
+    assert nothing_is_left(database)
+
+
+CREATE = f"CREATE MATERIALIZED VIEW {{{{ view | identifier }}}} AS SELECT user_id, item_id FROM {TABLE};"
+FAILING = {
+    "no SQL": (CREATE.replace("SELECT", "SELEKT"), "syntax error"),
+    "a missing column": (CREATE.replace("item_id", "strange"), "strange"),
+    "an error in a row": (CREATE.replace("item_id", "user_id::integer AS n"), "22P02"),
+    "duplicate keys": (CREATE + "CREATE UNIQUE INDEX ON {{ view | identifier }} (user_id)", "23505"),
+    "an index on nothing": (CREATE + "CREATE INDEX ON {{ view | identifier }} (strange)", "strange"),
+    "another name": (CREATE.replace("{{ view | identifier }}", "strange_mv"), "does not create"),
+    "a name cut off": (CREATE + f'CREATE INDEX "{"n" * 64}" ON {{{{ view | identifier }}}} (user_id)', "63 bytes"),
+}
+
+
+def with_template(services, tmp_path, text, view=VIEW):
+    file = tmp_path / f"{view}.sql.jinja"
+    file.write_text(text)
+    changed = replace(services.catalog.views[view], template=file)
+    return replace(services, catalog=replace(services.catalog, views={**services.catalog.views, view: changed}))
+
+
+@pytest.mark.usefixtures("built")
+@pytest.mark.parametrize(("template", "named"), FAILING.values(), ids=FAILING)
+def test_a_template_that_fails_leaves_the_old_view_and_nothing_behind(services, database, tmp_path, template, named):
+    publish(services, 2, ["bob", "bob"])
+    before = identity(database)
+    with pytest.raises(PermanentError, match=named):
+        refresh(with_template(services, tmp_path, template), TABLE, 2)
+    assert identity(database) == before
+    assert nothing_is_left(database)
+    assert one(database, "SELECT table_name FROM recosync.failure") == TABLE
+    assert refresh(services, TABLE, 2) == "refreshed"
+
+
+def test_a_view_that_fails_keeps_the_other_views_of_its_table_from_being_swapped(services, database, tmp_path):
+    publish_rows(services, 1, OFFERS, {"offer_id": ["a"]})
+    refresh(services, OFFERS, 1)
+    before = identity(database, "recommendable_offers_raw_mv")
+    publish_rows(services, 2, OFFERS, {"offer_id": ["b"]})
+    with pytest.raises(PermanentError):
+        refresh(with_template(services, tmp_path, CREATE.replace("item_id", "strange"), "item_ids_mv"), OFFERS, 2)
+    assert identity(database, "recommendable_offers_raw_mv") == before
+    assert nothing_is_left(database)
+
+
+# What happens meanwhile
+
+BRAKE = Lock("the brake of a test")
+SLOW_FILL = CREATE.replace("user_id", "public.brake(user_id) AS user_id")
+SLOW_INDEX = CREATE + "CREATE INDEX ON {{ view | identifier }} (public.brake(user_id))"
+
+
+@pytest.fixture
+def brake(here, database):
+    """Templates with public.brake() wait while this is held; gives the function that lets it go."""
+    database.execute(f"""
+        CREATE FUNCTION public.brake(value text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
+            WHILE NOT pg_try_advisory_xact_lock_shared({BRAKE.key}) LOOP PERFORM pg_sleep(0.01); END LOOP;
+            RETURN value;
+        END $$
+    """)
+    with held(here.dsn, BRAKE) as let_go:
+        yield lambda: let_go(BRAKE)
+
+
+def braked(database):
+    """How many statements wait at the brake."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query ~ %s"
+    return one(database, query, "^(REFRESH MATERIALIZED VIEW|CREATE INDEX)")
+
+
+REFRESH = """
+from dataclasses import replace
+from pathlib import Path
+from shared.daily import refresh
+view = services.catalog.views[sys.argv[1]]
+slow = {view.name: replace(view, template=Path(sys.argv[2]))}
+refresh.refresh(replace(services, catalog=replace(services.catalog, views=slow)), sys.argv[3], 2)
+"""
+
+
+@pytest.mark.usefixtures("built", "brake")
+@pytest.mark.parametrize("template", [SLOW_FILL, SLOW_INDEX], ids=["while it fills", "while it indexes"])
+def test_a_killed_build_leaves_the_live_view_and_is_cleared_by_the_next(here, services, database, tmp_path, template):
+    publish(services, 2, ["bob"])
+    file = tmp_path / "slow.sql.jinja"
+    file.write_text(template)
+    with worker(here.env, REFRESH, VIEW, file, TABLE) as process:
+        wait_for(lambda: braked(database))
+        process.kill()
+    assert users(database, VIEW) == ["ann"]
+    # The server notices that its client is gone, whatever the statement is busy with.
+    wait_for(lambda: one(database, "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name ~ '^recosync'"))
+    assert refresh(services, TABLE, 2) == "refreshed"
+    assert users(database, VIEW) == ["bob"]
+    assert nothing_is_left(database)
+
+
+@pytest.mark.usefixtures("built")
+def test_of_two_refreshes_of_a_view_one_works_and_the_other_is_to_be_delivered_again(
+    services, database, tmp_path, brake
+):
+    publish(services, 2, ["bob"])
+    first = Background(lambda: refresh(with_template(services, tmp_path, SLOW_FILL), TABLE, 2))
+    wait_for(lambda: braked(database))
+    with pytest.raises(BusyError):
+        refresh(services, TABLE, 2)
+    brake()
+    assert first.result() == "refreshed"
+    assert refresh(services, TABLE, 2) == "fresh"
+
+
+@pytest.mark.usefixtures("built")
+def test_a_view_says_what_it_holds_though_a_publish_comes_while_it_is_built(here, services, database, tmp_path, brake):
+    publish(services, 2, ["bob"])
+    building = Background(lambda: refresh(with_template(services, tmp_path, SLOW_FILL), TABLE, 2))
+    wait_for(lambda: braked(database))
+    publishing = Background(lambda: publish(services, 3, ["cleo"]))
+    wait_for(lambda: one(database, "SELECT true FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
+    assert users(database) == ["bob"]
+    brake()
+    assert building.result() == "refreshed"
+    publishing.result()
+    assert users(database, VIEW) == ["bob"]
+    assert one(database, "SELECT publication FROM recosync.view_build") == 2
+    assert refresh(services, TABLE, 3) == "refreshed"
+    assert users(database, VIEW) == ["cleo"]
+
+
+@pytest.mark.usefixtures("built")
+def test_an_object_that_comes_to_depend_on_a_view_while_it_is_rebuilt_is_named(services, database, tmp_path, brake):
+    publish(services, 2, ["bob"])
+    building = Background(lambda: refresh(with_template(services, tmp_path, SLOW_FILL), TABLE, 2))
+    wait_for(lambda: braked(database))
+    database.execute(DEPENDANTS["a view"].format(VIEW))
+    brake()
+    with pytest.raises(TargetError, match="mine"):
+        building.result()
+    assert users(database, "public.mine") == ["ann"]
+    assert nothing_is_left(database)
+
+
+def test_no_more_views_are_built_at_once_than_the_limit_says(services, database, tmp_path, brake):
+    publish_rows(services, 1, OFFERS, {"offer_id": ["a"]})
+    slow = services
+    for view in ("item_ids_mv", "recommendable_offers_raw_mv"):
+        template = CREATE.replace("user_id", "public.brake(offer_id) AS user_id").replace(TABLE, OFFERS)
+        slow = with_template(slow, tmp_path, template, view)
+    refreshing_ = Background(lambda: refresh(replace(slow, settings=replace(slow.settings, max_builds=1)), OFFERS, 1))
+    wait_for(lambda: braked(database))
+    time.sleep(1)
+    assert braked(database) == 1
+    brake()
+    assert refreshing_.result() == "refreshed"
+
+
+def test_a_refresh_without_a_place_to_build_in_is_to_be_delivered_again(here, services, monkeypatch):
+    monkeypatch.setattr(refreshing, "SLOT_PATIENCE", 1)
+    publish(services, 1, ["ann"])
+    with held(here.dsn, Lock.build(0), Lock.build(1)) as let_go:
+        with pytest.raises(BusyError, match="2 other views"):
+            refresh(services, TABLE, 1)
+        let_go(Lock.build(1))
+        assert refresh(services, TABLE, 1) == "refreshed"
+
+
+@pytest.mark.usefixtures("built")
+def test_a_reader_that_stays_keeps_the_old_view_and_stalls_no_others(here, services, database, monkeypatch):
+    monkeypatch.setattr(refreshing, "READERS_PATIENCE", 1)
+    publish(services, 2, ["bob"])
+    with psycopg.connect(here.dsn) as long:
+        assert users(long, VIEW) == ["ann"]
+        building = Background(lambda: refresh(services, TABLE, 2))
+        longest = 0.0
+        while building.running:
+            started = time.monotonic()
+            assert users(database, VIEW) == ["ann"]
+            longest = max(longest, time.monotonic() - started)
+        with pytest.raises(BusyError, match="readers"):
+            building.result()
+    assert longest < 0.5
+    assert nothing_is_left(database)
+    assert refresh(services, TABLE, 2) == "refreshed"

@@ -1,0 +1,290 @@
+"""Every PostgreSQL type of a catalog arrives exactly."""
+
+import json
+from datetime import UTC, date, datetime
+from decimal import Decimal, localcontext
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from tests.columns import numbered, place
+
+REAL_MAX = 3.4028234663852886e38
+INT64 = (-(2**63), 2**63 - 1)
+YEARS = (datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59))
+
+fuzz = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(scope="module")
+def shared_place(cloud, tmp_path_factory):
+    with place(cloud, "types", tmp_path_factory.mktemp("catalog")) as shared:
+        yield shared
+
+
+@pytest.fixture
+def here(shared_place):
+    shared_place.empty()
+    return shared_place
+
+
+@pytest.fixture
+def arrived(here):
+    """Send a column through and give back what PostgreSQL holds."""
+
+    def arrived(type_: str, column: pa.Array, *, as_text: bool = False) -> list[object]:
+        here.empty()
+        here.publish({"c": type_}, numbered(c=column))
+        return here.stored("c", as_text=as_text)
+
+    return arrived
+
+
+def instants(values: list[datetime | None], unit: str, tz: str | None) -> pa.Array:
+    return pa.array(values, pa.timestamp("us", tz=tz)).cast(pa.timestamp(unit, tz=tz))
+
+
+@pytest.mark.parametrize(("type_", "bits"), [("smallint", 16), ("integer", 32), ("bigint", 64)])
+def test_integers_arrive_up_to_their_limits(arrived, type_, bits):
+    values = [-(2 ** (bits - 1)), -1, 0, None, 1, 2 ** (bits - 1) - 1]
+    assert arrived(type_, pa.array(values, pa.int64())) == values
+
+
+def test_any_width_of_integer_becomes_an_integer(here):
+    widths = {str(t): t for t in (pa.int8(), pa.uint8(), pa.int16(), pa.uint16(), pa.uint32(), pa.uint64())}
+    values = [0, 127, None]
+    here.publish(dict.fromkeys(widths, "integer"), numbered(**{n: pa.array(values, t) for n, t in widths.items()}))
+    assert [here.stored(name) for name in widths] == [values] * len(widths)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([-(2.0**31), 3.0, None, -0.0, 2.0**31 - 1]),
+        pa.array([Decimal(-(2**31)), Decimal(3), None, Decimal(2**31 - 1)], pa.decimal128(38, 9)),
+        pa.array([Decimal(-7), Decimal(0), None, Decimal(7)], pa.decimal128(38, 37)),
+    ],
+    ids=["float", "numeric", "decimal of 37 places"],
+)
+def test_whole_numbers_of_any_kind_become_integers(arrived, column):
+    assert arrived("integer", column) == [None if value is None else int(value) for value in column.to_pylist()]
+
+
+@pytest.mark.parametrize(("precision", "scale"), [(38, 9), (5, 2), (18, 0), (38, 0), (38, 38), (19, 18)])
+def test_a_numeric_arrives_to_its_last_digit(arrived, precision, scale):
+    with localcontext(prec=76):
+        largest, least = Decimal("9" * precision).scaleb(-scale), Decimal(1).scaleb(-scale)
+        values = [largest, -largest, least, -least, Decimal(0), None, largest - least]
+    assert arrived("numeric", pa.array(values, pa.decimal128(precision, scale))) == values
+
+
+magnitudes = [(1e-2, 1e-1), (1e-1, 1.0), (1.0, 1e2), (1e2, 1e4), (1e4, 1e10), (1e10, 9e19)]
+ordinary = st.one_of(st.floats(low, high) | st.floats(-high, -low) for low, high in magnitudes)
+rounded = st.decimals(-10_000, 10_000, places=9).map(float)
+
+
+@given(st.lists(st.none() | ordinary | rounded, max_size=200))
+@example(
+    [0.1, 0.1 + 0.2, 1 / 3, -48.856614, 2.3522219, 1e19, 123456.789, 4095.999999999999, 0.012345678901234567, -0.0]
+)
+@fuzz
+def test_a_float_becomes_the_shortest_numeric_that_reads_back(arrived, values):
+    expected = [None if value is None else Decimal(repr(value)) for value in values]
+    assert arrived("numeric", pa.array(values, pa.float64())) == expected
+
+
+@given(st.lists(st.floats(2.0**-20, 2.0**50, width=32), max_size=200))
+@fuzz
+def test_a_single_float_becomes_its_shortest_numeric_too(arrived, values):
+    found = arrived("numeric", pa.array(values, pa.float32()))
+    assert pa.array(map(float, found), pa.float32()).to_pylist() == values
+    assert all(len(number.normalize().as_tuple().digits) <= 9 for number in found)
+
+
+def test_a_whole_number_becomes_a_numeric(arrived):
+    assert arrived("decimal", pa.array([*INT64, 0, None], pa.int64())) == [*map(Decimal, INT64), Decimal(0), None]
+
+
+def test_a_float_becomes_the_nearest_real(arrived):
+    values = [0.1, -2.5, 0.0, REAL_MAX, -REAL_MAX, 1.1754943508222875e-38, 1e-45, None]
+    nearest = pa.array(values, pa.float64()).cast(pa.float32())
+    assert pa.array(arrived("real", pa.array(values, pa.float64())), pa.float32()).equals(nearest)
+
+
+def test_a_float_becomes_the_same_double_precision(arrived):
+    values = [0.1, 0.1 + 0.2, -1.7976931348623157e308, 5e-324, -0.0, None]
+    assert list(map(repr, arrived("double precision", pa.array(values, pa.float64())))) == list(map(repr, values))
+
+
+@pytest.mark.parametrize("type_", ["real", "double precision"])
+@pytest.mark.parametrize("source", [pa.int64(), pa.decimal128(38, 9)], ids=str)
+def test_a_whole_number_becomes_a_float(arrived, type_, source):
+    values = [-3, 0, 16_777_216, None]
+    assert arrived(type_, pa.array(values, pa.int64()).cast(source)) == values
+
+
+def test_booleans_arrive(arrived):
+    assert arrived("boolean", pa.array([True, False, None])) == [True, False, None]
+
+
+@pytest.mark.parametrize("unit", ["ms", "us"])
+@pytest.mark.parametrize("tz", ["UTC", None], ids=["TIMESTAMP", "DATETIME"])
+def test_an_instant_arrives_in_utc(arrived, unit, tz):
+    values = [*YEARS, datetime(1969, 12, 31, 23, 59, 59), datetime(2026, 3, 29, 2, 30, 0, 123_000), None]
+    assert arrived("timestamp", instants(values, unit, tz)) == values
+
+
+def test_an_instant_arrives_to_the_microsecond(arrived):
+    values = [datetime(2026, 1, 2, 3, 4, 5, 6), YEARS[1].replace(microsecond=999_999)]
+    assert arrived("timestamp", instants(values, "us", "UTC")) == values
+
+
+def test_nanoseconds_are_cut(arrived):
+    values = [1_700_000_000_123_456_789, 0, None, -1_000]
+    expected = [
+        datetime(2023, 11, 14, 22, 13, 20, 123_456),
+        datetime(1970, 1, 1),
+        None,
+        datetime(1969, 12, 31, 23, 59, 59, 999_999),
+    ]
+    assert arrived("timestamp", pa.array(values, pa.timestamp("ns"))) == expected
+
+
+def test_a_zone_that_the_writer_named_does_not_move_the_instant(arrived):
+    at = datetime(2026, 7, 1, 12, tzinfo=UTC)
+    assert arrived("timestamp", pa.array([at], pa.timestamp("us", tz="Europe/Paris"))) == [datetime(2026, 7, 1, 12)]
+
+
+def test_a_datetime_may_be_iso_text(arrived):
+    texts = [
+        "2026-01-02T03:04:05",
+        "2026-01-02 03:04:05.000006",
+        "0001-01-01T00:00:00.5",
+        "9999-12-31T23:59:59.999999",
+        "2026-01-02",
+        None,
+    ]
+    expected = [None if text is None else datetime.fromisoformat(text) for text in texts]
+    assert arrived("timestamp", pa.array(texts)) == expected
+
+
+def test_a_date_becomes_its_midnight(arrived):
+    values = [date(1, 1, 1), date(2024, 2, 29), None, date(9999, 12, 31)]
+    expected = [None if day is None else datetime(day.year, day.month, day.day) for day in values]
+    assert arrived("timestamp", pa.array(values, pa.date32())) == expected
+
+
+def test_dates_arrive(arrived):
+    values = [date(1, 1, 1), date(1969, 12, 31), date(2024, 2, 29), None, date(9999, 12, 31)]
+    assert arrived("date", pa.array(values, pa.date32())) == values
+
+
+TEXTS = [
+    "",
+    " ",
+    "NULL",
+    "\\N",
+    "\\.",
+    "a\tb\r\nc",
+    "'\"\\",
+    "ŒUVRE e\u0301",
+    "\u202e\u05d0\u05d1\u200d",
+    "\U0001f469\u200d\U0001f680",
+    "\x01\x7f",
+    "\ufffe\U0010ffff",
+    "x" * 100_000,
+    None,
+]
+
+
+@pytest.mark.parametrize("type_", ["varchar", "text"])
+@pytest.mark.parametrize(
+    "column",
+    [pa.array(TEXTS), pa.array(TEXTS).dictionary_encode(), pa.array(TEXTS, pa.large_string())],
+    ids=["plain", "dictionary", "large"],
+)
+def test_text_arrives_character_by_character(arrived, type_, column):
+    assert arrived(type_, column) == TEXTS
+
+
+@given(st.lists(st.none() | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), max_size=99))
+@fuzz
+def test_any_text_that_postgresql_can_hold_arrives(arrived, texts):
+    assert arrived("varchar", pa.array(texts, pa.string())) == texts
+
+
+def test_a_column_name_keeps_its_case(here):
+    here.publish({"irisCode": "varchar"}, numbered(irisCode=["2A0040101"]))
+    assert here.stored("irisCode") == ["2A0040101"]
+
+
+DOCUMENTS = ['{"b": 1, "a": [null, true, 1.50], "é": "\\u00e9\\n"}', "[]", '""', " null ", '{"a":1,"a":2}', None]
+
+
+def test_json_arrives_as_it_was_written(arrived):
+    assert arrived("json", pa.array(DOCUMENTS), as_text=True) == DOCUMENTS
+
+
+def test_jsonb_arrives_as_the_same_document(arrived):
+    assert arrived("jsonb", pa.array(DOCUMENTS)) == [json.loads(text) if text else None for text in DOCUMENTS]
+
+
+SHAPES = [
+    "POINT(2.3522219 48.856614)",
+    "POINT EMPTY",
+    "POINT Z (1 2 3)",
+    "LINESTRING(0 0,1 1,-180 90)",
+    "POLYGON((0 0,10 0,10 10,0 10,0 0),(2 2,2 4,4 4,4 2,2 2))",
+    "POLYGON EMPTY",
+    "MULTIPOINT((0 0),(1e-5 1))",
+    "MULTILINESTRING((0 0,1 1),(2 2,3 3))",
+    "MULTIPOLYGON(((0 0,1 0,1 1,0 0)), ((5 5,9 5,9 9,5 5),(6 5.5,8 5.5,8 7,6 5.5)))",
+    "GEOMETRYCOLLECTION(POINT(1 2),LINESTRING(0 0,1 1))",
+    "GEOMETRYCOLLECTION EMPTY",
+]
+
+
+@pytest.fixture
+def geometries(here):
+    """PostGIS's own reading of the shapes."""
+    rows = here.database.execute("SELECT st_geomfromtext(shape)::text FROM unnest(%s::text[]) AS shape", [SHAPES])
+    return [shape for (shape,) in rows] + [None]
+
+
+@pytest.mark.parametrize("order", ["NDR", "XDR"])
+def test_a_geometry_arrives_from_wkb(here, arrived, geometries, order):
+    rows = here.database.execute(
+        "SELECT st_asbinary(s::geometry, %s) FROM unnest(%s::text[]) AS s", [order, geometries]
+    )
+    assert arrived("geometry", pa.array([shape for (shape,) in rows], pa.binary())) == geometries
+
+
+def test_a_geometry_arrives_from_wkt(arrived, geometries):
+    assert arrived("geometry", pa.array([*SHAPES, None])) == geometries
+
+
+def test_a_column_of_nulls_arrives_as_nulls(here):
+    types = {
+        "varchar": pa.string(), "text": pa.string(), "json": pa.string(), "jsonb": pa.string(), "smallint": pa.int64(),
+        "integer": pa.int64(), "bigint": pa.int64(), "real": pa.float64(), "double precision": pa.float64(),
+        "numeric": pa.decimal128(38, 9), "boolean": pa.bool_(), "date": pa.date32(), "timestamp": pa.timestamp("us"),
+        "geometry": pa.binary(),
+    }  # fmt: skip
+    names = [type_.replace(" ", "_") for type_ in types]
+    nulls = dict(zip(names, (pa.nulls(3, source) for source in types.values()), strict=True))
+    here.publish(dict(zip(names, types, strict=True)), numbered(**nulls))
+    assert [here.stored(name) for name in names] == [[None] * 3] * len(names)
+
+
+def test_rows_flow_in_many_batches_and_row_groups(here):
+    count = 60_000
+    values = [f"{n * 7919 % count}" for n in range(count)]
+    columns = {"c": "varchar", "g": "geometry"}
+    here.publish(columns, numbered(c=values, g=pa.nulls(count, pa.binary())), row_group_size=7_001)
+    assert here.stored("c") == values
+
+
+def test_a_part_without_rows_arrives(arrived):
+    assert arrived("varchar", pa.array([], pa.string())) == []

@@ -1,0 +1,178 @@
+"""The catalog file."""
+
+from pathlib import Path
+
+import pytest
+
+from shared import catalog
+from shared.catalog import PgType
+from shared.errors import ConfigurationError
+
+#: PostgreSQL table: source, data set and columns.
+TABLES = {
+    "enriched_user": """user_statistics BIGQUERY_ML_RECOMMENDATION_DATASET
+        user_id varchar, user_deposit_creation_date timestamp, user_birth_date timestamp,
+        user_deposit_initial_amount real, user_theoretical_remaining_credit real, booking_cnt integer,
+        consult_offer integer, has_added_offer_to_favorites integer""",
+    "recommendable_offers_raw": """recommendable_offer BIGQUERY_ML_RECOMMENDATION_DATASET
+        item_id varchar, offer_id varchar, offer_creation_date timestamp, stock_beginning_date timestamp,
+        booking_number integer, venue_latitude decimal, venue_longitude decimal, venue_id integer,
+        default_max_distance integer, unique_id varchar, is_sensitive boolean, is_geolocated boolean,
+        new_offer_is_geolocated boolean, new_offer_creation_days integer, new_offer_stock_price decimal,
+        new_offer_stock_beginning_days decimal, new_offer_centroid_x decimal, new_offer_centroid_y decimal""",
+    "non_recommendable_items_data": """user_booked_item BIGQUERY_ML_RECOMMENDATION_DATASET
+        user_id varchar, item_id varchar""",
+    "iris_france": """iris_france BIGQUERY_SEED_DATASET
+        id varchar, irisCode varchar, centroid geometry, shape geometry""",
+}
+VIEWS = {
+    "enriched_user_mv": "enriched_user",
+    "item_ids_mv": "recommendable_offers_raw",
+    "non_recommendable_items_mv": "non_recommendable_items_data",
+    "iris_france_mv": "iris_france",
+    "recommendable_offers_raw_mv": "recommendable_offers_raw",
+}
+SPELLINGS = {
+    "varchar": PgType.VARCHAR,
+    "timestamp": PgType.TIMESTAMP,
+    "real": PgType.REAL,
+    "integer": PgType.INTEGER,
+    "decimal": PgType.NUMERIC,
+    "boolean": PgType.BOOLEAN,
+    "geometry": PgType.GEOMETRY,
+}
+GOOD = """\
+[tables.users]
+source = "users"
+dataset = "BIGQUERY_SEED_DATASET"
+[tables.users.columns]
+user_id = "varchar"
+"irisCode" = "jsonb"
+
+[views.users_mv]
+template = "users_mv.sql.jinja"
+reads = ["users"]
+"""
+
+
+@pytest.fixture
+def load(tmp_path: Path):
+    (tmp_path / "users_mv.sql.jinja").touch()
+
+    def load(text: str) -> catalog.Catalog:
+        file = tmp_path / "catalog.toml"
+        file.write_text(text)
+        return catalog.load(file, tmp_path)
+
+    return load
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_shipped_table_has_its_columns_in_order(name):
+    head, _, columns = TABLES[name].partition("\n")
+    table = catalog.load().tables[name]
+    assert [table.source, table.dataset] == head.split()
+    assert not table.allow_empty
+    assert [[c.name, c.type] for c in table.columns] == [
+        [name, SPELLINGS[type_]] for name, type_ in map(str.split, columns.split(","))
+    ]
+
+
+def test_the_shipped_catalog_has_these_tables_and_views():
+    shipped = catalog.load()
+    assert shipped.schema == "public"
+    assert shipped.tables.keys() == TABLES.keys()
+    assert {view.name: view.reads for view in shipped.views.values()} == {v: (t,) for v, t in VIEWS.items()}
+
+
+def test_a_publication_concerns_the_views_that_read_the_table():
+    views = catalog.load().views_of("recommendable_offers_raw")
+    assert {view.name for view in views} == {"item_ids_mv", "recommendable_offers_raw_mv"}
+
+
+def test_a_mixed_case_column_may_be_quoted(load):
+    assert [column.name for column in load(GOOD).tables["users"].columns] == ["user_id", "irisCode"]
+
+
+def test_a_table_may_be_empty_when_the_catalog_says_so(load):
+    assert (
+        load(GOOD.replace("[tables.users.columns]", "allow_empty = true\n[tables.users.columns]"))
+        .tables["users"]
+        .allow_empty
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "what"),
+    [
+        ('source = "users"', "", "1: tables.users.source", "is missing"),
+        ('source = "users"', "source = 3", "2: tables.users.source", "should be text"),
+        ('source = "users"', 'source = "a.b"', "2: tables.users.source", "is no BigQuery table id"),
+        ("BIGQUERY_SEED_DATASET", "SEED", "3: tables.users.dataset", "should be one of BIGQUERY_ML"),
+        ('dataset = "', 'allow_empty = "no"\ndataset = "', "3: tables.users.allow_empty", "should be true or false"),
+        ("dataset", "sauce = 1\ndataset", "3: tables.users.sauce", "is unknown here; known are allow_empty, columns"),
+        ('"varchar"', '"money"', "5: tables.users.columns.user_id", "should have a type among bigint, boolean"),
+        ('"varchar"', "1", "5: tables.users.columns.user_id", "should have a type among"),
+        ('"irisCode"', '"iris code"', "4: tables.users.columns.iris code", "is no identifier"),
+        ("user_id", "u" * 64, f"5: tables.users.columns.{'u' * 64}", "is no identifier"),
+        ("[tables.users]", '[tables."us ers"]\n[tables.users]', "1: tables.us ers", "is no identifier"),
+        ("[tables.users]", "[tables]\nother = 1\n[tables.users]", "2: tables.other", "a [tables.other] block"),
+        ('template = "users_mv.sql.jinja"', "", "8: views.users_mv.template", "is missing"),
+        ('"users_mv.sql', '"absent.sql', "9: views.users_mv.template", "does not exist as"),
+        ('"users_mv.sql', '"../users_mv.sql', "9: views.users_mv.template", "the name of a .sql.jinja file"),
+        ('.jinja"', '.txt"', "9: views.users_mv.template", "the name of a .sql.jinja file"),
+        ('reads = ["users"]', "", "8: views.users_mv.reads", "should list the tables"),
+        ('reads = ["users"]', "reads = []", "10: views.users_mv.reads", "should list the tables"),
+        ('reads = ["users"]', 'reads = "users"', "10: views.users_mv.reads", "should list the tables"),
+        ('["users"]', '["users", "offers"]', "10: views.users_mv.reads", "names 'offers', which is no table"),
+        ('["users"]', '[["users"]]', "10: views.users_mv.reads", "which is no table"),
+        ("[views.users_mv]", "[views.users]", "8: views.users", "is also the name of a table"),
+        ("[tables.users]", 'schema = "a b"\n[tables.users]', "1: schema", "is no identifier"),
+        ("[tables.users]", "colour = 1\n[tables.users]", "1: colour", "known are schema, tables, views"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_reported_with_its_line_and_path(load, old, new, place, what):
+    assert old in GOOD
+    with pytest.raises(ConfigurationError) as e:
+        load(GOOD.replace(old, new, 1))
+    mistakes = [line for line in e.value.what.splitlines() if line.startswith(f"catalog.toml:{place}: ")]
+    assert any(what in mistake for mistake in mistakes), e.value.what
+
+
+@pytest.mark.parametrize(("text", "missing"), [("", ["tables", "views"]), ("[tables.users]", ["views"])])
+def test_a_missing_section_is_reported(load, text, missing):
+    with pytest.raises(ConfigurationError) as e:
+        load(text)
+    assert all(f": {section}: is missing" in e.value.what for section in missing)
+
+
+def test_every_mistake_is_reported_at_once(load):
+    text = (
+        GOOD.replace('"users"', "1")
+        .replace("SEED", "WEED")
+        .replace("varchar", "money")
+        .replace("users_mv.sql", "x.sql")
+    )
+    with pytest.raises(ConfigurationError, match="5 mistakes in the catalog") as e:
+        load(text)
+    lines = e.value.what.splitlines()
+    assert [line.split(":")[1] for line in lines] == ["2", "3", "5", "9", "10"]
+
+
+def test_what_is_no_toml_is_reported_with_its_line(load):
+    with pytest.raises(ConfigurationError, match=r"catalog.toml: is not TOML: .*line 2"):
+        load("[tables.users]\nsource = \n")
+
+
+@pytest.mark.parametrize(
+    ("spelling", "sql"),
+    [
+        ("varchar", "character varying"),
+        ("decimal", "numeric"),
+        ("timestamp", "timestamp without time zone"),
+        *((t.sql, t.sql) for t in PgType),
+    ],
+)
+def test_a_type_may_be_spelt_in_short_or_as_the_server_prints_it(load, spelling, sql):
+    column = load(GOOD.replace('"varchar"', f'"{spelling}"')).tables["users"].columns[0]
+    assert column.type.sql == sql

@@ -1,0 +1,192 @@
+"""Requests, events and their answers."""
+
+from datetime import UTC, datetime
+
+import flask
+import pytest
+from cloudevents.http import CloudEvent
+from werkzeug.exceptions import HTTPException
+
+from shared import entry
+from shared.errors import BadRequestError, BusyError, ConfigurationError, DataError, PermanentError, RetryableError
+from shared.names import ObjectVersion
+
+FIELDS = {"tables": list, "date": str, "force": bool}
+ENVIRONMENT = {
+    "ENV_SHORT_NAME": "dev",
+    "GCP_PROJECT_ID": "my-project",
+    "BIGQUERY_ML_RECOMMENDATION_DATASET": "ml_reco_dev",
+    "BIGQUERY_SEED_DATASET": "seed_dev",
+    "RECOMMENDATION_SQL_INSTANCE": "recommendation-dev",
+    "EXPORT_BUCKET": "my-bucket",
+    "EXPORT_PREFIX": "recommendation_exports",
+    "COMPLETION_TOPIC": "published",
+    "DATABASE_URL": "postgresql://u:p@h/db",
+    "STORAGE_EMULATOR_HOST": "http://127.0.0.1:1",
+}
+HEADERS = {"Function-Execution-Id": "abc", "X-Cloud-Trace-Context": "105445aa7843bc8bf206b12000100000/1;o=1"}
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch):
+    """A request's context, in a configured deployment."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    entry._services.cache_clear()
+    with flask.Flask("function").test_request_context(headers=HEADERS | {"ce-id": "event-1"}):
+        yield
+    entry._services.cache_clear()
+
+
+def request(body: bytes = b"", headers: dict[str, str] | None = None) -> flask.Request:
+    with flask.Flask("function").test_request_context(data=body, headers=headers) as context:
+        return context.request
+
+
+def fail(error: Exception):
+    def handle(services):
+        raise error
+
+    return handle
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"", {}),
+        (b"{}", {}),
+        (b'{"tables": ["a"], "force": true}', {"tables": ["a"], "force": True}),
+        (b'{"date": "20260101"}', {"date": "20260101"}),
+    ],
+)
+def test_a_body_is_an_object_of_the_known_fields(body, expected):
+    assert entry.json_body(request(body), FIELDS) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        (b"{", "the body is not JSON"),
+        (b"\xff", "the body is not JSON"),
+        (b"[" * 100_000, "the body is not JSON"),
+        (b"[]", "the body should be a JSON object"),
+        (b"null", "the body should be a JSON object"),
+        (b'{"table": "a"}', "unknown field 'table'; known are tables, date, force"),
+        (b'{"tables": "a"}', "tables should be a list"),
+        (b'{"date": 20260101}', "date should be text"),
+        (b'{"force": 1}', "force should be true or false"),
+        (b'{"force": null}', "force should be true or false"),
+    ],
+)
+def test_any_other_body_is_a_bad_request(body, what):
+    with pytest.raises(BadRequestError, match=what):
+        entry.json_body(request(body), FIELDS)
+
+
+@pytest.mark.parametrize("text", ["2026-01-01T02:00:00Z", "2026-01-01T04:00:00+02:00", "2026-01-01T02:00:00"])
+def test_schedulers_header_is_the_planned_instant(text):
+    at = entry.scheduled_at(request(headers={"X-CloudScheduler-ScheduleTime": text}))
+    assert at == datetime(2026, 1, 1, 2, tzinfo=UTC)
+
+
+def test_other_callers_have_no_planned_instant():
+    assert entry.scheduled_at(request()) is None
+
+
+@pytest.mark.parametrize("text", ["tomorrow", "0001-01-01T00:00:00+14:00"])
+def test_a_malformed_planned_instant_is_a_bad_request(text):
+    with pytest.raises(BadRequestError, match="RFC 3339"):
+        entry.scheduled_at(request(headers={"X-CloudScheduler-ScheduleTime": text}))
+
+
+def event(data: object) -> CloudEvent:
+    return CloudEvent({"type": "t", "source": "s", "id": "event-1"}, data)
+
+
+def test_a_finalized_object_is_read_with_its_generation_and_size():
+    data = {"bucket": "b", "name": "o", "generation": "1700000000000001", "size": "5"}
+    assert entry.finalized_object(event(data)) == (ObjectVersion("b", "o", 1700000000000001), 5)
+
+
+@pytest.mark.parametrize(
+    "data", [None, {}, [], "x", {"bucket": "b", "name": "o"}, {"bucket": "b", "name": "o", "generation": "x"}]
+)
+def test_an_event_without_an_object_fails_for_good(data):
+    with pytest.raises(PermanentError, match="event event-1: holds no storage object"):
+        entry.finalized_object(event(data))
+
+
+def test_a_completion_message_names_table_and_publication():
+    data = {"message": {"attributes": {"table": "users", "publication": "7", "snapshot_id": "x"}}}
+    assert entry.completion(event(data)) == ("users", 7)
+
+
+@pytest.mark.parametrize(
+    "data", [None, {}, {"message": {}}, {"message": {"attributes": {"table": "users"}}}, {"message": None}]
+)
+def test_a_message_without_table_and_publication_fails_for_good(data):
+    with pytest.raises(PermanentError, match="event event-1: lacks the attributes"):
+        entry.completion(event(data))
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(BusyError("x"), 503), (RetryableError("x"), 503), (ConfigurationError("x"), 503), (DataError("x"), 204)]
+    + [(ZeroDivisionError("a bug"), 500)],
+)
+@pytest.mark.usefixtures("call")
+def test_an_event_is_kept_only_while_it_can_succeed(error, status):
+    with pytest.raises(HTTPException) as e:
+        entry.answer_event(fail(error))
+    assert e.value.get_response().status_code == status
+
+
+@pytest.mark.usefixtures("call")
+def test_an_event_that_is_done_is_acknowledged():
+    with pytest.raises(HTTPException) as e:
+        entry.answer_event(lambda services: "staged")
+    assert e.value.get_response().status_code == 204
+
+
+@pytest.mark.usefixtures("call")
+def test_a_bug_tells_nobody_what_it_stumbled_over(capsys):
+    with pytest.raises(HTTPException) as e:
+        entry.answer_event(fail(ValueError("invalid literal: 'row content'")))
+    answer = e.value.get_response().data.decode()
+    body = entry.answer_request(fail(ValueError("invalid literal: 'row content'")), database=False).data.decode()
+    assert "row content" not in answer + body + capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("call")
+def test_an_event_outlives_a_wrong_deployment(monkeypatch):
+    monkeypatch.delenv("EXPORT_BUCKET")
+    with pytest.raises(HTTPException) as e:
+        entry.answer_event(lambda services: "staged")
+    assert e.value.get_response().status_code == 503
+    assert b"EXPORT_BUCKET is not set" in e.value.get_response().data
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(BadRequestError("no such table"), 400), (ConfigurationError("no such table"), 500)]
+)
+@pytest.mark.usefixtures("call")
+def test_a_calls_failure_is_in_its_answer(error, status):
+    answer = entry.answer_request(fail(error), database=False)
+    assert (answer.status_code, answer.json) == (status, {"error": "no such table"})
+
+
+@pytest.mark.usefixtures("call")
+def test_a_calls_outcome_is_its_answer():
+    answer = entry.answer_request(lambda services: ({"tables": []}, 200), database=False)
+    assert (answer.status_code, answer.json, answer.mimetype) == (200, {"tables": []}, "application/json")
+
+
+@pytest.mark.usefixtures("call")
+def test_a_log_line_belongs_to_its_request_in_cloud_logging(lines):
+    with pytest.raises(HTTPException):
+        entry.answer_event(lambda services: "staged")
+    (line,) = lines()
+    assert line["severity"] == "INFO"
+    assert line["logging.googleapis.com/labels"] == {"execution_id": "abc"}
+    assert line["logging.googleapis.com/trace"] == "projects/my-project/traces/105445aa7843bc8bf206b12000100000"
+    assert line["event_id"] == "event-1"

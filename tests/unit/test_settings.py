@@ -1,0 +1,122 @@
+"""What the environment says."""
+
+import pytest
+
+from shared.errors import ConfigurationError
+from shared.settings import DatabaseUrl, Settings
+
+URL = "postgresql://loader:hunter2@db.example/reco"
+GOOD = {
+    "ENV_SHORT_NAME": "dev",
+    "GCP_PROJECT_ID": "my-project",
+    "BIGQUERY_ML_RECOMMENDATION_DATASET": "ml_reco_dev",
+    "BIGQUERY_SEED_DATASET": "seed_dev",
+    "RECOMMENDATION_SQL_INSTANCE": "recommendation-dev",
+    "EXPORT_BUCKET": "my-bucket",
+    "EXPORT_PREFIX": "recommendation_exports",
+    "COMPLETION_TOPIC": "published",
+    "DATABASE_URL": URL,
+}
+
+
+def read(**changes: str) -> Settings:
+    return Settings.from_environment(GOOD | changes, database=True)
+
+
+def test_a_complete_environment_is_read():
+    settings = read(MAXIMUM_BYTES_BILLED="1000000000000", MAX_BUILDS="3", FUNCTION_TIMEOUT_SECONDS="60")
+    assert settings.datasets == {
+        "BIGQUERY_ML_RECOMMENDATION_DATASET": "ml_reco_dev",
+        "BIGQUERY_SEED_DATASET": "seed_dev",
+    }
+    assert settings.temporary_dataset == "tmp_dev"
+    assert settings.database.read() == URL
+    assert (settings.maximum_bytes_billed, settings.max_builds, settings.function_timeout) == (10**12, 3, 60)
+
+
+def test_limits_have_defaults():
+    settings = read()
+    assert (settings.maximum_bytes_billed, settings.max_builds, settings.function_timeout) == (None, 2, 540)
+
+
+@pytest.mark.parametrize(
+    ("name", "malformed", "shape"),
+    [
+        ("ENV_SHORT_NAME", "Dev!", "a short name such as dev, stg or prod"),
+        ("GCP_PROJECT_ID", "My Project", "a Google Cloud project id"),
+        ("BIGQUERY_ML_RECOMMENDATION_DATASET", "a.b", "a BigQuery data set id"),
+        ("BIGQUERY_SEED_DATASET", "a-b", "a BigQuery data set id"),
+        ("RECOMMENDATION_SQL_INSTANCE", "a b", "the name of the Cloud SQL instance"),
+        ("EXPORT_BUCKET", "gs://bucket", "a bucket name, without gs://"),
+        ("EXPORT_PREFIX", "/exports/", "without slashes at its ends"),
+        ("COMPLETION_TOPIC", "projects/p/topics/t", "the short name of a topic"),
+    ],
+)
+def test_a_variable_that_is_missing_or_malformed_is_named_with_its_shape(name, malformed, shape):
+    for value, state in (("", "is not set: it should be"), (malformed, "should be")):
+        with pytest.raises(ConfigurationError) as e:
+            read(**{name: value})
+        assert f"{name} {state} {shape}" in e.value.what or f"{name} {state} a path" in e.value.what
+        assert shape in e.value.what
+
+
+@pytest.mark.parametrize("name", ["MAXIMUM_BYTES_BILLED", "MAX_BUILDS", "FUNCTION_TIMEOUT_SECONDS"])
+@pytest.mark.parametrize("value", ["many", "-1", "0", "1.5", "9" * 30])
+def test_a_limit_that_is_no_whole_number_is_refused(name, value):
+    with pytest.raises(ConfigurationError, match=f"{name} should be a whole number"):
+        read(**{name: value})
+
+
+def test_every_mistake_is_reported_at_once():
+    with pytest.raises(ConfigurationError) as e:
+        Settings.from_environment({"MAX_BUILDS": "x"}, database=True)
+    for name in (*GOOD, "DATABASE_URL_FILE", "MAX_BUILDS"):
+        assert name in str(e.value)
+
+
+def test_a_wrong_deployment_is_retried_until_it_is_mended():
+    with pytest.raises(ConfigurationError) as e:
+        Settings.from_environment({}, database=True)
+    assert e.value.retryable
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://u:hunter2@h/db", "postgresql://u:hunter2@h", "hunter2", "postgresql://[hunter2"]
+)
+def test_a_malformed_url_is_named_but_never_shown(url, tmp_path):
+    secret = tmp_path / "url"
+    secret.write_text(url)
+    with pytest.raises(ConfigurationError, match=r"DATABASE_URL should be postgresql://<user>") as direct:
+        read(DATABASE_URL=url)
+    with pytest.raises(ConfigurationError, match="DATABASE_URL_FILE") as mounted:
+        DatabaseUrl(file=secret).read()
+    assert "hunter2" not in str(direct.value) + str(mounted.value)
+
+
+def test_the_secret_is_not_in_the_repr():
+    assert "hunter2" not in repr(read())
+
+
+@pytest.mark.parametrize("both", [{"DATABASE_URL": ""}, {"DATABASE_URL_FILE": "/secrets/url"}])
+def test_the_url_comes_from_one_of_two_variables(both):
+    with pytest.raises(ConfigurationError, match=r"set one of DATABASE_URL .* and DATABASE_URL_FILE"):
+        read(**both)
+
+
+def test_a_function_without_a_database_needs_no_url():
+    assert Settings.from_environment(GOOD | {"DATABASE_URL": ""}, database=False).database == DatabaseUrl()
+
+
+def test_a_rotated_secret_is_read_by_the_next_connection(tmp_path):
+    secret = tmp_path / "url"
+    secret.write_text(f"{URL}\n")
+    database = read(DATABASE_URL="", DATABASE_URL_FILE=str(secret)).database
+    assert database.read() == URL
+    secret.write_text(URL.replace("hunter2", "hunter3"))
+    assert database.read() == URL.replace("hunter2", "hunter3")
+
+
+def test_a_secret_that_is_not_mounted_is_named(tmp_path):
+    database = read(DATABASE_URL="", DATABASE_URL_FILE=str(tmp_path / "url")).database
+    with pytest.raises(ConfigurationError, match=r"DATABASE_URL_FILE names .*/url, which can't be read"):
+        database.read()
