@@ -1,15 +1,15 @@
 # Two commands to begin with: make demo, make test. Each sets up what it needs.
 .PHONY: demo test local lint types setup
 
-NOX := .venv/bin/nox --no-error-on-missing-interpreters
+NOX := .venv/bin/nox
 
 # The daily job on emulators. ROWS scales it: make demo ROWS=3000000
 demo: setup
 	@.venv/bin/python -m local.demo $(if $(ROWS),--rows $(ROWS))
 
-# All tests; ARGS goes to pytest: make test ARGS='tests/unit -x'
+# All tests; or what pytest makes of ARGS: make test ARGS="tests/unit -x"
 test: setup
-	@$(NOX) -s compat tests $(if $(ARGS),-- $(ARGS))
+	@$(NOX) -s $(if $(ARGS),tests -- $(ARGS),compat tests)
 
 # The emulated cloud in the foreground, until Ctrl-C
 local: setup

@@ -49,8 +49,9 @@ class Instance:
         self._command = [python, "-m", "functions_framework", "--source", str(source / name / "main.py")]
         self._command += ["--target", name, "--signature-type", spec.signature]
         self._command += ["--host", "127.0.0.1", "--port", str(port)]
-        runtime = {"PYTHONPATH": str(ROOT), "THREADS": str(spec.threads), "K_SERVICE": name}
-        self._env = {**env, **runtime, "PYTHONUNBUFFERED": "1"}
+        runtime = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "THREADS": str(spec.threads), "K_SERVICE": name}
+        # gunicorn would put a socket into HOME.
+        self._env = {**env, **runtime, "XDG_RUNTIME_DIR": str(log.parent)}
         self.start()
 
     def start(self) -> None:

@@ -39,9 +39,10 @@ class Cluster:
         self._log = folder / "postgres.log"
         # PostgreSQL refuses to run as root, and the user it runs as may not be able to enter our folder.
         self._user = "postgres" if os.getuid() == 0 else None
-        self._place = Path(tempfile.mkdtemp(prefix="recosync-postgres-"))
+        self._place = tempfile.TemporaryDirectory(prefix="recosync-postgres-", ignore_cleanup_errors=True)
+        self._data = Path(self._place.name) / "data"
         if self._user:
-            shutil.chown(self._place, self._user, self._user)
+            shutil.chown(self._place.name, self._user, self._user)
         self._initialise()
         self.start()
 
@@ -49,7 +50,7 @@ class Cluster:
         run_as = [f"--reuid={self._user}", f"--regid={self._user}", "--init-groups"] if self._user else []
         options = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
         initdb = subprocess.run(
-            ["setpriv", *run_as, "--", postgres_bin() / "initdb", "--pgdata", self._place / "data", *options],
+            ["setpriv", *run_as, "--", postgres_bin() / "initdb", "--pgdata", self._data, *options],
             capture_output=True,
             text=True,
             cwd="/",
@@ -60,7 +61,7 @@ class Cluster:
     def start(self) -> None:
         """Start the server, on the same port and data as before; `ready` waits for it."""
         settings = [f"-c{name}={value}" for name, value in _SETTINGS.items()]
-        command: list[str | Path] = [postgres_bin() / "postgres", "-D", self._place / "data"]
+        command: list[str | Path] = [postgres_bin() / "postgres", "-D", self._data]
         command += ["-p", str(self.port), *settings]
         self._server = Process("PostgreSQL", command, self._log, stop_signal=signal.SIGINT, user=self._user)
 
@@ -78,7 +79,7 @@ class Cluster:
 
     def close(self) -> None:
         self.stop("immediate")
-        shutil.rmtree(self._place, ignore_errors=True)
+        self._place.cleanup()
 
     def dsn(self, database: str, role: str = "recosync") -> str:
         return f"postgresql://{role}:{role}@127.0.0.1:{self.port}/{database}"

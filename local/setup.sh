@@ -44,7 +44,8 @@ find_python() {
     for candidate in python3.13 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.13*/bin/python3.13; do
         "$candidate" -c 'import sys; print(sys.executable)' 2>/dev/null && return
     done
-    "$tools/bin/uv" python install --quiet 3.13 2>/dev/null && "$tools/bin/uv" python find 3.13
+    export UV_PYTHON_INSTALL_DIR="$PWD/.cache/python"
+    "$tools/bin/uv" python install --quiet --no-bin 3.13 2>/dev/null && "$tools/bin/uv" python find 3.13
 }
 
 sync() {
@@ -54,7 +55,7 @@ sync() {
     python=$(find_python) || fail "Python 3.13 is missing: install it so that python3.13 is on PATH, or with pyenv"
     echo "setup: installing the locked dependencies" >&2
     UV_PROJECT_ENVIRONMENT=.venv "$tools/bin/uv" sync --quiet --frozen --all-groups --python "$python" ||
-        fail "the dependencies could not be installed: uv must be able to reach PyPI"
+        fail "uv could not install the dependencies: it says why above (it needs PyPI)"
     echo "$wanted" >"$stamp"
 }
 

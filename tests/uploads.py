@@ -66,7 +66,7 @@ def arrive(services: Services, *versions: ObjectVersion, size: int = 1) -> list[
 
 
 def rows(table: str, services: Services, values: Mapping[str, Sequence[object]]) -> pa.Table:
-    """An Arrow table with the catalog's columns in order: those not given are NULL text-free columns of a fitting type."""
+    """An Arrow table with the catalog's columns in order; those not given are NULL, of a type that fits."""
     types = {
         "character varying": pa.string(), "text": pa.string(), "integer": pa.int64(), "bigint": pa.int64(),
         "real": pa.float64(), "double precision": pa.float64(), "numeric": pa.decimal128(38, 9), "boolean": pa.bool_(),
