@@ -49,7 +49,9 @@ class Instance:
         self._command = [python, "-m", "functions_framework", "--source", str(source / name / "main.py")]
         self._command += ["--target", name, "--signature-type", spec.signature]
         self._command += ["--host", "127.0.0.1", "--port", str(port)]
-        runtime = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "THREADS": str(spec.threads), "K_SERVICE": name}
+        # The functions' own tree, not the folder we happen to be in.
+        runtime = {"PYTHONPATH": str(source.parent), "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+        runtime |= {"THREADS": str(spec.threads), "K_SERVICE": name}
         # gunicorn would put a socket into HOME.
         self._env = {**env, **runtime, "XDG_RUNTIME_DIR": str(log.parent)}
         self.start()

@@ -37,9 +37,10 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
         self._log = folder / "postgres.log"
-        # PostgreSQL refuses to run as root, and the user it runs as may not be able to enter our folder.
+        # PostgreSQL refuses to run as root, and the user it runs as then may not be able to enter our folder.
         self._user = "postgres" if os.getuid() == 0 else None
-        self._place = tempfile.TemporaryDirectory(prefix="recosync-postgres-", ignore_cleanup_errors=True)
+        where = None if self._user else folder
+        self._place = tempfile.TemporaryDirectory(prefix="recosync-postgres-", dir=where, ignore_cleanup_errors=True)
         self._data = Path(self._place.name) / "data"
         if self._user:
             shutil.chown(self._place.name, self._user, self._user)

@@ -1,8 +1,7 @@
-"""Between functions-framework and the flow: parse a request or event, bind its log context, turn an outcome into an
-answer.
+"""Between functions-framework and the flow: parse a request, bind its log context, turn an outcome into an answer.
 
-Answers: 400 for bad input; 503 for what can succeed later, so that the caller repeats it; 204 for an event that is
-done, foreign, stale, repeated or failed for good (then recorded and logged as ERROR, on which alerts fire).
+Answers: 400 for bad input; what can succeed later is 500 to a call and 503 to an event, so that it is repeated; 204 for
+an event that is done, foreign, stale, repeated or failed for good (then logged as ERROR, on which alerts fire).
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ A permanent failure says what is wrong, where, and what to do about it. No messa
 secret: messages go to logs, to answers and to the ledger.
 """
 
-
 class SyncError(Exception):
     """Base of every failure this suite raises on purpose. Raise one of the two kinds below, never this."""
 
@@ -12,6 +11,8 @@ class SyncError(Exception):
 
     def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
         self.what, self.where, self.remedy = what, where, remedy
+        #: What was being worked on where it was raised: the log's fields of that place.
+        self.context: dict[str, object] = {}
         super().__init__(what, where, remedy)
 
     def __str__(self) -> str:

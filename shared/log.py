@@ -1,8 +1,7 @@
 """JSON lines on standard output, in the fields that Cloud Logging reads.
 
-`severity`, `message`, `logging.googleapis.com/trace`, `logging.googleapis.com/spanId` and
-`logging.googleapis.com/labels` are special fields of structured logging
-(https://cloud.google.com/logging/docs/structured-logging); every other field lands in jsonPayload.
+`severity`, `message`, `logging.googleapis.com/trace` and `logging.googleapis.com/labels` are special fields of
+structured logging (https://cloud.google.com/logging/docs/structured-logging); every other field lands in jsonPayload.
 What is being worked on (table, snapshot, part) is bound once with `bound(...)` and stands in every line beneath it.
 """
 
@@ -63,10 +62,16 @@ def configure(level: int = logging.INFO) -> None:
 
 @contextmanager
 def bound(**fields: object) -> Iterator[None]:
-    """Add fields to every line logged inside the block, in this thread and in those started by `submit`."""
+    """Add fields to every line logged inside the block, in this thread and in those started by `submit`.
+
+    A failure takes them along, because it is logged further up.
+    """
     token = _fields.set({**_fields.get(), **{k: v if isinstance(v, dict) else str(v) for k, v in fields.items()}})
     try:
         yield
+    except SyncError as e:
+        e.context = {**_fields.get(), **e.context}
+        raise
     finally:
         _fields.reset(token)
 
@@ -98,7 +103,7 @@ def _log(level: int, message: str, fields: dict[str, object], cause: Exception |
         fields |= {"error": type(cause).__name__}
     if isinstance(cause, SyncError):
         # What the failure says is in the message; what led to it is worth the frames.
-        fields |= {"retryable": cause.retryable}
+        fields = {**cause.context, **fields, "retryable": cause.retryable}
         root = cause.__cause__
     logging.getLogger("recosync").log(level, "%s", message, extra={"fields": fields}, exc_info=root)
 

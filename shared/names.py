@@ -133,9 +133,12 @@ def parse_object_name(name: str, prefix: str) -> PartName | ManifestName | None:
     if match is None or not is_identifier(match["table"]):
         return None
     try:
-        folder = SnapshotFolder(prefix, match["table"], SnapshotId.parse(match["snapshot"]))
+        snapshot = SnapshotId.parse(match["snapshot"])
     except ValueError:
         return None
+    if snapshot == ADOPTED:
+        return None  # it has no objects
+    folder = SnapshotFolder(prefix, match["table"], snapshot)
     return ManifestName(folder) if match["manifest"] else PartName(folder, match["attempt"], match["file"])
 
 

@@ -58,10 +58,17 @@ class Settings:
     maximum_bytes_billed: int | None
     max_builds: int
     function_timeout: int
+    storage_emulator: str | None
+    bigquery_emulator: str | None
 
     @property
     def temporary_dataset(self) -> str:
         return f"tmp_{self.environment}"
+
+    @property
+    def database_secret(self) -> str:
+        """The Secret Manager secret that holds the database URL."""
+        return f"{self.sql_instance}_database_url"
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ, *, database: bool) -> "Settings":
@@ -88,6 +95,9 @@ class Settings:
             maximum_bytes_billed=read.number("MAXIMUM_BYTES_BILLED", None, 1),
             max_builds=read.number("MAX_BUILDS", 2, 1) or 2,
             function_timeout=read.number("FUNCTION_TIMEOUT_SECONDS", 540, 10) or 540,
+            # Google's own names; the client libraries read them too.
+            storage_emulator=environ.get("STORAGE_EMULATOR_HOST", "").rstrip("/") or None,
+            bigquery_emulator=environ.get("BIGQUERY_EMULATOR_HOST") or None,
         )
         read.finish()
         return settings

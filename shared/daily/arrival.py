@@ -23,7 +23,7 @@ from shared.names import ManifestName, ObjectVersion, PartName, SnapshotFolder, 
 
 #: The share of the function's time after which a manifest's call takes on no further part. The retry goes on from
 # there.
-STAGING_SHARE = 0.6
+STAGING_SHARE = 0.4
 
 
 def handle(services: Services, version: ObjectVersion, size: int) -> str:

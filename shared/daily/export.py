@@ -21,13 +21,24 @@ from shared.daily.services import Services
 from shared.errors import BadRequestError, PermanentError, RetryableError, SourceError, SyncError
 from shared.gcp.bigquery import Job, JobError, TableInfo
 from shared.gcp.storage import StoredObject
-from shared.names import JobName, ObjectVersion, SnapshotFolder, SnapshotId, TableRef, parse_day
+from shared.names import (
+    JobName,
+    ObjectVersion,
+    PartName,
+    SnapshotFolder,
+    SnapshotId,
+    TableRef,
+    parse_day,
+    parse_object_name,
+)
 
 #: The fields of the request's body and their JSON types.
 FIELDS: Mapping[str, type] = {"tables": list, "date": str, "force": bool}
 
 #: Seconds that one call follows its jobs; the next call attaches to what still runs.
 PATIENCE = 1500
+
+_EPOCH = date(1970, 1, 1)
 
 #: Hours until BigQuery drops a temporary table that a killed call left.
 EXPIRATION_HOURS = 24
@@ -69,8 +80,8 @@ def parse(services: Services, body: Mapping[str, object], scheduled: datetime | 
             day = parse_day(str(body["date"]))
         except ValueError:
             raise BadRequestError("date should be a day written YYYYMMDD") from None
-        if day > now.date():
-            raise BadRequestError("date is in the future")
+        if not _EPOCH <= day <= now.date():
+            raise BadRequestError("date is in the future, or before 1970")
     force = bool(body.get("force", False))
     return ExportRequest(
         tables=tuple(known[name] for name in dict.fromkeys(names)),
@@ -107,31 +118,16 @@ def export(services: Services, table: Table, snapshot: SnapshotId, as_of: dateti
 
     Raises SourceError when the source is not what the catalog says, RetryableError when a later call may complete it.
     """
-    folder = SnapshotFolder(services.settings.prefix, table.name, snapshot)
-    work = _Work(services, table, folder, as_of, deadline)
-    done = work.find_manifest()
-    if done is not None:
-        work.drop_temporary()
-        return _exported(done, new=False)
-    source = _check_source(services, table)
-    try:
-        manifest = work.extract(source)
-        new = services.storage.create(services.settings.bucket, folder.manifest, manifest.to_json(), "application/json")
-    except PermanentError:
-        work.drop_temporary()
-        raise
-    if not new:
-        manifest = work.find_manifest() or manifest
-    work.drop_temporary()
+    manifest, new = _Work(services, table, snapshot, as_of, deadline).run()
     return _exported(manifest, new=new)
 
 
 def _export_logged(services: Services, table: Table, request: ExportRequest, started: datetime) -> Exported | SyncError:
     """One table's export, its failure as a value: it leaves the other tables alone."""
-    try:
-        snapshot = _snapshot(services, table, request)
-        with log.bound(table=table.name, snapshot=snapshot):
-            try:
+    with log.bound(table=table.name):
+        try:
+            snapshot = _snapshot(services, table, request)
+            with log.bound(snapshot=snapshot):
                 clock = time.monotonic()
                 exported = export(services, table, snapshot, started, clock + PATIENCE)
                 log.info(
@@ -141,13 +137,13 @@ def _export_logged(services: Services, table: Table, request: ExportRequest, sta
                     bytes=exported.bytes,
                     seconds=round(time.monotonic() - clock, 3),
                 )
-            except SyncError as e:
-                log.error(f"export failed: {e}", e)
-                return e
-            return exported
-    except SyncError as e:
-        log.error(f"export failed: {e}", e, table=table.name)
-        return e
+                return exported
+        except SyncError as e:
+            log.error(f"export failed: {e}", e)
+            return e
+        except Exception as e:  # noqa: BLE001 - a bug; its text may quote a row, so it stays out
+            log.error(f"export crashed: {type(e).__name__}", e)
+            return RetryableError("crashed; the log says where", where=table.name)
 
 
 def _snapshot(services: Services, table: Table, request: ExportRequest) -> SnapshotId:
@@ -164,7 +160,7 @@ def _snapshot(services: Services, table: Table, request: ExportRequest) -> Snaps
 
 
 def _check_source(services: Services, table: Table) -> TableInfo:
-    """The source's metadata. Raises SourceError when it lacks a column, has another type for it, or has no rows."""
+    """The source's metadata. Raises SourceError when it lacks a column or has another type for it."""
     ref = TableRef(services.settings.project, services.settings.datasets[table.dataset], table.source)
     source = services.bigquery.table(ref)
     if source is None:
@@ -177,8 +173,6 @@ def _check_source(services: Services, table: Table) -> TableInfo:
     ]
     if mistakes:
         raise SourceError("; ".join(mistakes), where=str(ref), remedy="Mend the source, or change the catalog")
-    if source.kind == "TABLE" and source.rows == 0 and not table.allow_empty:
-        raise _empty(table, str(ref))
     return source
 
 
@@ -186,15 +180,25 @@ class _Work:
     """One table's export on its way through BigQuery."""
 
     def __init__(
-        self, services: Services, table: Table, folder: SnapshotFolder, as_of: datetime, deadline: float
+        self, services: Services, table: Table, snapshot: SnapshotId, as_of: datetime, deadline: float
     ) -> None:
-        self._services, self._table, self._folder = services, table, folder
-        self._as_of, self._deadline = as_of, deadline
-        self._temporary = TableRef(
-            services.settings.project, services.settings.temporary_dataset, f"{table.name}_{folder.snapshot}"
-        )
+        self._services, self._table, self._as_of, self._deadline = services, table, as_of, deadline
+        self._folder = SnapshotFolder(services.settings.prefix, table.name, snapshot)
 
-    def find_manifest(self) -> Manifest | None:
+    def run(self) -> tuple[Manifest, bool]:
+        """The manifest, and whether this call wrote it. The temporary table is dropped after it, never before."""
+        done = self._find_manifest()
+        if done is not None:
+            self._drop_temporary(_attempt(done, self._folder))
+            return done, False
+        manifest = self._extract(_check_source(self._services, self._table))
+        new = self._services.storage.create(
+            self._services.settings.bucket, self._folder.manifest, manifest.to_json(), "application/json"
+        )
+        self._drop_temporary(_attempt(manifest, self._folder))
+        return manifest if new else self._find_manifest() or manifest, new
+
+    def _find_manifest(self) -> Manifest | None:
         """The manifest, once somebody wrote it."""
         bucket = self._services.settings.bucket
         found = self._services.storage.find(bucket, self._folder.manifest)
@@ -203,14 +207,7 @@ class _Work:
             return None
         return manifests.parse(content, self._folder, [column.name for column in self._table.columns])
 
-    def drop_temporary(self) -> None:
-        """Drop the temporary table; its expiration does it where this can't."""
-        try:
-            self._services.bigquery.drop(self._temporary)
-        except SyncError as e:
-            log.warning(f"temporary table left to its expiration: {e}")
-
-    def extract(self, source: TableInfo) -> Manifest:
+    def _extract(self, source: TableInfo) -> Manifest:
         """Follow the current attempt to its files; when it is burnt, make at most one new one.
 
         Burnt is an attempt whose job failed or whose output is gone: a job id can't be used again. Attempts are
@@ -223,35 +220,53 @@ class _Work:
             if query is None:
                 tried = True
                 self._start_query(source, attempt)
-            outcome = self._follow(source, attempt)
+            try:
+                outcome = self._follow(source, attempt)
+            except PermanentError:
+                self._drop_temporary(attempt)
+                raise
             if isinstance(outcome, Manifest):
                 return outcome
-            done = self.find_manifest()  # whoever took our output away wrote this first
+            done = self._find_manifest()  # whoever took our output away wrote this first
             if done is not None:
                 return done
+            self._drop_temporary(attempt)
             if tried:
                 raise outcome
             attempt += 1
+
+    def _temporary(self, attempt: int) -> TableRef:
+        """Each attempt has its own, so that a call that is late on a burnt one drops nothing of the next."""
+        settings = self._services.settings
+        name = f"{self._table.name}_{self._folder.snapshot}_{attempt}"
+        return TableRef(settings.project, settings.temporary_dataset, name)
+
+    def _drop_temporary(self, attempt: int) -> None:
+        """Drop the attempt's table; its expiration does it where this can't."""
+        try:
+            self._services.bigquery.drop(self._temporary(attempt))
+        except SyncError as e:
+            log.warning(f"temporary table left to its expiration: {e}")
 
     def _follow(self, source: TableInfo, attempt: int) -> Manifest | SyncError:
         """See one attempt through; the error that burnt it when it can't be."""
         bigquery, location = self._services.bigquery, source.location
         query = bigquery.wait(self._name("query", attempt), location, self._deadline)
         if query.error:
-            return self._job_error(query.name, query.error)
+            return self._job_error(query.name, query.error, source)
         name = self._name("extract", attempt)
         if bigquery.job(name, location) is None:
-            temporary = bigquery.table(self._temporary)
+            temporary = bigquery.table(self._temporary(attempt))
             if temporary is None:
                 return RetryableError("its result is gone", where=f"job {query.name}")
             if not temporary.rows and not self._table.allow_empty:
                 raise _empty(self._table, str(source.ref))
             uri = f"gs://{self._services.settings.bucket}/{self._folder.part_pattern(attempt)}"
-            bigquery.extract(name, location, self._temporary, uri, self._labels)
+            bigquery.extract(name, location, self._temporary(attempt), uri, self._labels)
         extract = bigquery.wait(name, location, self._deadline)
         if extract.error:
-            return self._job_error(name, extract.error)
-        temporary = bigquery.table(self._temporary)
+            return self._job_error(name, extract.error, source)
+        temporary = bigquery.table(self._temporary(attempt))
         if temporary is None:
             return RetryableError("the table it extracted is gone", where=f"job {name}")
         return self._check(extract, temporary.rows or 0, source, attempt)
@@ -264,7 +279,7 @@ class _Work:
         self._services.bigquery.query(
             self._name("query", attempt),
             source.location,
-            f"CREATE OR REPLACE TABLE {self._temporary.quoted} OPTIONS (expiration_timestamp = {hours}) AS"
+            f"CREATE OR REPLACE TABLE {self._temporary(attempt).quoted} OPTIONS (expiration_timestamp = {hours}) AS"
             f" SELECT {', '.join(_expressions(self._table, source))} FROM {source.ref.quoted}{as_of}",
             self._labels,
             self._services.settings.maximum_bytes_billed,
@@ -297,9 +312,9 @@ class _Work:
         return {"table": self._table.name.lower(), "snapshot": str(self._folder.snapshot).lower()}
 
     @staticmethod
-    def _job_error(name: JobName, error: JobError) -> SyncError:
-        kind = RetryableError if error.transient else SourceError
-        return kind(f"{error.reason}: {error.message}", where=f"job {name}")
+    def _job_error(name: JobName, error: JobError, source: TableInfo) -> SyncError:
+        # A view computes, and an external table parses: what fails in them is told with the value that failed.
+        return error.failure(f"job {name}", quote=source.kind == "TABLE")
 
 
 def _expressions(table: Table, source: TableInfo) -> Sequence[str]:
@@ -313,6 +328,12 @@ def _expressions(table: Table, source: TableInfo) -> Sequence[str]:
         else f"`{c.name}`"
         for c in table.columns
     ]
+
+
+def _attempt(manifest: Manifest, folder: SnapshotFolder) -> int:
+    """The attempt that made the manifest's parts; the first where another uploader made them."""
+    names = (parse_object_name(part.name, folder.prefix) for part in manifest.parts[:1])
+    return next((int(name.attempt) for name in names if isinstance(name, PartName) and name.attempt.isdigit()), 1)
 
 
 def _part(file: StoredObject, rows: int) -> ManifestPart:

@@ -13,13 +13,13 @@ from shared.catalog import Table
 from shared.daily.services import Services
 from shared.db import ledger, target
 from shared.db.ledger import NamedPart
-from shared.db.postgres import Lock, Patience, end_stale_holders, translated
+from shared.db.postgres import Lock, Patience, await_lock, end_stale_holders, translated
 from shared.errors import BusyError, DataError
 from shared.names import ADOPTED, ObjectVersion, SnapshotId
 
 #: Seconds that a publish waits for view builds of the table to end, and then for a gap between its readers.
-BUILDS_PATIENCE = 180
-READERS_PATIENCE = 60
+BUILDS_PATIENCE = 120
+READERS_PATIENCE = 40
 
 #: The wait for the table's lock, in ms: as long as readers may stall behind it.
 STALL_MS = 25
@@ -44,13 +44,13 @@ def publish(services: Services, connection: psycopg.Connection, table: Table, sn
         _compare(table, snapshot, counts, parts)
         target.ensure(connection, services.catalog.schema, table)
         started = time.monotonic()
-        publication = _swap(services, connection, table, snapshot, parts)
+        rows = sum(part.rows for part in parts)
+        ids = [part.id for part in parts if part.id is not None]
+        publication = _swap(services, connection, table, snapshot, ids, rows)
         if publication is not None:
-            rows = sum(part.rows for part in parts)
             log.info("snapshot published", publication=publication, rows=rows, seconds=_since(started))
-        announce(services, connection, table.name)
-        if publication is not None:
             _analyze(connection, _parent(services, table))
+        announce(services, connection, table.name)
         return True
 
 
@@ -90,7 +90,8 @@ def _swap(
     connection: psycopg.Connection,
     table: Table,
     snapshot: SnapshotId,
-    parts: list[NamedPart],
+    part_ids: list[int],
+    rows: int,
 ) -> int | None:
     """The one transaction that changes what readers see; None when they see this snapshot or a later one already."""
     parent = _parent(services, table)
@@ -105,13 +106,12 @@ def _swap(
             return None
         for old in target.children(connection, services.catalog.schema, table.name):
             connection.execute(sql.SQL("ALTER TABLE {} NO INHERIT {}").format(old, parent))
-        for part in parts:
-            if part.id is not None:
-                connection.execute(sql.SQL("ALTER TABLE {} INHERIT {}").format(target.child(part.id), parent))
+        for part_id in part_ids:
+            connection.execute(sql.SQL("ALTER TABLE {} INHERIT {}").format(target.child(part_id), parent))
         # An adopted table's own rows stand in snapshot 0 by now.
         if _has_own_rows(connection, parent):
             connection.execute(sql.SQL("TRUNCATE ONLY {}").format(parent))
-        return ledger.publish(connection, table.name, snapshot, sum(part.rows for part in parts))
+        return ledger.publish(connection, table.name, snapshot, rows)
 
 
 def _seen(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> bool:
@@ -122,13 +122,11 @@ def _seen(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> b
 
 def _await_builds(services: Services, connection: psycopg.Connection, table: str) -> None:
     lock = Lock.publication(table)
-    connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{BUILDS_PATIENCE}s"])
     try:
-        with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", [lock.key])
-    except pg.LockNotAvailable as e:
+        await_lock(connection, lock, BUILDS_PATIENCE)
+    except BusyError:
         end_stale_holders(connection, lock, services.settings)
-        raise BusyError("views are being built from it", where=table) from e
+        raise
 
 
 def _lock_out_readers(connection: psycopg.Connection, parent: sql.Identifier) -> None:

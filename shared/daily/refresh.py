@@ -27,7 +27,7 @@ from shared.db import ledger, queries, target
 from shared.db.postgres import (
     Lock,
     Patience,
-    await_lock,
+    await_shared_lock,
     connect,
     end_stale_holders,
     lock_or_busy,
@@ -39,8 +39,8 @@ from shared.errors import BusyError, PermanentError, RetryableError, SyncError, 
 from shared.names import MAX_IDENTIFIER_BYTES
 
 #: Seconds to wait for a publish of the table to end, for a place to build in, and for a gap between a view's readers.
-PUBLISH_PATIENCE = 120
-SLOT_PATIENCE = 240
+PUBLISH_PATIENCE = 60
+SLOT_PATIENCE = 120
 READERS_PATIENCE = 60
 
 #: Connections that build the indexes of one view.
@@ -69,7 +69,7 @@ class Build:
 
 
 def refresh(services: Services, table: str, publication: int) -> str:
-    """Bring the views that read `table` to that publication or a later one; say in a word what was done.
+    """Bring the views that read the table to that publication or a later one; say in a word what was done.
 
     Raises BusyError while another worker builds one of them, and PermanentError, already recorded in the ledger, when a
     template, the target or a foreign dependant forbids it: then the old views stand as they were.
@@ -78,36 +78,37 @@ def refresh(services: Services, table: str, publication: int) -> str:
         log.bound(table=table),
         connect(services.settings, "mv_refresh") as connection,
         session_locks(connection),
+        translated(f"refreshing the views of {table}"),
     ):
         ledger.migrate(connection)
+        published = ledger.published(connection, table)
+        snapshot = published.snapshot if published else None
         try:
-            with translated(f"refreshing the views of {table}"):
-                return _refresh(services, connection, table, publication)
+            with log.bound(snapshot=snapshot), translated(f"refreshing the views of {table}"):
+                if published is None or published.number < publication or table not in services.catalog.tables:
+                    # The message is sent after the commit, so this is another database, or another catalog.
+                    raise TargetError(
+                        f"publication {publication} of it is unknown here",
+                        where=table,
+                        remedy="Check DATABASE_URL and the catalog",
+                    )
+                return _refresh(services, connection, table)
         except PermanentError as e:
-            with translated("recording a failure"):
-                ledger.record_failure(connection, e, f"publication {publication}", table, None)
+            ledger.record_failure(connection, e, f"publication {publication}", table, snapshot)
             raise
 
 
-def _refresh(services: Services, connection: psycopg.Connection, table: str, publication: int) -> str:
-    if table not in services.catalog.tables:
-        raise TargetError("is no table of the catalog", where=table, remedy="Add it, or stop announcing it")
-    published = ledger.published(connection, table)
-    if published is None or published.number < publication:
-        # The message is sent after the commit, so this is another database, or one that was set back.
-        raise TargetError(
-            f"the ledger knows no publication {publication} of it", where=table, remedy="Check DATABASE_URL"
-        )
+def _refresh(services: Services, connection: psycopg.Connection, table: str) -> str:
     views = services.catalog.views_of(table)
     for view in views:
         lock_or_busy(connection, Lock.view(view.name), services.settings, session=True)
     reads = sorted({name for view in views for name in view.reads})
     for name in reads:
-        await_lock(connection, Lock.publication(name), PUBLISH_PATIENCE, shared=True)
+        await_shared_lock(connection, Lock.publication(name), PUBLISH_PATIENCE)
     current = _publications(connection, reads)
     # A view that also reads a table without a publication is refreshed when that comes.
     ready = [view for view in views if current.keys() >= set(view.reads)]
-    outdated = [view for view in ready if _outdated(connection, view, current)]
+    outdated = [view for view in ready if _outdated(services, connection, view, current)]
     if not outdated:
         return "fresh"
     for view in outdated:
@@ -127,7 +128,9 @@ def _publications(connection: psycopg.Connection, tables: Sequence[str]) -> dict
     return {table: publication.number for table, publication in found.items() if publication is not None}
 
 
-def _outdated(connection: psycopg.Connection, view: View, current: dict[str, int]) -> bool:
+def _outdated(services: Services, connection: psycopg.Connection, view: View, current: dict[str, int]) -> bool:
+    if _one(connection, "view_kind", _relation(services, view.name)) is None:
+        return True  # whatever the ledger says: somebody dropped it
     held = ledger.view_publications(connection, view.name)
     return any(held.get(table, 0) < current[table] for table in view.reads)
 
@@ -139,6 +142,9 @@ def _clear(services: Services, connection: psycopg.Connection, view: View) -> No
     if kind not in (None, "m"):
         raise TargetError("is no materialized view", where=view.name, remedy="Rename it, or the catalog's entry")
     _refuse_dependants(connection, live, view)
+    if _one(connection, "old_readers", live):
+        # The swap would find no gap, and the build would be for nothing.
+        raise BusyError(f"a transaction older than {READERS_PATIENCE} s reads it", where=view.name)
     for leftover in ledger.leftover_builds(connection, view.name):
         with connection.transaction():
             connection.execute(_drop_statement(services, leftover))
@@ -232,6 +238,8 @@ def _swap(services: Services, connection: psycopg.Connection, builds: Sequence[B
                 # 1 ms is hardly a queue at all; readers that never leave a gap are met with the longest stall allowed.
                 wait = 1 if patience.tries < 50 else 25
                 connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{wait}ms"])
+                # Should this worker freeze with the locks in hand, the server ends the transaction after a second.
+                connection.execute("SET LOCAL idle_in_transaction_session_timeout = '1s'")
                 for build in builds:
                     _replace(services, connection, build)
             break
@@ -248,24 +256,32 @@ def _swap(services: Services, connection: psycopg.Connection, builds: Sequence[B
 def _replace(services: Services, connection: psycopg.Connection, build: Build) -> None:
     live, new = _relation(services, build.view.name), _relation(services, build.name)
     if _one(connection, "view_kind", live) is not None:
+        owner = str(_one(connection, "owner", live))
+        if owner != _one(connection, "owner", new):
+            connection.execute(sql.SQL("ALTER MATERIALIZED VIEW {} OWNER TO {}").format(new, sql.Identifier(owner)))
         # Default privileges gave the new one what was taken from the live one.
-        for grantee in {grantee for grantee, _, _ in _grants(connection, new)}:
+        for grantee in {grantee for grantee, *_ in _grants(connection, new)}:
             connection.execute(sql.SQL("REVOKE ALL ON {} FROM {}").format(new, _role(grantee)))
-    for grantee, privilege, grantable in _grants(connection, live):
+    for grantee, privilege, grantable, column in _grants(connection, live):
         connection.execute(
-            sql.SQL("GRANT {} ON {} TO {} {}").format(
-                # One of the server's own keywords, from its own catalog.
-                sql.SQL(privilege), new, _role(grantee), sql.SQL("WITH GRANT OPTION" if grantable else "")
+            sql.SQL("GRANT {}{} ON {} TO {}{}").format(
+                sql.SQL(privilege),  # one of the server's own keywords, from its own catalog
+                sql.SQL(" ({})").format(sql.Identifier(column)) if column else sql.SQL(""),
+                new,
+                _role(grantee),
+                sql.SQL(" WITH GRANT OPTION" if grantable else ""),
             )
-        )  # fmt: skip
+        )
     connection.execute(sql.SQL("DROP MATERIALIZED VIEW IF EXISTS {}").format(live))
     connection.execute(sql.SQL("ALTER MATERIALIZED VIEW {} RENAME TO {}").format(new, sql.Identifier(build.view.name)))
     ledger.forget_building(connection, build.name)
     ledger.record_view_build(connection, build.view.name, build.publications, build.seconds)
 
 
-def _grants(connection: psycopg.Connection, view: sql.Identifier) -> list[tuple[str | None, LiteralString, bool]]:
-    """Grantee (None is everybody), privilege, and whether it may be passed on."""
+def _grants(
+    connection: psycopg.Connection, view: sql.Identifier
+) -> list[tuple[str | None, LiteralString, bool, str | None]]:
+    """Grantee (None is everybody), privilege, whether it may be passed on, and the column if it is for one."""
     return connection.execute(queries.load("target")["grants"], {"view": view.as_string(connection)}).fetchall()
 
 
@@ -361,5 +377,6 @@ def _relation(services: Services, name: str) -> sql.Identifier:
 
 
 def _one(connection: psycopg.Connection, query: str, relation: sql.Identifier) -> object:
-    row = connection.execute(queries.load("target")[query], {"view": relation.as_string(connection)}).fetchone()
+    values = {"view": relation.as_string(connection), "age": READERS_PATIENCE}
+    row = connection.execute(queries.load("target")[query], values).fetchone()
     return None if row is None else row[0]

@@ -31,12 +31,13 @@ class Services:
     def from_environment(cls, environ: Mapping[str, str] = os.environ, *, database: bool) -> Self:
         """Raises ConfigurationError that names everything wrong with the environment or the catalog."""
         settings = Settings.from_environment(environ, database=database)
-        emulated = "STORAGE_EMULATOR_HOST" in environ
         return cls(
             settings=settings,
             catalog=catalog.load(),
-            bigquery=BigQuery(settings.project),
+            bigquery=BigQuery(settings.project, emulated=settings.bigquery_emulator is not None),
             storage=Storage(settings.project),
-            parquet=Parquet(Storage.endpoint(), NoToken() if emulated else FunctionToken()),
+            parquet=Parquet(settings.storage_emulator, NoToken())
+            if settings.storage_emulator
+            else Parquet("https://storage.googleapis.com", FunctionToken()),
             publisher=Publisher(settings.project),
         )

@@ -11,9 +11,8 @@ from shared import log
 from shared.catalog import Table
 from shared.daily.services import Services
 from shared.db import casts, copy, ledger, target
-from shared.db.postgres import CopyPlace, Lock, lock_or_busy, translated
+from shared.db.postgres import CopyPlace, Lock, is_transient, lock_or_busy, translated
 from shared.errors import DataError
-from shared.gcp import parquet
 from shared.gcp.parquet import Footer
 from shared.names import ObjectVersion, SnapshotId
 
@@ -68,18 +67,18 @@ def _copy(
 ) -> int:
     """Copy, and on a value that does not fit, find out which column and row group it stands in."""
     try:
-        reader = services.parquet.batches(version, [cast.expression for cast in plan], copy.batch_rows(plan))
-        return copy.copy(connection, child, plan, reader, parquet.stream(version, reader))
+        reader = services.parquet.batches(version, [cast.expression for cast in plan], copy.batch_rows(footer))
+        return copy.copy(connection, child, plan, reader, services.parquet.stream(version, reader))
     except DataError as e:
         raise _located(services, table, version, footer, plan) or e from e
     except psycopg.Error as e:
         place = CopyPlace.of(e)
-        if place is None:
+        if place is None or is_transient(e):
             raise
-        raise _misfit(
-            table, place.column or "a column", footer.row_group_of(place.line - 1), version,
-            f"PostgreSQL refused it ({e.sqlstate})",
-        ) from e  # fmt: skip
+        limit = next((cast.limit for cast in plan if cast.column.name == place.column), "")
+        limit = f"{limit or 'PostgreSQL refuses it'} ({e.sqlstate})"
+        row_group = footer.row_group_of(place.line - 1)
+        raise _misfit(table, place.column or "a column", row_group, version, limit) from e
 
 
 def _located(

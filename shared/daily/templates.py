@@ -48,6 +48,8 @@ def render(view: View, ts_nodash: str) -> Rendered:
         text = environment.from_string(view.template.read_text()).render(view=build, ts_nodash=ts_nodash)
     except jinja2.TemplateError as e:
         raise _wrong(view, f"can't be rendered: {e.message}") from e
+    except Exception as e:
+        raise _wrong(view, f"can't be rendered ({type(e).__name__})") from e
     statements = [statement.rstrip("; \n\t") for statement in sqlparse.split(text)]
     create, *indexes = [statement for statement in statements if _COMMENTS.sub("", statement)] or [""]
     if not _CREATE_VIEW.match(_COMMENTS.sub("", create)):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from shared.gcp.parquet import Footer, ParquetColumn
 
-#: Digits after the point that a FLOAT64 keeps on its way into numeric; its own 15 to 17 significant digits fit in them.
+#: Digits after the point that a FLOAT64 keeps on its way into numeric: all it has from 0.01 up, fewer below.
 FLOAT_SCALE = 18
 
 _INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
@@ -110,7 +110,9 @@ def _text(column: Column, source: str) -> Cast | None:
         return None
     name = _quoted(column.name)
     fits = f"NOT contains({name}::VARCHAR, chr(0))"
-    return Cast(column, f"{name}::VARCHAR", "string", fits, fits, "PostgreSQL's text holds no NUL character")
+    document = f"{column.type.sql} takes one JSON document without NUL characters"
+    limit = document if column.type in (PgType.JSON, PgType.JSONB) else "PostgreSQL's text holds no NUL character"
+    return Cast(column, f"{name}::VARCHAR", "string", fits, fits, limit)
 
 
 def _integer(column: Column, source: str) -> Cast | None:
@@ -121,8 +123,8 @@ def _integer(column: Column, source: str) -> Cast | None:
     if source in _INTEGERS:
         return Cast(column, f"{name}::{type_}", f"int{bits}", in_range, limit=limit)
     if source in _FLOATS or source.startswith("DECIMAL"):
-        # The upper bound as a DOUBLE would round up to one that does not fit; half-open intervals are exact. A decimal of
-        # many places can't be compared with the bounds before it is cut.
+        # The upper bound as a DOUBLE would round up to one that does not fit; half-open intervals are exact.
+        # A decimal of many places can't be compared with the bounds before it is cut.
         whole = f"trunc({name}) >= {low} AND trunc({name}) < {high + 1} AND {name} = trunc({name})"
         return Cast(column, f"{name}::{type_}", f"int{bits}", whole, whole, limit)
     return None

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     import psycopg
     import pyarrow as pa
 
+    from shared.gcp.parquet import Footer
+
+#: The size of a batch of Arrow values that is aimed at. A handful of batches are under way at once.
+BATCH_BYTES = 4 << 20
+
 #: Batches that may wait between two stages.
 _DEPTH = 2
 
@@ -51,10 +56,11 @@ def copy(
         return cursor.rowcount
 
 
-def batch_rows(columns: Sequence[casts.Cast]) -> int:
-    """How many rows a batch may have: few where a single value may be long."""
-    long = {PgType.GEOMETRY, PgType.JSON, PgType.JSONB, PgType.TEXT}
-    return 2_048 if any(cast.column.type in long for cast in columns) else 16_384
+def batch_rows(footer: Footer) -> int:
+    """How many rows a batch may have to stay near BATCH_BYTES, however long a row is."""
+    if not footer.bytes:
+        return 1
+    return max(64, min(16_384, BATCH_BYTES * footer.rows // footer.bytes))
 
 
 def _encoder(columns: Sequence[casts.Cast], schema: pa.Schema) -> pgpq.ArrowToPostgresBinaryEncoder:

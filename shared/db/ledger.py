@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 from shared import log
 from shared.catalog import ROOT
 from shared.db import queries
-from shared.db.postgres import Lock, translated
+from shared.db.postgres import Lock, await_lock, translated
 from shared.errors import ConfigurationError, PermanentError, SyncError
 from shared.names import ObjectVersion, SnapshotId
 
@@ -53,9 +53,8 @@ def migrate(connection: psycopg.Connection) -> None:
         if _version(connection) >= wanted:
             return
         with connection.transaction():
-            # Another instance may be at it; it takes a moment, so wait in the server rather than fail the event.
-            connection.execute("SET LOCAL lock_timeout = '30s'")
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", [Lock.ledger().key])
+            # Another instance may be at it; it takes a moment, so wait rather than fail the event.
+            await_lock(connection, Lock.ledger(), 30)
             if not _one(connection, "schema_exists", {}):
                 _run(connection, "create_schema", {})
             _run(connection, "create_migration", {})
@@ -189,7 +188,8 @@ def record_failure(
         "table": table,
         "snapshot": str(snapshot) if snapshot else None,
         "subject": subject,
-        "message": str(error),
+        # It may quote the name of a column or a part, which somebody else chose.
+        "message": str(error).encode(errors="replace").decode().replace("\0", "?"),
     }
     _run(connection, "record_failure", values)
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 import psycopg.conninfo
@@ -48,10 +47,17 @@ def connect(settings: Settings, purpose: str) -> Iterator[psycopg.Connection]:
     otherwise or the server is on this machine.
     """
     url = settings.database.read()
-    parts = urlsplit(url)
-    if "sslmode" not in parse_qs(parts.query):
-        local = parts.hostname in (None, "localhost", "127.0.0.1", "::1")
-        url = psycopg.conninfo.make_conninfo(url, sslmode="prefer" if local else "require")
+    try:
+        given = psycopg.conninfo.conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        # The driver's text quotes the URL, password and all.
+        raise ConfigurationError(
+            "the database URL is malformed",
+            where=settings.database_secret,
+            remedy="Escape special characters in user and password as %XX",
+        ) from None
+    local = given.get("host") in (None, "localhost", "127.0.0.1", "::1") or str(given["host"]).startswith("/")
+    url = psycopg.conninfo.make_conninfo(url, sslmode=given.get("sslmode") or ("prefer" if local else "require"))
     statement_timeout = settings.function_timeout * 1000
     with translated("connecting to PostgreSQL"):
         connection = psycopg.connect(
@@ -83,6 +89,12 @@ def translated(doing: str) -> Iterator[None]:
         raise _translate(e, doing) from e
 
 
+def is_transient(e: psycopg.Error) -> bool:
+    """Whether the server says that the same transaction can succeed later."""
+    state = e.sqlstate or ""
+    return state[:2] in _TRANSIENT_CLASSES or state in _TRANSIENT_STATES
+
+
 def _translate(e: psycopg.Error, doing: str) -> Exception:
     state = e.sqlstate or ""
     message = e.diag.message_primary or type(e).__name__
@@ -92,7 +104,7 @@ def _translate(e: psycopg.Error, doing: str) -> Exception:
             where=doing,
             remedy="Check the database URL's secret",
         )
-    if state[:2] in _TRANSIENT_CLASSES or state in _TRANSIENT_STATES:
+    if is_transient(e):
         return RetryableError(f"PostgreSQL: {message}", where=doing)
     if not state and isinstance(e, psycopg.OperationalError | psycopg.InterfaceError):
         # No state: the server never answered, or the connection is gone. The text may quote the host, never a value.
@@ -178,18 +190,29 @@ def end_stale_holders(connection: psycopg.Connection, lock: Lock, settings: Sett
         log.warning("ended a backend that held a lock longer than a function lives", lock=lock.name)
 
 
-def await_lock(connection: psycopg.Connection, lock: Lock, seconds: float, *, shared: bool) -> None:
-    """Wait for the lock, until the session ends. Raises BusyError when it is not to be had in time.
+def await_lock(connection: psycopg.Connection, lock: Lock, seconds: float) -> None:
+    """Wait for the lock, and hold it until the transaction ends. Raises BusyError when it is not to be had in time.
 
     Waiting in the server keeps the order of arrival: an exclusive waiter is not starved by new shared ones.
     """
-    function = "pg_advisory_lock_shared" if shared else "pg_advisory_lock"
-    with connection.transaction():
-        connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{int(seconds * 1000)}ms"])
-        try:
+    _await(connection, lock, seconds, "pg_advisory_xact_lock")
+
+
+def await_shared_lock(connection: psycopg.Connection, lock: Lock, seconds: float) -> None:
+    """Wait to share the lock with others, until the session ends. Raises BusyError like `await_lock`."""
+    _await(connection, lock, seconds, "pg_advisory_lock_shared")
+
+
+def _await(connection: psycopg.Connection, lock: Lock, seconds: float, function: str) -> None:
+    before = connection.execute("SELECT current_setting('lock_timeout')").fetchone() or ("0",)
+    try:
+        # Should it fail, the savepoint keeps the transaction, and the lock outlives the savepoint if it does not.
+        with connection.transaction():
+            connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{int(seconds * 1000)}ms"])
             connection.execute(queries.load("locks")[function], {"key": lock.key})
-        except pg.LockNotAvailable as e:
-            raise BusyError("others hold it", where=lock.name) from e
+            connection.execute("SELECT set_config('lock_timeout', %s, true)", before)
+    except pg.LockNotAvailable as e:
+        raise BusyError("others hold it", where=lock.name) from e
 
 
 @contextmanager

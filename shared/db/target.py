@@ -14,7 +14,7 @@ from psycopg import sql
 
 from shared.catalog import Table
 from shared.db import ledger, queries
-from shared.db.postgres import Lock, translated
+from shared.db.postgres import Lock, await_lock, translated
 from shared.errors import TargetError
 
 
@@ -33,8 +33,7 @@ def ensure(connection: psycopg.Connection, schema: str, table: Table) -> None:
         found = _find(connection, schema, table.name)
         if found is None:
             with connection.transaction():
-                connection.execute("SET LOCAL lock_timeout = '30s'")
-                connection.execute("SELECT pg_advisory_xact_lock(%s)", [Lock.ledger().key])
+                await_lock(connection, Lock.ledger(), 30)
                 columns = sql.SQL(", ").join(_definition(column.name, column.type.sql) for column in table.columns)
                 connection.execute(
                     sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})").format(relation(schema, table.name), columns)

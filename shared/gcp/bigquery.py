@@ -4,7 +4,6 @@ A job is judged by its `state` and `errorResult`
 (https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobStatus), never by a client method that raises.
 """
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from shared.errors import RetryableError
+from shared.errors import ConfigurationError, RetryableError, SourceError, SyncError
 from shared.gcp.errors import translated
 from shared.names import JobName, TableRef
 
@@ -34,6 +33,9 @@ TRANSIENT_REASONS = frozenset(
         "timeout",
     )
 )
+
+#: Reasons that say that a resource or a role is missing.
+DEPLOYMENT_REASONS = frozenset(("accessDenied", "notFound"))
 
 _ALIASES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
 
@@ -65,9 +67,14 @@ class JobError:
     reason: str
     message: str
 
-    @property
-    def transient(self) -> bool:
-        return self.reason in TRANSIENT_REASONS
+    def failure(self, where: str, *, quote: bool) -> SyncError:
+        """The failure that this is to us; `quote` its words where they can't hold a value of a row."""
+        what = f"{self.reason}: {self.message}" if quote else f"{self.reason} (its message may quote a row)"
+        if self.reason in TRANSIENT_REASONS:
+            return RetryableError(what, where=where)
+        if self.reason in DEPLOYMENT_REASONS:
+            return ConfigurationError(what, where=where, remedy="Check the data sets, the bucket, and their roles")
+        return SourceError(what, where=where)
 
 
 @dataclass(frozen=True)
@@ -83,15 +90,15 @@ class Job:
 class BigQuery:
     """One client, made on first use. Every method raises RetryableError or PermanentError as `translated` decides."""
 
-    def __init__(self, project: str) -> None:
-        self.project = project
+    def __init__(self, project: str, *, emulated: bool = False) -> None:
+        self.project, self._emulated = project, emulated
 
     @cached_property
     def _client(self) -> "Client":
         from google.cloud.bigquery import Client
 
-        if "BIGQUERY_EMULATOR_HOST" in os.environ:
-            # The client library takes the emulator's address from the variable, but still asks for credentials.
+        if self._emulated:
+            # The client library takes the emulator's address from the environment, but still asks for credentials.
             from google.auth.credentials import AnonymousCredentials
 
             return Client(project=self.project, credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]

@@ -5,11 +5,13 @@ from contextlib import contextmanager
 
 from shared.errors import ConfigurationError, PermanentError, RetryableError
 
+_LIMITS = {"quotaExceeded", "rateLimitExceeded", "userRateLimitExceeded", "jobRateLimitExceeded"}
+
 
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Raise RetryableError for what the service, the network or a missing role may mend, PermanentError for the
-    rest.
+    """Raise RetryableError for what the service or the network may mend, ConfigurationError where a role or a resource
+    is missing, PermanentError for the rest.
     """
     # Imported here because they cost 0.3 s, which a function's start need not pay.
     import google.auth.exceptions
@@ -24,8 +26,7 @@ def translated(doing: str) -> Iterator[None]:
         api.TooManyRequests,
         api.RetryError,
         google.auth.exceptions.TransportError,
-        requests.ConnectionError,
-        requests.Timeout,
+        requests.RequestException,
     ) as e:
         raise RetryableError(f"Google Cloud did not answer well ({type(e).__name__})", where=doing) from e
     except google.auth.exceptions.GoogleAuthError as e:
@@ -34,11 +35,14 @@ def translated(doing: str) -> Iterator[None]:
             where=doing,
             remedy="Run the function as an account of its own",
         ) from e
-    except (api.Forbidden, api.Unauthorized) as e:
+    except (api.Forbidden, api.Unauthorized, api.NotFound) as e:
+        # Some limits are 403s too (https://cloud.google.com/bigquery/docs/error-messages).
+        if {error.get("reason") for error in e.errors if isinstance(error, dict)} & _LIMITS:
+            raise RetryableError(f"a limit is reached: {_message(e)}", where=doing) from e
         raise ConfigurationError(
-            f"access denied: {_message(e)}",
+            f"refused ({e.code}): {_message(e)}",
             where=doing,
-            remedy="Grant the function's account the role it lacks",
+            remedy="Make what is missing, or grant the function's account the role it lacks",
         ) from e
     except api.GoogleAPICallError as e:
         raise PermanentError(f"refused ({e.code}): {_message(e)}", where=doing) from e

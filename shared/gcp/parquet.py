@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
-from shared.errors import DataError, RetryableError
+from shared.errors import DataError, RetryableError, SyncError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -33,7 +33,11 @@ TOKEN_MARGIN = 600
 #: DuckDB's working memory. Row groups of BigQuery's files are far smaller; what exceeds it fails instead of swapping.
 MEMORY_LIMIT = "256MB"
 
-_UNREACHABLE = re.compile(r"\b(HTTP|IO|Connection|INTERRUPT) Error\b")
+_UNREACHABLE = re.compile(r"\b(HTTP|IO|Connection|INTERRUPT|FATAL|TransactionContext) Error\b")
+_INVALIDATED = re.compile(r"\b(FATAL|INTERNAL) Error\b")
+#: 0 is how DuckDB reports a HEAD request that was refused.
+_REFUSED = re.compile(r"\(HTTP (401|403|0)\b")
+_BEYOND_END = re.compile(r"\(HTTP 416\b")
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,11 @@ class ParquetColumn:
 
 @dataclass(frozen=True)
 class Footer:
-    """What a file says of itself. `row_groups` are their row counts, in order."""
+    """What a file says of itself: the rows of each row group, in order, and the bytes of its values, unpacked."""
 
     columns: tuple[ParquetColumn, ...]
     row_groups: tuple[int, ...]
+    bytes: int = 0
 
     @property
     def rows(self) -> int:
@@ -125,15 +130,19 @@ class Parquet:
         self._endpoint, self._token = endpoint, token
         self._lock = threading.Lock()
         self._instance: duckdb.DuckDBPyConnection | None = None
+        self._installed: str | None = None
 
     def _connection(self) -> duckdb.DuckDBPyConnection:
         with self._lock:
-            if self._instance is None:
-                self._instance = self._open()
-            return self._instance.cursor()
+            return self._open().cursor()
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        if self._instance is None:
+            self._instance = self._new()
+        return self._instance
 
     @staticmethod
-    def _open() -> duckdb.DuckDBPyConnection:
+    def _new() -> duckdb.DuckDBPyConnection:
         import duckdb
 
         connection = duckdb.connect(
@@ -166,11 +175,13 @@ class Parquet:
             described = query(f"DESCRIBE SELECT * FROM read_parquet({url})").fetchall()
             schema = query(f"SELECT name, precision FROM parquet_schema({url})").fetchall()
             groups = query(
-                f"SELECT DISTINCT row_group_id, row_group_num_rows FROM parquet_metadata({url}) ORDER BY 1"
+                "SELECT any_value(row_group_num_rows), sum(total_uncompressed_size)"
+                f" FROM parquet_metadata({url}) GROUP BY row_group_id ORDER BY row_group_id"
             ).fetchall()
             digits = dict(schema)
             columns = (ParquetColumn(name, type_, digits.get(name)) for name, type_, *_ in described)
-            return Footer(tuple(columns), tuple(int(rows) for _, rows in groups))
+            rows, sizes = [int(rows) for rows, _ in groups], [int(size) for _, size in groups]
+            return Footer(tuple(columns), tuple(rows), sum(sizes))
 
         return self._reading(version, read)
 
@@ -191,62 +202,70 @@ class Parquet:
     def _url(self, version: ObjectVersion) -> str:
         return f"{self._endpoint}/{version.bucket}/{quote(version.name)}?generation={version.generation}"
 
+    def stream(self, version: ObjectVersion, reader: pa.RecordBatchReader) -> Generator[pa.RecordBatch]:
+        """The batches of a reader, its failures translated."""
+        with self._translated(version):
+            yield from reader
+
     def _reading[R](self, version: ObjectVersion, read: Callable[[], R]) -> R:
         """Run one read; a token that was refused is renewed once."""
         import duckdb
 
-        self._authorize(renew=False)
-        with translated(version):
+        with self._translated(version):
+            self._authorize(renew=False)
             try:
                 return read()
-            except duckdb.HTTPException:
-                if not self._authorize(renew=True):
+            except duckdb.HTTPException as e:
+                if not _REFUSED.search(str(e)) or not self._authorize(renew=True):
                     raise
                 return read()
 
     def _authorize(self, *, renew: bool) -> bool:
-        token = self._token.get(renew=renew)
-        if token is None:
-            return False
-        bearer, scope = _literal(token), _literal(self._endpoint)
-        self._connection().execute(f"CREATE OR REPLACE SECRET gcs (TYPE http, BEARER_TOKEN {bearer}, SCOPE {scope})")
-        return True
+        """Let DuckDB send a token that lives long enough; False where none is needed."""
+        with self._lock:
+            token = self._token.get(renew=renew)
+            if token is not None and token != self._installed:
+                bearer, scope = _literal(token), _literal(self._endpoint)
+                # Threads that replace a secret at once would conflict.
+                self._open().execute(f"CREATE OR REPLACE SECRET gcs (TYPE http, BEARER_TOKEN {bearer}, SCOPE {scope})")
+                self._installed = token
+            return token is not None
 
+    @contextmanager
+    def _translated(self, version: ObjectVersion) -> Iterator[None]:
+        """Turn DuckDB's failures into ours. Its messages may quote values, so they stay out.
 
-@contextmanager
-def translated(version: ObjectVersion) -> Iterator[None]:
-    """Turn DuckDB's failures into ours. Its messages may quote values, so they stay out.
+        A stream of Arrow batches hands DuckDB's failures on as pyarrow's, with only the message to tell them apart.
+        Of a broken file, DuckDB's reader complains in errors of many classes, and of none.
+        """
+        import duckdb
+        import pyarrow as pa
 
-    A stream of Arrow batches hands DuckDB's failures on as pyarrow's, with only the message left to tell them apart.
-    """
-    import duckdb
-    import pyarrow as pa
+        try:
+            yield
+        except (duckdb.Error, pa.ArrowException, OSError) as e:
+            raise self._failure(e, version) from e
 
-    unfit = (duckdb.DataError, duckdb.InvalidInputException, duckdb.NotSupportedError, pa.ArrowException)
-    try:
-        yield
-    except (duckdb.IOException, duckdb.InterruptException) as e:
-        raise _unreachable(version) from e
-    except (duckdb.OutOfMemoryException, *unfit, OSError) as e:
-        if _UNREACHABLE.search(str(e)):
-            raise _unreachable(version) from e
-        if "Out of Memory" in str(e):
-            raise DataError(
+    def _failure(self, e: Exception, version: ObjectVersion) -> SyncError:
+        import duckdb
+
+        message = str(e)
+        if isinstance(e, duckdb.FatalException | duckdb.InternalException) or _INVALIDATED.search(message):
+            # The instance is of no more use to anybody. Whether this file is to blame shows on a new one.
+            with self._lock:
+                self._instance, self._installed = None, None
+        if _BEYOND_END.search(message):
+            return DataError("is cut off: its footer points beyond its end", where=str(version))
+        transient = duckdb.IOException | duckdb.InterruptException | duckdb.FatalException | duckdb.TransactionException
+        if isinstance(e, transient) or _UNREACHABLE.search(message):
+            return RetryableError("the object could not be read to its end", where=str(version))
+        if "Out of Memory" in message:
+            return DataError(
                 f"a row group needs more than {MEMORY_LIMIT} of memory",
                 where=str(version),
                 remedy="Write smaller row groups",
-            ) from e
-        raise DataError("is no readable Parquet file, or holds a value that does not fit", where=str(version)) from e
-
-
-def _unreachable(version: ObjectVersion) -> RetryableError:
-    return RetryableError("the object could not be read to its end", where=str(version))
-
-
-def stream(version: ObjectVersion, reader: pa.RecordBatchReader) -> Generator[pa.RecordBatch]:
-    """The batches of a reader, with failures translated as the reader's first read has them."""
-    with translated(version):
-        yield from reader
+            )
+        return DataError("is no readable Parquet file, or holds a value that does not fit", where=str(version))
 
 
 def _httpfs() -> str:

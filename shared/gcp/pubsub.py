@@ -5,7 +5,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from shared.errors import RetryableError
+from shared.errors import ConfigurationError, PermanentError, RetryableError
 from shared.gcp.errors import translated
 
 if TYPE_CHECKING:
@@ -28,11 +28,16 @@ class Publisher:
         return PublisherClient()
 
     def publish(self, topic: str, attributes: Mapping[str, str]) -> None:
-        """Send a message with an empty body and return once it is stored. Raises RetryableError or PermanentError."""
+        """Send a message with an empty body and return once it is stored.
+
+        Raises RetryableError whatever goes wrong: a message that is owed stays owed until Pub/Sub takes it.
+        """
         doing = f"publishing to {topic}"
-        with translated(doing):
-            sent = self._client.publish(self._client.topic_path(self._project, topic), b"", **attributes)
-            try:
+        try:
+            with translated(doing):
+                sent = self._client.publish(self._client.topic_path(self._project, topic), b"", **attributes)
                 sent.result(timeout=PUBLISH_TIMEOUT)
-            except FutureTimeout as e:
-                raise RetryableError("Pub/Sub did not take the message in time", where=doing) from e
+        except FutureTimeout as e:
+            raise RetryableError("Pub/Sub did not take the message in time", where=doing) from e
+        except PermanentError as e:
+            raise ConfigurationError(e.what, where=doing, remedy="Check COMPLETION_TOPIC and its roles") from e

@@ -1,6 +1,5 @@
 """Cloud Storage: small objects, listings, and put-if-absent."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,11 +32,6 @@ class Storage:
         from google.cloud.storage import Client
 
         return Client(project=self._project)
-
-    @staticmethod
-    def endpoint() -> str:
-        """Where objects are read over plain HTTP: the emulator when there is one, else the service."""
-        return os.environ.get("STORAGE_EMULATOR_HOST", "https://storage.googleapis.com").rstrip("/")
 
     def objects(self, bucket: str, prefix: str) -> Iterator[StoredObject]:
         """The live objects whose names start with `prefix`, by name."""

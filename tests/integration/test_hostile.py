@@ -1,9 +1,7 @@
 """Parts and manifests with hostile content are refused for good, and nothing of them stays."""
 
-import json
 import re
 import struct
-from datetime import datetime
 from decimal import Decimal
 
 import pyarrow as pa
@@ -11,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.errors import DataError
+from shared.errors import DataError, RetryableError
 from shared.names import SnapshotId
 from tests.columns import TABLE, Place, numbered, place
 from tests.uploads import Upload, arrive, parquet_bytes
@@ -38,8 +36,9 @@ def refusal(here: Place, upload: Upload, version) -> DataError:
     """The error that the object's event ends with. It is in the ledger, and nothing is staged."""
     with pytest.raises(DataError) as e:
         arrive(upload.services, version)
+    message = str(e.value).replace("\0", "?")
     failures = here.database.execute("SELECT kind, table_name, snapshot_id, subject, message FROM recosync.failure")
-    assert failures.fetchall() == [("DataError", TABLE, str(upload.snapshot), str(version), str(e.value))]
+    assert failures.fetchall() == [("DataError", TABLE, str(upload.snapshot), str(version), message)]
     assert staged(here) == 0
     return e.value
 
@@ -71,7 +70,7 @@ NUMERIC = "a float becomes numeric when it is finite and below 1e20"
 TIMESTAMP = "timestamp takes finite instants from 4713 BC to 294246 AD"
 ISO = "a timestamp as text is written YYYY-MM-DDTHH:MM:SS[.ffffff], without an offset"
 TEXT = "PostgreSQL's text holds no NUL character"
-DOCUMENT = "takes one JSON document without NUL characters"
+DOCUMENT = "{} takes one JSON document without NUL characters"
 MAX, MIN = 2**63 - 1, -(2**63)
 
 VALUES = {
@@ -136,7 +135,6 @@ VALUES = {
     "an infinite past": ("timestamp", pa.timestamp("us"), 0, -MAX, TIMESTAMP),
     "an instant before 4713 BC": ("timestamp", pa.timestamp("us"), 0, -211_900_000_000_000_000, TIMESTAMP),
     "an instant after 294246 AD": ("timestamp", pa.timestamp("us", "UTC"), 0, 9_223_371_331_300_000_000, TIMESTAMP),
-    "milliseconds past all years": ("timestamp", pa.timestamp("ms"), 0, 2**62, TIMESTAMP),
     "a date after all instants": ("timestamp", pa.date32(), 0, 2**31 - 2, TIMESTAMP),
     "an infinite date": ("date", pa.date32(), 0, 2**31 - 1, "date takes finite days from 4713 BC"),
     "a date before 4713 BC": ("date", pa.date32(), 0, -2_500_000, "date takes finite days from 4713 BC"),
@@ -154,15 +152,29 @@ def test_a_value_that_does_not_fit_is_named_by_place_and_limit(here, case):
     rows = numbered(good=["x"] * 7, c=pa.array([good, None, good, good, None, bad, good], source))
     error = refused_part(here, {"good": "varchar", "c": type_}, rows)
     assert error.where.startswith(f"{TABLE}.c, row group 2 of gs://")
-    assert f"a value does not fit: {limit}" in error.what or f"a value does not fit: {type_} {limit}" in error.what
+    assert error.what.startswith(f"a value does not fit: {limit.format(type_)}")
 
 
-@pytest.mark.parametrize("case", [case for case, (*_, bad, _) in VALUES.items() if len(str(bad)) > 5])
+@pytest.mark.parametrize(
+    "case", [case for case, (*_, bad, _) in VALUES.items() if isinstance(bad, str | bytes) and len(bad) > 5]
+)
 def test_the_value_itself_is_never_told(here, case):
     type_, source, good, bad, _ = VALUES[case]
     error = refused_part(here, {"c": type_}, numbered(c=pa.array([good, bad], source)))
     for told in (str(bad), repr(bad), "secret"):
         assert told not in str(error)
+
+
+def test_a_session_that_is_ended_in_mid_copy_is_no_fault_of_the_value(here):
+    here.database.execute(
+        "CREATE OR REPLACE FUNCTION hang_up() RETURNS boolean LANGUAGE sql"
+        " AS 'SELECT pg_terminate_backend(pg_backend_pid())';"
+        f"CREATE TABLE {TABLE} (n integer, c varchar CHECK (hang_up()))"
+    )
+    upload = here.upload({"c": "varchar"})
+    with pytest.raises(RetryableError):
+        arrive(upload.services, upload.part(numbered(c=["a"])))
+    assert here.database.execute("SELECT count(*) FROM recosync.failure").fetchone() == (0,)
 
 
 def test_a_null_in_a_column_that_must_not_be_null_is_refused(here):
@@ -240,7 +252,11 @@ NOT_UTF8 = pa.array([b"\xff\xfe\xfd"]).view(pa.string())
 )
 def test_what_is_no_readable_parquet_file_is_refused(here, content):
     error = refused_part(here, COLUMNS, content)
-    assert "is no readable Parquet file, or holds a value that does not fit" in error.what
+    assert re.match("is no readable Parquet file, or holds a value that does not fit|is cut off", error.what)
+
+
+def test_an_instant_that_overflows_as_it_is_read_is_refused(here):
+    refused_part(here, {"c": "timestamp"}, numbered(c=pa.array([2**62], pa.timestamp("ms"))))
 
 
 def accepted(here: Place, columns: dict[str, str], part: pa.Table | bytes) -> bool:
@@ -256,11 +272,11 @@ def accepted(here: Place, columns: dict[str, str], part: pa.Table | bytes) -> bo
 
 
 @given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), min_size=1, max_size=4))
-@settings(fuzz, max_examples=60)
+@settings(fuzz, max_examples=50)
 def test_a_file_with_wrong_bytes_is_staged_or_refused(here, changes):
     content = bytearray(GOOD)
-    for place, byte in changes:
-        content[place] = byte
+    for position, byte in changes:
+        content[position] = byte
     accepted(here, COLUMNS, bytes(content))
 
 
@@ -288,13 +304,13 @@ def broken_wkb(draw: st.DrawFn) -> bytes:
 
 
 @given(broken_wkb())
-@settings(fuzz, max_examples=200)
+@settings(fuzz, max_examples=100)
 def test_broken_wkb_is_staged_or_refused(here, shape):
     accepted(here, {"c": "geometry"}, numbered(c=pa.array([shape], pa.binary())))
 
 
 @given(st.lists(broken_wkb(), min_size=50, max_size=200))
-@settings(fuzz, max_examples=5)
+@settings(fuzz, max_examples=10)
 def test_a_column_of_broken_wkb_is_staged_or_refused(here, shapes):
     accepted(here, {"c": "geometry"}, numbered(c=pa.array(shapes, pa.binary())))
 

@@ -266,7 +266,7 @@ def test_a_publish_waits_for_a_view_build_out_of_the_readers_way(here, services,
 def test_a_publish_does_not_wait_for_view_builds_for_ever(here, services, database, monkeypatch):
     monkeypatch.setattr(publishing, "BUILDS_PATIENCE", 1)
     manifest = upload(services, 1, ["ann"]).manifest()
-    with held(here.dsn, Lock.publication(TABLE), shared=True), pytest.raises(BusyError, match="views"):
+    with held(here.dsn, Lock.publication(TABLE), shared=True), pytest.raises(BusyError, match=f"publication {TABLE}: others hold it"):
         arrive(services, manifest)
     assert arrive(services, manifest) == ["published"]
 

@@ -288,7 +288,7 @@ def test_a_view_that_another_role_owns_is_left_as_it_is(here, services, database
         admin.execute("GRANT ALL ON SCHEMA public TO recosync")
         admin.execute(f"ALTER MATERIALIZED VIEW {VIEW} OWNER TO postgres")
     publish(services, 2, ["bob"])
-    with pytest.raises(RetryableError, match=VIEW):
+    with pytest.raises(RetryableError, match="must be (member|owner)"):
         refresh(services, TABLE, 2)
     assert nothing_is_left(database)
 

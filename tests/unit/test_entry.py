@@ -131,8 +131,13 @@ def test_a_message_without_table_and_publication_fails_for_good(data):
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(BusyError("x"), 503), (RetryableError("x"), 503), (ConfigurationError("x"), 503), (DataError("x"), 204)]
-    + [(ZeroDivisionError("a bug"), 500)],
+    [
+        (BusyError("x"), 503),
+        (RetryableError("x"), 503),
+        (ConfigurationError("x"), 503),
+        (DataError("x"), 204),
+        (ZeroDivisionError("a bug"), 500),
+    ],
 )
 @pytest.mark.usefixtures("call")
 def test_an_event_is_kept_only_while_it_can_succeed(error, status):
