@@ -4,6 +4,7 @@ A permanent failure says what is wrong, where, and what to do about it. No messa
 secret: messages go to logs, to answers and to the ledger.
 """
 
+
 class SyncError(Exception):
     """Base of every failure this suite raises on purpose. Raise one of the two kinds below, never this."""
 

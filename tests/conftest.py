@@ -1,4 +1,4 @@
-"""Fixtures. One emulated cloud per run, started by the first test that asks; a project and a database of its own per test."""
+"""Fixtures: one emulated cloud per run, made when a test first asks; a project and a database of its own per test."""
 
 from __future__ import annotations
 

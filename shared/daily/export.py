@@ -1,35 +1,22 @@
-"""Export: one snapshot per table, from BigQuery to Snappy Parquet in Cloud Storage, with a manifest written last.
-
-Every step is found again by its name: jobs have ids derived from table, snapshot and attempt, the temporary table and
-the folder likewise. A repeated, concurrent or killed call therefore goes on where the work stands, and does nothing
-twice.
-"""
+"""Export: one snapshot per table, all tables at once, from BigQuery to Snappy Parquet in Cloud Storage."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from shared import log
-from shared.catalog import Column, Table
-from shared.daily import manifest as manifests
-from shared.daily.manifest import Manifest, ManifestPart
+from shared.catalog import Table
+from shared.daily.extract import Extraction
+from shared.daily.manifest import Manifest
 from shared.daily.services import Services
-from shared.errors import BadRequestError, PermanentError, RetryableError, SourceError, SyncError
-from shared.gcp.bigquery import Job, JobError, TableInfo
-from shared.gcp.storage import StoredObject
+from shared.errors import BadRequestError, RetryableError, SyncError
 from shared.names import (
-    JobName,
-    ObjectVersion,
-    PartName,
-    SnapshotFolder,
     SnapshotId,
-    TableRef,
     parse_day,
-    parse_object_name,
 )
 
 #: The fields of the request's body and their JSON types.
@@ -39,9 +26,6 @@ FIELDS: Mapping[str, type] = {"tables": list, "date": str, "force": bool}
 PATIENCE = 1500
 
 _EPOCH = date(1970, 1, 1)
-
-#: Hours until BigQuery drops a temporary table that a killed call left.
-EXPIRATION_HOURS = 24
 
 
 @dataclass(frozen=True)
@@ -118,7 +102,7 @@ def export(services: Services, table: Table, snapshot: SnapshotId, as_of: dateti
 
     Raises SourceError when the source is not what the catalog says, RetryableError when a later call may complete it.
     """
-    manifest, new = _Work(services, table, snapshot, as_of, deadline).run()
+    manifest, new = Extraction(services, table, snapshot, as_of, deadline).run()
     return _exported(manifest, new=new)
 
 
@@ -159,188 +143,6 @@ def _snapshot(services: Services, table: Table, request: ExportRequest) -> Snaps
     return SnapshotId.midnight(request.day)
 
 
-def _check_source(services: Services, table: Table) -> TableInfo:
-    """The source's metadata. Raises SourceError when it lacks a column or has another type for it."""
-    ref = TableRef(services.settings.project, services.settings.datasets[table.dataset], table.source)
-    source = services.bigquery.table(ref)
-    if source is None:
-        raise SourceError("does not exist", where=str(ref), remedy=f"Make it, or correct {table.dataset}")
-    types = {field.name: "ARRAY" if field.repeated else field.type for field in source.fields}
-    mistakes = [
-        f"column {column.name} is {types.get(column.name, 'missing')}, {column.type.sql} takes {_either(column)}"
-        for column in table.columns
-        if types.get(column.name) not in column.type.sources
-    ]
-    if mistakes:
-        raise SourceError("; ".join(mistakes), where=str(ref), remedy="Mend the source, or change the catalog")
-    return source
-
-
-class _Work:
-    """One table's export on its way through BigQuery."""
-
-    def __init__(
-        self, services: Services, table: Table, snapshot: SnapshotId, as_of: datetime, deadline: float
-    ) -> None:
-        self._services, self._table, self._as_of, self._deadline = services, table, as_of, deadline
-        self._folder = SnapshotFolder(services.settings.prefix, table.name, snapshot)
-
-    def run(self) -> tuple[Manifest, bool]:
-        """The manifest, and whether this call wrote it. The temporary table is dropped after it, never before."""
-        done = self._find_manifest()
-        if done is not None:
-            self._drop_temporary(_attempt(done, self._folder))
-            return done, False
-        manifest = self._extract(_check_source(self._services, self._table))
-        new = self._services.storage.create(
-            self._services.settings.bucket, self._folder.manifest, manifest.to_json(), "application/json"
-        )
-        self._drop_temporary(_attempt(manifest, self._folder))
-        return manifest if new else self._find_manifest() or manifest, new
-
-    def _find_manifest(self) -> Manifest | None:
-        """The manifest, once somebody wrote it."""
-        bucket = self._services.settings.bucket
-        found = self._services.storage.find(bucket, self._folder.manifest)
-        content = self._services.storage.read(found.version) if found else None
-        if content is None:
-            return None
-        return manifests.parse(content, self._folder, [column.name for column in self._table.columns])
-
-    def _extract(self, source: TableInfo) -> Manifest:
-        """Follow the current attempt to its files; when it is burnt, make at most one new one.
-
-        Burnt is an attempt whose job failed or whose output is gone: a job id can't be used again. Attempts are
-        unbounded in number, but a call that made one leaves the next to the next call.
-        """
-        attempt = 1
-        tried = False
-        while True:
-            query = self._services.bigquery.job(self._name("query", attempt), source.location)
-            if query is None:
-                tried = True
-                self._start_query(source, attempt)
-            try:
-                outcome = self._follow(source, attempt)
-            except PermanentError:
-                self._drop_temporary(attempt)
-                raise
-            if isinstance(outcome, Manifest):
-                return outcome
-            done = self._find_manifest()  # whoever took our output away wrote this first
-            if done is not None:
-                return done
-            self._drop_temporary(attempt)
-            if tried:
-                raise outcome
-            attempt += 1
-
-    def _temporary(self, attempt: int) -> TableRef:
-        """Each attempt has its own, so that a call that is late on a burnt one drops nothing of the next."""
-        settings = self._services.settings
-        name = f"{self._table.name}_{self._folder.snapshot}_{attempt}"
-        return TableRef(settings.project, settings.temporary_dataset, name)
-
-    def _drop_temporary(self, attempt: int) -> None:
-        """Drop the attempt's table; its expiration does it where this can't."""
-        try:
-            self._services.bigquery.drop(self._temporary(attempt))
-        except SyncError as e:
-            log.warning(f"temporary table left to its expiration: {e}")
-
-    def _follow(self, source: TableInfo, attempt: int) -> Manifest | SyncError:
-        """See one attempt through; the error that burnt it when it can't be."""
-        bigquery, location = self._services.bigquery, source.location
-        query = bigquery.wait(self._name("query", attempt), location, self._deadline)
-        if query.error:
-            return self._job_error(query.name, query.error, source)
-        name = self._name("extract", attempt)
-        if bigquery.job(name, location) is None:
-            temporary = bigquery.table(self._temporary(attempt))
-            if temporary is None:
-                return RetryableError("its result is gone", where=f"job {query.name}")
-            if not temporary.rows and not self._table.allow_empty:
-                raise _empty(self._table, str(source.ref))
-            uri = f"gs://{self._services.settings.bucket}/{self._folder.part_pattern(attempt)}"
-            bigquery.extract(name, location, self._temporary(attempt), uri, self._labels)
-        extract = bigquery.wait(name, location, self._deadline)
-        if extract.error:
-            return self._job_error(name, extract.error, source)
-        temporary = bigquery.table(self._temporary(attempt))
-        if temporary is None:
-            return RetryableError("the table it extracted is gone", where=f"job {name}")
-        return self._check(extract, temporary.rows or 0, source, attempt)
-
-    def _start_query(self, source: TableInfo, attempt: int) -> None:
-        hours = f"TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL {EXPIRATION_HOURS} HOUR)"
-        # A snapshot in time is for tables; a view is read as it is
-        # (https://cloud.google.com/bigquery/docs/access-historical-data).
-        as_of = f" FOR SYSTEM_TIME AS OF TIMESTAMP '{self._as_of.isoformat()}'" if source.kind == "TABLE" else ""
-        self._services.bigquery.query(
-            self._name("query", attempt),
-            source.location,
-            f"CREATE OR REPLACE TABLE {self._temporary(attempt).quoted} OPTIONS (expiration_timestamp = {hours}) AS"
-            f" SELECT {', '.join(_expressions(self._table, source))} FROM {source.ref.quoted}{as_of}",
-            self._labels,
-            self._services.settings.maximum_bytes_billed,
-        )
-
-    def _check(self, extract: Job, rows: int, source: TableInfo, attempt: int) -> Manifest | SyncError:
-        """The manifest of an attempt's files, if they are as many as the extract wrote and hold every row."""
-        bucket = self._services.settings.bucket
-        stored = list(self._services.storage.objects(bucket, self._folder.attempt(attempt)))
-        if extract.files is None or len(stored) != extract.files:
-            return RetryableError(f"wrote {extract.files} files, {len(stored)} are there", where=f"job {extract.name}")
-        counts = [self._services.parquet.footer(file.version).rows for file in stored]
-        if sum(counts) != rows:
-            return RetryableError(f"wrote {sum(counts)} rows of {rows}", where=f"job {extract.name}")
-        types = {field.name: field.type for field in source.fields}
-        return Manifest(
-            table=self._table.name,
-            snapshot=self._folder.snapshot,
-            source_rows=rows,
-            columns=tuple((column.name, types[column.name]) for column in self._table.columns),
-            parts=tuple(_part(file, count) for file, count in zip(stored, counts, strict=True)),
-        )
-
-    def _name(self, step: str, attempt: int) -> JobName:
-        return JobName(step, self._table.name, self._folder.snapshot, attempt)
-
-    @property
-    def _labels(self) -> Mapping[str, str]:
-        # Labels take lower case only (https://cloud.google.com/bigquery/docs/labels-intro#requirements).
-        return {"table": self._table.name.lower(), "snapshot": str(self._folder.snapshot).lower()}
-
-    @staticmethod
-    def _job_error(name: JobName, error: JobError, source: TableInfo) -> SyncError:
-        # A view computes, and an external table parses: what fails in them is told with the value that failed.
-        return error.failure(f"job {name}", quote=source.kind == "TABLE")
-
-
-def _expressions(table: Table, source: TableInfo) -> Sequence[str]:
-    """The columns of the catalog, in its order. JSON leaves as text: TO_JSON_STRING would make a NULL the text
-    'null'.
-    """
-    types = {field.name: field.type for field in source.fields}
-    return [
-        f"IF(`{c.name}` IS NULL, NULL, TO_JSON_STRING(`{c.name}`)) AS `{c.name}`"
-        if types[c.name] == "JSON"
-        else f"`{c.name}`"
-        for c in table.columns
-    ]
-
-
-def _attempt(manifest: Manifest, folder: SnapshotFolder) -> int:
-    """The attempt that made the manifest's parts; the first where another uploader made them."""
-    names = (parse_object_name(part.name, folder.prefix) for part in manifest.parts[:1])
-    return next((int(name.attempt) for name in names if isinstance(name, PartName) and name.attempt.isdigit()), 1)
-
-
-def _part(file: StoredObject, rows: int) -> ManifestPart:
-    version: ObjectVersion = file.version
-    return ManifestPart(version.name, version.generation, rows, file.bytes, file.crc32c)
-
-
 def _exported(manifest: Manifest, *, new: bool) -> Exported:
     size = sum(part.bytes for part in manifest.parts)
     return Exported(manifest.table, manifest.snapshot, manifest.rows, len(manifest.parts), size, new)
@@ -355,11 +157,3 @@ def _answer(exported: Exported) -> Mapping[str, object]:
         "parts": exported.parts,
         "bytes": exported.bytes,
     }
-
-
-def _either(column: Column) -> str:
-    return " or ".join(column.type.sources)
-
-
-def _empty(table: Table, where: str) -> SourceError:
-    return SourceError("has no rows", where=where, remedy=f"Fill it, or set allow_empty for {table.name}")

@@ -17,7 +17,7 @@ from shared.daily.services import Services
 from shared.errors import RetryableError, SourceError
 from shared.gcp.bigquery import BigQuery
 from shared.gcp.storage import Storage
-from shared.names import JobName, SnapshotFolder, SnapshotId
+from shared.names import JobName, SnapshotFolder, SnapshotId, TableRef
 from tests.uploads import arrive
 
 TABLE = "non_recommendable_items_data"
@@ -38,7 +38,8 @@ class Export:
     def __init__(self, here, services: Services) -> None:
         self.client, self.services = here.bigquery_client, services
         self.folder = SnapshotFolder(services.settings.prefix, TABLE, SNAPSHOT)
-        self.temporary = f"tmp_local.{TABLE}_{SNAPSHOT}"
+        #: The first attempt's.
+        self.temporary = f"tmp_local.{TABLE}_{SNAPSHOT}_1"
 
     def source(self, sql: str = ROWS, kind: str = "TABLE", name: str = SOURCE) -> None:
         self.client.query(f"CREATE OR REPLACE {kind} {name} AS {sql}").result()
@@ -235,6 +236,33 @@ def test_a_table_that_may_succeed_later_asks_for_a_repetition(exported, monkeypa
     assert {failed["table"]: failed["retryable"] for failed in body["failed"]} == {TABLE: True, "iris_france": False}
 
 
+def test_a_table_whose_export_crashes_leaves_the_others_alone_and_asks_for_a_repetition(exported, monkeypatch):
+    exported.source()
+    original = BigQuery.table
+
+    def crash(self: BigQuery, ref: TableRef) -> object:
+        return original(self, ref) if ref.table == "user_booked_item" or ref.dataset == "tmp_local" else 1 / 0
+
+    monkeypatch.setattr(BigQuery, "table", crash)
+    body, status = exported.ask(TABLE, "iris_france")
+    assert status == 500
+    assert [table["table"] for table in body["tables"]] == [TABLE]
+    assert body["failed"] == [
+        {"table": "iris_france", "error": "iris_france: crashed; the log says where", "retryable": True}
+    ]
+
+
+def test_an_export_into_a_missing_data_set_is_repeated_until_somebody_makes_it(exported):
+    exported.source()
+    exported.client.delete_dataset("tmp_local")
+    body, status = exported.ask()
+    assert (status, body["failed"][0]["retryable"]) == (500, True)
+    assert "Check the data sets, the bucket, and their roles" in body["failed"][0]["error"]
+    exported.client.create_dataset("tmp_local")
+    exported.once()
+    assert_complete(exported, 2)
+
+
 def snapshot_of(answer: tuple[dict, int]) -> str:
     return answer[0]["tables"][0]["snapshot_id"]
 
@@ -344,6 +372,29 @@ def test_a_query_whose_result_is_gone_is_burnt(exported, monkeypatch):
     exported.once()
     assert exported.jobs() == [f"{EXTRACT}-2", f"{QUERY}-1", f"{QUERY}-2"]
     assert_complete(exported, 2)
+
+
+def test_a_call_that_is_late_on_a_burnt_attempt_drops_nothing_of_the_next(exported, monkeypatch):
+    exported.source()
+    kill(monkeypatch, BigQuery, "extract", after=False)
+    with pytest.raises(Killed):
+        exported.once()
+    exported.client.delete_table(exported.temporary)
+    drop = BigQuery.drop
+
+    def late(*args: object) -> None:
+        """Another call burns the attempt and makes the next, before this one gets to drop its table."""
+        monkeypatch.setattr(BigQuery, "drop", drop)
+        kill(monkeypatch, BigQuery, "extract", after=False)
+        with pytest.raises(Killed):
+            exported.once()
+        drop(*args)
+        raise Killed
+
+    monkeypatch.setattr(BigQuery, "drop", late)
+    with pytest.raises(Killed):
+        exported.once()
+    assert exported.temporary_tables() == [f"{TABLE}_{SNAPSHOT}_2"]
 
 
 def test_an_attempt_whose_files_are_gone_is_burnt_and_its_others_are_not_named(exported, monkeypatch):

@@ -266,7 +266,7 @@ def test_a_publish_waits_for_a_view_build_out_of_the_readers_way(here, services,
 def test_a_publish_does_not_wait_for_view_builds_for_ever(here, services, database, monkeypatch):
     monkeypatch.setattr(publishing, "BUILDS_PATIENCE", 1)
     manifest = upload(services, 1, ["ann"]).manifest()
-    with held(here.dsn, Lock.publication(TABLE), shared=True), pytest.raises(BusyError, match=f"publication {TABLE}: others hold it"):
+    with held(here.dsn, Lock.publication(TABLE), shared=True), pytest.raises(BusyError, match=TABLE):
         arrive(services, manifest)
     assert arrive(services, manifest) == ["published"]
 
@@ -330,6 +330,18 @@ def test_an_announcement_that_pubsub_did_not_take_is_sent_by_the_redelivery(serv
     assert arrive(services, manifest, manifest) == ["repeated", "repeated"]
     assert messages() == [announcement(1)]
     assert messages() == []
+
+
+@pytest.mark.filterwarnings("ignore:The return_immediately flag is deprecated")
+def test_an_announcement_to_a_topic_that_is_missing_waits_until_it_is_there(services, database, messages):
+    manifest = upload(services, 1, ["ann"]).manifest()
+    misled = replace(services, settings=replace(services.settings, topic="missing"))
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="publishing to missing"):
+            arrive(misled, manifest)
+    assert users(database) == ["ann"]
+    assert arrive(services, manifest, manifest) == ["repeated", "repeated"]
+    assert messages() == [announcement(1)]
 
 
 @pytest.mark.filterwarnings("ignore:The return_immediately flag is deprecated")

@@ -60,7 +60,7 @@ class Reader:
         with psycopg.connect(self.dsn, autocommit=True) as api:
             while not self.stopped.is_set():
                 self.read(self, api)
-                time.sleep(0.003)
+                time.sleep(0.01)
 
     def find(self, connection, *, prepare=False):
         """One read of the next source."""

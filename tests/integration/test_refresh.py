@@ -11,6 +11,7 @@ import psycopg
 import pyarrow as pa
 import pytest
 
+from shared.daily import build as building
 from shared.daily import refresh as refreshing
 from shared.daily.refresh import refresh
 from shared.db.postgres import Lock
@@ -18,6 +19,7 @@ from shared.errors import BusyError, PermanentError, RetryableError, TargetError
 from tests.steps import TABLE, Background, held, one, publish, publish_rows, users, wait_for, worker
 
 VIEW = "non_recommendable_items_mv"
+COLUMNS = ("user_id", "item_id")
 OFFERS = "recommendable_offers_raw"
 
 # What the views should hold
@@ -198,6 +200,13 @@ def test_a_repeated_or_late_message_rebuilds_nothing(services, database):
 
 
 @pytest.mark.usefixtures("built")
+def test_a_view_that_somebody_dropped_is_rebuilt_though_nothing_new_was_published(services, database):
+    database.execute(f"DROP MATERIALIZED VIEW {VIEW}")
+    assert refresh(services, TABLE, 1) == "refreshed"
+    assert users(database, VIEW) == ["ann"]
+
+
+@pytest.mark.usefixtures("built")
 def test_a_message_of_an_older_publication_brings_the_newest(services, database):
     publish(services, 2, ["bob"])
     publish(services, 3, ["cleo"])
@@ -253,6 +262,27 @@ def test_grants_survive_a_rebuild_and_so_does_their_absence(here, services, data
     assert one(database, rights, VIEW) == before
 
 
+@pytest.mark.usefixtures("built")
+def test_a_grant_of_one_column_survives_a_rebuild(services, database):
+    database.execute(f"REVOKE ALL ON {VIEW} FROM api; GRANT SELECT (user_id) ON {VIEW} TO api")
+    publish(services, 2, ["bob"])
+    refresh(services, TABLE, 2)
+    rights = [one(database, f"SELECT has_column_privilege('api', '{VIEW}', '{c}', 'SELECT')") for c in COLUMNS]
+    assert rights == [True, False]
+
+
+@pytest.mark.usefixtures("built")
+def test_a_view_keeps_its_owner_where_the_loader_may_act_for_it(here, services, database):
+    owner = f"owner_{here.name}"
+    with psycopg.connect(here.cloud.postgres.dsn(here.name, "postgres"), autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {owner} ROLE recosync; GRANT CREATE ON SCHEMA public TO {owner}")
+        admin.execute(f"ALTER MATERIALIZED VIEW {VIEW} OWNER TO {owner}")
+    publish(services, 2, ["bob"])
+    assert refresh(services, TABLE, 2) == "refreshed"
+    assert users(database, VIEW) == ["bob"]
+    assert one(database, "SELECT matviewowner FROM pg_matviews WHERE matviewname = %s", VIEW) == owner
+
+
 # What stands in the way
 
 
@@ -260,6 +290,9 @@ DEPENDANTS = {
     "a view": "CREATE VIEW public.mine AS SELECT user_id FROM {}",
     "a materialized view": "CREATE MATERIALIZED VIEW public.mine AS SELECT user_id FROM {}",
     "a function": "CREATE FUNCTION public.mine() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM {}; END",
+    "a function that gives its rows": "CREATE FUNCTION public.mine() RETURNS SETOF {} LANGUAGE plpgsql AS 'BEGIN END'",
+    "a column of its rows": "CREATE TABLE public.mine (kept {})",
+    "a column of arrays of its rows": "CREATE TABLE public.mine (kept {}[])",
 }
 
 
@@ -288,8 +321,10 @@ def test_a_view_that_another_role_owns_is_left_as_it_is(here, services, database
         admin.execute("GRANT ALL ON SCHEMA public TO recosync")
         admin.execute(f"ALTER MATERIALIZED VIEW {VIEW} OWNER TO postgres")
     publish(services, 2, ["bob"])
-    with pytest.raises(RetryableError, match="must be (member|owner)"):
+    before = identity(database)
+    with pytest.raises(RetryableError, match=r"must be (member|owner)"):
         refresh(services, TABLE, 2)
+    assert identity(database) == before
     assert nothing_is_left(database)
 
 
@@ -448,7 +483,7 @@ def test_no_more_views_are_built_at_once_than_the_limit_says(services, database,
 
 
 def test_a_refresh_without_a_place_to_build_in_is_to_be_delivered_again(here, services, monkeypatch):
-    monkeypatch.setattr(refreshing, "SLOT_PATIENCE", 1)
+    monkeypatch.setattr(building, "SLOT_PATIENCE", 1)
     publish(services, 1, ["ann"])
     with held(here.dsn, Lock.build(0), Lock.build(1)) as let_go:
         with pytest.raises(BusyError, match="2 other views"):
@@ -474,3 +509,36 @@ def test_a_reader_that_stays_keeps_the_old_view_and_stalls_no_others(here, servi
     assert longest < 0.5
     assert nothing_is_left(database)
     assert refresh(services, TABLE, 2) == "refreshed"
+
+
+@pytest.mark.usefixtures("built")
+def test_a_view_whose_readers_would_outlast_the_swap_is_not_even_built(here, services, tmp_path, monkeypatch):
+    monkeypatch.setattr(refreshing, "READERS_PATIENCE", 0)
+    publish(services, 2, ["bob"])
+    with psycopg.connect(here.dsn) as long:
+        assert users(long, VIEW) == ["ann"]
+        with pytest.raises(BusyError, match="a transaction older than 0 s reads it"):
+            refresh(with_template(services, tmp_path, FAILING["no SQL"][0]), TABLE, 2)
+    assert refresh(services, TABLE, 2) == "refreshed"
+
+
+FREEZE = """
+import os, signal
+from shared.daily import refresh
+from shared.db import ledger
+ledger.record_view_build = lambda *_: os.kill(os.getpid(), signal.SIGSTOP)
+refresh.refresh(services, sys.argv[1], 2)
+"""
+
+
+@pytest.mark.usefixtures("built")
+def test_a_worker_that_freezes_in_its_swap_lets_the_readers_and_the_next_worker_go_on(here, services, database):
+    publish(services, 2, ["bob"])
+    locked = f"SELECT true FROM pg_locks WHERE relation = '{VIEW}'::regclass AND mode = 'AccessExclusiveLock' AND granted"
+    with worker(here.env, FREEZE, TABLE):
+        wait_for(lambda: one(database, locked))
+        database.execute("SET statement_timeout = '30s'")
+        assert users(database, VIEW) == ["ann"]
+        assert refresh(services, TABLE, 2) == "refreshed"
+    assert users(database, VIEW) == ["bob"]
+    assert nothing_is_left(database)

@@ -4,17 +4,19 @@ import re
 import resource
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pyarrow as pa
 import pytest
 
 from shared.daily import arrival
-from shared.errors import RetryableError
-from shared.gcp.parquet import FunctionToken, Parquet
-from shared.names import SnapshotId
+from shared.errors import DataError, RetryableError
+from shared.gcp.parquet import Footer, FunctionToken, Parquet
+from shared.names import ObjectVersion, SnapshotId
 from tests.uploads import Upload, parquet_bytes, rows
 
 COUNT, GROUP = 150_000, 3_000
@@ -35,11 +37,15 @@ class Request:
 
 @dataclass
 class Bucket:
-    """A server of one object to those who have the valid token. `revoke_after` so many answers, another is valid."""
+    """A server of one object to those who have the valid token. `revoke_after` so many answers, another is valid.
+
+    With a `status` it answers nothing else.
+    """
 
     content: bytes
-    valid: str = FIRST
+    valid: str | None = FIRST
     revoke_after: int | None = None
+    status: int | None = None
     requests: list[Request] = field(default_factory=list)
 
     def answer(self, request: Request) -> bytes:
@@ -51,6 +57,9 @@ class Bucket:
             request.status = 401
             return b""
         asked = re.fullmatch(r"bytes=(\d+)-(\d+)", request.range or "")
+        if self.status is not None or (asked and int(asked[1]) >= len(self.content)):
+            request.status = self.status or 416
+            return b""
         request.status = 206 if asked else 200
         body = self.content[int(asked[1]) : int(asked[2]) + 1] if asked else self.content
         request.bytes = 0 if request.method == "HEAD" else len(body)
@@ -231,3 +240,52 @@ def test_an_object_that_is_gone_is_not_waited_for(services, database):
     with setup.serving():
         assert setup.stage() == "gone"
     assert setup.bucket.requests == []
+
+
+@dataclass
+class Objects:
+    """The footers of many objects with the same rows, for a test that needs nothing else."""
+
+    parquet: Parquet
+    credentials: Credentials
+
+    def footer(self, number: int = 0) -> Footer:
+        return self.parquet.footer(ObjectVersion("bucket", f"part-{number}.parquet", 1))
+
+
+@contextmanager
+def objects(bucket: Bucket) -> Iterator[Objects]:
+    token = FunctionToken()
+    token._credentials = Credentials(bucket, FIRST, timedelta(hours=1))
+    with serving(bucket) as url:
+        yield Objects(Parquet(url, token), token._credentials)
+
+
+SMALL = parquet_bytes(pa.table({"n": range(100)}))
+
+
+def test_threads_that_read_at_once_share_a_token_without_conflict():
+    readers = 8
+    with objects(Bucket(SMALL)) as found, ThreadPoolExecutor(readers) as executor:
+        footers = list(executor.map(found.footer, range(20 * readers)))
+    assert {footer.rows for footer in footers} == {100}
+
+
+def test_threads_whose_token_ends_share_its_successor_without_conflict():
+    ...
+
+
+def test_a_footer_that_points_beyond_the_end_of_its_object_is_said_to_be_cut_off():
+    with objects(Bucket(SMALL[len(SMALL) // 2 :])) as found, pytest.raises(DataError, match="beyond its end"):
+        found.footer()
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_an_answer_that_no_token_mends_renews_none(status):
+    bucket = Bucket(SMALL, status=status)
+    with objects(bucket) as found:
+        found.parquet._connection().execute("SET GLOBAL http_retry_wait_ms = 1")
+        with pytest.raises(RetryableError):
+            found.footer()
+    assert {request.status for request in bucket.requests} == {status}
+    assert found.credentials.renewals == 0

@@ -52,6 +52,7 @@ def test_force_makes_a_new_snapshot_from_now():
         ({"date": "2026-02-28"}, "date should be a day written YYYYMMDD"),
         ({"date": "20260230"}, "date should be a day written YYYYMMDD"),
         ({"date": "20260302"}, "date is in the future"),
+        ({"date": "19691231"}, "before 1970"),
     ],
 )
 def test_an_impossible_request_is_refused(body, what):

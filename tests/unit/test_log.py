@@ -44,6 +44,14 @@ def test_what_is_worked_on_stands_in_every_line_beneath(lines):
     assert found == [["users", "s1", "p1"], ["users", "s1", None], [None, None, None]]
 
 
+def test_a_failure_that_is_logged_further_up_says_what_was_worked_on(lines):
+    with pytest.raises(DataError) as e, log.bound(table="users", snapshot="s1"), log.bound(part="p1"):
+        raise DataError("x")
+    log.error("failed", e.value)
+    (line,) = lines()
+    assert [line.get(key) for key in ("table", "snapshot", "part")] == ["users", "s1", "p1"]
+
+
 def test_a_field_is_unbound_when_its_block_fails(lines):
     with pytest.raises(ZeroDivisionError), log.bound(table="users"):
         _ = 1 / 0

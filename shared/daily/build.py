@@ -1,0 +1,200 @@
+"""Build a view beside the live one: fill it, index it, and say which publications it holds.
+
+Builds of several views run side by side, at most so many over all instances, each on connections of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import LiteralString
+
+import psycopg
+from psycopg import errors as pg
+from psycopg import sql
+
+from shared import log
+from shared.catalog import View
+from shared.daily.services import Services
+from shared.daily.templates import Rendered, render, timestamp
+from shared.db import ledger, target
+from shared.db import view as views
+from shared.db.postgres import Lock, connect, end_stale_holders, translated, try_lock
+from shared.errors import BusyError, RetryableError, SyncError, TargetError
+from shared.names import MAX_IDENTIFIER_BYTES
+
+#: Seconds to wait for a place to build in.
+SLOT_PATIENCE = 120
+
+#: Connections that build the indexes of one view.
+INDEX_WORKERS = 2
+
+#: A build's connection. Its memory is bounded, so as not to starve the API's reads; nobody queues behind its locks,
+#: so it may wait for an autovacuum of the new view.
+SETTINGS = {
+    "work_mem": "64MB",
+    "maintenance_work_mem": "256MB",
+    "max_parallel_maintenance_workers": "1",
+    "lock_timeout": "60s",
+}
+
+_NAME_TOO_LONG = "42622"
+
+
+@dataclass(frozen=True)
+class Build:
+    """A view built beside the live one: its name, the publication of each table it read, and how long it took."""
+
+    view: View
+    name: str
+    publications: Mapping[str, int]
+    seconds: float
+
+
+def build_all(
+    services: Services, connection: psycopg.Connection, wanted: Sequence[View], current: Mapping[str, int]
+) -> list[Build]:
+    """Build the views from the `current` publications; when one fails, drop the others and raise its error."""
+    with ThreadPoolExecutor(len(wanted)) as executor:
+        futures = [log.submit(executor, _build, services, view, current) for view in wanted]
+    errors = [error for future in futures if (error := future.exception()) is not None]
+    builds = [future.result() for future in futures if future.exception() is None]
+    if errors:
+        drop(services, connection, [build.name for build in builds])
+        # A retryable one first: the retry settles which of the others are permanent.
+        raise next((error for error in errors if isinstance(error, RetryableError)), errors[0])
+    return builds
+
+
+def drop(services: Services, connection: psycopg.Connection, builds: Sequence[str]) -> None:
+    """Drop builds that are not to be. What can't be dropped now is in the ledger, and the next build drops it."""
+    for build in builds:
+        try:
+            with connection.transaction():
+                connection.execute("SET LOCAL lock_timeout = '10s'")
+                views.drop(connection, target.relation(services.catalog.schema, build))
+                ledger.forget_building(connection, build)
+        except psycopg.Error as e:
+            log.warning("a build is left for the next one to drop", build=build, sqlstate=e.sqlstate)
+
+
+def publications(connection: psycopg.Connection, tables: Sequence[str]) -> dict[str, int]:
+    """What readers see of each table that is published."""
+    found = {table: ledger.published(connection, table) for table in tables}
+    return {table: publication.number for table, publication in found.items() if publication is not None}
+
+
+def _build(services: Services, view: View, current: Mapping[str, int]) -> Build:
+    """Build one view, in one of the places for builds."""
+    with (
+        log.bound(view=view.name),
+        translated(f"building {view.name}"),
+        _builder(services, view) as builder,
+    ):
+        _take_slot(builder.connection, services)
+        started = time.monotonic()
+        rendered = render(view, timestamp(datetime.now(UTC)))
+        name = target.relation(services.catalog.schema, rendered.build)
+        held = {table: current[table] for table in view.reads}
+        try:
+            _fill(services, builder, view, rendered, held)
+            _index(services, view, rendered.indexes)
+            builder.connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(name))
+        except (SyncError, psycopg.Error):
+            with connect(services.settings, "mv_refresh") as other:
+                drop(services, other, [rendered.build])
+            raise
+        seconds = time.monotonic() - started
+        log.info("view built", seconds=round(seconds, 3))
+        return Build(view, rendered.build, held, seconds)
+
+
+def _fill(services: Services, builder: _Builder, view: View, rendered: Rendered, held: Mapping[str, int]) -> None:
+    """Create the view and fill it, in one transaction that makes sure which publications it holds.
+
+    REFRESH freezes its rows, which CREATE … AS does not: transactions older than the swap would read an empty view.
+    """
+    connection = builder.connection
+    name = target.relation(services.catalog.schema, rendered.build)
+    with connection.transaction():
+        for table in view.reads:
+            parent = target.relation(services.catalog.schema, table)
+            connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(parent))
+        if publications(connection, view.reads) != held:
+            raise BusyError("its tables were published meanwhile", where=view.name)
+        ledger.start_building(connection, rendered.build, view.name)
+        builder.execute(rendered.create)
+        if not views.exists(connection, name):
+            raise TargetError(
+                "does not create {{ view | identifier }}",
+                where=f"template {view.template.name}",
+                remedy="Correct it",
+            )
+        connection.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}").format(name))
+
+
+def _index(services: Services, view: View, statements: Sequence[LiteralString]) -> None:
+    """Make the indexes over a few connections, the slowest first."""
+
+    def make(statement: LiteralString) -> None:
+        with translated(f"indexing {view.name}"), _builder(services, view) as builder:
+            builder.execute(statement)
+
+    with ThreadPoolExecutor(INDEX_WORKERS) as executor:
+        for made in [log.submit(executor, make, statement) for statement in statements]:
+            made.result()
+
+
+class _Builder:
+    """A connection for a build, that refuses a statement in which PostgreSQL would cut a name off.
+
+    The server only notices that (https://www.postgresql.org/docs/current/sql-syntax-lexical.html), and two builds would
+    collide on what is left of the name.
+    """
+
+    def __init__(self, connection: psycopg.Connection, view: View) -> None:
+        self.connection, self._view = connection, view
+        self._cut: list[str] = []
+        connection.add_notice_handler(self._notice)
+
+    def execute(self, statement: LiteralString) -> None:
+        self.connection.execute(statement)
+        if self._cut:
+            raise TargetError(
+                f"has a name over {MAX_IDENTIFIER_BYTES} bytes: {self._cut[0]}",
+                where=f"template {self._view.template.name}",
+                remedy="Shorten it",
+            )
+
+    def _notice(self, diagnostic: pg.Diagnostic) -> None:
+        if diagnostic.sqlstate == _NAME_TOO_LONG:
+            self._cut.append(diagnostic.message_primary or "")
+
+
+@contextmanager
+def _builder(services: Services, view: View) -> Iterator[_Builder]:
+    """A connection with bounded memory and the catalog's schema first."""
+    with connect(services.settings, f"mv_refresh {view.name}") as connection:
+        connection.execute(
+            "SELECT set_config('search_path', quote_ident(%s) || ', ' || current_setting('search_path'), false)",
+            [services.catalog.schema],
+        )
+        for name, value in SETTINGS.items():
+            connection.execute("SELECT set_config(%s, %s, false)", [name, value])
+        yield _Builder(connection, view)
+
+
+def _take_slot(connection: psycopg.Connection, services: Services) -> None:
+    """Take one of the places for builds, over all instances, until the connection closes."""
+    slots = [Lock.build(slot) for slot in range(services.settings.max_builds)]
+    deadline = time.monotonic() + SLOT_PATIENCE
+    while not any(try_lock(connection, slot, session=True) for slot in slots):
+        if time.monotonic() > deadline:
+            raise BusyError(f"{len(slots)} other views are being built")
+        for slot in slots:
+            end_stale_holders(connection, slot, services.settings)
+        time.sleep(0.5)

@@ -1,0 +1,92 @@
+"""Materialized views as the server has them: what stands under a name, who may read it, what depends on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import LiteralString, cast
+
+import psycopg
+from psycopg import sql
+
+from shared.db import queries
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A privilege on a view or on one column of it. The grantee None is everybody."""
+
+    grantee: str | None
+    privilege: LiteralString
+    grantable: bool
+    column: str | None
+
+    @property
+    def role(self) -> sql.Composable:
+        return sql.SQL("PUBLIC") if self.grantee is None else sql.Identifier(self.grantee)
+
+
+def exists(connection: psycopg.Connection, view: sql.Identifier) -> bool:
+    """Whether a materialized view has the name."""
+    return _one(connection, "kind", view) == "m"
+
+
+def name_is_taken(connection: psycopg.Connection, view: sql.Identifier) -> bool:
+    """Whether something else than a materialized view has the name."""
+    return _one(connection, "kind", view) not in (None, "m")
+
+
+def dependants(connection: psycopg.Connection, view: sql.Identifier) -> list[str]:
+    """The objects that would be lost with the view, by name."""
+    return [name for (name,) in connection.execute(_query("dependants"), _values(connection, view)).fetchall()]
+
+
+def has_old_readers(connection: psycopg.Connection, view: sql.Identifier, seconds: float) -> bool:
+    """Whether a transaction that began longer ago than that has read the view and is still open."""
+    values = _values(connection, view) | {"age": seconds}
+    row = connection.execute(_query("old_readers"), values).fetchone()
+    return bool(row and row[0])
+
+
+def pass_on(connection: psycopg.Connection, old: sql.Identifier, new: sql.Identifier) -> None:
+    """Give the new view the owner and exactly the grants of the old one, if there is one."""
+    if not exists(connection, old):
+        return
+    owner = cast(str, _one(connection, "owner", old))
+    if owner != _one(connection, "owner", new):
+        connection.execute(sql.SQL("ALTER MATERIALIZED VIEW {} OWNER TO {}").format(new, sql.Identifier(owner)))
+    # Default privileges may give the new one what was taken from the old one.
+    for grant in _grants(connection, new):
+        connection.execute(sql.SQL("REVOKE ALL ON {} FROM {}").format(new, grant.role))
+    for grant in _grants(connection, old):
+        connection.execute(
+            sql.SQL("GRANT {}{} ON {} TO {}{}").format(
+                sql.SQL(grant.privilege),  # one of the server's own keywords, from its own catalog
+                sql.SQL(" ({})").format(sql.Identifier(grant.column)) if grant.column else sql.SQL(""),
+                new,
+                grant.role,
+                sql.SQL(" WITH GRANT OPTION" if grant.grantable else ""),
+            )
+        )
+
+
+def drop(connection: psycopg.Connection, view: sql.Identifier) -> None:
+    """Drop the view if it is there and nothing depends on it."""
+    connection.execute(sql.SQL("DROP MATERIALIZED VIEW IF EXISTS {}").format(view))
+
+
+def _grants(connection: psycopg.Connection, view: sql.Identifier) -> list[Grant]:
+    rows = connection.execute(_query("grants"), _values(connection, view)).fetchall()
+    return [Grant(*row) for row in rows]
+
+
+def _one(connection: psycopg.Connection, query: str, view: sql.Identifier) -> object:
+    row = connection.execute(_query(query), _values(connection, view)).fetchone()
+    return None if row is None else row[0]
+
+
+def _values(connection: psycopg.Connection, view: sql.Identifier) -> dict[str, object]:
+    return {"view": view.as_string(connection)}
+
+
+def _query(name: str) -> LiteralString:
+    return queries.load("view")[name]

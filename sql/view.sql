@@ -1,0 +1,65 @@
+-- name: kind
+SELECT relkind::text FROM pg_class
+WHERE oid = to_regclass(%(view)s);
+
+-- name: owner
+SELECT pg_get_userbyid(relowner)::text FROM pg_class
+WHERE oid = to_regclass(%(view)s);
+
+-- name: old_readers
+-- Transactions that have held a lock on a view for longer than a swap would wait.
+SELECT count(*) FROM pg_locks AS held
+INNER JOIN pg_stat_activity AS activity ON held.pid = activity.pid
+WHERE
+    held.locktype = 'relation'
+    AND held.database = activity.datid
+    AND held.relation = to_regclass(%(view)s)
+    AND held.granted
+    AND activity.datname = current_database()
+    AND activity.xact_start < clock_timestamp() - make_interval(secs => %(age)s);
+
+-- name: dependants
+-- What would be lost with a view: other views by their rewrite rules, functions with parsed bodies, and what uses the
+-- type of its rows.
+SELECT DISTINCT coalesce(dependant.oid::regclass::text, pg_describe_object(depend.classid, depend.objid, 0)) AS name
+FROM pg_class AS live
+LEFT JOIN pg_type AS rows ON live.reltype = rows.oid
+INNER JOIN pg_depend AS depend
+    ON
+        (depend.refclassid = 'pg_class'::regclass AND live.oid = depend.refobjid)
+        OR (depend.refclassid = 'pg_type'::regclass AND depend.refobjid IN (rows.oid, rows.typarray))
+LEFT JOIN pg_rewrite AS rule ON depend.classid = 'pg_rewrite'::regclass AND depend.objid = rule.oid
+LEFT JOIN pg_class AS dependant
+    ON rule.ev_class = dependant.oid OR (depend.classid = 'pg_class'::regclass AND depend.objid = dependant.oid)
+WHERE
+    live.oid = to_regclass(%(view)s)
+    AND depend.deptype = 'n'
+    AND dependant.oid IS DISTINCT FROM live.oid
+ORDER BY name;
+
+-- name: grants
+-- Who may do what with a relation or a column of it, its owner left out.
+WITH granted AS (
+    SELECT
+        oid,
+        relacl AS acl,
+        NULL AS attname
+    FROM pg_class
+    UNION ALL
+    SELECT
+        attrelid,
+        attacl,
+        attname
+    FROM pg_attribute
+    WHERE NOT attisdropped
+)
+
+SELECT
+    CASE WHEN acl.grantee = 0 THEN NULL ELSE pg_get_userbyid(acl.grantee) END AS grantee,
+    acl.privilege_type,
+    acl.is_grantable,
+    granted.attname
+FROM pg_class AS relation
+INNER JOIN granted ON relation.oid = granted.oid
+CROSS JOIN LATERAL aclexplode(granted.acl) AS acl
+WHERE relation.oid = to_regclass(%(view)s) AND acl.grantee <> relation.relowner;

@@ -1,0 +1,47 @@
+"""What Google's services say becomes one of our failures, by what may mend it."""
+
+import pytest
+import requests
+from google.api_core import exceptions as api
+
+from shared.errors import ConfigurationError, PermanentError, RetryableError, SourceError
+from shared.gcp.bigquery import JobError
+from shared.gcp.errors import translated
+
+
+def refused(kind: type[api.GoogleAPICallError], reason: str) -> api.GoogleAPICallError:
+    return kind("said so", errors=[{"reason": reason, "message": "said so"}])
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        (refused(api.Forbidden, "quotaExceeded"), RetryableError),
+        (refused(api.Forbidden, "rateLimitExceeded"), RetryableError),
+        (refused(api.Forbidden, "accessDenied"), ConfigurationError),
+        (api.Forbidden("said so"), ConfigurationError),
+        (refused(api.NotFound, "notFound"), ConfigurationError),
+        (refused(api.BadRequest, "invalid"), PermanentError),
+        (api.ServiceUnavailable("said so"), RetryableError),
+        (requests.exceptions.ChunkedEncodingError("cut off"), RetryableError),
+    ],
+)
+def test_a_failure_is_of_the_kind_that_may_mend_it(error, failure):
+    with pytest.raises(failure) as e, translated("looking"):
+        raise error
+    assert type(e.value) is failure
+    assert e.value.where == "looking"
+
+
+@pytest.mark.parametrize(
+    ("reason", "failure"),
+    [
+        ("rateLimitExceeded", RetryableError),
+        ("backendError", RetryableError),
+        ("accessDenied", ConfigurationError),
+        ("notFound", ConfigurationError),
+        ("invalidQuery", SourceError),
+    ],
+)
+def test_a_jobs_failure_is_of_the_kind_that_may_mend_it(reason, failure):
+    assert type(JobError(reason, "said so").failure("job 1", quote=True)) is failure

@@ -1,0 +1,27 @@
+"""Connecting, as far as no server is needed."""
+
+import json
+import traceback
+
+import pytest
+
+from shared import log
+from shared.db.postgres import connect
+from shared.errors import ConfigurationError
+from shared.settings import Settings
+from tests.unit.test_settings import GOOD
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://loader:hunter2%@db.example/reco", "postgresql://loader:hunter2@db.example/reco?strange=hunter2"]
+)
+def test_a_url_that_the_driver_does_not_take_is_told_by_its_secret_and_never_shown(lines, url):
+    settings = Settings.from_environment(GOOD | {"DATABASE_URL": url}, database=True)
+    with (
+        pytest.raises(ConfigurationError, match="recommendation-dev_database_url: the database URL is malformed") as e,
+        connect(settings, "test"),
+    ):
+        pass
+    log.error(f"event to be retried: {e.value}", e.value)
+    told = json.dumps(lines()) + "".join(traceback.format_exception(e.value))
+    assert "hunter2" not in told
