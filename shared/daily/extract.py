@@ -20,7 +20,6 @@ from shared.gcp.bigquery import Job, JobError, TableInfo
 from shared.gcp.storage import StoredObject
 from shared.names import (
     JobName,
-    ObjectVersion,
     PartName,
     SnapshotFolder,
     SnapshotId,
@@ -210,8 +209,7 @@ def _attempt(manifest: Manifest, folder: SnapshotFolder) -> int:
 
 
 def _part(file: StoredObject, rows: int) -> ManifestPart:
-    version: ObjectVersion = file.version
-    return ManifestPart(version.name, version.generation, rows, file.bytes, file.crc32c)
+    return ManifestPart(file.version.name, file.version.generation, rows, file.bytes, file.crc32c)
 
 
 def _either(column: Column) -> str:

@@ -100,7 +100,7 @@ def _swap(
         _await_builds(services, connection, table.name)
         if _seen(connection, table.name, snapshot):
             return None
-        _adopt(services, connection, table)
+        adopted = _adopt(services, connection, table)
         _lock_out_readers(connection, parent)
         if _seen(connection, table.name, snapshot):
             return None
@@ -108,9 +108,10 @@ def _swap(
             connection.execute(sql.SQL("ALTER TABLE {} NO INHERIT {}").format(old, parent))
         for part_id in part_ids:
             connection.execute(sql.SQL("ALTER TABLE {} INHERIT {}").format(target.child(part_id), parent))
-        # An adopted table's own rows stand in snapshot 0 by now.
-        if _has_own_rows(connection, parent):
+        if adopted:
             connection.execute(sql.SQL("TRUNCATE ONLY {}").format(parent))
+        elif _has_own_rows(connection, parent):
+            raise BusyError("rows were written to it just now; they are adopted next time", where=table.name)
         return ledger.publish(connection, table.name, snapshot, rows)
 
 
@@ -163,14 +164,14 @@ def _has_own_rows(connection: psycopg.Connection, parent: sql.Identifier) -> boo
     return bool(row and row[0])
 
 
-def _adopt(services: Services, connection: psycopg.Connection, table: Table) -> None:
+def _adopt(services: Services, connection: psycopg.Connection, table: Table) -> bool:
     """On the first publish over a filled table, keep its own rows as snapshot 0, so that there is a way back.
 
-    Writers are locked out until the publish commits; readers go on.
+    Whether there were any. Writers are locked out until the publish commits; readers go on.
     """
     parent = _parent(services, table)
     if not _has_own_rows(connection, parent):
-        return
+        return False
     connection.execute("SET LOCAL lock_timeout = '30s'")
     connection.execute(sql.SQL("LOCK TABLE ONLY {} IN SHARE ROW EXCLUSIVE MODE").format(parent))
     version = ObjectVersion("", f"{services.catalog.schema}.{table.name}", 0)
@@ -192,6 +193,7 @@ def _adopt(services: Services, connection: psycopg.Connection, table: Table) -> 
         [(version, rows)],
     )  # fmt: skip
     log.info("table adopted", rows=rows)
+    return True
 
 
 def _parent(services: Services, table: Table) -> sql.Identifier:

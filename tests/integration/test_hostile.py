@@ -1,10 +1,12 @@
 """Parts and manifests with hostile content are refused for good, and nothing of them stays."""
 
+import io
 import re
 import struct
 from decimal import Decimal
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -253,6 +255,21 @@ NOT_UTF8 = pa.array([b"\xff\xfe\xfd"]).view(pa.string())
 def test_what_is_no_readable_parquet_file_is_refused(here, content):
     error = refused_part(here, COLUMNS, content)
     assert re.match("is no readable Parquet file, or holds a value that does not fit|is cut off", error.what)
+
+
+def varint(number: int) -> bytes:
+    """A positive number as a footer has it."""
+    groups = [number >> shift & 0x7F for shift in range(0, number.bit_length(), 7)]
+    return bytes(group | 0x80 for group in groups[:-1]) + bytes(groups[-1:])
+
+
+@pytest.mark.parametrize("columns", [{}, COLUMNS], ids=["one column", "several"])
+def test_a_part_that_its_footer_says_to_be_longer_than_it_is_is_refused_as_cut_off(here, columns):
+    part = parquet_bytes(numbered(a=[f"text {n}" for n in range(5000)], b=range(5000)).select(["n", *columns]))
+    size = pq.ParquetFile(io.BytesIO(part)).metadata.row_group(0).column(len(columns)).total_compressed_size
+    longer = part.replace(varint(2 * size), varint(4 * size))
+    assert len(longer) == len(part)
+    print(refused_part(here, columns, longer).__cause__)
 
 
 def test_an_instant_that_overflows_as_it_is_read_is_refused(here):

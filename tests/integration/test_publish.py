@@ -150,6 +150,24 @@ def test_rows_written_into_an_adopted_table_afterwards_are_neither_hidden_nor_lo
     assert users(database) == ["new", "stray"]
 
 
+def test_a_row_written_just_before_the_swap_is_adopted_by_the_retry(services, database, monkeypatch):
+    locks_out = publishing._lock_out_readers
+
+    def write_first(connection, parent):
+        monkeypatch.setattr(publishing, "_lock_out_readers", locks_out)
+        database.execute(f"INSERT INTO {TABLE} VALUES ('late', 'x')")
+        locks_out(connection, parent)
+
+    monkeypatch.setattr(publishing, "_lock_out_readers", write_first)
+    manifest = upload(services, 1, ["new"]).manifest()
+    with pytest.raises(BusyError, match="adopted next time"):
+        arrive(services, manifest)
+    assert users(database) == ["late"]
+    assert arrive(services, manifest) == ["published"]
+    assert users(database) == ["new"]
+    assert database.execute("SELECT rows FROM recosync.part WHERE bucket = ''").fetchall() == [(1,)]
+
+
 COLUMNS = "user_id varchar, item_id varchar"
 UNFIT = {
     "a foreign key": (
