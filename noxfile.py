@@ -57,7 +57,8 @@ def lint(session: nox.Session) -> None:
     _run(session, "ruff", "check", *session.posargs)
     _run(session, "ruff", "format", "--check")
     _run(session, "lint-imports")
-    for rules, files in (("statements", ["sql/ledger", *map(str, Path("sql").glob("*.sql"))]), ("views", ["sql/views"])):
+    statements = ["sql/ledger", *map(str, Path("sql").glob("*.sql"))]
+    for rules, files in (("statements", statements), ("views", ["sql/views"])):
         _run(session, "sqlfluff", "lint", "--ignore-local-config", "--config", f"sql/lint/{rules}.cfg", *files)
 
 

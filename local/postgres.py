@@ -85,20 +85,19 @@ class Cluster:
     def dsn(self, database: str, role: str = "recosync") -> str:
         return f"postgresql://{role}:{role}@127.0.0.1:{self.port}/{database}"
 
-    def create_template(self, *statements: str) -> None:
-        """Make the database that clones are made of: PostGIS, the roles, then `statements` as recosync."""
+    def create_template(self) -> None:
+        """Make the database that clones are made of: PostGIS and the roles."""
         with self._superuser("postgres") as admin:
             for role in ("recosync", "api"):
                 admin.execute(
                     sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), sql.Literal(role))
                 )
+            # To see how old other roles' transactions are.
+            admin.execute("GRANT pg_read_all_stats TO recosync")
             self._create_database(admin, _TEMPLATE, "template1")
         with self._superuser(_TEMPLATE) as admin:
             admin.execute("CREATE EXTENSION postgis")
             admin.execute("ALTER DEFAULT PRIVILEGES FOR ROLE recosync IN SCHEMA public GRANT SELECT ON TABLES TO api")
-        with psycopg.connect(self.dsn(_TEMPLATE)) as loader:
-            for statement in statements:
-                loader.execute(statement.encode())
 
     def clone(self, name: str) -> str:
         """A new database like the template; its DSN for recosync."""

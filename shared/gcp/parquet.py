@@ -37,7 +37,7 @@ _UNREACHABLE = re.compile(r"\b(HTTP|IO|Connection|INTERRUPT|FATAL|TransactionCon
 _INVALIDATED = re.compile(r"\b(FATAL|INTERNAL) Error\b")
 #: 0 is how DuckDB reports a HEAD request that was refused.
 _REFUSED = re.compile(r"\(HTTP (401|403|0)\b")
-_BEYOND_END = re.compile(r"\(HTTP 416\b")
+_BEYOND_END = re.compile(r"\(HTTP 416\b|incorrectly set page offsets")
 
 
 @dataclass(frozen=True)
