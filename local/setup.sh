@@ -35,7 +35,7 @@ make_tools() {
     python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv ||
         fail "Python's venv module is missing: apt-get install python3-venv"
     python3 -m venv "$tools"
-    "$tools/bin/pip" install "uv==$uv_version" >.cache/pip.log 2>&1 ||
+    "$tools/bin/pip" install --no-cache-dir "uv==$uv_version" >.cache/pip.log 2>&1 ||
         fail "uv could not be installed: pip must be able to reach PyPI"
 }
 

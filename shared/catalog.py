@@ -11,12 +11,16 @@ from enum import Enum
 from pathlib import Path
 
 from shared.errors import ConfigurationError
-from shared.names import is_identifier
+from shared.names import MAX_IDENTIFIER_BYTES, is_identifier
 from shared.settings import DATASET_VARIABLES
 
 ROOT = Path(__file__).parent.parent
 CATALOG_FILE = Path(__file__).with_name("catalog.toml")
 VIEWS_FOLDER = ROOT / "sql" / "views"
+
+
+#: A view is built under its name and a timestamp of 21 characters, and makes room under that with `_old`.
+MAX_VIEW_NAME = MAX_IDENTIFIER_BYTES - len("20260101T000000000000_") - len("_old")
 
 
 class PgType(Enum):
@@ -164,6 +168,8 @@ class _Parser:
 
     def _view(self, name: str, entry: Mapping[str, object], tables: Mapping[str, Table]) -> View:
         path = ("views", name)
+        if len(name) > MAX_VIEW_NAME:
+            self._mistake(path, f"is longer than {MAX_VIEW_NAME} characters")
         self._known(entry, path, {"template", "reads"})
         template = self._text(entry, path, "template")
         file = self._views_folder / template

@@ -149,14 +149,16 @@ def _lock_out_readers(connection: psycopg.Connection, parent: sql.Identifier) ->
 
 
 def _analyze(connection: psycopg.Connection, parent: sql.Identifier) -> None:
-    """Renew the statistics of the parent's whole tree: they are its own, and autovacuum never makes them."""
-    with connection.transaction():
-        connection.execute("SET LOCAL lock_timeout = '10s'")
-        try:
-            with connection.transaction():
-                connection.execute(sql.SQL("ANALYZE {}").format(parent))
-        except pg.LockNotAvailable:
-            log.warning("statistics not renewed: another command held the table")
+    """Renew the statistics of the parent's whole tree: they are its own, and autovacuum never makes them.
+
+    Whatever becomes of them, the snapshot is published, and the message that says so is owed.
+    """
+    try:
+        with connection.transaction():
+            connection.execute("SET LOCAL lock_timeout = '10s'")
+            connection.execute(sql.SQL("ANALYZE {}").format(parent))
+    except psycopg.Error as e:
+        log.warning("statistics not renewed", sqlstate=e.sqlstate)
 
 
 def _has_own_rows(connection: psycopg.Connection, parent: sql.Identifier) -> bool:

@@ -120,7 +120,10 @@ def _swap(services: Services, connection: psycopg.Connection, builds: Sequence[B
                 for build in builds:
                     _replace(services, connection, build)
             break
-        except pg.LockNotAvailable as e:
+        except (pg.LockNotAvailable, pg.InternalError_) as e:
+            # PostgreSQL has no state of its own for a tuple of its catalog that a GRANT is just changing.
+            if isinstance(e, pg.InternalError_) and e.sqlstate != "XX000":
+                raise
             patience.again(e, where)
             time.sleep(random.uniform(0, 0.005))  # noqa: S311 - to fall out of step with periodic readers
         except pg.DependentObjectsStillExist:
@@ -131,12 +134,17 @@ def _swap(services: Services, connection: psycopg.Connection, builds: Sequence[B
 
 
 def _replace(services: Services, connection: psycopg.Connection, build: Build) -> None:
-    live, new = _live(services, build.view), target.relation(services.catalog.schema, build.name)
-    live_views.pass_on(connection, live, new)
-    live_views.drop(connection, live)
-    connection.execute(sql.SQL("ALTER MATERIALIZED VIEW {} RENAME TO {}").format(new, sql.Identifier(build.view.name)))
+    """Put the build into the live view's place. The live view is locked first, so that no grant to it is missed."""
+    schema, name = services.catalog.schema, build.view.name
+    live, new = target.relation(schema, name), target.relation(schema, build.name)
+    if live_views.exists(connection, live):
+        old = target.relation(schema, f"{build.name}_old")
+        live_views.rename(connection, live, f"{build.name}_old")
+        live_views.pass_on(connection, old, new)
+        live_views.drop(connection, old)
+    live_views.rename(connection, new, name)
     ledger.forget_building(connection, build.name)
-    ledger.record_view_build(connection, build.view.name, build.publications, build.seconds)
+    ledger.record_view_build(connection, name, build.publications, build.seconds)
 
 
 def _refuse_dependants(services: Services, connection: psycopg.Connection, view: View) -> None:

@@ -40,7 +40,7 @@ def render(view: View, ts_nodash: str) -> Rendered:
     import jinja2
     import sqlparse
 
-    build = f"{ts_nodash}_{view.name}"[:MAX_IDENTIFIER_BYTES]
+    build = f"{ts_nodash}_{view.name}"
     # Autoescaping is for HTML; here `identifier` quotes, and the templates are deployed with the code.
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701
     environment.filters["identifier"] = _identifier

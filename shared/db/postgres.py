@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 #: SQLSTATE classes after which the same transaction can succeed: connection, rollback, resources, operator, system
 #: (https://www.postgresql.org/docs/current/errcodes-appendix.html).
 _TRANSIENT_CLASSES = {"08", "40", "53", "57", "58"}
-_TRANSIENT_STATES = {"55P03", "55006", "25P02", "25P03"}
+#: Locks, objects in use, aborted and timed out transactions, and a server that is read-only while it changes roles.
+_TRANSIENT_STATES = {"55P03", "55006", "25P02", "25P03", "25006"}
 
 #: How the server refuses a connection that no retry makes good. The driver has no SQLSTATE for it.
 _REFUSED = re.compile(
@@ -56,7 +57,8 @@ def connect(settings: Settings, purpose: str) -> Iterator[psycopg.Connection]:
             where=settings.database_secret,
             remedy="Escape special characters in user and password as %XX",
         ) from None
-    local = given.get("host") in (None, "localhost", "127.0.0.1", "::1") or str(given["host"]).startswith("/")
+    hosts = str(given.get("hostaddr") or given.get("host") or "").split(",")
+    local = all(host in ("", "localhost", "127.0.0.1", "::1") or host.startswith("/") for host in hosts)
     url = psycopg.conninfo.make_conninfo(url, sslmode=given.get("sslmode") or ("prefer" if local else "require"))
     statement_timeout = settings.function_timeout * 1000
     with translated("connecting to PostgreSQL"):

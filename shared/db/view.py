@@ -48,9 +48,7 @@ def has_old_readers(connection: psycopg.Connection, view: sql.Identifier, second
 
 
 def pass_on(connection: psycopg.Connection, old: sql.Identifier, new: sql.Identifier) -> None:
-    """Give the new view the owner and exactly the grants of the old one, if there is one."""
-    if not exists(connection, old):
-        return
+    """Give the new view the owner and exactly the grants of the old one."""
     owner = cast(str, _one(connection, "owner", old))
     if owner != _one(connection, "owner", new):
         connection.execute(sql.SQL("ALTER MATERIALIZED VIEW {} OWNER TO {}").format(new, sql.Identifier(owner)))
@@ -67,6 +65,11 @@ def pass_on(connection: psycopg.Connection, old: sql.Identifier, new: sql.Identi
                 sql.SQL(" WITH GRANT OPTION" if grant.grantable else ""),
             )
         )
+
+
+def rename(connection: psycopg.Connection, view: sql.Identifier, name: str) -> None:
+    """Give the view another name in its schema; nobody else uses it until the transaction ends."""
+    connection.execute(sql.SQL("ALTER MATERIALIZED VIEW {} RENAME TO {}").format(view, sql.Identifier(name)))
 
 
 def drop(connection: psycopg.Connection, view: sql.Identifier) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 
 from shared.errors import ConfigurationError, PermanentError, RetryableError
 
@@ -45,6 +46,8 @@ def translated(doing: str) -> Iterator[None]:
             remedy="Make what is missing, or grant the function's account the role it lacks",
         ) from e
     except api.GoogleAPICallError as e:
+        if e.code == HTTPStatus.REQUEST_TIMEOUT:  # it has no class of its own
+            raise RetryableError("Google Cloud did not answer well (408)", where=doing) from e
         raise PermanentError(f"refused ({e.code}): {_message(e)}", where=doing) from e
 
 

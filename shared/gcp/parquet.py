@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
     from shared.names import ObjectVersion
 
-#: Seconds of life that a token needs at the start of a read, a little more than an event function may run.
-TOKEN_MARGIN = 600
+#: Seconds of life that a token needs at the start of a read. The metadata server has no fresher one before the last
+#: five minutes; a token that ends in mid-read fails it, and the retry has a new one.
+TOKEN_MARGIN = 240
 
 #: DuckDB's working memory. Row groups of BigQuery's files are far smaller; what exceeds it fails instead of swapping.
 MEMORY_LIMIT = "256MB"
@@ -74,7 +75,7 @@ class AccessToken(Protocol):
     """Where bearer tokens come from."""
 
     def get(self, *, renew: bool) -> str | None:
-        """A token that lives long enough, a new one on `renew`; None where none is needed."""
+        """A token to start a read with, a new one on `renew`; None where none is needed."""
 
 
 class NoToken:
@@ -85,7 +86,7 @@ class NoToken:
 
 
 class FunctionToken:
-    """The access token of the account that the function runs as, renewed before it is too short-lived to use."""
+    """The access token of the account that the function runs as, renewed in its last minutes."""
 
     @cached_property
     def _credentials(self) -> GoogleCredentials:
@@ -221,7 +222,7 @@ class Parquet:
                 return read()
 
     def _authorize(self, *, renew: bool) -> bool:
-        """Let DuckDB send a token that lives long enough; False where none is needed."""
+        """Let DuckDB send a token; False where none is needed."""
         with self._lock:
             token = self._token.get(renew=renew)
             if token is not None and token != self._installed:

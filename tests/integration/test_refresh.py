@@ -497,6 +497,20 @@ def test_a_refresh_without_a_place_to_build_in_is_to_be_delivered_again(here, se
 
 
 @pytest.mark.usefixtures("built")
+def test_a_grant_that_is_being_made_during_the_swap_survives_it(here, services, database):
+    publish(services, 2, ["bob"])
+    with psycopg.connect(here.dsn) as dba:
+        dba.execute(f"GRANT SELECT ON {VIEW} TO PUBLIC")
+        refreshing_ = Background(lambda: refresh(services, TABLE, 2))
+        wait_for(lambda: one(database, "SELECT true FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted"))
+    assert refreshing_.result() == "refreshed"
+    assert one(
+        database,
+        f"SELECT count(*) FROM pg_class, aclexplode(relacl) AS acl WHERE oid = '{VIEW}'::regclass AND acl.grantee = 0",
+    )
+
+
+@pytest.mark.usefixtures("built")
 def test_a_reader_that_stays_keeps_the_old_view_and_stalls_no_others(here, services, database, monkeypatch):
     publish(services, 2, ["bob"])
     monkeypatch.setattr(live_views, "has_old_readers", lambda *_: False)  # it comes after the look

@@ -191,7 +191,7 @@ def test_an_object_is_not_copied_to_a_file(services, database, tmp_path):
 
 @pytest.mark.parametrize(
     ("token", "life"),
-    [(None, None), ("token-0", timedelta(hours=-1)), ("token-0", timedelta(minutes=5))],
+    [(None, None), ("token-0", timedelta(hours=-1)), ("token-0", timedelta(minutes=3))],
     ids=["none yet", "expired", "too short-lived for a part"],
 )
 def test_a_token_that_would_not_last_is_renewed_before_it_is_used(services, token, life):

@@ -23,6 +23,7 @@ def refused(kind: type[api.GoogleAPICallError], reason: str) -> api.GoogleAPICal
         (refused(api.NotFound, "notFound"), ConfigurationError),
         (refused(api.BadRequest, "invalid"), PermanentError),
         (api.ServiceUnavailable("said so"), RetryableError),
+        (api.from_http_status(408, "said so"), RetryableError),
         (requests.exceptions.ChunkedEncodingError("cut off"), RetryableError),
     ],
 )
