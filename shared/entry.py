@@ -34,9 +34,7 @@ def _services(*, database: bool) -> Services:
 
 
 def answer_event(handle: Callable[[Services], str]) -> None:
-    """Run an event's work. The framework would answer 200 to whatever returns; an aborted request carries our
-    status.
-    """
+    """Run an event's work. The framework answers 200 to whatever returns; only an aborted request has our status."""
     log.configure()
     with _call_context():
         try:

@@ -6,7 +6,6 @@ from, read under the lock that keeps a publish away, so it never claims to hold 
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Mapping, Sequence
 
@@ -125,7 +124,6 @@ def _swap(services: Services, connection: psycopg.Connection, builds: Sequence[B
             if isinstance(e, pg.InternalError_) and e.sqlstate != "XX000":
                 raise
             patience.again(e, where)
-            time.sleep(random.uniform(0, 0.005))  # noqa: S311 - to fall out of step with periodic readers
         except pg.DependentObjectsStillExist:
             for build in builds:
                 _refuse_dependants(services, connection, build.view)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import re
 import time
 from collections.abc import Iterator
@@ -228,7 +229,10 @@ def session_locks(connection: psycopg.Connection) -> Iterator[None]:
 
 
 class Patience:
-    """Short tries for a lock that readers would queue behind: at once, then after pauses that grow from 2 to 20 ms."""
+    """Short tries for a lock that readers would queue behind: at once, then after pauses of 2 ms, later up to 20.
+
+    Their length is left to chance, to fall out of step with readers that come in a rhythm.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._deadline = time.monotonic() + seconds
@@ -240,5 +244,5 @@ class Patience:
         self.tries += 1
         if time.monotonic() > self._deadline:
             raise BusyError("readers held it all the time", where=where) from cause
-        time.sleep(self._pause)
+        time.sleep(random.uniform(0.002, self._pause))  # noqa: S311 - nobody gains by guessing it
         self._pause = min(self._pause * 1.3, 0.020)

@@ -363,23 +363,24 @@ def test_a_failed_attempt_is_burnt_and_the_next_call_makes_another(exported):
     assert_complete(exported, 2)
 
 
-def test_a_query_whose_result_is_gone_is_burnt(exported, monkeypatch):
+def lose_the_result(exported, monkeypatch):
+    """Leave an attempt whose query is done and whose table is gone."""
     exported.source()
     kill(monkeypatch, BigQuery, "extract", after=False)
     with pytest.raises(Killed):
         exported.once()
     exported.client.delete_table(exported.temporary)
+
+
+def test_a_query_whose_result_is_gone_is_burnt(exported, monkeypatch):
+    lose_the_result(exported, monkeypatch)
     exported.once()
     assert exported.jobs() == [f"{EXTRACT}-2", f"{QUERY}-1", f"{QUERY}-2"]
     assert_complete(exported, 2)
 
 
 def test_a_call_that_is_late_on_a_burnt_attempt_drops_nothing_of_the_next(exported, monkeypatch):
-    exported.source()
-    kill(monkeypatch, BigQuery, "extract", after=False)
-    with pytest.raises(Killed):
-        exported.once()
-    exported.client.delete_table(exported.temporary)
+    lose_the_result(exported, monkeypatch)
     drop = BigQuery.drop
 
     def late(*args: object) -> None:

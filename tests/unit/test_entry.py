@@ -10,20 +10,10 @@ from werkzeug.exceptions import HTTPException
 from shared import entry
 from shared.errors import BadRequestError, BusyError, ConfigurationError, DataError, PermanentError, RetryableError
 from shared.names import ObjectVersion
+from tests.unit.test_settings import GOOD
 
 FIELDS = {"tables": list, "date": str, "force": bool}
-ENVIRONMENT = {
-    "ENV_SHORT_NAME": "dev",
-    "GCP_PROJECT_ID": "my-project",
-    "BIGQUERY_ML_RECOMMENDATION_DATASET": "ml_reco_dev",
-    "BIGQUERY_SEED_DATASET": "seed_dev",
-    "RECOMMENDATION_SQL_INSTANCE": "recommendation-dev",
-    "EXPORT_BUCKET": "my-bucket",
-    "EXPORT_PREFIX": "recommendation_exports",
-    "COMPLETION_TOPIC": "published",
-    "DATABASE_URL": "postgresql://u:p@h/db",
-    "STORAGE_EMULATOR_HOST": "http://127.0.0.1:1",
-}
+ENVIRONMENT = GOOD | {"STORAGE_EMULATOR_HOST": "http://127.0.0.1:1"}
 HEADERS = {"Function-Execution-Id": "abc", "X-Cloud-Trace-Context": "105445aa7843bc8bf206b12000100000/1;o=1"}
 
 
