@@ -52,8 +52,10 @@ class Instance:
         # The functions' own tree, not the folder we happen to be in.
         runtime = {"PYTHONPATH": str(source.parent), "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
         runtime |= {"THREADS": str(spec.threads), "K_SERVICE": name}
-        # gunicorn would put a socket into HOME.
-        self._env = {**env, **runtime, "XDG_RUNTIME_DIR": str(log.parent)}
+        # gunicorn would put a socket into HOME, where those of two instances collide.
+        sockets = log.parent / str(port)
+        sockets.mkdir()
+        self._env = {**env, **runtime, "XDG_RUNTIME_DIR": str(sockets)}
         self.start()
 
     def start(self) -> None:

@@ -41,7 +41,10 @@ def started(function, signature):
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "THREADS": "1", "PYTHONUNBUFFERED": "1", **SETTINGS}
     with (
         tempfile.TemporaryFile("w+") as output,
-        subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=output) as process,
+        tempfile.TemporaryDirectory() as sockets,  # gunicorn would put one into HOME
+        subprocess.Popen(
+            command, cwd=ROOT, env=env | {"XDG_RUNTIME_DIR": sockets}, stdout=output, stderr=output
+        ) as process,
     ):
 
         def post(body, headers):
