@@ -3,7 +3,7 @@
 
 NOX := .venv/bin/nox
 
-# The daily job on emulators. ROWS scales it: make demo ROWS=3000000
+# The daily job and a day of hourly ones, on emulators. ROWS scales the daily one: make demo ROWS=3000000
 demo: setup
 	@.venv/bin/python -m local.demo $(if $(ROWS),--rows $(ROWS))
 

@@ -2,6 +2,7 @@
 
 - An extract to a `*` URI writes several parts, ROWS_PER_PART rows each; a view can't be extracted.
 - A load into `table$YYYYMMDD` touches only that day's partition.
+- A load reads the columns of the file; `date=20260101/` in an object's name is one only where the job says so.
 - Of two simultaneous submits of one job id, one wins; 0.3.2 checks first and saves later, so both could run.
 - `DELETE /emulated/PROJECT` forgets a project, which BigQuery does not have: tests make hundreds of them.
 """
@@ -40,7 +41,7 @@ _ROWS_PER_PART = int(os.environ["ROWS_PER_PART"])
 # Several row groups in a part of ordinary size, as real extracts have.
 _ROW_GROUP_SIZE = 20_480
 _submitting = threading.Lock()
-_load, _extract, _submit = load.run, extract.run, runner.submit
+_load, _extract, _submit, _hive = load.run, extract.run, runner.submit, load._hive
 
 
 def run_submit(project_id: str, job_id: str, configuration: JobConfiguration, upload: str | None = None) -> Job:
@@ -87,7 +88,9 @@ def run_load(cur: duckdb.DuckDBPyConnection, config: JobConfigurationLoad, uploa
     stage = (project, dataset, f"stage_{uuid.uuid4().hex}")
     try:
         staged = TableReference(projectId=stage[0], datasetId=stage[1], tableId=stage[2])
-        statistics = _load(cur, config.replace(destinationTable=staged), upload)
+        # What must exist is the table; what is staged is new in any case.
+        onto = {"destinationTable": staged, "createDisposition": "CREATE_IF_NEEDED"}
+        statistics = _load(cur, config.replace(**onto), upload)
         _replace_day((project, dataset, table), partition, stage, config)
         return statistics
     finally:
@@ -129,6 +132,10 @@ def _replace_day(
             raise
 
 
+def hive(config: JobConfigurationLoad) -> dict[str, str]:
+    return _hive(config) or {"hive_partitioning": "false"}
+
+
 def forget(project: str) -> None:
     with database.cursor() as cur:
         cur.execute(f"DETACH DATABASE IF EXISTS {quote(project)}")
@@ -149,6 +156,7 @@ def _install_extensions() -> None:
 
 def main() -> int | None:
     runner.submit = run_submit
+    load._hive = hive
     runner.HANDLERS.update(load=run_load, extract=run_extract)
     app.add_api_route("/emulated/{project}", forget, methods=["DELETE"], status_code=204)
     _install_extensions()

@@ -4,7 +4,7 @@
         here.call("bq_export")
 
 A cloud takes seconds to start and a deployment without functions a third of one, so tests share a cloud and take a
-deployment each: its own Google Cloud project, bucket, topic, data sets and database. With `functions={}` it has no
+deployment each: its own Google Cloud project, buckets, topic, data sets and database. With `functions={}` it has no
 processes, and the code under test runs in the test's own process with `here.env` as its environment.
 """
 
@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -125,7 +126,7 @@ class Deployment:
     ) -> None:
         self.cloud, self.name = cloud, name
         self.project = f"recosync-{name}".replace("_", "-")
-        self.bucket = f"{self.project}-exports"
+        self.bucket, self.hourly_bucket = f"{self.project}-exports", f"{self.project}-hourly"
         self.topic = f"projects/{self.project}/topics/snapshot-published"
         self.instances: dict[str, list[Instance]] = {}
         self._functions, self._extra_env, self._python, self._source = functions, env, python, source
@@ -136,8 +137,9 @@ class Deployment:
             self.dsn = self.cloud.postgres.clone(self.name)
             stack.callback(self.cloud.postgres.drop, self.name)
             self.env = self._environment()
-            self.storage_client.create_bucket(self.bucket)
-            stack.callback(self.storage_client.bucket(self.bucket).delete, force=True)
+            for bucket in (self.bucket, self.hourly_bucket):
+                self.storage_client.create_bucket(bucket)
+                stack.callback(self._delete_bucket, bucket)
             stack.callback(self._forget_bigquery)
             for dataset in (*DATASETS.values(), *_OTHER_DATASETS):
                 self.bigquery_client.create_dataset(dataset)
@@ -195,6 +197,10 @@ class Deployment:
             "EXPORT_BUCKET": self.bucket,
             "EXPORT_PREFIX": "recommendation_exports",
             "COMPLETION_TOPIC": self.topic.split("/")[-1],
+            "HOURLY_BUCKET": self.hourly_bucket,
+            "HOURLY_PREFIX": "cloudsql_hourly",
+            # A whole day that has ended, whenever it is asked.
+            "HOURLY_START": f"{datetime.now(UTC) - timedelta(days=1):%Y%m%dT00}",
             "DATABASE_URL": self.dsn,
             **self._extra_env,
         }
@@ -229,6 +235,13 @@ class Deployment:
             urls = [instance.url for instance in self.instances[function]]
             self.eventarc.connect(function, urls, subscription, to_event)
         stack.callback(self.eventarc.close)
+
+    def _delete_bucket(self, name: str) -> None:
+        # The client's own `force` refuses a bucket of more than 256 objects.
+        bucket = self.storage_client.bucket(name)
+        for blob in bucket.list_blobs():
+            blob.delete()
+        bucket.delete()
 
     def _forget_bigquery(self) -> None:
         """Every project that the emulator has makes each of its queries slower."""

@@ -1,10 +1,13 @@
-"""The whole daily job on this machine, from BigQuery to the views, called as Cloud Scheduler calls it: `make demo`."""
+"""Both jobs on this machine, called as Cloud Scheduler calls them: `make demo`.
+
+The daily one, from BigQuery to the views, is here; the hourly one, from the API's log to BigQuery, in `demo_hourly`.
+"""
 
 import argparse
 import signal
 import sys
 import time
-import urllib.error
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
@@ -13,9 +16,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from local import data
+from local import data, demo_hourly
 from local.cloud import Cloud, Deployment
 from local.counts import EXPECTATIONS, Counts, count
+from local.demo_common import FailedError, call, new_table, verdict
 from local.prerequisites import MissingError
 from local.process import ProcessError
 from local.progress import Export, Ledger, Progress
@@ -24,14 +28,11 @@ _POLL = 0.25
 _PATIENCE = 120.0
 
 
-class FailedError(Exception):
-    """The job did not get through."""
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--rows", type=int, default=300_000, help="offers; users and bookings in proportion")
     rows = parser.parse_args(arguments).rows
+    began = time.monotonic()
     # Without a terminal nobody can widen the window.
     console = Console(width=None if sys.stdout.isatty() else 120)
     # Stopped from outside, it stops what it started as it does at Ctrl-C.
@@ -40,12 +41,16 @@ def main(arguments: list[str] | None = None) -> int:
         console.print("Starting BigQuery, Cloud Storage, Pub/Sub, PostgreSQL and the functions …")
         with Cloud() as cloud, cloud.deploy() as here:
             try:
-                return _run(console, here, rows)
+                agree = _daily(console, here, rows)
+                agree = demo_hourly.run(console, here) and agree
             except FailedError as error:
                 console.print(f"[bold red]{error}", soft_wrap=True)
                 for instance in here.all_instances:
                     console.print(f"[bold]{instance.name}[/], the end of its log:\n{instance.process.tail()}")
                 return 1
+            console.print("", _memory_table(here), "")
+        console.print(f"Everything is stopped again, {time.monotonic() - began:.0f} s after the start.")
+        return 0 if agree else 1
     except (MissingError, ProcessError) as error:
         console.print(f"[bold red]{error}", soft_wrap=True)
     except KeyboardInterrupt:
@@ -53,34 +58,33 @@ def main(arguments: list[str] | None = None) -> int:
     return 1
 
 
-def _run(console: Console, here: Deployment, rows: int) -> int:
+def _daily(console: Console, here: Deployment, rows: int) -> bool:
+    """Run the daily job; whether all systems have as many rows in the end."""
     started = time.monotonic()
     console.print(f"Making input: {rows:,} offers …")
     data.load(here.bigquery_client, here.cloud.folder, rows)
     console.print(f"… in {time.monotonic() - started:.1f} s. Calling bq_export as Cloud Scheduler does.")
     began = datetime.now(UTC)
     with closing(Progress(here, EXPECTATIONS)) as progress, ThreadPoolExecutor(1) as caller:
-        schedule = {"X-CloudScheduler-ScheduleTime": began.isoformat()}
-        call = caller.submit(here.call, "bq_export", {}, schedule)
-        _watch(console, progress, call)
+        _watch(console, progress, caller.submit(call, here, "bq_export", began))
         exports, ledger = progress.exports(), progress.ledger()
     counts = list(count(here))
     last = max(filter(None, (of.refreshed_at for of in ledger.values())), default=began)
-    for table in (_rows_table(counts), _seconds_table(began, exports, ledger), _memory_table(here)):
+    for table in (_rows_table(counts), _seconds_table(began, exports, ledger)):
         console.print(table, "")
     agree = all(table.agree for table in counts)
-    verdict = "[bold green]All counts agree." if agree else "[bold red]The counts do not agree."
-    console.print(f"{verdict}[/] {sum(table.bigquery for table in counts):,} rows in {_seconds(began, last):.1f} s.")
-    return 0 if agree else 1
+    rows = sum(table.bigquery for table in counts)
+    console.print(verdict(agree, f"{rows:,} rows in {_seconds(began, last):.1f} s.") + "\n")
+    return agree
 
 
-def _watch(console: Console, progress: Progress, call: Future[object]) -> None:
+def _watch(console: Console, progress: Progress, calling: Future[Mapping[str, object]]) -> None:
     """Show progress until every view is at its table's publication."""
     began = changed = time.monotonic()
     previous: list[tuple[str, ...]] = []
     with Live(console=console, transient=True, auto_refresh=False) as live:
         while True:
-            _check(progress, call)
+            _check(progress, calling)
             exports, ledger = progress.exports(), progress.ledger()
             rows = [_progress_row(table, exports[table], ledger[table]) for table in EXPECTATIONS]
             if rows != previous:
@@ -90,24 +94,18 @@ def _watch(console: Console, progress: Progress, call: Future[object]) -> None:
                 previous = rows
             if console.is_terminal:
                 live.update(_progress_table(rows, time.monotonic() - began), refresh=True)
-            if call.done() and all(ledger[table].views == len(EXPECTATIONS[table].views) for table in EXPECTATIONS):
+            if calling.done() and all(ledger[table].views == len(EXPECTATIONS[table].views) for table in EXPECTATIONS):
                 return
             if time.monotonic() - changed > _PATIENCE:
                 raise FailedError(f"Nothing has moved for {_PATIENCE:.0f} s.")
             time.sleep(_POLL if console.is_terminal else 4 * _POLL)
 
 
-def _check(progress: Progress, call: Future[object]) -> None:
+def _check(progress: Progress, calling: Future[Mapping[str, object]]) -> None:
     if failures := progress.failures():
         raise FailedError("\n".join(failures))
-    if not call.done():
-        return
-    try:
-        answer = call.result()
-    except urllib.error.HTTPError as error:
-        raise FailedError(f"bq_export answered {error.code}: {error.read().decode()}") from None
-    if isinstance(answer, dict) and answer.get("failed"):
-        raise FailedError(f"bq_export answered {answer}")
+    if calling.done():
+        calling.result()
 
 
 _PROGRESS_COLUMNS = ("Table", "Exported", "Staged", "Published", "Refreshed", "Rows/s")
@@ -124,7 +122,7 @@ def _progress_row(table: str, export: Export, ledger: Ledger) -> tuple[str, ...]
 
 
 def _progress_table(rows: list[tuple[str, ...]], elapsed: float) -> Table:
-    table = _table(*_PROGRESS_COLUMNS)
+    table = new_table(*_PROGRESS_COLUMNS)
     table.caption = f"{elapsed:.1f} s"
     for row in rows:
         table.add_row(*row)
@@ -138,7 +136,7 @@ def _progress_line(row: tuple[str, ...]) -> str:
 
 def _rows_table(counts: list[Counts]) -> Table:
     """What the systems count themselves; on a view's line, BigQuery's count is of what the view should hold."""
-    table = _table("Rows", "BigQuery", "Parquet", "PostgreSQL", "View")
+    table = new_table("Rows", "BigQuery", "Parquet", "PostgreSQL", "View")
     for of in counts:
         style = None if of.agree else "red"
         table.add_row(of.table, f"{of.bigquery:,}", f"{of.parquet:,}", f"{of.postgres:,}", style=style)
@@ -148,7 +146,7 @@ def _rows_table(counts: list[Counts]) -> Table:
 
 
 def _seconds_table(began: datetime, exports: dict[str, Export], ledger: dict[str, Ledger]) -> Table:
-    table = _table("Seconds", "Export", "Stage", "Publish", "Refresh", "In all")
+    table = new_table("Seconds", "Export", "Stage", "Publish", "Refresh", "In all")
     for name, of in ledger.items():
         complete = max(filter(None, [exports[name].at, of.staging_ended]), default=None)
         stages = [
@@ -163,16 +161,9 @@ def _seconds_table(began: datetime, exports: dict[str, Export], ledger: dict[str
 
 
 def _memory_table(here: Deployment) -> Table:
-    table = _table("Function", "Peak memory")
+    table = new_table("Function", "Peak memory")
     for instance in here.all_instances:
         table.add_row(instance.name, f"{instance.peak_rss() / 2**20:.0f} MB")
-    return table
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for number, name in enumerate(columns):
-        table.add_column(name, justify="right" if number else "left", no_wrap=True)
     return table
 
 

@@ -1,5 +1,7 @@
 """The functions as real processes: functions-framework under gunicorn, as Cloud Functions runs them."""
 
+import os
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ FLEET: Mapping[str, Spec] = {
     "bq_export": Spec("http"),
     "gcs_import": Spec("cloudevent", "storage", instances=2),
     "mv_refresh": Spec("cloudevent", "topic"),
+    "hourly_export": Spec("http"),
 }
 
 
@@ -77,6 +80,10 @@ class Instance:
     def kill(self) -> None:
         """As if the machine were gone."""
         self.process.kill()
+
+    def kill_worker(self) -> None:
+        """As when it needs more memory than it may have; a new one is started at once."""
+        os.kill(self.worker_pid, signal.SIGKILL)
 
     @property
     def worker_pid(self) -> int:

@@ -4,22 +4,27 @@ import shlex
 import signal
 import sys
 import threading
+from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
 
-from local import ROOT, data
+from local import ROOT, context, data
 from local.cloud import Cloud, Deployment
 from local.prerequisites import MissingError
 from local.process import ProcessError
 
 _ENV_FILE = ROOT / ".local" / "env"
 _ROWS = 10_000
+_HOURS = 3
+_ROWS_PER_HOUR = 2_000
 _WHAT_TO_TRY = """
-The cloud is up, with {rows:,} offers and their users, bookings and IRIS zones in BigQuery. In another shell:
+The cloud is up, with {rows:,} offers and their users, bookings and IRIS zones in BigQuery, and the API's log of this
+hour and the {hours} before it in PostgreSQL. In another shell:
 
   source .local/env
   curl "$BQ_EXPORT_URL" -H 'content-type: application/json' -d '{{}}'        # the daily job
-  psql "$DATABASE_URL" -c 'SELECT * FROM recosync.publication'          # what it has published
+  curl "$HOURLY_EXPORT_URL" -H 'content-type: application/json' -d '{{}}'    # the hourly job
+  psql "$DATABASE_URL" -c 'SELECT * FROM recosync.publication'             # what the daily job has published
   psql "$API_DATABASE_URL" -c 'SELECT * FROM recommendable_offers_raw_mv LIMIT 3'
   tail -f {logs}/*.log
 
@@ -32,11 +37,16 @@ def main() -> int:
     stop = threading.Event()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signal_number, lambda *_: stop.set())
+    now = datetime.now(UTC)
+    first_hour = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=_HOURS)
+    env = {"HOURLY_START": f"{first_hour:%Y%m%dT%H}"}
     try:
-        with Cloud(rows_per_part=2_000) as cloud, cloud.deploy() as here:
+        with Cloud(rows_per_part=2_000) as cloud, cloud.deploy(env=env) as here:
             data.load(here.bigquery_client, cloud.folder, _ROWS)
+            context.create(here.dsn)
+            context.write(here.dsn, first_hour, now, int(_ROWS_PER_HOUR * (now - first_hour) / timedelta(hours=1)))
             _write_env(here)
-            message = _WHAT_TO_TRY.format(rows=_ROWS, logs=cloud.folder.relative_to(ROOT))
+            message = _WHAT_TO_TRY.format(rows=_ROWS, hours=_HOURS, logs=cloud.folder.relative_to(ROOT))
             console.print(message, markup=False, highlight=False, soft_wrap=True)
             stop.wait()
             console.print("Stopping …")

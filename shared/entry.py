@@ -11,26 +11,26 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
-from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import flask
 
-from shared import log
-from shared.daily.services import Services
-from shared.errors import BadRequestError, ConfigurationError, PermanentError, RetryableError
+from shared import log, services
+from shared.errors import BadRequestError, BusyError, ConfigurationError, PermanentError, RetryableError
 from shared.names import ObjectVersion
+from shared.services import Services
 
 if TYPE_CHECKING:
     from cloudevents.http import CloudEvent
 
+    from shared.settings import CommonSettings
+
 type Json = Mapping[str, object]
 
 
-@cache
-def _services(*, database: bool) -> Services:
-    """This process's services, made at the first request: a function's import must not fail for its configuration."""
-    return Services.from_environment(database=database)
+class _HasSettings(Protocol):
+    @property
+    def settings(self) -> CommonSettings: ...
 
 
 def answer_event(handle: Callable[[Services], str]) -> None:
@@ -38,9 +38,10 @@ def answer_event(handle: Callable[[Services], str]) -> None:
     log.configure()
     with _call_context():
         try:
-            services = _services(database=True)
-            with _trace_context(services.settings.project):
-                outcome = handle(services)
+            # Made at the first request: a function's import must not fail for its configuration.
+            made = services.daily()
+            with _trace_context(made.settings.project):
+                outcome = handle(made)
                 log.info(f"event done: {outcome}", outcome=outcome)
         except RetryableError as e:
             # A wrong deployment does not mend itself.
@@ -54,20 +55,24 @@ def answer_event(handle: Callable[[Services], str]) -> None:
     flask.abort(flask.Response(status=204))
 
 
-def answer_request(handle: Callable[[Services], tuple[Json, int]], *, database: bool) -> flask.Response:
-    """Run an HTTP call's work: `handle` gives the JSON answer and its status."""
+def answer_request[S: _HasSettings](make: Callable[[], S], handle: Callable[[S], tuple[Json, int]]) -> flask.Response:
+    """Run an HTTP call's work with the services that `make` gives: `handle` gives the JSON answer and its status."""
     log.configure()
     with _call_context():
         try:
-            services = _services(database=database)
-            with _trace_context(services.settings.project):
-                body, status = handle(services)
+            made = make()
+            with _trace_context(made.settings.project):
+                body, status = handle(made)
         except BadRequestError as e:
             log.warning(f"bad request: {e}", e)
             body, status = {"error": str(e)}, 400
         except RetryableError as e:
-            log.error(f"call to be retried: {e}", e)
+            # Whoever is at the work already is no fault.
+            (log.warning if isinstance(e, BusyError) else log.error)(f"call to be retried: {e}", e)
             body, status = {"error": str(e)}, 500
+        except PermanentError as e:
+            log.error(f"call failed for good: {e}", e)
+            body, status = {"failed": [{"error": str(e), "retryable": False}]}, 200
         except Exception as e:  # noqa: BLE001 - a bug; its text may quote a row, so it stays out
             log.error(f"call crashed: {type(e).__name__}", e)
             body, status = {"error": "crashed; the log says where"}, 500

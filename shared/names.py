@@ -1,4 +1,4 @@
-"""Names that parse and print: snapshot ids, objects of a snapshot, BigQuery tables and jobs.
+"""Names that parse and print: snapshot ids and hours, objects of a snapshot, BigQuery tables, partitions and jobs.
 
 A value of one of these types is valid by construction; what does not parse is answered with None or ValueError, and a
 caller never takes a name apart by hand.
@@ -6,7 +6,7 @@ caller never takes a name apart by hand.
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Self
 
 #: PostgreSQL cuts identifiers at NAMEDATALEN - 1 bytes
@@ -15,6 +15,7 @@ MAX_IDENTIFIER_BYTES = 63
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SNAPSHOT_ID = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
+_HOUR = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)", re.ASCII)
 _DAY = re.compile(r"(\d{4})(\d\d)(\d\d)", re.ASCII)
 _OBJECT = re.compile(
     r"(?P<table>[^/]+)/(?P<snapshot>[^/]+)/(?:(?P<manifest>manifest\.json)|(?P<attempt>[A-Za-z0-9_-]+)/(?P<file>part-[^/]*\.parquet))"
@@ -65,6 +66,55 @@ class SnapshotId:
 
 #: The snapshot under which the rows stand that a table held before its first publish. Older than any export.
 ADOPTED = SnapshotId(datetime(1, 1, 1, tzinfo=UTC))
+
+
+@dataclass(frozen=True, order=True)
+class Hour:
+    """`[start, end)` of a time column in UTC, written `YYYYMMDDTHH`. Hours order as their instants do."""
+
+    start: datetime
+
+    def __post_init__(self) -> None:
+        if self.start.tzinfo is None:
+            raise ValueError("an hour needs a time zone")
+        start = self.start.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        object.__setattr__(self, "start", start)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The inverse of `str`. Raises ValueError."""
+        match = _HOUR.fullmatch(text)
+        if match is None:
+            raise ValueError("an hour is written YYYYMMDDTHH")
+        return cls(datetime(*map(int, match.groups()), tzinfo=UTC))  # type: ignore[misc,arg-type]
+
+    @classmethod
+    def of_day(cls, day: date, number: int) -> Self:
+        """Hour `number` (0-23) of a day. Raises ValueError."""
+        return cls(datetime(day.year, day.month, day.day, number, tzinfo=UTC))
+
+    @property
+    def end(self) -> datetime:
+        return self.start + timedelta(hours=1)
+
+    @property
+    def day(self) -> date:
+        return self.start.date()
+
+    @property
+    def number(self) -> int:
+        """0-23."""
+        return self.start.hour
+
+    def plus(self, hours: int) -> Self:
+        return type(self)(self.start + timedelta(hours=hours))
+
+    def until(self, end: Self) -> list[Self]:
+        """The hours from this one to `end`, which is not among them."""
+        return [self.plus(n) for n in range(int((end.start - self.start) / timedelta(hours=1)))]
+
+    def __str__(self) -> str:
+        return f"{self.start:%Y%m%dT%H}"
 
 
 @dataclass(frozen=True)
@@ -160,6 +210,36 @@ class TableRef:
 
 
 @dataclass(frozen=True)
+class PartitionRef:
+    """One day of a table partitioned by day, `project.dataset.table$YYYYMMDD`.
+
+    There is no way to print it without its decorator: a load that truncates would empty the whole table
+    (https://cloud.google.com/bigquery/docs/managing-partitioned-table-data#write-to-partition).
+    """
+
+    table: TableRef
+    day: date
+
+    def __str__(self) -> str:
+        return f"{self.table}${self.day:%Y%m%d}"
+
+
+@dataclass(frozen=True)
+class BatchId:
+    """Rows of one hour that travel together: the first export is number 1, each lot of late rows the next.
+
+    `attempt` is a token that no other try at this export has.
+    """
+
+    hour: Hour
+    number: int
+    attempt: str
+
+    def __str__(self) -> str:
+        return f"{self.hour}-{self.number}-{self.attempt}"
+
+
+@dataclass(frozen=True)
 class JobName:
     """The id of a BigQuery job, derived from what the job is for, so that asking twice means the same job.
 
@@ -169,8 +249,8 @@ class JobName:
 
     step: str
     table: str
-    snapshot: SnapshotId
+    of: SnapshotId | BatchId
     attempt: int
 
     def __str__(self) -> str:
-        return f"recosync-{self.step}-{self.table}-{self.snapshot}-{self.attempt}"
+        return f"recosync-{self.step}-{self.table}-{self.of}-{self.attempt}"

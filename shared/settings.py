@@ -1,4 +1,4 @@
-"""What the environment says, read once into a frozen value.
+"""What the environment says, read once into a frozen value: one class for each set of variables that a function reads.
 
 Every mistake is reported at once, by the variable's name and the shape it should have; a secret's value is never shown.
 """
@@ -8,9 +8,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict
 from urllib.parse import urlsplit
 
 from shared.errors import ConfigurationError
+from shared.names import Hour
 
 #: The variables a catalog entry may name as the home of its BigQuery source.
 DATASET_VARIABLES = ("BIGQUERY_ML_RECOMMENDATION_DATASET", "BIGQUERY_SEED_DATASET")
@@ -43,32 +45,50 @@ class DatabaseUrl:
         return url
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The suite's configuration. Durations are in seconds."""
+class _Common(TypedDict):
+    """The fields of CommonSettings."""
 
     environment: str
     project: str
-    datasets: Mapping[str, str]
     sql_instance: str
-    bucket: str
-    prefix: str
-    topic: str
     database: DatabaseUrl
-    maximum_bytes_billed: int | None
-    max_builds: int
+    function_timeout: int
+    storage_emulator: str | None
+    bigquery_emulator: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonSettings:
+    """What every function is told. Durations are in seconds."""
+
+    environment: str
+    project: str
+    sql_instance: str
+    database: DatabaseUrl
     function_timeout: int
     storage_emulator: str | None
     bigquery_emulator: str | None
 
     @property
-    def temporary_dataset(self) -> str:
-        return f"tmp_{self.environment}"
-
-    @property
     def database_secret(self) -> str:
         """The Secret Manager secret that holds the database URL."""
         return f"{self.sql_instance}_database_url"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(CommonSettings):
+    """The daily flow's configuration."""
+
+    datasets: Mapping[str, str]
+    bucket: str
+    prefix: str
+    topic: str
+    maximum_bytes_billed: int | None
+    max_builds: int
+
+    @property
+    def temporary_dataset(self) -> str:
+        return f"tmp_{self.environment}"
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ, *, database: bool) -> "Settings":
@@ -78,26 +98,47 @@ class Settings:
         """
         read = _Reader(environ)
         settings = cls(
-            environment=read.text("ENV_SHORT_NAME", r"[a-z][a-z0-9_]*", "a short name such as dev, stg or prod"),
-            project=read.text("GCP_PROJECT_ID", r"[a-z][a-z0-9:.-]{2,}[a-z0-9]", "a Google Cloud project id"),
+            **read.common(database=database),
             datasets={name: read.text(name, r"[A-Za-z0-9_]+", "a BigQuery data set id") for name in DATASET_VARIABLES},
-            sql_instance=read.text(
-                "RECOMMENDATION_SQL_INSTANCE", r"[A-Za-z0-9_-]+", "the name of the Cloud SQL instance"
-            ),
-            bucket=read.text("EXPORT_BUCKET", r"[a-z0-9][a-z0-9._-]+[a-z0-9]", "a bucket name, without gs://"),
-            prefix=read.text(
-                "EXPORT_PREFIX",
-                r"[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*",
-                "a path such as recommendation_exports, without slashes at its ends",
-            ),
+            bucket=read.bucket("EXPORT_BUCKET"),
+            prefix=read.prefix("EXPORT_PREFIX", "recommendation_exports"),
             topic=read.text("COMPLETION_TOPIC", r"[A-Za-z][A-Za-z0-9._~%+-]{2,}", "the short name of a topic"),
-            database=read.database() if database else DatabaseUrl(),
             maximum_bytes_billed=read.number("MAXIMUM_BYTES_BILLED", None, 1),
             max_builds=read.number("MAX_BUILDS", 2, 1) or 2,
-            function_timeout=read.number("FUNCTION_TIMEOUT_SECONDS", 540, 10) or 540,
-            # Google's own names; the client libraries read them too.
-            storage_emulator=environ.get("STORAGE_EMULATOR_HOST", "").rstrip("/") or None,
-            bigquery_emulator=environ.get("BIGQUERY_EMULATOR_HOST") or None,
+        )
+        read.finish()
+        return settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class HourlySettings(CommonSettings):
+    """The hourly flow's configuration.
+
+    `start` is the first hour that it owns, needed until a manifest says so. An hour is looked at for late rows by the
+    calls of the `late_hours` that follow it. A call works on at most `max_hours` hours.
+    """
+
+    bucket: str
+    prefix: str
+    start: Hour | None
+    late_hours: int
+    max_hours: int
+
+    @property
+    def dataset(self) -> str:
+        return f"raw_{self.environment}"
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "HourlySettings":
+        """Raises ConfigurationError naming every variable that is missing or malformed."""
+        read = _Reader(environ)
+        settings = cls(
+            **read.common(database=True),
+            bucket=read.bucket("HOURLY_BUCKET"),
+            prefix=read.prefix("HOURLY_PREFIX", "cloudsql_hourly"),
+            start=read.hour("HOURLY_START"),
+            late_hours=read.number("HOURLY_LATE_HOURS", 6, 0) or 0,
+            max_hours=read.number("HOURLY_MAX_HOURS", 24, 1) or 24,
         )
         read.finish()
         return settings
@@ -109,6 +150,35 @@ class _Reader:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
         self._mistakes: list[str] = []
+
+    def common(self, *, database: bool) -> _Common:
+        return {
+            "environment": self.text("ENV_SHORT_NAME", r"[a-z][a-z0-9_]*", "a short name such as dev, stg or prod"),
+            "project": self.text("GCP_PROJECT_ID", r"[a-z][a-z0-9:.-]{2,}[a-z0-9]", "a Google Cloud project id"),
+            "sql_instance": self.text(
+                "RECOMMENDATION_SQL_INSTANCE", r"[A-Za-z0-9_-]+", "the name of the Cloud SQL instance"
+            ),
+            "database": self.database() if database else DatabaseUrl(),
+            "function_timeout": self.number("FUNCTION_TIMEOUT_SECONDS", 540, 10) or 540,
+            # Google's own names; the client libraries read them too.
+            "storage_emulator": self._environ.get("STORAGE_EMULATOR_HOST", "").rstrip("/") or None,
+            "bigquery_emulator": self._environ.get("BIGQUERY_EMULATOR_HOST") or None,
+        }
+
+    def bucket(self, name: str) -> str:
+        return self.text(name, r"[a-z0-9][a-z0-9._-]+[a-z0-9]", "a bucket name, without gs://")
+
+    def prefix(self, name: str, example: str) -> str:
+        shape = f"a path such as {example}, without slashes at its ends"
+        return self.text(name, r"[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*", shape)
+
+    def hour(self, name: str) -> Hour | None:
+        value = self._environ.get(name, "")
+        try:
+            return Hour.parse(value) if value else None
+        except ValueError:
+            self._mistake(name, "an hour in UTC, written YYYYMMDDTHH")
+            return None
 
     def text(self, name: str, pattern: str, shape: str) -> str:
         value = self._environ.get(name, "")

@@ -14,8 +14,8 @@ from psycopg import sql
 
 from local.cloud import Cloud
 from shared import catalog
-from shared.daily.services import Services
 from shared.names import SnapshotId
+from shared.services import Services
 from tests.uploads import Upload, arrive
 
 TABLE = "typed"

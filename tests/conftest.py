@@ -15,7 +15,7 @@ import pytest
 
 if TYPE_CHECKING:
     from local.cloud import Cloud, Deployment
-    from shared.daily.services import Services
+    from shared.services import Services
 
 _names = (f"t{number}" for number in itertools.count())
 
@@ -47,7 +47,7 @@ def here(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
 @pytest.fixture
 def services(here: Deployment) -> Services:
     """The product's own services, on the test's project."""
-    from shared.daily.services import Services
+    from shared.services import Services
 
     return Services.from_environment(os.environ, database=True)
 

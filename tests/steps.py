@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 
-from shared.daily.services import Services
 from shared.db.postgres import Lock
 from shared.names import ObjectVersion, SnapshotId
+from shared.services import Services
 from tests.uploads import Upload, arrive, rows
 
 #: The table that tests use when any will do: two text columns.
@@ -71,9 +71,7 @@ def held(dsn: str, *locks: Lock, shared: bool = False) -> Iterator[Callable[[Loc
 @contextmanager
 def worker(env: Mapping[str, str], code: str, *arguments: object) -> Iterator[subprocess.Popen[bytes]]:
     """A process of its own that runs `code` with `services` at hand; killed at the end if it still runs."""
-    prelude = (
-        "import sys; from shared.daily.services import Services; services = Services.from_environment(database=True)"
-    )
+    prelude = "import sys; from shared.services import Services; services = Services.from_environment(database=True)"
     command = [sys.executable, "-c", f"{prelude}\n{code}", *map(str, arguments)]
     with subprocess.Popen(command, env=dict(env), stdout=subprocess.DEVNULL) as process:
         try:

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from shared.daily import arrival
 from shared.daily.manifest import Manifest, ManifestPart
-from shared.daily.services import Services
 from shared.names import ObjectVersion, SnapshotFolder, SnapshotId
+from shared.services import Services
 
 
 @dataclass

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import flask
 import functions_framework
 
-from shared import entry
+from shared import entry, services
 from shared.daily import export
 
 
@@ -13,9 +13,9 @@ from shared.daily import export
 def bq_export(request: flask.Request) -> flask.Response:
     """Export tables to Parquet in Cloud Storage. Body: `{"tables": [...], "date": "YYYYMMDD", "force": bool}`."""
 
-    def handle(services: export.Services) -> tuple[entry.Json, int]:
+    def handle(made: services.Services) -> tuple[entry.Json, int]:
         body = entry.json_body(request, export.FIELDS)
-        asked = export.parse(services, body, entry.scheduled_at(request), datetime.now(UTC))
-        return export.run(services, asked)
+        asked = export.parse(made, body, entry.scheduled_at(request), datetime.now(UTC))
+        return export.run(made, asked)
 
-    return entry.answer_request(handle, database=False)
+    return entry.answer_request(services.export, handle)

@@ -14,12 +14,12 @@ from shared import log
 from shared.catalog import Table
 from shared.daily import manifest as manifests
 from shared.daily.publish import announce, publish
-from shared.daily.services import Services
 from shared.daily.stage import stage
 from shared.db import ledger
 from shared.db.postgres import connect, translated
 from shared.errors import BusyError, DataError, IncompleteError, PermanentError
 from shared.names import ManifestName, ObjectVersion, PartName, SnapshotFolder, parse_object_name
+from shared.services import Services
 
 #: The share of the function's time after which a manifest's call takes on no further part. The retry goes on from
 # there.

@@ -19,13 +19,13 @@ from psycopg import sql
 
 from shared import log
 from shared.catalog import View
-from shared.daily.services import Services
 from shared.daily.templates import Rendered, render, timestamp
 from shared.db import ledger, target
 from shared.db import view as views
 from shared.db.postgres import Lock, connect, end_stale_holders, translated, try_lock
 from shared.errors import BusyError, RetryableError, SyncError, TargetError
 from shared.names import MAX_IDENTIFIER_BYTES
+from shared.services import Services
 
 #: Seconds to wait for a place to build in.
 SLOT_PATIENCE = 120

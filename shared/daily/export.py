@@ -12,9 +12,9 @@ from shared import log
 from shared.catalog import Table
 from shared.daily.extract import Extraction
 from shared.daily.manifest import Manifest
-from shared.daily.services import Services
 from shared.errors import BadRequestError, RetryableError, SyncError
 from shared.names import SnapshotId, parse_day
+from shared.services import Services
 
 #: The fields of the request's body and their JSON types.
 FIELDS: Mapping[str, type] = {"tables": list, "date": str, "force": bool}

@@ -14,7 +14,6 @@ from shared import log
 from shared.catalog import Column, Table
 from shared.daily import manifest as manifests
 from shared.daily.manifest import Manifest, ManifestPart
-from shared.daily.services import Services
 from shared.errors import PermanentError, RetryableError, SourceError, SyncError
 from shared.gcp.bigquery import Job, JobError, TableInfo
 from shared.gcp.storage import StoredObject
@@ -26,6 +25,7 @@ from shared.names import (
     TableRef,
     parse_object_name,
 )
+from shared.services import Services
 
 #: Hours until BigQuery drops a temporary table that a killed call left.
 EXPIRATION_HOURS = 24

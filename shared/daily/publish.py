@@ -10,12 +10,12 @@ from psycopg import sql
 
 from shared import log
 from shared.catalog import Table
-from shared.daily.services import Services
 from shared.db import ledger, target
 from shared.db.ledger import NamedPart
 from shared.db.postgres import Lock, Patience, await_lock, end_stale_holders, translated
 from shared.errors import BusyError, DataError
 from shared.names import ADOPTED, ObjectVersion, SnapshotId
+from shared.services import Services
 
 #: Seconds that a publish waits for view builds of the table to end, and then for a gap between its readers.
 BUILDS_PATIENCE = 120

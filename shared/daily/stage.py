@@ -9,12 +9,12 @@ from psycopg import sql
 
 from shared import log
 from shared.catalog import Table
-from shared.daily.services import Services
 from shared.db import casts, copy, ledger, target
 from shared.db.postgres import CopyPlace, Lock, is_transient, lock_or_busy, translated
 from shared.errors import DataError
 from shared.gcp.parquet import Footer
 from shared.names import ObjectVersion, SnapshotId
+from shared.services import Services
 
 
 def stage(

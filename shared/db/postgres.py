@@ -20,7 +20,7 @@ from shared.db import queries
 from shared.errors import BusyError, ConfigurationError, DataError, RetryableError, TargetError
 
 if TYPE_CHECKING:
-    from shared.settings import Settings
+    from shared.settings import CommonSettings
 
 #: SQLSTATE classes after which the same transaction can succeed: connection, rollback, resources, operator, system
 #: (https://www.postgresql.org/docs/current/errcodes-appendix.html).
@@ -41,9 +41,8 @@ CLIENT_CHECK_MS = 2_000
 LOCK_TIMEOUT_MS = 25
 
 
-@contextmanager
-def connect(settings: Settings, purpose: str) -> Iterator[psycopg.Connection]:
-    """An autocommit connection with bounded patience. Raises RetryableError when the server can't be reached.
+def conninfo(settings: CommonSettings, purpose: str) -> str:
+    """What libpq needs to connect as we do, with the password in it. Raises ConfigurationError for a malformed URL.
 
     The URL is read anew each time, so a rotated secret needs no redeploy. TLS is required unless the URL says
     otherwise or the server is on this machine.
@@ -60,23 +59,28 @@ def connect(settings: Settings, purpose: str) -> Iterator[psycopg.Connection]:
         ) from None
     hosts = str(given.get("hostaddr") or given.get("host") or "").split(",")
     local = all(host in ("", "localhost", "127.0.0.1", "::1") or host.startswith("/") for host in hosts)
-    url = psycopg.conninfo.make_conninfo(url, sslmode=given.get("sslmode") or ("prefer" if local else "require"))
     statement_timeout = settings.function_timeout * 1000
+    return psycopg.conninfo.make_conninfo(
+        url,
+        sslmode=given.get("sslmode") or ("prefer" if local else "require"),
+        application_name=f"recosync {purpose}",
+        connect_timeout=10,
+        keepalives_idle=30,
+        keepalives_interval=10,
+        keepalives_count=3,
+        options=(
+            f"-c statement_timeout={statement_timeout} -c lock_timeout={LOCK_TIMEOUT_MS}"
+            f" -c idle_in_transaction_session_timeout={statement_timeout} -c timezone=UTC"
+            f" -c client_connection_check_interval={CLIENT_CHECK_MS}"
+        ),
+    )
+
+
+@contextmanager
+def connect(settings: CommonSettings, purpose: str) -> Iterator[psycopg.Connection]:
+    """An autocommit connection with bounded patience. Raises RetryableError when the server can't be reached."""
     with translated("connecting to PostgreSQL"):
-        connection = psycopg.connect(
-            url,
-            autocommit=True,
-            application_name=f"recosync {purpose}",
-            connect_timeout=10,
-            keepalives_idle=30,
-            keepalives_interval=10,
-            keepalives_count=3,
-            options=(
-                f"-c statement_timeout={statement_timeout} -c lock_timeout={LOCK_TIMEOUT_MS}"
-                f" -c idle_in_transaction_session_timeout={statement_timeout} -c timezone=UTC"
-                f" -c client_connection_check_interval={CLIENT_CHECK_MS}"
-            ),
-        )
+        connection = psycopg.connect(conninfo(settings, purpose), autocommit=True)
     try:
         yield connection
     finally:
@@ -164,6 +168,11 @@ class Lock:
         return cls(f"recosync build {slot}")
 
     @classmethod
+    def hourly(cls, table: str) -> Lock:
+        """Held by the run that exports a log."""
+        return cls(f"recosync hourly {table}")
+
+    @classmethod
     def ledger(cls) -> Lock:
         """Held while the ledger's schema is brought up to date."""
         return cls("recosync ledger")
@@ -177,14 +186,16 @@ def try_lock(connection: psycopg.Connection, lock: Lock, *, session: bool = Fals
     return bool(row and row[0])
 
 
-def lock_or_busy(connection: psycopg.Connection, lock: Lock, settings: Settings, *, session: bool = False) -> None:
+def lock_or_busy(
+    connection: psycopg.Connection, lock: Lock, settings: CommonSettings, *, session: bool = False
+) -> None:
     """Take the lock or raise BusyError; a frozen holder is ended, and the retry finds the lock free."""
     if not try_lock(connection, lock, session=session):
         end_stale_holders(connection, lock, settings)
         raise BusyError("another worker is at it", where=lock.name)
 
 
-def end_stale_holders(connection: psycopg.Connection, lock: Lock, settings: Settings) -> None:
+def end_stale_holders(connection: psycopg.Connection, lock: Lock, settings: CommonSettings) -> None:
     """End the backends of holders older than any function may live: frozen, not working, and deaf to every timeout."""
     ended = connection.execute(
         queries.load("locks")["end_stale_holders"], {"key": lock.key, "age": settings.function_timeout}

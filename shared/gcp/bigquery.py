@@ -5,15 +5,16 @@ A job is judged by its `state` and `errorResult`
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from shared.errors import ConfigurationError, RetryableError, SourceError, SyncError
 from shared.gcp.errors import translated
-from shared.names import JobName, TableRef
+from shared.names import JobName, PartitionRef, TableRef
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Client
@@ -37,7 +38,14 @@ TRANSIENT_REASONS = frozenset(
 #: Reasons that say that a resource or a role is missing.
 DEPLOYMENT_REASONS = frozenset(("accessDenied", "notFound"))
 
+_PARAMETERS = {int: "INT64", str: "STRING", date: "DATE"}
 _ALIASES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
+
+
+#: The service's own form of a column (https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema).
+type FieldDocument = Mapping[str, str]
+
+type Value = int | str | date
 
 
 @dataclass(frozen=True)
@@ -47,17 +55,22 @@ class Field:
     name: str
     type: str
     repeated: bool
+    required: bool = False
 
 
 @dataclass(frozen=True)
 class TableInfo:
-    """A table's metadata. `rows` is None where BigQuery does not know it (a view)."""
+    """A table's metadata. `rows` is None where BigQuery does not know it (a view); `partitioned_by` is the column by
+    whose days it is partitioned.
+    """
 
     ref: TableRef
     kind: str
     location: str
     rows: int | None
     fields: tuple[Field, ...]
+    partitioned_by: str | None = None
+    clustered_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,12 +92,13 @@ class JobError:
 
 @dataclass(frozen=True)
 class Job:
-    """The state of a job. `files` is how many objects an extract wrote."""
+    """The state of a job. `files` is how many objects an extract wrote, `uris` are those that a load reads."""
 
     name: JobName
     done: bool
     error: JobError | None
     files: int | None
+    uris: tuple[str, ...] = ()
 
 
 class BigQuery:
@@ -114,9 +128,48 @@ class BigQuery:
             except NotFound:
                 return None
             fields = (
-                Field(f.name, _ALIASES.get(f.field_type, f.field_type), f.mode == "REPEATED") for f in table.schema
+                Field(f.name, _ALIASES.get(f.field_type, f.field_type), f.mode == "REPEATED", f.mode == "REQUIRED")
+                for f in table.schema
             )
-            return TableInfo(ref, table.table_type, table.location, table.num_rows, tuple(fields))
+            days = table.time_partitioning
+            return TableInfo(
+                ref=ref,
+                kind=table.table_type,
+                location=table.location,
+                rows=table.num_rows,
+                fields=tuple(fields),
+                partitioned_by=days.field if days and days.type_ == "DAY" else None,
+                clustered_by=tuple(table.clustering_fields or ()),
+            )
+
+    def create_table(
+        self, ref: TableRef, schema: Sequence[FieldDocument], partition_by: str, cluster_by: Sequence[str]
+    ) -> None:
+        """Make a table partitioned by the days of a column, unless there is one."""
+        from google.cloud.bigquery import SchemaField, Table, TimePartitioning
+
+        table = Table(str(ref), [SchemaField.from_api_repr(dict(field)) for field in schema])
+        table.time_partitioning = TimePartitioning(field=partition_by)
+        table.clustering_fields = list(cluster_by) or None
+        with translated(f"making {ref}"):
+            self._client.create_table(table, exists_ok=True)
+
+    def add_columns(self, ref: TableRef, schema: Sequence[FieldDocument]) -> None:
+        """Append nullable columns (https://cloud.google.com/bigquery/docs/managing-table-schemas). Somebody else's
+        change of the table meanwhile, told by its etag, is a failure that may be retried.
+        """
+        from google.api_core.exceptions import PreconditionFailed
+        from google.cloud.bigquery import SchemaField
+
+        with translated(f"adding columns to {ref}"):
+            table = self._client.get_table(str(ref))
+            known = {field.name for field in table.schema}
+            added = [SchemaField.from_api_repr(dict(field)) for field in schema if field["name"] not in known]
+            table.schema = [*table.schema, *added]
+            try:
+                self._client.update_table(table, ["schema"])
+            except PreconditionFailed:
+                raise RetryableError("the table was changed meanwhile", where=str(ref)) from None
 
     def job(self, name: JobName, location: str) -> Job | None:
         """The job of that name, None when nobody has asked for it."""
@@ -134,6 +187,7 @@ class BigQuery:
                 done=job.state == "DONE",
                 error=JobError(error.get("reason", ""), error.get("message", "")) if error else None,
                 files=sum(counts) if counts else None,
+                uris=tuple(getattr(job, "source_uris", None) or ()),
             )
 
     def query(
@@ -169,6 +223,45 @@ class BigQuery:
                 str(source), uri, job_config=config, job_id=str(name), location=location
             ),
         )
+
+    def load(
+        self,
+        name: JobName,
+        location: str,
+        uris: Sequence[str],
+        partition: PartitionRef,
+        schema: Sequence[FieldDocument],
+        labels: Mapping[str, str],
+    ) -> None:
+        """Start the load that appends Parquet files to one partition under that name, or find it started.
+
+        A load is all or nothing (https://cloud.google.com/bigquery/docs/batch-loading-data).
+        """
+        from google.cloud.bigquery import LoadJobConfig, SchemaField
+
+        config = LoadJobConfig(
+            source_format="PARQUET",
+            write_disposition="WRITE_APPEND",
+            create_disposition="CREATE_NEVER",
+            schema=[SchemaField.from_api_repr(dict(field)) for field in schema],
+            labels=dict(labels),
+        )
+        self._insert(
+            name,
+            lambda: self._client.load_table_from_uri(
+                list(uris), str(partition), job_config=config, job_id=str(name), location=location
+            ),
+        )
+
+    def rows(self, location: str, sql: str, **parameters: "Value") -> list[tuple[object, ...]]:
+        """The rows of a small query with named parameters."""
+        from google.cloud.bigquery import QueryJobConfig, ScalarQueryParameter
+
+        given = [ScalarQueryParameter(name, _PARAMETERS[type(value)], value) for name, value in parameters.items()]
+        config = QueryJobConfig(query_parameters=given, use_legacy_sql=False)
+        with translated("querying BigQuery"):
+            result = self._client.query(sql, job_config=config, location=location).result()
+            return [tuple(row.values()) for row in result]
 
     def wait(self, name: JobName, location: str, deadline: float) -> Job:
         """The job once it is done. Raises RetryableError when `deadline` (of time.monotonic) passes first."""

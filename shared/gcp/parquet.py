@@ -173,7 +173,7 @@ class Parquet:
         def read() -> Footer:
             connection = self._connection()
             query = connection.execute
-            described = query(f"DESCRIBE SELECT * FROM read_parquet({url})").fetchall()
+            described = query(f"DESCRIBE SELECT * FROM {_table(url)}").fetchall()
             schema = query(f"SELECT name, precision FROM parquet_schema({url})").fetchall()
             groups = query(
                 "SELECT any_value(row_group_num_rows), sum(total_uncompressed_size)"
@@ -188,17 +188,44 @@ class Parquet:
 
     def batches(self, version: ObjectVersion, expressions: Sequence[str], batch_rows: int) -> pa.RecordBatchReader:
         """The rows of a file, in its order, as Arrow batches of the given DuckDB expressions."""
-        query = f"SELECT {', '.join(expressions)} FROM read_parquet({_literal(self._url(version))})"
+        query = f"SELECT {', '.join(expressions)} FROM {_table(_literal(self._url(version)))}"
         return self._reading(version, lambda: self._connection().execute(query).to_arrow_reader(batch_rows))
 
     def first_row_where(self, version: ObjectVersion, predicate: str) -> int | None:
         """The number, from 0, of the first row for which the DuckDB predicate holds."""
-        query = (
-            "SELECT min(file_row_number)"
-            f" FROM read_parquet({_literal(self._url(version))}, file_row_number = true) WHERE {predicate}"
-        )
+        files = _table(_literal(self._url(version)), "file_row_number = true")
+        query = f"SELECT min(file_row_number) FROM {files} WHERE {predicate}"
         found = self._reading(version, lambda: self._connection().execute(query).fetchone())
         return None if found is None or found[0] is None else int(found[0])
+
+    def aggregates(self, versions: Sequence[ObjectVersion], expressions: Sequence[str]) -> tuple[object, ...]:
+        """The values of DuckDB aggregates over all rows of some files. Their failure names the first."""
+        query = f"SELECT {', '.join(expressions)} FROM {self._files(versions)}"
+        found = self._reading(versions[0], lambda: self._connection().execute(query).fetchall())
+        return tuple(found[0])
+
+    def absent(self, versions: Sequence[ObjectVersion], column: str, values: pa.Table, limit: int) -> list[int]:
+        """The whole numbers of `values` (a table of one column) that no row of the files has in `column`: the least
+        `limit` of them.
+        """
+        (name,) = values.column_names
+        query = (
+            f"SELECT {name} FROM given WHERE {name} NOT IN (SELECT {column} FROM {self._files(versions)})"
+            f" ORDER BY 1 LIMIT {limit}"
+        )
+
+        def read() -> list[int]:
+            connection = self._connection()
+            connection.register("given", values)
+            try:
+                return [int(value) for (value,) in connection.execute(query).fetchall()]
+            finally:
+                connection.unregister("given")
+
+        return self._reading(versions[0], read)
+
+    def _files(self, versions: Sequence[ObjectVersion]) -> str:
+        return _table("[" + ", ".join(_literal(self._url(version)) for version in versions) + "]")
 
     def _url(self, version: ObjectVersion) -> str:
         return f"{self._endpoint}/{version.bucket}/{quote(version.name)}?generation={version.generation}"
@@ -274,6 +301,13 @@ def _httpfs() -> str:
 
     folder = Path(duckdb_extension_httpfs.__file__).parent
     return str(next(folder.glob("extensions/*/httpfs.duckdb_extension")))
+
+
+def _table(files: str, *options: str) -> str:
+    """The table that files are to DuckDB. Their columns are their own: a name like `date=20260101/` is no more than a
+    name.
+    """
+    return f"read_parquet({', '.join((files, 'hive_partitioning = false', *options))})"
 
 
 def _literal(text: str) -> str:

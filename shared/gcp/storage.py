@@ -1,10 +1,13 @@
-"""Cloud Storage: small objects, listings, and put-if-absent."""
+"""Cloud Storage: small objects changed by compare-and-swap, large ones written as a stream, and listings."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from http import HTTPStatus
+from typing import IO, TYPE_CHECKING, cast
 
+from shared.errors import RetryableError
 from shared.gcp.errors import translated
 from shared.names import ObjectVersion
 
@@ -12,13 +15,22 @@ if TYPE_CHECKING:
     from google.cloud.storage import Blob, Client
 
 
+#: Bytes that a stream holds back before it sends them: a multiple of 256 KiB
+#: (https://cloud.google.com/storage/docs/performing-resumable-uploads#chunked-upload).
+CHUNK_BYTES = 4 << 20
+
+
 @dataclass(frozen=True)
 class StoredObject:
-    """What a listing tells of an object. `bytes` is its size; `crc32c` is base64 as the service prints it."""
+    """What a listing tells of an object. `bytes` is its size; `crc32c` is base64 as the service prints it.
+
+    `metadata` is what its writer said of it.
+    """
 
     version: ObjectVersion
     bytes: int
     crc32c: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 class Storage:
@@ -71,18 +83,66 @@ class Storage:
             return content
 
     def create(self, bucket: str, name: str, content: bytes, content_type: str) -> bool:
-        """Write the object unless one is there: `ifGenerationMatch=0` lets exactly one writer win
-        (https://cloud.google.com/storage/docs/request-preconditions). False when somebody else did."""
+        """Write the object unless one is there. False when somebody else wrote it."""
+        return self.replace(ObjectVersion(bucket, name, 0), content, content_type) is not None
+
+    def replace(
+        self, version: ObjectVersion, content: bytes, content_type: str, metadata: Mapping[str, str] | None = None
+    ) -> int | None:
+        """Write the object if this version of it is the live one (generation 0: if there is none); its new generation.
+
+        `ifGenerationMatch` lets exactly one writer win (https://cloud.google.com/storage/docs/request-preconditions).
+        None when it was another's turn, or when our own first try got through and only its answer was lost.
+        """
         from google.api_core.exceptions import PreconditionFailed
 
-        with translated(f"writing gs://{bucket}/{name}"):
+        with translated(f"writing gs://{version.bucket}/{version.name}"):
+            blob = self._client.bucket(version.bucket).blob(version.name)
+            blob.metadata = dict(metadata or {})
             try:
-                self._client.bucket(bucket).blob(name).upload_from_string(
-                    content, content_type=content_type, if_generation_match=0
-                )
+                blob.upload_from_string(content, content_type=content_type, if_generation_match=version.generation)
             except PreconditionFailed:
-                return False
-            return True
+                return None
+            return int(blob.generation)
+
+    @contextmanager
+    def writer(self, bucket: str, name: str) -> Iterator[IO[bytes]]:
+        """A stream into a new object, which is there once the block ends well, and never if it does not.
+
+        What is in memory is a chunk, whatever the size of the object.
+        """
+        with translated(f"writing gs://{bucket}/{name}"), _stream_translated(f"writing gs://{bucket}/{name}"):
+            blob = self._client.bucket(bucket).blob(name)
+            stream = blob.open("wb", chunk_size=CHUNK_BYTES, ignore_flush=True, if_generation_match=0)
+            try:
+                yield cast(IO[bytes], stream)
+            except BaseException:
+                with suppress(Exception):  # what is left of it expires by itself
+                    stream.terminate()
+                raise
+            stream.close()
+
+    def delete(self, version: ObjectVersion) -> None:
+        """Delete this version of an object if it is there."""
+        from google.api_core.exceptions import NotFound
+
+        with translated(f"deleting {version}"), suppress(NotFound):
+            self._client.bucket(version.bucket).delete_blob(version.name, generation=version.generation)
+
+
+@contextmanager
+def _stream_translated(doing: str) -> Iterator[None]:
+    """A stream's refusals have an exception of their own."""
+    from google.api_core.exceptions import from_http_status
+    from google.cloud.storage.exceptions import InvalidResponse
+
+    try:
+        yield
+    except InvalidResponse as e:
+        status = e.response.status_code
+        if status == HTTPStatus.PRECONDITION_FAILED:
+            raise RetryableError("the object is there already", where=doing) from e
+        raise from_http_status(status, "the upload was refused") from e  # type: ignore[no-untyped-call]
 
 
 def _stored(blob: "Blob") -> StoredObject:
@@ -90,4 +150,5 @@ def _stored(blob: "Blob") -> StoredObject:
         ObjectVersion(blob.bucket.name, blob.name, int(blob.generation)),
         int(blob.size or 0),
         blob.crc32c or "",
+        blob.metadata or {},
     )

@@ -9,10 +9,10 @@ import psycopg
 import pytest
 
 from shared.daily import publish as publishing
-from shared.daily.services import Services
 from shared.db.postgres import Lock
 from shared.errors import BusyError, ConfigurationError, DataError, IncompleteError, RetryableError, TargetError
 from shared.gcp import pubsub
+from shared.services import Services
 from tests.steps import TABLE, Background, bookings, day, held, one, publish, upload, users, wait_for
 from tests.uploads import arrive
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from shared.daily import arrival
-from shared.daily.services import Services
 from shared.db.postgres import Lock
 from shared.errors import BusyError, DataError, RetryableError
+from shared.services import Services
 from tests.steps import TABLE, bookings, day, held, importing, one, publish, users, wait_for
 from tests.uploads import Upload, arrive, rows
 

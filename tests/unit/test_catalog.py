@@ -128,7 +128,7 @@ def test_a_table_may_be_empty_when_the_catalog_says_so(load):
         ('["users"]', '[["users"]]', "10: views.users_mv.reads", "which is no table"),
         ("[views.users_mv]", "[views.users]", "8: views.users", "is also the name of a table"),
         ("[tables.users]", 'schema = "a b"\n[tables.users]', "1: schema", "is no identifier"),
-        ("[tables.users]", "colour = 1\n[tables.users]", "1: colour", "known are schema, tables, views"),
+        ("[tables.users]", "colour = 1\n[tables.users]", "1: colour", "known are hourly, schema, tables, views"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_reported_with_its_line_and_path(load, old, new, place, what):

@@ -7,7 +7,7 @@ import pytest
 from cloudevents.http import CloudEvent
 from werkzeug.exceptions import HTTPException
 
-from shared import entry
+from shared import entry, services
 from shared.errors import BadRequestError, BusyError, ConfigurationError, DataError, PermanentError, RetryableError
 from shared.names import ObjectVersion
 from tests.unit.test_settings import GOOD
@@ -22,10 +22,15 @@ def call(monkeypatch: pytest.MonkeyPatch):
     """A request's context, in a configured deployment."""
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    entry._services.cache_clear()
+    _forget()
     with flask.Flask("function").test_request_context(headers=HEADERS | {"ce-id": "event-1"}):
         yield
-    entry._services.cache_clear()
+    _forget()
+
+
+def _forget() -> None:
+    for make in (services.export, services.daily):
+        make.cache_clear()
 
 
 def request(body: bytes = b"", headers: dict[str, str] | None = None) -> flask.Request:
@@ -148,7 +153,7 @@ def test_a_bug_tells_nobody_what_it_stumbled_over(capsys):
     with pytest.raises(HTTPException) as e:
         entry.answer_event(fail(ValueError("invalid literal: 'row content'")))
     answer = e.value.get_response().data.decode()
-    body = entry.answer_request(fail(ValueError("invalid literal: 'row content'")), database=False).data.decode()
+    body = entry.answer_request(services.export, fail(ValueError("invalid literal: 'row content'"))).data.decode()
     assert "row content" not in answer + body + capsys.readouterr().out
 
 
@@ -166,13 +171,13 @@ def test_an_event_outlives_a_wrong_deployment(monkeypatch):
 )
 @pytest.mark.usefixtures("call")
 def test_a_calls_failure_is_in_its_answer(error, status):
-    answer = entry.answer_request(fail(error), database=False)
+    answer = entry.answer_request(services.export, fail(error))
     assert (answer.status_code, answer.json) == (status, {"error": "no such table"})
 
 
 @pytest.mark.usefixtures("call")
 def test_a_calls_outcome_is_its_answer():
-    answer = entry.answer_request(lambda services: ({"tables": []}, 200), database=False)
+    answer = entry.answer_request(services.export, lambda services: ({"tables": []}, 200))
     assert (answer.status_code, answer.json, answer.mimetype) == (200, {"tables": []}, "application/json")
 
 

@@ -1,100 +1,31 @@
-"""The catalog: every table and view that is kept in sync, read from one TOML file.
-
-The file is validated whole: one error lists every mistake, each with its line and its path in the file.
-"""
+"""The catalog's file. It is validated whole: one error lists every mistake, each with its line and its path."""
 
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
+from shared.catalog.model import (
+    CATALOG_FILE,
+    IMPORT_DATE,
+    IMPORT_HOUR,
+    MAX_VIEW_NAME,
+    TYPE_NAMES,
+    VIEWS_FOLDER,
+    BigQueryType,
+    Catalog,
+    Column,
+    HourlyColumn,
+    HourlyTable,
+    Table,
+    View,
+)
 from shared.errors import ConfigurationError
-from shared.names import MAX_IDENTIFIER_BYTES, is_identifier
+from shared.names import is_identifier
 from shared.settings import DATASET_VARIABLES
 
-ROOT = Path(__file__).parent.parent
-CATALOG_FILE = Path(__file__).with_name("catalog.toml")
-VIEWS_FOLDER = ROOT / "sql" / "views"
-
-
-#: A view is built under its name and a timestamp of 21 characters, and makes room under that with `_old`.
-MAX_VIEW_NAME = MAX_IDENTIFIER_BYTES - len("20260101T000000000000_") - len("_old")
-
-
-class PgType(Enum):
-    """A PostgreSQL column type, by the name `format_type` gives it.
-
-    `sources` are the BigQuery types that can become it; a value that does not fit is found when it is loaded.
-    """
-
-    VARCHAR = ("character varying", ("STRING",))
-    TEXT = ("text", ("STRING",))
-    SMALLINT = ("smallint", ("INT64", "FLOAT64", "NUMERIC"))
-    INTEGER = ("integer", ("INT64", "FLOAT64", "NUMERIC"))
-    BIGINT = ("bigint", ("INT64", "FLOAT64", "NUMERIC"))
-    REAL = ("real", ("FLOAT64", "INT64", "NUMERIC"))
-    DOUBLE = ("double precision", ("FLOAT64", "INT64", "NUMERIC"))
-    NUMERIC = ("numeric", ("NUMERIC", "INT64", "FLOAT64"))
-    BOOLEAN = ("boolean", ("BOOL",))
-    DATE = ("date", ("DATE",))
-    TIMESTAMP = ("timestamp without time zone", ("TIMESTAMP", "DATETIME", "DATE"))
-    JSON = ("json", ("JSON", "STRING"))
-    JSONB = ("jsonb", ("JSON", "STRING"))
-    GEOMETRY = ("geometry", ("GEOGRAPHY", "STRING", "BYTES"))
-
-    def __init__(self, sql: str, sources: tuple[str, ...]) -> None:
-        self.sql, self.sources = sql, sources
-
-
-#: How the catalog may spell a type.
-TYPE_NAMES: Mapping[str, PgType] = {
-    **{t.sql: t for t in PgType},
-    "varchar": PgType.VARCHAR,
-    "decimal": PgType.NUMERIC,
-    "timestamp": PgType.TIMESTAMP,
-}
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: the same name in BigQuery, Parquet and PostgreSQL."""
-
-    name: str
-    type: PgType
-
-
-@dataclass(frozen=True)
-class Table:
-    """A BigQuery source and its PostgreSQL target. `dataset` is the variable that names the source's data set."""
-
-    name: str
-    source: str
-    dataset: str
-    columns: tuple[Column, ...]
-    allow_empty: bool = False
-
-
-@dataclass(frozen=True)
-class View:
-    """A materialized view: its Jinja2 template and the tables it reads."""
-
-    name: str
-    template: Path
-    reads: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Catalog:
-    """Everything that is kept in sync. `schema` is the PostgreSQL schema where readers find it."""
-
-    schema: str
-    tables: Mapping[str, Table]
-    views: Mapping[str, View]
-
-    def views_of(self, table: str) -> tuple[View, ...]:
-        return tuple(view for view in self.views.values() if table in view.reads)
+#: https://cloud.google.com/bigquery/docs/clustered-tables#limitations
+MAX_CLUSTERING = 4
 
 
 def load(file: Path = CATALOG_FILE, views_folder: Path = VIEWS_FOLDER) -> Catalog:
@@ -123,15 +54,18 @@ class _Parser:
         self.mistakes: list[tuple[KeyPath, str]] = []
 
     def catalog(self, document: Mapping[str, object]) -> Catalog:
-        self._known(document, (), {"schema", "tables", "views"})
+        self._known(document, (), {"schema", "tables", "views", "hourly"})
         schema = self._text(document, (), "schema", default="public")
         if not is_identifier(schema):
             self._mistake(("schema",), "is no identifier")
         tables = {name: self._table(name, entry) for name, entry in self._entries(document, "tables")}
         views = {name: self._view(name, entry, tables) for name, entry in self._entries(document, "views")}
-        for name in tables.keys() & views.keys():
-            self._mistake(("views", name), "is also the name of a table")
-        return Catalog(schema, tables, views)
+        logs = self._entries(document, "hourly") if "hourly" in document else ()
+        hourly = {name: self._hourly(name, entry) for name, entry in logs}
+        for kind, names in (("views", views.keys()), ("hourly", hourly.keys())):
+            for name in tables.keys() & names:
+                self._mistake((kind, name), "is also the name of a table")
+        return Catalog(schema, tables, views, hourly)
 
     def _entries(self, document: Mapping[str, object], kind: str) -> Iterator[tuple[str, Mapping[str, object]]]:
         for name, entry in self._mapping(document, (), kind).items():
@@ -185,6 +119,49 @@ class _Parser:
             if not isinstance(table, str) or table not in tables:
                 self._mistake((*path, "reads"), f"names {table!r}, which is no table of this catalog")
         return View(name, file, tuple(str(table) for table in reads))
+
+    def _hourly(self, name: str, entry: Mapping[str, object]) -> HourlyTable:
+        path = ("hourly", name)
+        self._known(entry, path, {"time", "key", "cluster_by", "columns"})
+        time, key = self._text(entry, path, "time"), self._text(entry, path, "key")
+        columns = tuple(self._hourly_columns(self._mapping(entry, path, "columns"), (*path, "columns")))
+        of = {column.name: column for column in columns}
+        if time and (time not in of or of[time].target is not BigQueryType.TIMESTAMP):
+            self._mistake((*path, "time"), "should name a timestamp column that becomes TIMESTAMP")
+        if key and (key not in of or of[key].target is not BigQueryType.INT64):
+            self._mistake((*path, "key"), "should name an integer column, the primary key")
+        cluster_by = entry.get("cluster_by", [])
+        clusterable = {c.name for c in columns if c.target.clusterable} | {IMPORT_DATE, IMPORT_HOUR}
+        if not isinstance(cluster_by, list) or len(cluster_by) > MAX_CLUSTERING or set(cluster_by) - clusterable:
+            what = f"should list up to {MAX_CLUSTERING} of the columns or {IMPORT_HOUR}, none of FLOAT64 or JSON"
+            self._mistake((*path, "cluster_by"), what)
+            cluster_by = []
+        return HourlyTable(name, time, key, tuple(str(column) for column in cluster_by), columns)
+
+    def _hourly_columns(self, entry: Mapping[str, object], path: KeyPath) -> Iterator[HourlyColumn]:
+        for name, column in entry.items():
+            here = (*path, name)
+            if not is_identifier(name) or name in (IMPORT_DATE, IMPORT_HOUR):
+                self._mistake(here, f"is no identifier, or one of {IMPORT_DATE} and {IMPORT_HOUR}")
+            elif not isinstance(column, dict):
+                self._mistake(here, 'should be like { type = "bigint", bigquery = "INT64" }')
+            else:
+                yield from self._hourly_column(name, column, here)
+
+    def _hourly_column(self, name: str, entry: Mapping[str, object], path: KeyPath) -> Iterator[HourlyColumn]:
+        self._known(entry, path, {"type", "bigquery", "excess_scale"})
+        spelling, target = self._text(entry, path, "type"), self._text(entry, path, "bigquery")
+        excess_scale = entry.get("excess_scale", "round")
+        type_ = TYPE_NAMES.get(spelling)
+        if excess_scale not in ("round", "refuse"):
+            self._mistake((*path, "excess_scale"), 'should be "round" or "refuse"')
+        if spelling and (type_ is None or not type_.targets):
+            known = sorted(name for name, known in TYPE_NAMES.items() if known.targets)
+            self._mistake((*path, "type"), f"should be a type among {', '.join(known)}")
+        elif type_ is not None and target and target not in type_.targets:
+            self._mistake((*path, "bigquery"), f"should be {' or '.join(type_.targets)} for {spelling}")
+        elif type_ is not None and target:
+            yield HourlyColumn(name, type_, BigQueryType[target], excess_scale == "refuse")
 
     def _known(self, entry: Mapping[str, object], path: KeyPath, known: set[str]) -> None:
         for key in entry.keys() - known:

@@ -1,0 +1,21 @@
+"""Cloud Function: Cloud Scheduler's hourly call, or an operator's."""
+
+from datetime import UTC, datetime
+
+import flask
+import functions_framework
+
+from shared import entry, services
+from shared.hourly import run
+
+
+@functions_framework.http
+def hourly_export(request: flask.Request) -> flask.Response:
+    """Export ended hours to BigQuery. Body: `{"table_name", "date", "hour", "until", "delete_from_source", …}`."""
+
+    def handle(made: services.HourlyServices) -> tuple[entry.Json, int]:
+        body = entry.json_body(request, run.FIELDS)
+        asked = run.parse(made, body, entry.scheduled_at(request), datetime.now(UTC))
+        return run.run(made, asked)
+
+    return entry.answer_request(services.hourly, handle)

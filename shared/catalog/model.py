@@ -1,0 +1,149 @@
+"""What the catalog says: tables, views and hourly tables, as values that are valid by construction of the parser."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from shared.names import MAX_IDENTIFIER_BYTES
+
+ROOT = Path(__file__).parent.parent.parent
+CATALOG_FILE = ROOT / "shared" / "catalog.toml"
+VIEWS_FOLDER = ROOT / "sql" / "views"
+
+
+#: A view is built under its name and a timestamp of 21 characters, and makes room under that with `_old`.
+MAX_VIEW_NAME = MAX_IDENTIFIER_BYTES - len("20260101T000000000000_") - len("_old")
+
+
+class PgType(Enum):
+    """A PostgreSQL column type, by the name `format_type` gives it.
+
+    `sources` are the BigQuery types that can become it, `targets` those that it can become; a value that does not fit
+    is found when it is moved.
+    """
+
+    VARCHAR = ("character varying", ("STRING",), ("STRING",))
+    TEXT = ("text", ("STRING",), ("STRING",))
+    SMALLINT = ("smallint", ("INT64", "FLOAT64", "NUMERIC"), ("INT64",))
+    INTEGER = ("integer", ("INT64", "FLOAT64", "NUMERIC"), ("INT64",))
+    BIGINT = ("bigint", ("INT64", "FLOAT64", "NUMERIC"), ("INT64",))
+    REAL = ("real", ("FLOAT64", "INT64", "NUMERIC"), ("FLOAT64",))
+    DOUBLE = ("double precision", ("FLOAT64", "INT64", "NUMERIC"), ("FLOAT64",))
+    NUMERIC = ("numeric", ("NUMERIC", "INT64", "FLOAT64"), ("NUMERIC", "BIGNUMERIC", "FLOAT64"))
+    BOOLEAN = ("boolean", ("BOOL",), ("BOOL",))
+    DATE = ("date", ("DATE",), ("DATE",))
+    TIMESTAMP = ("timestamp without time zone", ("TIMESTAMP", "DATETIME", "DATE"), ("TIMESTAMP", "DATETIME"))
+    JSON = ("json", ("JSON", "STRING"), ("STRING", "JSON"))
+    JSONB = ("jsonb", ("JSON", "STRING"), ("STRING", "JSON"))
+    GEOMETRY = ("geometry", ("GEOGRAPHY", "STRING", "BYTES"), ())
+
+    def __init__(self, sql: str, sources: tuple[str, ...], targets: tuple[str, ...]) -> None:
+        self.sql, self.sources, self.targets = sql, sources, targets
+
+
+#: How the catalog may spell a type.
+TYPE_NAMES: Mapping[str, PgType] = {
+    **{t.sql: t for t in PgType},
+    "varchar": PgType.VARCHAR,
+    "decimal": PgType.NUMERIC,
+    "timestamp": PgType.TIMESTAMP,
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: the same name in BigQuery, Parquet and PostgreSQL."""
+
+    name: str
+    type: PgType
+
+
+@dataclass(frozen=True)
+class Table:
+    """A BigQuery source and its PostgreSQL target. `dataset` is the variable that names the source's data set."""
+
+    name: str
+    source: str
+    dataset: str
+    columns: tuple[Column, ...]
+    allow_empty: bool = False
+
+
+@dataclass(frozen=True)
+class View:
+    """A materialized view: its Jinja2 template and the tables it reads."""
+
+    name: str
+    template: Path
+    reads: tuple[str, ...]
+
+
+class BigQueryType(Enum):
+    """A BigQuery column type by its GoogleSQL name; `api` is what the service's own metadata calls it
+    (https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema).
+    """
+
+    STRING = "STRING"
+    INT64 = "INTEGER"
+    FLOAT64 = "FLOAT"
+    NUMERIC = "NUMERIC"
+    BIGNUMERIC = "BIGNUMERIC"
+    BOOL = "BOOLEAN"
+    DATE = "DATE"
+    DATETIME = "DATETIME"
+    TIMESTAMP = "TIMESTAMP"
+    JSON = "JSON"
+
+    @property
+    def api(self) -> str:
+        return self.value
+
+    @property
+    def clusterable(self) -> bool:
+        """https://cloud.google.com/bigquery/docs/clustered-tables#cluster_column_types"""
+        return self not in (BigQueryType.FLOAT64, BigQueryType.JSON)
+
+
+#: The columns that BigQuery has besides the log's own: the day and hour (0-23, UTC) of its time column.
+IMPORT_DATE, IMPORT_HOUR = "import_date", "import_hour"
+
+
+@dataclass(frozen=True)
+class HourlyColumn:
+    """One column of a log: the same name in PostgreSQL, Parquet and BigQuery.
+
+    `refuse_excess_scale` makes decimals with more digits than the BigQuery type has an error, not a rounding.
+    """
+
+    name: str
+    type: PgType
+    target: BigQueryType
+    refuse_excess_scale: bool = False
+
+
+@dataclass(frozen=True)
+class HourlyTable:
+    """A PostgreSQL log and its BigQuery target of the same name.
+
+    `time` is the timestamp, in UTC, that says to which hour a row belongs; `key` is the integer primary key.
+    """
+
+    name: str
+    time: str
+    key: str
+    cluster_by: tuple[str, ...]
+    columns: tuple[HourlyColumn, ...]
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Everything that is kept in sync. `schema` is the PostgreSQL schema where readers find it."""
+
+    schema: str
+    tables: Mapping[str, Table]
+    views: Mapping[str, View]
+    hourly: Mapping[str, HourlyTable]
+
+    def views_of(self, table: str) -> tuple[View, ...]:
+        return tuple(view for view in self.views.values() if table in view.reads)

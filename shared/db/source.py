@@ -1,0 +1,173 @@
+"""A log in PostgreSQL: its hours counted, read in one snapshot, and deleted row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import psycopg
+from psycopg import sql
+
+from shared.catalog import HourlyTable
+from shared.db import queries
+from shared.db.outbound import Outbound
+from shared.db.postgres import translated
+from shared.errors import TargetError
+from shared.names import Hour
+
+#: A deletion waits behind whoever changes one of its rows, and nobody queues behind that.
+ROW_LOCK_TIMEOUT = "10s"
+
+
+@dataclass(frozen=True)
+class Range:
+    """`[start, end)` of the time column, in UTC; with `keys`, only the rows that have one of them."""
+
+    start: datetime
+    end: datetime
+    keys: tuple[int, ...] | None = None
+
+    @classmethod
+    def of(cls, hour: Hour, keys: Sequence[int] | None = None) -> Range:
+        return cls(hour.start, hour.end, None if keys is None else tuple(keys))
+
+    def halves(self) -> tuple[Range, Range]:
+        middle = self.start + (self.end - self.start) / 2
+        return Range(self.start, middle, self.keys), Range(middle, self.end, self.keys)
+
+
+class Source:
+    """One log, over a connection of its own. Times in the log are UTC without saying so."""
+
+    def __init__(self, connection: psycopg.Connection, schema: str, table: HourlyTable) -> None:
+        self._connection, self._schema, self.table = connection, schema, table
+        self.outbound = Outbound(table)
+        self._relation = sql.Identifier(schema, table.name)
+        self._time, self._key = sql.Identifier(table.time), sql.Identifier(table.key)
+
+    def check(self) -> None:
+        """Raises TargetError unless the table is as the catalog says, with the key and the index that the flow needs.
+
+        Without the index, an hour would cost a read of the whole table.
+        """
+        where = f"{self._schema}.{self.table.name}"
+        table = {"table": self._relation.as_string(self._connection)}
+        block = queries.load("source")
+        with translated(f"looking at {where}"):
+            found: dict[str, str] = dict(self._connection.execute(block["columns"], table).fetchall())
+            if not found:
+                raise TargetError("does not exist", where=where, remedy="Make it, or correct the catalog")
+            wrong = [
+                f"column {c.name} is {found.get(c.name, 'missing')}, the catalog says {c.type.sql}"
+                for c in self.table.columns
+                if found.get(c.name) != c.type.sql
+            ]
+            if wrong:
+                raise TargetError("; ".join(wrong), where=where, remedy="Correct the catalog, or mend the table")
+            for query, column, what in (
+                ("indexed_by", self.table.time, "has no B-tree index that begins with"),
+                ("is_key", self.table.key, "has no primary key or unique index on NOT NULL"),
+            ):
+                if self._connection.execute(block[query], table | {"name": column}).fetchone() != (True,):
+                    raise TargetError(f"{what} {column}", where=where, remedy="Create it")
+
+    @contextmanager
+    def snapshot(self) -> Iterator[str]:
+        """One instant of the table for all that is read in the block, here and by whoever imports the snapshot
+        (https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-SNAPSHOT-SYNCHRONIZATION).
+        """
+        with translated("reading in one snapshot"), self._connection.transaction():
+            self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            (name,) = self._connection.execute("SELECT pg_export_snapshot()").fetchone() or ("",)
+            yield name
+
+    def content(self, rows: Range) -> tuple[object, object, object]:
+        """How many rows, and the sum and bitwise XOR of their keys."""
+        statement = sql.SQL("SELECT count(*), sum({0}), bit_xor({0}) FROM {1} WHERE {2}").format(
+            self._key, self._relation, self._where(rows)
+        )
+        with translated("counting an hour"):
+            return self._connection.execute(statement).fetchone() or (0, 0, 0)
+
+    def statement(self, rows: Range) -> str:
+        """The query for the rows, as `outbound` wants them."""
+        statement = sql.SQL("SELECT {} FROM {} WHERE {}").format(
+            self.outbound.select, self._relation, self._where(rows)
+        )
+        return statement.as_string(self._connection)
+
+    def keys_statement(self, rows: Range) -> str:
+        """The query for the rows' keys alone, as `key`."""
+        statement = sql.SQL("SELECT {}::bigint AS key FROM {} WHERE {}").format(
+            self._key, self._relation, self._where(rows)
+        )
+        return statement.as_string(self._connection)
+
+    def per_hour(self, start: Hour, end: Hour) -> Mapping[Hour, int]:
+        """The rows of each hour from `start` to before `end` that has any."""
+        statement = sql.SQL("SELECT date_trunc('hour', {0}), count(*) FROM {1} WHERE {2} GROUP BY 1").format(
+            self._time, self._relation, self._where(Range(start.start, end.start))
+        )
+        with translated("counting hours"):
+            return {Hour(at.replace(tzinfo=UTC)): rows for at, rows in self._connection.execute(statement)}
+
+    def rows_before(self, hour: Hour, seconds: int) -> int | None:
+        """How many rows belong to earlier hours; None when counting them takes longer than that."""
+        statement = sql.SQL("SELECT count(*) FROM {} WHERE {} < {}").format(
+            self._relation, self._time, _timestamp(hour.start)
+        )
+        return self._count(statement, seconds)
+
+    def rows_without_time(self, seconds: int) -> int | None:
+        """How many rows belong to no hour, because their time is NULL or infinite; None when that takes longer."""
+        statement = sql.SQL(
+            "SELECT count(*) FROM {0} WHERE {1} IS NULL OR {1} = 'infinity' OR {1} = '-infinity'"
+        ).format(self._relation, self._time)
+        return self._count(statement, seconds)
+
+    def delete(self, keys: Sequence[int], versions: Sequence[int], first: datetime, last: datetime) -> int:
+        """Delete the rows that have one of the keys and still are in that version, in one transaction; how many.
+
+        `versions` are their `xmin`, which every change of a row renews. The times, naive UTC, are the least and the
+        greatest of them: they lead to the index, however large the table is.
+        """
+        statement = sql.SQL(
+            "DELETE FROM {0} AS log USING unnest(%(keys)s::bigint[], %(versions)s::bigint[]) AS gone (key, version)"
+            " WHERE log.{1} = gone.key AND log.xmin = gone.version::text::xid"
+            " AND log.{2} BETWEEN %(first)s AND %(last)s"
+        ).format(self._relation, self._key, self._time)
+        values = {"keys": list(keys), "versions": list(versions), "first": first, "last": last}
+        with translated("deleting exported rows"), self._connection.transaction():
+            self._connection.execute("SELECT set_config('lock_timeout', %s, true)", [ROW_LOCK_TIMEOUT])
+            return self._connection.execute(statement, values).rowcount
+
+    def present(self, keys: Sequence[int]) -> list[int]:
+        """Those of the keys that rows still have."""
+        statement = sql.SQL("SELECT {0} FROM {1} WHERE {0} = ANY(%s::bigint[])").format(self._key, self._relation)
+        with translated("looking for changed rows"):
+            return [key for (key,) in self._connection.execute(statement, [list(keys)])]
+
+    def _count(self, statement: sql.Composed, seconds: int) -> int | None:
+        with translated("counting rows"):
+            try:
+                with self._connection.transaction():
+                    timeout = f"{seconds}s"
+                    self._connection.execute("SELECT set_config('statement_timeout', %s, true)", [timeout])
+                    (rows,) = self._connection.execute(statement).fetchone() or (0,)
+                    return int(rows)
+            except psycopg.errors.QueryCanceled:
+                return None
+
+    def _where(self, rows: Range) -> sql.Composed:
+        within = sql.SQL("{0} >= {1} AND {0} < {2}").format(self._time, _timestamp(rows.start), _timestamp(rows.end))
+        if rows.keys is None:
+            return within
+        keys = sql.Literal("{" + ",".join(map(str, rows.keys)) + "}")
+        return sql.SQL("{} AND {} = ANY({}::bigint[])").format(within, self._key, keys)
+
+
+def _timestamp(at: datetime) -> sql.Composed:
+    """An instant as the log writes it."""
+    return sql.SQL("{}::timestamp").format(sql.Literal(at.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ")))

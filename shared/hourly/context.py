@@ -1,0 +1,75 @@
+"""What the steps of a run work on: one log, where its hours stand, and where they go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from shared.catalog import IMPORT_DATE, IMPORT_HOUR, HourlyTable
+from shared.db.source import Source
+from shared.gcp.bigquery import FieldDocument
+from shared.hourly import schema
+from shared.hourly.manifest import NOTHING, Content
+from shared.hourly.names import LogFolder
+from shared.hourly.store import Store
+from shared.names import Hour, TableRef
+from shared.services import HourlyServices
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run over one log. `start` is the first hour that the flow owns; `deadline` is of time.monotonic."""
+
+    services: HourlyServices
+    source: Source
+    store: Store
+    start: Hour
+    target: TableRef
+    location: str
+    deadline: float
+
+    @property
+    def table(self) -> HourlyTable:
+        return self.source.table
+
+    @property
+    def bucket(self) -> str:
+        return self.services.settings.bucket
+
+    @property
+    def folder(self) -> LogFolder:
+        return self.store.folder
+
+    @property
+    def schema(self) -> list[FieldDocument]:
+        return list(schema.schema(self.table))
+
+    def in_bigquery(self, hour: Hour) -> Content:
+        """What BigQuery holds of an hour, whoever brought it."""
+        return self.day_in_bigquery(hour.day, hour.number, hour.number).get(hour, NOTHING)
+
+    def day_in_bigquery(self, day: date, first: int = 0, last: int = 23) -> dict[Hour, Content]:
+        """What BigQuery holds of the hours of a day that it holds anything of.
+
+        The filter on the partition and on the first clustering column bounds what is read; the sum of keys can exceed
+        an INT64.
+        """
+        key = f"`{self.table.key}`"
+        rows = self.services.bigquery.rows(
+            self.location,
+            f"SELECT `{IMPORT_HOUR}`, COUNT(*), CAST(SUM(CAST({key} AS NUMERIC)) AS STRING), BIT_XOR({key})"
+            f" FROM {self.target.quoted}"
+            f" WHERE `{IMPORT_DATE}` = @day AND `{IMPORT_HOUR}` BETWEEN @first AND @last GROUP BY `{IMPORT_HOUR}`",
+            day=day,
+            first=first,
+            last=last,
+        )
+        return {
+            Hour.of_day(day, int(str(number))): Content.of(count, _whole(key_sum), xor)
+            for number, count, key_sum, xor in rows
+        }
+
+
+def _whole(number: object) -> object:
+    """A NUMERIC's text without the zeros that may follow its point."""
+    return str(number).partition(".")[0] if number is not None else None

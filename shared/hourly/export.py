@@ -1,0 +1,206 @@
+"""Export: the rows of an hour that no batch has yet, from one snapshot of PostgreSQL to parts in Cloud Storage."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
+from datetime import UTC, datetime
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from shared import log
+from shared.catalog import IMPORT_DATE, IMPORT_HOUR
+from shared.db import postgres, unload
+from shared.db.source import Range
+from shared.errors import DataError, RetryableError
+from shared.gcp.parquet_writer import snappy
+from shared.hourly.context import Run
+from shared.hourly.manifest import (
+    Content,
+    Export,
+    Exported,
+    Exporting,
+    HourRecord,
+    Part,
+    StoredFile,
+    batch_id,
+)
+from shared.hourly.names import BatchFile, Kind
+from shared.names import Hour
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: Rows from which on two queries, each with half of the hour and a part of its own, pay.
+TWO_FROM = 20_000
+
+#: Late rows that travel in one batch. Their keys are in the query; what is left is the next batch.
+LATE_LIMIT = 50_000
+
+
+class _StoppedError(RetryableError):
+    """This part was stopped because another failed: that is the failure to tell of."""
+
+
+def export(run: Run, hour: Hour, record: HourRecord | None) -> HourRecord | None:
+    """Write the rows that are in none of the hour's batches; None when there are none, and the hour was seen before.
+
+    Raises DataError that names column and key of a row which can't leave, and RetryableError when a later call may go
+    on: what an attempt left behind is removed by the next.
+    """
+    if record is not None and isinstance(record.work, Exporting):
+        _remove(run, hour, record.work.attempt)
+    with run.source.snapshot() as snapshot:
+        rows = Range.of(hour)
+        content = Content.of(*run.source.content(rows))
+        if record is None or record.work is not None:
+            if not content.rows and not (record and record.batches):
+                return run.store.advance(hour, record, HourRecord())
+        elif content == record.source_content:
+            return None
+        if record is not None and record.batches:
+            keys = _late(run, hour, record, snapshot)
+            if not keys:
+                return run.store.advance(hour, record, record.change(work=None)) if record.work else None
+            rows = Range.of(hour, keys)
+            content = Content.of(*run.source.content(rows))
+        _refuse_strangers(run, hour, record)
+        number = len(record.batches) + 1 if record else 1
+        begun = Exporting(number, secrets.token_hex(4), datetime.now(UTC))
+        record = run.store.advance(hour, record, (record or HourRecord()).change(work=begun))
+        parts, rounded = _write(run, hour, begun, snapshot, rows, content.rows)
+    _check(run, hour, parts, content)
+    done = Export(number, begun.attempt, tuple(parts), content, dict(rounded), datetime.now(UTC))
+    return run.store.advance(hour, record, record.change(work=Exported(done)))
+
+
+def in_parquet(run: Run, parts: Iterable[Part]) -> Content:
+    """What the keys beside the parts say, read back from Cloud Storage."""
+    versions = [part.keys.version(run.bucket) for part in parts]
+    return Content.of(*run.services.parquet.aggregates(versions, ['count("key")', 'sum("key")', 'bit_xor("key")']))
+
+
+def _late(run: Run, hour: Hour, record: HourRecord, snapshot: str) -> list[int]:
+    """Keys of the hour's rows that no batch has: those of transactions that committed after the export."""
+    import pyarrow as pa
+
+    statement = run.source.keys_statement(Range.of(hour))
+    conninfo = postgres.conninfo(run.services.settings, "hourly late rows")
+    keys = list(unload.batches(conninfo, snapshot, statement, ["*"]))
+    exported = [part.keys.version(run.bucket) for batch in record.batches for part in batch.export.parts]
+    if not keys:
+        return []
+    return run.services.parquet.absent(exported, "key", pa.Table.from_batches(keys), LATE_LIMIT)
+
+
+def _refuse_strangers(run: Run, hour: Hour, record: HourRecord | None) -> None:
+    """Rows in BigQuery that no batch accounts for would be doubled, or hide rows that are missing."""
+    held, known = run.in_bigquery(hour), record.content if record else Content()
+    if held != known:
+        raise DataError(
+            f"BigQuery holds {held.rows} rows of it, {known.rows} of which this system brought there",
+            where=f"hour {hour} of {run.target}",
+            remedy="Delete the others from BigQuery, then ask for this hour by date and hour",
+        )
+
+
+def _write(
+    run: Run, hour: Hour, begun: Exporting, snapshot: str, rows: Range, count: int
+) -> tuple[list[Part], Counter[str]]:
+    """The parts of a batch, in the order of their ranges, and how many values of each column were rounded."""
+    ranges = rows.halves() if count >= TWO_FROM else (rows,)
+    stop = threading.Event()
+    with ThreadPoolExecutor(len(ranges)) as executor:
+        futures = [
+            log.submit(executor, _write_part, run, hour, begun, index, snapshot, range_, stop)
+            for index, range_ in enumerate(ranges)
+        ]
+        wait(futures)
+    failures = [error for future in futures if (error := future.exception()) is not None]
+    for error in sorted(failures, key=lambda error: isinstance(error, _StoppedError)):
+        raise error
+    written = [future.result() for future in futures]
+    return [part for part, _ in written if part], sum((rounded for _, rounded in written), Counter())
+
+
+def _write_part(
+    run: Run, hour: Hour, begun: Exporting, index: int, snapshot: str, rows: Range, stop: threading.Event
+) -> tuple[Part | None, Counter[str]]:
+    """One range as a part and its keys; no part when it holds no rows."""
+    outbound, storage = run.source.outbound, run.services.storage
+    data, keys = (BatchFile(run.folder, kind, batch_id(hour, begun), index) for kind in (Kind.PART, Kind.KEYS))
+    conninfo = postgres.conninfo(run.services.settings, "hourly export")
+    select = ["*", f"DATE '{hour.day}' AS {IMPORT_DATE}", f"{hour.number}::BIGINT AS {IMPORT_HOUR}"]
+    rounded: Counter[str] = Counter()
+    try:
+        with closing(unload.batches(conninfo, snapshot, run.source.statement(rows), select)) as batches:
+            first = next(batches, None)
+            if first is None:
+                return None, rounded
+            with (
+                storage.writer(run.bucket, str(data)) as data_stream,
+                storage.writer(run.bucket, str(keys)) as keys_stream,
+                snappy(data_stream, outbound.schema) as data_file,
+                snappy(keys_stream, outbound.keys_schema) as keys_file,
+            ):
+                for batch in _until(chain([first], batches), stop):
+                    rounded += _inspect(run, batch)
+                    data_file.write(outbound.rows(batch))
+                    keys_file.write(outbound.keys(batch))
+        return Part(data_file.rows, _stored(run, data), _stored(run, keys)), rounded
+    except BaseException:
+        stop.set()
+        raise
+
+
+def _until(batches: Iterable[pa.RecordBatch], stop: threading.Event) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        if stop.is_set():
+            raise _StoppedError("the other part failed")
+        yield batch
+
+
+def _inspect(run: Run, batch: pa.RecordBatch) -> Counter[str]:
+    """How many values of each column were rounded. Raises DataError for a row that can't leave."""
+    rounded: Counter[str] = Counter()
+    for note, count, key in run.source.outbound.noted(batch):
+        if note.problem is not None:
+            raise DataError(
+                note.problem,
+                where=f"{run.table.name}.{note.column} of the row with {run.table.key} {key}",
+                remedy="Mend the row or declare another type in the catalog, then ask for this hour by date and hour",
+            )
+        rounded[note.column] += count
+    return rounded
+
+
+def _stored(run: Run, file: BatchFile) -> StoredFile:
+    found = run.services.storage.find(run.bucket, str(file))
+    if found is None:
+        raise RetryableError("is gone right after it was written", where=str(file))
+    return StoredFile(found.version.name, found.version.generation, found.bytes, found.crc32c)
+
+
+def _check(run: Run, hour: Hour, parts: Iterable[Part], content: Content) -> None:
+    """What stands in Cloud Storage, read back, is what PostgreSQL counted in the same snapshot."""
+    parts = list(parts)
+    footers = sum(run.services.parquet.footer(part.data.version(run.bucket)).rows for part in parts)
+    stored = in_parquet(run, parts) if parts else Content()
+    if stored != content or footers != content.rows:
+        raise DataError(
+            f"PostgreSQL counted {content.rows} rows, {footers} are in the parts and {stored.rows} in their keys",
+            where=f"hour {hour}",
+            remedy="Report this as a bug",
+        )
+
+
+def _remove(run: Run, hour: Hour, attempt: str) -> None:
+    """Delete what an attempt left behind. Should its worker only have been frozen, it finds its hour taken over."""
+    for stored in run.services.storage.objects(run.bucket, run.folder.hour(hour)):
+        file = BatchFile.parse(stored.version.name, run.folder)
+        if file is not None and file.batch.attempt == attempt:
+            run.services.storage.delete(stored.version)

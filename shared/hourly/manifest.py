@@ -1,0 +1,287 @@
+"""The hour manifest, version 1: one JSON object per day that says how far each hour has come.
+
+Everything in it is a value: a step makes a new record of its hour, which `store` then swaps in. Its checksum covers all
+of it, so that a manifest that somebody edited or cut off is known for one.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from shared.errors import DataError
+from shared.names import BatchId, Hour, ObjectVersion
+
+
+class Content(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which rows, in whatever order: how many, and the sum and the bitwise XOR of their keys.
+
+    Both are decimal text: many readers of JSON round numbers beyond 2^53.
+    """
+
+    rows: int = 0
+    key_sum: str = "0"
+    key_xor: str = "0"
+
+    @classmethod
+    def of(cls, rows: object, key_sum: object, key_xor: object) -> Content:
+        """From the three aggregates, as any of the systems gives them; NULL of no rows is 0."""
+        return cls(int(str(rows)), str(int(str(key_sum or 0))), str(int(str(key_xor or 0))))
+
+    def __add__(self, other: Content) -> Content:
+        xor = int(self.key_xor) ^ int(other.key_xor)
+        return Content(self.rows + other.rows, str(int(self.key_sum) + int(other.key_sum)), str(xor))
+
+    def __sub__(self, other: Content) -> Content:
+        xor = int(self.key_xor) ^ int(other.key_xor)
+        return Content(self.rows - other.rows, str(int(self.key_sum) - int(other.key_sum)), str(xor))
+
+
+NOTHING = Content()
+
+
+class StoredFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """An object as Cloud Storage described it when it was written; `crc32c` is base64."""
+
+    name: str
+    generation: int
+    bytes: int
+    crc32c: str
+
+    def version(self, bucket: str) -> ObjectVersion:
+        return ObjectVersion(bucket, self.name, self.generation)
+
+
+class Part(Struct, frozen=True, forbid_unknown_fields=True):
+    """One Parquet object that is loaded, and the one beside it with the rows' keys, times and versions."""
+
+    rows: int
+    data: StoredFile
+    keys: StoredFile
+
+
+class Export(Struct, frozen=True, forbid_unknown_fields=True):
+    """A batch that stands in Cloud Storage. `content` is PostgreSQL's own account of it.
+
+    `rounded` counts the values of each column whose excess digits were rounded away; None where that is not known any
+    more. `load_attempt` tells the load job's id: a job that failed has used up its own.
+    """
+
+    number: int
+    attempt: str
+    parts: tuple[Part, ...]
+    content: Content
+    rounded: dict[str, int] | None
+    exported_at: datetime
+    load_attempt: int = 1
+
+
+class Receipt(Struct, frozen=True, forbid_unknown_fields=True):
+    """What three systems counted of a batch, each by itself. They agree, or the batch is not verified."""
+
+    postgresql: Content
+    parquet: Content
+    bigquery: Content
+
+
+class Batch(Struct, frozen=True, forbid_unknown_fields=True):
+    """A batch that was found in BigQuery. `job` is the load that brought it there."""
+
+    export: Export
+    job: str
+    receipt: Receipt
+    loaded_at: datetime
+    verified_at: datetime
+
+
+class Exporting(Struct, frozen=True, forbid_unknown_fields=True, tag="exporting", tag_field="step"):
+    """Objects of this attempt may exist; none of them counts yet."""
+
+    number: int
+    attempt: str
+    began_at: datetime
+
+
+class Exported(Struct, frozen=True, forbid_unknown_fields=True, tag="exported", tag_field="step"):
+    """These rows are the batch, for good; a load of them may be running."""
+
+    export: Export
+
+
+class Loaded(Struct, frozen=True, forbid_unknown_fields=True, tag="loaded", tag_field="step"):
+    """The load is done, and not yet verified."""
+
+    export: Export
+    job: str
+    loaded_at: datetime
+
+
+type Work = Exporting | Exported | Loaded
+
+
+class Deletion(Struct, frozen=True, forbid_unknown_fields=True):
+    """What was asked to go from the source. `batches` of the hour's batches have gone, `rows` rows with them.
+
+    `kept` are rows that were changed after their export, and stay.
+    """
+
+    asked_at: datetime
+    batches: int = 0
+    rows: int = 0
+    kept: Content = NOTHING
+
+
+class Failure(Struct, frozen=True, forbid_unknown_fields=True):
+    """Why the hour can't go on until somebody has mended something."""
+
+    at: datetime
+    error: str
+
+
+class State(StrEnum):
+    """An hour's state, for readers: it follows from the rest of the record."""
+
+    EXPORTING = "exporting"
+    EXPORTED = "exported"
+    LOADED = "loaded"
+    FAILED = "failed"
+    EMPTY = "empty"
+    DONE = "done"
+    DELETING = "deleting"
+    DELETED = "deleted"
+
+
+class HourRecord(Struct, frozen=True, forbid_unknown_fields=True):
+    """How far an hour has come: verified batches, at most one under way, and what went wrong for good."""
+
+    batches: tuple[Batch, ...] = ()
+    work: Work | None = None
+    deletion: Deletion | None = None
+    failure: Failure | None = None
+    state: State | None = None
+
+    def __post_init__(self) -> None:
+        state = self._state()
+        if self.state not in (None, state):
+            raise ValueError(f"the state should be {state}")
+        msgspec.structs.force_setattr(self, "state", state)
+
+    def _state(self) -> State:
+        if self.failure is not None:
+            return State.FAILED
+        if self.work is not None:
+            return State(str(self.work.__struct_config__.tag))
+        if not self.batches:
+            return State.EMPTY
+        if self.deletion is None:
+            return State.DONE
+        return State.DELETED if self.deletion.batches == len(self.batches) else State.DELETING
+
+    @property
+    def settled(self) -> bool:
+        """Whether no run needs to come back to it: it is done, or only a human can help."""
+        return self.state in (State.FAILED, State.EMPTY, State.DONE, State.DELETED)
+
+    @property
+    def content(self) -> Content:
+        """All rows that are verified."""
+        return sum((batch.export.content for batch in self.batches), NOTHING)
+
+    @property
+    def source_content(self) -> Content | None:
+        """What PostgreSQL should hold of them now; None while a deletion is under way."""
+        if self.deletion is None or self.deletion.batches == 0:
+            return self.content if self.state != State.DELETING else None
+        return self.deletion.kept if self.deletion.batches == len(self.batches) else None
+
+    def change(self, **fields: object) -> HourRecord:
+        """A record that differs in these fields."""
+        return msgspec.structs.replace(self, state=None, **fields)
+
+
+class Difference(Struct, frozen=True, forbid_unknown_fields=True):
+    """An hour whose rows in the source are not as many as its manifest says."""
+
+    hour: str
+    expected: int
+    found: int
+
+
+class Audit(Struct, frozen=True, forbid_unknown_fields=True):
+    """The day's count of the source, hour by hour."""
+
+    at: datetime
+    differences: tuple[Difference, ...]
+
+
+class DayManifest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The hours of one day. `start` is the first hour that the hourly flow owns, in every manifest the same."""
+
+    table: str
+    date: str
+    start: str
+    hours: dict[str, HourRecord] = {}
+    audit: Audit | None = None
+    version: Literal[1] = 1
+    checksum: str = ""
+
+    @classmethod
+    def new(cls, table: str, day: dt.date, start: Hour) -> DayManifest:
+        return cls(table, f"{day:%Y%m%d}", str(start))
+
+    def record(self, hour: Hour) -> HourRecord | None:
+        """The hour's record, None when nobody has begun it."""
+        return self.hours.get(f"{hour.number:02d}")
+
+    def with_record(self, hour: Hour, record: HourRecord) -> DayManifest:
+        hours = {**self.hours, f"{hour.number:02d}": record}
+        return msgspec.structs.replace(self, hours=dict(sorted(hours.items())))
+
+    def with_audit(self, audit: Audit) -> DayManifest:
+        return msgspec.structs.replace(self, audit=audit)
+
+    @property
+    def settled(self) -> bool:
+        """Whether no run needs to come back to any hour of the day."""
+        start = Hour.parse(self.start)
+        owned = range(start.number if f"{start.day:%Y%m%d}" == self.date else 0, 24)
+        return all(record.settled for record in self.hours.values()) and all(
+            f"{number:02d}" in self.hours for number in owned
+        )
+
+    def to_json(self) -> bytes:
+        sealed = msgspec.structs.replace(self, checksum=_checksum(self))
+        return msgspec.json.format(msgspec.json.encode(sealed), indent=1)
+
+
+class DamagedError(DataError):
+    """A manifest that is cut off, edited by hand or not one at all. It is rebuilt where that needs no guessing."""
+
+
+def parse(content: bytes, table: str, day: dt.date, where: str) -> DayManifest:
+    """The manifest of a table's day. Raises DamagedError that says what is wrong with it."""
+    try:
+        manifest = msgspec.json.decode(content, type=DayManifest)
+        Hour.parse(manifest.start)
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as e:
+        raise DamagedError(f"is no hour manifest of version 1: {e}", where=where) from None
+    if manifest.checksum != _checksum(manifest):
+        raise DamagedError("was edited by hand: its checksum is another's", where=where)
+    if (manifest.table, manifest.date) != (table, f"{day:%Y%m%d}"):
+        raise DamagedError("is another table's or day's", where=where)
+    return manifest
+
+
+def batch_id(hour: Hour, of: Export | Exporting) -> BatchId:
+    return BatchId(hour, of.number, of.attempt)
+
+
+def _checksum(manifest: DayManifest) -> str:
+    unsealed = msgspec.structs.replace(manifest, checksum="")
+    return "sha256:" + hashlib.sha256(msgspec.json.encode(unsealed)).hexdigest()

@@ -1,0 +1,88 @@
+"""Names that parse and print: the objects of an hour, and the manifest of a day."""
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+
+from shared.names import BatchId, Hour, parse_day
+
+_OBJECT = re.compile(
+    r"date=(?P<day>\d{8})/hour=(?P<hour>\d\d)/(?P<kind>part|keys)-(?P<number>\d+)-(?P<attempt>[0-9a-f]+)-(?P<index>\d+)\.parquet",
+    re.ASCII,
+)
+
+
+class Kind(StrEnum):
+    """A part holds rows and is loaded; beside it, keys say which they are."""
+
+    PART = "part"
+    KEYS = "keys"
+
+
+@dataclass(frozen=True)
+class LogFolder:
+    """`{prefix}/{table}`: where the objects of one log live."""
+
+    prefix: str
+    table: str
+
+    def __str__(self) -> str:
+        return f"{self.prefix}/{self.table}"
+
+    def day(self, day: date) -> str:
+        """What the names of a day's parts and keys begin with."""
+        return f"{self}/date={day:%Y%m%d}/"
+
+    def hour(self, hour: Hour) -> str:
+        """What the names of an hour's parts and keys begin with."""
+        return f"{self.day(hour.day)}hour={hour.number:02d}/"
+
+    @property
+    def manifests(self) -> str:
+        """What the names of manifests begin with."""
+        return f"{self}/manifests/"
+
+    def manifest(self, day: date) -> str:
+        return f"{self.manifests}{day:%Y%m%d}.json"
+
+    def damaged(self, day: date, generation: int) -> str:
+        """Where a manifest that could not be read is kept."""
+        return f"{self}/damaged/{day:%Y%m%d}-{generation}.json"
+
+    def day_of(self, manifest: str) -> date | None:
+        """The day of a manifest, by its object's name; None when the object is no manifest."""
+        stem = manifest.removeprefix(self.manifests).removesuffix(".json")
+        try:
+            day = parse_day(stem)
+        except ValueError:
+            return None
+        return day if self.manifest(day) == manifest else None
+
+
+@dataclass(frozen=True)
+class BatchFile:
+    """`{folder}/date=YYYYMMDD/hour=HH/part-{batch}-{attempt}-{index}.parquet`, or `keys-…`."""
+
+    folder: LogFolder
+    kind: Kind
+    batch: BatchId
+    index: int
+
+    def __str__(self) -> str:
+        of = f"{self.batch.number}-{self.batch.attempt}-{self.index}"
+        return f"{self.folder.hour(self.batch.hour)}{self.kind}-{of}.parquet"
+
+    @classmethod
+    def parse(cls, name: str, folder: LogFolder) -> "BatchFile | None":
+        """What an object's name means to the hourly flow; None when the object is not ours."""
+        match = _OBJECT.fullmatch(name, len(str(folder)) + 1) if name.startswith(f"{folder}/") else None
+        if match is None:
+            return None
+        try:
+            hour = Hour.of_day(parse_day(match["day"]), int(match["hour"]))
+        except ValueError:
+            return None
+        batch = BatchId(hour, int(match["number"]), match["attempt"])
+        file = cls(folder, Kind(match["kind"]), batch, int(match["index"]))
+        return file if str(file) == name else None

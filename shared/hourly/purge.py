@@ -1,0 +1,58 @@
+"""Purge: delete from PostgreSQL exactly the rows that were exported and verified.
+
+Deleting by time or by a range of keys would take every late row along: times and keys are given before the commit. A
+row goes only if it still is in the version that was exported; one that was changed since is kept, and reported.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from itertools import islice
+
+from shared import log
+from shared.hourly.context import Run
+from shared.hourly.manifest import NOTHING, Content, Deletion, HourRecord, Part
+from shared.names import Hour
+
+#: Rows per transaction: locks are short, and no vacuum waits for an old snapshot.
+DELETE_ROWS = 10_000
+
+#: Rest after each transaction, as a share of its time: room for autovacuum and for the API.
+REST = 0.5
+
+
+def purge(run: Run, hour: Hour, record: HourRecord) -> HourRecord:
+    """Delete the rows of the hour's verified batches. Repeated after a kill, it goes on and counts the same."""
+    deletion = record.deletion
+    if deletion is None:
+        deletion = Deletion(datetime.now(UTC))
+        record = run.store.advance(hour, record, record.change(deletion=deletion))
+    for batch in islice(record.batches, deletion.batches, None):
+        kept = NOTHING
+        for part in batch.export.parts:
+            kept += _delete(run, part)
+        if kept.rows:
+            log.error(
+                f"{kept.rows} rows were changed after their export: they stay, and BigQuery holds what they were",
+                hour=str(hour),
+            )
+        rows = deletion.rows + batch.export.content.rows - kept.rows
+        deletion = Deletion(deletion.asked_at, deletion.batches + 1, rows, deletion.kept + kept)
+        record = run.store.advance(hour, record, record.change(deletion=deletion))
+    return record
+
+
+def _delete(run: Run, part: Part) -> Content:
+    """Delete a part's rows; what is left of them."""
+    version = part.keys.version(run.bucket)
+    reader = run.services.parquet.batches(version, ['"key"', '"time"', '"xmin"'], DELETE_ROWS)
+    kept = NOTHING
+    for batch in run.services.parquet.stream(version, reader):
+        began = time.monotonic()
+        keys, times, versions = (column.to_pylist() for column in batch.columns)
+        if run.source.delete(keys, versions, min(times), max(times)) < len(keys):
+            for key in run.source.present(keys):
+                kept += Content.of(1, key, key)
+        time.sleep((time.monotonic() - began) * REST)
+    return kept

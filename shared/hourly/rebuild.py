@@ -1,0 +1,155 @@
+"""Rebuild: a day's manifest that is missing or damaged, from BigQuery's jobs and rows and the objects in Cloud Storage.
+
+Nothing is guessed. A batch counts if its load job is known and done and its objects stand; the hour is as it was if all
+such batches together are exactly what BigQuery holds of it. Any other hour that BigQuery holds rows of is recorded as
+failed, for a human to decide.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from itertools import count
+
+import msgspec
+
+from shared import log
+from shared.errors import RetryableError
+from shared.gcp.bigquery import Job
+from shared.gcp.storage import StoredObject
+from shared.hourly.context import Run
+from shared.hourly.export import in_parquet
+from shared.hourly.load import job_name
+from shared.hourly.manifest import (
+    NOTHING,
+    Batch,
+    Content,
+    DamagedError,
+    DayManifest,
+    Export,
+    Failure,
+    HourRecord,
+    Part,
+    Receipt,
+    StoredFile,
+)
+from shared.hourly.names import BatchFile, Kind
+from shared.names import BatchId, Hour
+
+type Files = Mapping[BatchId, Mapping[tuple[int, Kind], StoredObject]]
+
+
+def open_day(run: Run, day: date) -> DayManifest:
+    """The day's manifest, rebuilt if it is damaged, and made if there is none.
+
+    A day of which neither Cloud Storage nor BigQuery knows anything is a new one. Raises RetryableError while a load of
+    a lost manifest still runs.
+    """
+    generation = 0
+    try:
+        found = run.store.read(day)
+    except DamagedError as e:
+        log.error(f"hour manifest is damaged and will be rebuilt: {e}", e)
+        generation = _keep(run, day)
+        found = None
+    if found is not None:
+        return found
+    files, held = _files(run, day), run.day_in_bigquery(day)
+    manifest = DayManifest.new(run.table.name, day, run.start)
+    for hour in sorted({batch.hour for batch in files} | held.keys()):
+        record = _hour(run, hour, {b: f for b, f in files.items() if b.hour == hour}, held.get(hour, NOTHING))
+        if record is not None:
+            manifest = manifest.with_record(hour, record)
+    if generation or manifest.hours:
+        states = {number: str(record.state) for number, record in manifest.hours.items()}
+        log.error("hour manifest was rebuilt from objects and BigQuery", day=day.isoformat(), hours=states)
+    run.store.create(manifest, day, generation)
+    return manifest
+
+
+def _keep(run: Run, day: date) -> int:
+    """Copy the damaged manifest out of the way; its generation."""
+    storage = run.services.storage
+    stored = storage.find(run.bucket, run.folder.manifest(day))
+    content = storage.read(stored.version) if stored else None
+    if stored is None or content is None:
+        return 0
+    generation = stored.version.generation
+    storage.create(run.bucket, run.folder.damaged(day, generation), content, "application/octet-stream")
+    return generation
+
+
+def _files(run: Run, day: date) -> Files:
+    files: dict[BatchId, dict[tuple[int, Kind], StoredObject]] = defaultdict(dict)
+    for stored in run.services.storage.objects(run.bucket, run.folder.day(day)):
+        file = BatchFile.parse(stored.version.name, run.folder)
+        if file is not None:
+            files[file.batch][file.index, file.kind] = stored
+    return files
+
+
+def _hour(run: Run, hour: Hour, files: Files, held: Content) -> HourRecord | None:
+    """What can be said of an hour; None when it is as if nobody had begun it."""
+    batches = [_batch(run, job, files[batch]) for batch in _ordered(files) if (job := _loaded(run, hour, batch))]
+    complete = [batch for batch in batches if batch is not None]
+    if sum((batch.export.content for batch in complete), NOTHING) == held:
+        _remove(run, files, complete)
+        return HourRecord(batches=tuple(complete)) if complete else None
+    if hour < run.start:
+        return None  # not ours, unless somebody asks for it
+    known = sum(batch.export.content.rows for batch in complete)
+    failure = Failure(
+        datetime.now(UTC),
+        f"the manifest was lost: BigQuery holds {held.rows} rows of the hour, the objects account for {known}. Compare"
+        " them, delete the hour's rows from BigQuery and its objects, then ask for it by date and hour",
+    )
+    return HourRecord(failure=failure)
+
+
+def _ordered(files: Files) -> list[BatchId]:
+    return sorted(files, key=lambda batch: (batch.number, batch.attempt))
+
+
+def _loaded(run: Run, hour: Hour, batch: BatchId) -> tuple[Export, Job] | None:
+    """The load of the batch that is done and did not fail; None when BigQuery knows of none."""
+    for attempt in count(1):
+        export = Export(batch.number, batch.attempt, (), NOTHING, None, datetime.now(UTC), attempt)
+        job = run.services.bigquery.job(job_name(run, hour, export), run.location)
+        if job is None:
+            break
+        if not job.done:
+            raise RetryableError("a load of the lost manifest still runs", where=f"job {job.name}")
+        if job.error is None:
+            return export, job
+    return None
+
+
+def _batch(run: Run, loaded: tuple[Export, Job], files: Mapping[tuple[int, Kind], StoredObject]) -> Batch | None:
+    """The batch as its objects tell of it; None when one that was loaded, or its keys, is gone."""
+    export, job = loaded
+    index_of = {f"gs://{run.bucket}/{stored.version.name}": index for (index, _), stored in files.items()}
+    parts = []
+    for uri in job.uris:
+        index = index_of.get(uri)
+        if index is None or (index, Kind.KEYS) not in files:
+            return None
+        data, keys = files[index, Kind.PART], files[index, Kind.KEYS]
+        rows = run.services.parquet.footer(data.version).rows
+        parts.append(Part(rows, _stored(data), _stored(keys)))
+    content, now = in_parquet(run, parts), datetime.now(UTC)
+    export = msgspec.structs.replace(export, parts=tuple(parts), content=content)
+    return Batch(export, str(job.name), Receipt(content, content, content), now, now)
+
+
+def _remove(run: Run, files: Files, loaded: Sequence[Batch]) -> None:
+    """Delete what no load brought to BigQuery. A frozen worker that still tries to fails without its objects."""
+    attempts = {batch.export.attempt for batch in loaded}
+    for batch, stored in files.items():
+        if batch.attempt not in attempts:
+            for file in stored.values():
+                run.services.storage.delete(file.version)
+
+
+def _stored(stored: StoredObject) -> StoredFile:
+    return StoredFile(stored.version.name, stored.version.generation, stored.bytes, stored.crc32c)

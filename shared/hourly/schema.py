@@ -1,0 +1,76 @@
+"""The BigQuery table of a log: one schema, for the function that fills it and for Terraform, which may make it first.
+
+python -m shared.hourly.schema past_offer_context
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+from shared import catalog
+from shared.catalog import IMPORT_DATE, IMPORT_HOUR, BigQueryType, HourlyTable
+from shared.errors import RetryableError, TargetError
+from shared.gcp.bigquery import BigQuery, FieldDocument, TableInfo
+from shared.names import TableRef
+
+
+def schema(table: HourlyTable) -> Sequence[FieldDocument]:
+    """The columns as BigQuery's API writes them, all NULLABLE: a load then takes any Parquet file of this catalog."""
+    columns = [(column.name, column.target) for column in table.columns]
+    columns += [(IMPORT_DATE, BigQueryType.DATE), (IMPORT_HOUR, BigQueryType.INT64)]
+    return [{"name": name, "type": target.api, "mode": "NULLABLE"} for name, target in columns]
+
+
+def to_json(table: HourlyTable) -> str:
+    """The schema as a file; Terraform reads it."""
+    return json.dumps(schema(table), indent=2) + "\n"
+
+
+def ensure(bigquery: BigQuery, ref: TableRef, table: HourlyTable) -> TableInfo:
+    """The table, made on first use and given the columns it lacks.
+
+    Raises TargetError that names every other difference: it is somebody's data, so nothing else is changed.
+    """
+    found = bigquery.table(ref)
+    if found is None:
+        bigquery.create_table(ref, schema(table), IMPORT_DATE, table.cluster_by)
+    elif _check(found, table):
+        bigquery.add_columns(ref, schema(table))
+    else:
+        return found
+    found = bigquery.table(ref)
+    if found is None or _check(found, table):
+        raise RetryableError("does not have its columns yet", where=str(ref))
+    return found
+
+
+def _check(found: TableInfo, table: HourlyTable) -> bool:
+    """Whether columns are missing. Raises TargetError for any other difference."""
+    wanted = {column.name: column.target for column in table.columns}
+    wanted |= {IMPORT_DATE: BigQueryType.DATE, IMPORT_HOUR: BigQueryType.INT64}
+    wrong = [
+        f"column {field.name} is {_shape(field.type, repeated=field.repeated, required=field.required)},"
+        f" the catalog says {wanted[field.name].name if field.name in wanted else 'nothing of it'}"
+        for field in found.fields
+        if field.name not in wanted or field.repeated or field.required or field.type != wanted[field.name].name
+    ]
+    if found.partitioned_by != IMPORT_DATE:
+        wrong.append(f"it is partitioned by the day of {found.partitioned_by}, not of {IMPORT_DATE}")
+    if found.clustered_by != table.cluster_by:
+        is_, should = (", ".join(columns) or "nothing" for columns in (found.clustered_by, table.cluster_by))
+        wrong.append(f"it is clustered by {is_}, the catalog says {should}")
+    if wrong:
+        raise TargetError(
+            "; ".join(wrong), where=str(found.ref), remedy="Correct the catalog, or copy the rows to a table like it"
+        )
+    return len(found.fields) < len(wanted)
+
+
+def _shape(type_: str, *, repeated: bool, required: bool) -> str:
+    return f"{type_}{' REPEATED' if repeated else ''}{' REQUIRED' if required else ''}"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(to_json(catalog.load().hourly[sys.argv[1]]))

@@ -1,0 +1,138 @@
+"""Hour manifests in Cloud Storage, each changed only by compare-and-swap on its generation.
+
+Runs may overlap: a worker that froze wakes up beside its successor. Whoever swaps first has the hour; the other finds a
+record that is not the one it worked from, and leaves.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from shared import log
+from shared.errors import BusyError, RetryableError
+from shared.gcp.storage import Storage
+from shared.hourly import manifest
+from shared.hourly.manifest import Audit, DayManifest, HourRecord
+from shared.hourly.names import LogFolder
+from shared.names import Hour, ObjectVersion
+
+#: Tries at a swap. An object takes one change a second for long, more in bursts
+#: (https://cloud.google.com/storage/quotas#objects), so the pauses grow to two seconds.
+TRIES = 12
+
+#: Custom metadata of a manifest, so that one listing tells which days need a look.
+_SETTLED, _START = "settled", "start"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the listing tells of a day's manifest. One that somebody else wrote tells nothing: it is not settled."""
+
+    version: ObjectVersion
+    settled: bool
+    start: Hour | None
+
+
+@dataclass(frozen=True)
+class _Read:
+    generation: int
+    manifest: DayManifest
+
+
+class Store:
+    """The manifests of one log. Keeps what it has read: a swap that fails reads again."""
+
+    def __init__(self, storage: Storage, bucket: str, folder: LogFolder) -> None:
+        self._storage, self._bucket, self.folder = storage, bucket, folder
+        self._days: dict[date, _Read] = {}
+
+    def listing(self) -> Mapping[date, Entry]:
+        """Every day that has a manifest, oldest first."""
+        found: dict[date, Entry] = {}
+        for stored in self._storage.objects(self._bucket, self.folder.manifests):
+            day = self.folder.day_of(stored.version.name)
+            if day is not None:
+                found[day] = _entry(stored.version, stored.metadata)
+        return found
+
+    def read(self, day: date) -> DayManifest | None:
+        """The day's manifest; None when there is none. Raises DamagedError."""
+        if day not in self._days:
+            name = self.folder.manifest(day)
+            for _ in range(TRIES):
+                stored = self._storage.find(self._bucket, name)
+                if stored is None:
+                    return None
+                content = self._storage.read(stored.version)
+                if content is None:
+                    continue  # replaced in between
+                parsed = manifest.parse(content, self.folder.table, day, f"gs://{self._bucket}/{name}")
+                self._days[day] = _Read(stored.version.generation, parsed)
+                break
+            else:
+                raise RetryableError("is replaced faster than it is read", where=name)
+        return self._days[day].manifest
+
+    def create(self, new: DayManifest, day: date, replaces: int) -> None:
+        """Write a day's manifest where there is none (generation 0), or over a damaged one. Raises BusyError when
+        somebody else did.
+        """
+        if not self._swap(day, replaces, new):
+            self._days.pop(day, None)
+            raise BusyError("another run made it", where=self.folder.manifest(day))
+
+    def advance(self, hour: Hour, before: HourRecord | None, after: HourRecord) -> HourRecord:
+        """Swap an hour's record for the one that a step made of it.
+
+        Raises BusyError when the hour is not as the step found it: another run has it. The other hours of the day may
+        change meanwhile.
+        """
+
+        def change(day: DayManifest) -> DayManifest | None:
+            if day.record(hour) == after:
+                return None  # our own swap got through, only the answer was lost
+            if day.record(hour) != before:
+                raise BusyError("another run has taken this hour over", where=str(hour))
+            return day.with_record(hour, after)
+
+        self._change(hour.day, change)
+        log.info(f"hour is {after.state}", hour=str(hour), state=str(after.state))
+        return after
+
+    def audited(self, day: date, audit: Audit) -> None:
+        """Note the day's audit, unless another run has."""
+        self._change(day, lambda found: found.with_audit(audit) if found.audit is None else None)
+
+    def _change(self, day: date, change: Callable[[DayManifest], DayManifest | None]) -> None:
+        pause = 0.02
+        for _ in range(TRIES):
+            found = self.read(day)
+            if found is None:
+                raise RetryableError("the manifest is gone", where=self.folder.manifest(day))
+            after = change(found)
+            if after is None or self._swap(day, self._days[day].generation, after):
+                return
+            del self._days[day]
+            time.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - nobody gains by guessing it
+            pause = min(pause * 2, 2.0)
+        raise RetryableError("others change it all the time", where=self.folder.manifest(day))
+
+    def _swap(self, day: date, generation: int, new: DayManifest) -> bool:
+        version = ObjectVersion(self._bucket, self.folder.manifest(day), generation)
+        metadata = {_SETTLED: "true" if new.settled else "false", _START: new.start}
+        written = self._storage.replace(version, new.to_json(), "application/json", metadata)
+        if written is not None:
+            self._days[day] = _Read(written, new)
+        return written is not None
+
+
+def _entry(version: ObjectVersion, metadata: Mapping[str, str]) -> Entry:
+    try:
+        start = Hour.parse(metadata.get(_START, ""))
+    except ValueError:
+        start = None
+    return Entry(version, metadata.get(_SETTLED) == "true", start)

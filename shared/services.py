@@ -1,0 +1,93 @@
+"""What the steps of both flows work with: settings, the catalog, and one adapter per service."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Self
+
+from shared import catalog
+from shared.catalog import Catalog
+from shared.gcp.bigquery import BigQuery
+from shared.gcp.parquet import FunctionToken, NoToken, Parquet
+from shared.gcp.pubsub import Publisher
+from shared.gcp.storage import Storage
+from shared.settings import CommonSettings, HourlySettings, Settings
+
+
+@dataclass(frozen=True)
+class Services:
+    """The daily flow's. Made once per process; clients connect on first use."""
+
+    settings: Settings
+    catalog: Catalog
+    bigquery: BigQuery
+    storage: Storage
+    parquet: Parquet
+    publisher: Publisher
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ, *, database: bool) -> Self:
+        """Raises ConfigurationError that names everything wrong with the environment or the catalog."""
+        settings = Settings.from_environment(environ, database=database)
+        return cls(
+            settings=settings,
+            catalog=catalog.load(),
+            bigquery=_bigquery(settings),
+            storage=Storage(settings.project),
+            parquet=_parquet(settings),
+            publisher=Publisher(settings.project),
+        )
+
+
+@dataclass(frozen=True)
+class HourlyServices:
+    """The hourly flow's. Made once per process; clients connect on first use."""
+
+    settings: HourlySettings
+    catalog: Catalog
+    bigquery: BigQuery
+    storage: Storage
+    parquet: Parquet
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Raises ConfigurationError that names everything wrong with the environment or the catalog."""
+        settings = HourlySettings.from_environment(environ)
+        return cls(
+            settings=settings,
+            catalog=catalog.load(),
+            bigquery=_bigquery(settings),
+            storage=Storage(settings.project),
+            parquet=_parquet(settings),
+        )
+
+
+@cache
+def export() -> Services:
+    """This process's services, for a function that never talks to PostgreSQL."""
+    return Services.from_environment(database=False)
+
+
+@cache
+def daily() -> Services:
+    """This process's services of the daily flow."""
+    return Services.from_environment(database=True)
+
+
+@cache
+def hourly() -> HourlyServices:
+    """This process's services of the hourly flow."""
+    return HourlyServices.from_environment()
+
+
+def _bigquery(settings: CommonSettings) -> BigQuery:
+    return BigQuery(settings.project, emulated=settings.bigquery_emulator is not None)
+
+
+def _parquet(settings: CommonSettings) -> Parquet:
+    if settings.storage_emulator:
+        return Parquet(settings.storage_emulator, NoToken())
+    return Parquet("https://storage.googleapis.com", FunctionToken())

@@ -1,0 +1,35 @@
+-- name: columns
+-- The columns of a table as format_type prints them, without their modifiers.
+SELECT
+    attname,
+    format_type(atttypid, NULL) AS type
+FROM pg_attribute
+WHERE attrelid = to_regclass(%(table)s) AND attnum > 0 AND NOT attisdropped;
+
+-- name: indexed_by
+-- Whether an index serves ranges of the column: a B-tree, valid, whole, with the column first.
+SELECT count(*) > 0
+FROM pg_index
+INNER JOIN pg_class AS index_class ON pg_index.indexrelid = index_class.oid
+INNER JOIN pg_am ON index_class.relam = pg_am.oid
+INNER JOIN pg_attribute ON pg_index.indrelid = pg_attribute.attrelid AND pg_attribute.attnum = pg_index.indkey[0]
+WHERE
+    pg_index.indrelid = to_regclass(%(table)s)
+    AND pg_attribute.attname = %(name)s
+    AND pg_am.amname = 'btree'
+    AND pg_index.indisvalid
+    AND pg_index.indpred IS NULL;
+
+-- name: is_key
+-- Whether the column alone is the primary key, or unique and never NULL.
+SELECT count(*) > 0
+FROM pg_index
+INNER JOIN pg_attribute ON pg_index.indrelid = pg_attribute.attrelid AND pg_attribute.attnum = pg_index.indkey[0]
+WHERE
+    pg_index.indrelid = to_regclass(%(table)s)
+    AND pg_attribute.attname = %(name)s
+    AND pg_attribute.attnotnull
+    AND pg_index.indnkeyatts = 1
+    AND pg_index.indisunique
+    AND pg_index.indisvalid
+    AND pg_index.indpred IS NULL;
