@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -98,34 +98,25 @@ class Source:
         )
         return statement.as_string(self._connection)
 
-    def keys_statement(self, rows: Range) -> str:
-        """The query for the rows' keys alone, as `key`."""
-        statement = sql.SQL("SELECT {}::bigint AS key FROM {} WHERE {}").format(
-            self._key, self._relation, self._where(rows)
+    def keys_statement(self, rows: Range, modulus: int, remainder: int) -> str:
+        """The query for the rows' keys alone, as `key`: those whose magnitude leaves the remainder."""
+        statement = sql.SQL("SELECT {0}::bigint AS key FROM {1} WHERE {2} AND abs(mod({0}, {3})) = {4}").format(
+            self._key, self._relation, self._where(rows), sql.Literal(modulus), sql.Literal(remainder)
         )
         return statement.as_string(self._connection)
 
-    def per_hour(self, start: Hour, end: Hour) -> Mapping[Hour, int]:
-        """The rows of each hour from `start` to before `end` that has any."""
-        statement = sql.SQL("SELECT date_trunc('hour', {0}), count(*) FROM {1} WHERE {2} GROUP BY 1").format(
-            self._time, self._relation, self._where(Range(start.start, end.start))
-        )
-        with translated("counting hours"):
-            return {Hour(at.replace(tzinfo=UTC)): rows for at, rows in self._connection.execute(statement)}
+    def rows_of(self, hour: Hour, seconds: int) -> int | None:
+        """How many rows belong to the hour; None when counting them takes longer than that."""
+        return self._count(sql.SQL("{}").format(self._where(Range.of(hour))), seconds)
 
     def rows_before(self, hour: Hour, seconds: int) -> int | None:
         """How many rows belong to earlier hours; None when counting them takes longer than that."""
-        statement = sql.SQL("SELECT count(*) FROM {} WHERE {} < {}").format(
-            self._relation, self._time, _timestamp(hour.start)
-        )
-        return self._count(statement, seconds)
+        return self._count(sql.SQL("{} < {}").format(self._time, _timestamp(hour.start)), seconds)
 
     def rows_without_time(self, seconds: int) -> int | None:
         """How many rows belong to no hour, because their time is NULL or infinite; None when that takes longer."""
-        statement = sql.SQL(
-            "SELECT count(*) FROM {0} WHERE {1} IS NULL OR {1} = 'infinity' OR {1} = '-infinity'"
-        ).format(self._relation, self._time)
-        return self._count(statement, seconds)
+        stray = sql.SQL("{0} IS NULL OR {0} = 'infinity' OR {0} = '-infinity'").format(self._time)
+        return self._count(stray, seconds)
 
     def delete(self, keys: Sequence[int], versions: Sequence[int], first: datetime, last: datetime) -> int:
         """Delete the rows that have one of the keys and still are in that version, in one transaction; how many.
@@ -149,7 +140,8 @@ class Source:
         with translated("looking for changed rows"):
             return [key for (key,) in self._connection.execute(statement, [list(keys)])]
 
-    def _count(self, statement: sql.Composed, seconds: int) -> int | None:
+    def _count(self, where: sql.Composed, seconds: int) -> int | None:
+        statement = sql.SQL("SELECT count(*) FROM {} WHERE {}").format(self._relation, where)
         with translated("counting rows"):
             try:
                 with self._connection.transaction():

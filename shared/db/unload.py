@@ -6,9 +6,8 @@ with a range of its own, keep the server busy.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,17 +17,11 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-#: DuckDB's working memory: it only hands rows on.
-MEMORY_LIMIT = "128MB"
+#: DuckDB's working memory. It only hands rows on, and needs more than a tenth of this for rows of kilobytes alone.
+MEMORY_LIMIT = "256MB"
 
-#: Rows of a batch: two of DuckDB's vectors, few enough that rows of some kilobytes stay in memory.
-BATCH_ROWS = 4096
-
-#: What DuckDB makes of a lost connection or a server that ends; its classes do not tell it from a value's fault.
-_LOST = re.compile(
-    r"connection|terminat|shut ?down|could not (send|receive)|recovery mode|starting up|timeout|snapshot",
-    re.IGNORECASE,
-)
+#: Rows of a batch: the size of DuckDB's own vectors, the least that it can do.
+BATCH_ROWS = 2048
 
 
 def batches(conninfo: str, snapshot: str, statement: str, select: Sequence[str]) -> Generator[pa.RecordBatch]:
@@ -40,17 +33,38 @@ def batches(conninfo: str, snapshot: str, statement: str, select: Sequence[str])
     import pyarrow as pa
 
     try:
-        with closing(_connect()) as duck:
-            duck.execute(f"ATTACH {_literal(conninfo)} AS pg (TYPE postgres, READ_ONLY)")
-            duck.execute("BEGIN")
-            duck.execute(f"CALL postgres_execute('pg', {_literal(f"SET TRANSACTION SNAPSHOT '{snapshot}'")})")
+        with _transaction(conninfo, snapshot) as duck:
             source = f"postgres_query('pg', {_literal(statement)})"
             yield from duck.execute(f"SELECT {', '.join(select)} FROM {source}").to_arrow_reader(BATCH_ROWS)
     except (duckdb.Error, pa.ArrowException, OSError) as e:
         # The text may quote the URL, password and all, or a value.
-        if isinstance(e, duckdb.IOException | OSError) or _LOST.search(str(e)):
+        if isinstance(e, duckdb.IOException | OSError):
             raise RetryableError("the rows could not be read to their end", where="PostgreSQL") from e
-        raise DataError("DuckDB could not read the rows", where="PostgreSQL") from e
+        if "Out of Memory" in str(e):
+            raise DataError(
+                f"{BATCH_ROWS} rows need more than {MEMORY_LIMIT} of memory",
+                where="PostgreSQL",
+                remedy="Shorten the rows, or raise the limit and the function's memory",
+            ) from e
+        raise DataError("DuckDB could not read the rows", where="PostgreSQL", remedy="Report this as a bug") from e
+
+
+@contextmanager
+def _transaction(conninfo: str, snapshot: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB instance in a transaction of PostgreSQL that sees the snapshot."""
+    import duckdb
+
+    duck = _connect()
+    try:
+        duck.execute(f"ATTACH {_literal(conninfo)} AS pg (TYPE postgres, READ_ONLY)")
+        duck.execute("BEGIN")
+        duck.execute(f"CALL postgres_execute('pg', {_literal(f"SET TRANSACTION SNAPSHOT '{snapshot}'")})")
+        yield duck
+    finally:
+        # Left to its destructor, a rollback over a lost connection ends the whole process.
+        with suppress(duckdb.Error):
+            duck.execute("ROLLBACK")
+        duck.close()
 
 
 def _connect() -> duckdb.DuckDBPyConnection:

@@ -13,30 +13,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from shared.errors import ConfigurationError, RetryableError, SourceError, SyncError
-from shared.gcp.errors import translated
+from shared.gcp.errors import TRANSIENT_REASONS, translated
 from shared.names import JobName, PartitionRef, TableRef
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Client
 
-#: Reasons after which the same request can succeed (https://cloud.google.com/bigquery/docs/error-messages).
-TRANSIENT_REASONS = frozenset(
-    (
-        "backendError",
-        "internalError",
-        "jobBackendError",
-        "jobInternalError",
-        "jobRateLimitExceeded",
-        "quotaExceeded",
-        "rateLimitExceeded",
-        "stopped",
-        "tableUnavailable",
-        "timeout",
-    )
-)
-
 #: Reasons that say that a resource or a role is missing.
-DEPLOYMENT_REASONS = frozenset(("accessDenied", "notFound"))
+DEPLOYMENT_REASONS = frozenset(("accessDenied", "billingNotEnabled", "notFound"))
 
 _PARAMETERS = {int: "INT64", str: "STRING", date: "DATE"}
 _ALIASES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
@@ -244,6 +228,7 @@ class BigQuery:
             write_disposition="WRITE_APPEND",
             create_disposition="CREATE_NEVER",
             schema=[SchemaField.from_api_repr(dict(field)) for field in schema],
+            decimal_target_types=["NUMERIC", "BIGNUMERIC"],
             labels=dict(labels),
         )
         self._insert(

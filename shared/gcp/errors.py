@@ -3,10 +3,30 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from shared.errors import ConfigurationError, PermanentError, RetryableError
 
-_LIMITS = {"quotaExceeded", "rateLimitExceeded", "userRateLimitExceeded", "jobRateLimitExceeded"}
+if TYPE_CHECKING:
+    from google.api_core.exceptions import GoogleAPICallError
+
+#: Reasons after which the same request can succeed, whatever status they come with
+#: (https://cloud.google.com/bigquery/docs/error-messages).
+TRANSIENT_REASONS = frozenset(
+    (
+        "backendError",
+        "internalError",
+        "jobBackendError",
+        "jobInternalError",
+        "jobRateLimitExceeded",
+        "quotaExceeded",
+        "rateLimitExceeded",
+        "stopped",
+        "tableUnavailable",
+        "timeout",
+        "userRateLimitExceeded",
+    )
+)
 
 
 @contextmanager
@@ -37,8 +57,7 @@ def translated(doing: str) -> Iterator[None]:
             remedy="Run the function as an account of its own",
         ) from e
     except (api.Forbidden, api.Unauthorized, api.NotFound) as e:
-        # Some limits are 403s too (https://cloud.google.com/bigquery/docs/error-messages).
-        if {error.get("reason") for error in e.errors if isinstance(error, dict)} & _LIMITS:
+        if _is_transient(e):
             raise RetryableError(f"a limit is reached: {_message(e)}", where=doing) from e
         raise ConfigurationError(
             f"refused ({e.code}): {_message(e)}",
@@ -48,7 +67,13 @@ def translated(doing: str) -> Iterator[None]:
     except api.GoogleAPICallError as e:
         if e.code == HTTPStatus.REQUEST_TIMEOUT:  # it has no class of its own
             raise RetryableError("Google Cloud did not answer well (408)", where=doing) from e
+        if _is_transient(e):
+            raise RetryableError(f"Google Cloud did not answer well ({e.code})", where=doing) from e
         raise PermanentError(f"refused ({e.code}): {_message(e)}", where=doing) from e
+
+
+def _is_transient(e: "GoogleAPICallError") -> bool:
+    return not TRANSIENT_REASONS.isdisjoint(error.get("reason") for error in e.errors if isinstance(error, dict))
 
 
 def _message(e: Exception) -> str:

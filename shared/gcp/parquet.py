@@ -38,6 +38,8 @@ _UNREACHABLE = re.compile(r"\b(HTTP|IO|Connection|INTERRUPT|FATAL|TransactionCon
 _INVALIDATED = re.compile(r"\b(FATAL|INTERNAL) Error\b")
 #: 0 is how DuckDB reports a HEAD request that was refused.
 _REFUSED = re.compile(r"\(HTTP (401|403|0)\b")
+#: A version that is gone never comes back by itself.
+_GONE = re.compile(r"\(HTTP 404\b")
 _BEYOND_END = re.compile(r"\(HTTP 416\b|incorrectly set page offsets")
 
 
@@ -204,14 +206,16 @@ class Parquet:
         found = self._reading(versions[0], lambda: self._connection().execute(query).fetchall())
         return tuple(found[0])
 
-    def absent(self, versions: Sequence[ObjectVersion], column: str, values: pa.Table, limit: int) -> list[int]:
+    def absent(
+        self, versions: Sequence[ObjectVersion], column: str, values: pa.Table, limit: int, where: str
+    ) -> list[int]:
         """The whole numbers of `values` (a table of one column) that no row of the files has in `column`: the least
-        `limit` of them.
+        `limit` of them. Of the files, only rows are looked at for which the DuckDB predicate holds.
         """
         (name,) = values.column_names
         query = (
-            f"SELECT {name} FROM given WHERE {name} NOT IN (SELECT {column} FROM {self._files(versions)})"
-            f" ORDER BY 1 LIMIT {limit}"
+            f"SELECT {name} FROM given ANTI JOIN (SELECT {column} AS known FROM {self._files(versions)} WHERE {where})"
+            f" ON {name} = known ORDER BY 1 LIMIT {limit}"
         )
 
         def read() -> list[int]:
@@ -282,6 +286,8 @@ class Parquet:
             # The instance is of no more use to anybody. Whether this file is to blame shows on a new one.
             with self._lock:
                 self._instance, self._installed = None, None
+        if _GONE.search(message):
+            return DataError("is gone", where=str(version), remedy="Restore it, or write it anew")
         if _BEYOND_END.search(message):
             return DataError("is cut off: its footer points beyond its end", where=str(version))
         transient = duckdb.IOException | duckdb.InterruptException | duckdb.FatalException | duckdb.TransactionException

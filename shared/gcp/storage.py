@@ -132,16 +132,20 @@ class Storage:
 
 @contextmanager
 def _stream_translated(doing: str) -> Iterator[None]:
-    """A stream's refusals have an exception of their own."""
+    """A stream's refusals have exceptions of their own. An upload that is not known any more is begun anew
+    (https://cloud.google.com/storage/docs/resumable-uploads#practices).
+    """
     from google.api_core.exceptions import from_http_status
-    from google.cloud.storage.exceptions import InvalidResponse
+    from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 
     try:
         yield
+    except DataCorruption as e:
+        raise RetryableError("the upload arrived damaged", where=doing) from e
     except InvalidResponse as e:
         status = e.response.status_code
-        if status == HTTPStatus.PRECONDITION_FAILED:
-            raise RetryableError("the object is there already", where=doing) from e
+        if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.PRECONDITION_FAILED):
+            raise RetryableError(f"the upload can't go on ({status})", where=doing) from e
         raise from_http_status(status, "the upload was refused") from e  # type: ignore[no-untyped-call]
 
 

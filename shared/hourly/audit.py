@@ -5,7 +5,7 @@ It finds what came later than any run looked for, and rows that somebody else de
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
 from datetime import UTC, datetime
 
 from shared import log
@@ -16,42 +16,44 @@ from shared.names import Hour
 #: Days that are counted.
 DAYS = 7
 
-#: Seconds that a count may take that no index bounds; past that, it is left out.
-PATIENCE = 60
+#: Seconds that one count may take.
+PATIENCE = 30
 
 
 def audit(run: Run, end: Hour) -> Audit | None:
-    """Count the hours of the last days before `end`, unless that was done today. Differences are alerted."""
+    """Count the hours of the last days before `end`, unless that was done today. Differences are alerted.
+
+    None when it was done, or when there was no time to count them all: the next call tries again.
+    """
     last = end.plus(-1)
     manifest = run.store.read(last.day)
     if manifest is None or manifest.audit is not None:
         return None
-    first = max(run.start, end.plus(-24 * DAYS))
-    expected, found = _expected(run, first, end), run.source.per_hour(first, end)
-    differences = tuple(
-        Difference(str(hour), rows, found.get(hour, 0)) for hour, rows in expected.items() if rows != found.get(hour, 0)
-    )
-    for difference in differences:
-        log.error(
-            f"the source holds {difference.found} rows of an hour, {difference.expected} were expected",
-            hour=difference.hour,
-        )
+    differences: list[Difference] = []
+    for hour in max(run.start, end.plus(-24 * DAYS)).until(end):
+        expected = _expected(run, hour)
+        if expected is None:
+            continue  # a gap or a failure speaks for itself
+        found = run.source.rows_of(hour, PATIENCE) if time.monotonic() < run.deadline else None
+        if found is None:
+            log.warning("no time to count the source: the next call tries again", hour=str(hour))
+            return None
+        if found != expected:
+            log.error(f"the source holds {found} rows of an hour, {expected} were expected", hour=str(hour))
+            differences.append(Difference(str(hour), expected, found))
     _report_strays(run)
-    done = Audit(datetime.now(UTC), differences)
+    done = Audit(datetime.now(UTC), tuple(differences))
     run.store.audited(last.day, done)
     return done
 
 
-def _expected(run: Run, first: Hour, end: Hour) -> Mapping[Hour, int]:
-    """How many rows the source should hold of each hour that is settled and did not fail."""
-    expected = {}
-    for hour in first.until(end):
-        manifest = run.store.read(hour.day)
-        record = manifest.record(hour) if manifest else None
-        if record is None or record.failure is not None or record.work is not None or record.source_content is None:
-            continue  # a gap or a failure speaks for itself
-        expected[hour] = record.source_content.rows
-    return expected
+def _expected(run: Run, hour: Hour) -> int | None:
+    """How many rows the source should hold of the hour; None while that is open."""
+    manifest = run.store.read(hour.day)
+    record = manifest.record(hour) if manifest else None
+    if record is None or record.failure is not None or record.work is not None or record.source_content is None:
+        return None
+    return record.source_content.rows
 
 
 def _report_strays(run: Run) -> None:
@@ -59,7 +61,7 @@ def _report_strays(run: Run) -> None:
     older, timeless = run.source.rows_before(run.start, PATIENCE), run.source.rows_without_time(PATIENCE)
     if older is None or older:
         count = "too many to count" if older is None else str(older)
-        log.warning(f"rows of hours before {run.start}, exported only by an explicit range: {count}")
+        log.warning(f"rows of hours before {run.start}, exported only when they are asked for by date: {count}")
     if timeless is None or timeless:
         count = "too many to count" if timeless is None else str(timeless)
         log.error(f"rows without a time in {run.table.time}, which belong to no hour: {count}")

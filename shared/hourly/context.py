@@ -71,5 +71,5 @@ class Run:
 
 
 def _whole(number: object) -> object:
-    """A NUMERIC's text without the zeros that may follow its point."""
+    """A NUMERIC's text up to its point: BigQuery's has none for a whole number, its emulator's nine zeros."""
     return str(number).partition(".")[0] if number is not None else None

@@ -20,12 +20,15 @@ from shared.errors import DataError, RetryableError
 from shared.gcp.parquet_writer import snappy
 from shared.hourly.context import Run
 from shared.hourly.manifest import (
+    NOTHING,
     Content,
+    Deletion,
     Export,
     Exported,
     Exporting,
     HourRecord,
     Part,
+    State,
     StoredFile,
     batch_id,
 )
@@ -39,43 +42,54 @@ if TYPE_CHECKING:
 TWO_FROM = 20_000
 
 #: Late rows that travel in one batch. Their keys are in the query; what is left is the next batch.
-LATE_LIMIT = 50_000
+LATE_LIMIT = 100_000
+
+#: Keys of an hour that are compared with those in Cloud Storage at once.
+KEYS_AT_ONCE = 1_000_000
 
 
 class _StoppedError(RetryableError):
     """This part was stopped because another failed: that is the failure to tell of."""
 
 
-def export(run: Run, hour: Hour, record: HourRecord | None) -> HourRecord | None:
-    """Write the rows that are in none of the hour's batches; None when there are none, and the hour was seen before.
+def export(run: Run, hour: Hour, record: HourRecord | None, *, delete: bool) -> HourRecord | None:
+    """Write the rows that are in none of the hour's batches; None when the hour was seen before and there are none.
 
-    Raises DataError that names column and key of a row which can't leave, and RetryableError when a later call may go
-    on: what an attempt left behind is removed by the next.
+    `delete` notes with the batch that it is to leave the source. Raises DataError that names column and key of a row
+    which can't leave, and RetryableError when a later call may go on.
     """
-    if record is not None and isinstance(record.work, Exporting):
-        _remove(run, hour, record.work.attempt)
+    keys = None
+    if record is not None and record.state == State.EMPTY and not run.source.content(Range.of(hour))[0]:
+        return None
+    if record is not None and record.batches:
+        keys = _late(run, hour, record)
+        if not keys:
+            return _nothing(run, hour, record)
+    before = run.in_bigquery(hour)
+    _refuse_strangers(run, hour, record, before)
     with run.source.snapshot() as snapshot:
-        rows = Range.of(hour)
+        rows = Range.of(hour, keys)
         content = Content.of(*run.source.content(rows))
-        if record is None or record.work is not None:
-            if not content.rows and not (record and record.batches):
-                return run.store.advance(hour, record, HourRecord())
-        elif content == record.source_content:
-            return None
-        if record is not None and record.batches:
-            keys = _late(run, hour, record, snapshot)
-            if not keys:
-                return run.store.advance(hour, record, record.change(work=None)) if record.work else None
-            rows = Range.of(hour, keys)
-            content = Content.of(*run.source.content(rows))
-        _refuse_strangers(run, hour, record)
-        number = len(record.batches) + 1 if record else 1
-        begun = Exporting(number, secrets.token_hex(4), datetime.now(UTC))
-        record = run.store.advance(hour, record, (record or HourRecord()).change(work=begun))
+        if not content.rows:
+            return _nothing(run, hour, record)
+        begun = Exporting(len(record.batches) + 1 if record else 1, secrets.token_hex(4), datetime.now(UTC))
+        record = run.store.advance(hour, record, _begin(record or HourRecord(), begun, delete=delete))
         parts, rounded = _write(run, hour, begun, snapshot, rows, content.rows)
     _check(run, hour, parts, content)
-    done = Export(number, begun.attempt, tuple(parts), content, dict(rounded), datetime.now(UTC))
+    done = Export(begun.number, begun.attempt, tuple(parts), content, before, dict(rounded), datetime.now(UTC))
     return run.store.advance(hour, record, record.change(work=Exported(done)))
+
+
+def sweep(run: Run, hour: Hour, record: HourRecord) -> None:
+    """Delete parts and keys that the record does not name: what attempts left behind that were killed.
+
+    Should a worker only have been frozen, it finds its hour taken over.
+    """
+    attempts = {batch.export.attempt for batch in record.batches}
+    for stored in run.services.storage.objects(run.bucket, run.folder.hour(hour)):
+        file = BatchFile.parse(stored.version.name, run.folder)
+        if file is not None and file.batch.attempt not in attempts:
+            run.services.storage.delete(stored.version)
 
 
 def in_parquet(run: Run, parts: Iterable[Part]) -> Content:
@@ -84,28 +98,57 @@ def in_parquet(run: Run, parts: Iterable[Part]) -> Content:
     return Content.of(*run.services.parquet.aggregates(versions, ['count("key")', 'sum("key")', 'bit_xor("key")']))
 
 
-def _late(run: Run, hour: Hour, record: HourRecord, snapshot: str) -> list[int]:
-    """Keys of the hour's rows that no batch has: those of transactions that committed after the export."""
+def _begin(record: HourRecord, begun: Exporting, *, delete: bool) -> HourRecord:
+    deletion = record.deletion or (Deletion(begun.began_at) if delete else None)
+    return record.change(work=begun, deletion=deletion)
+
+
+def _nothing(run: Run, hour: Hour, record: HourRecord | None) -> HourRecord | None:
+    """The record of an hour without further rows; None when it says so already."""
+    after = record.change(work=None) if record else HourRecord()
+    if record == after:
+        return None
+    sweep(run, hour, after)
+    return run.store.advance(hour, record, after)
+
+
+def _late(run: Run, hour: Hour, record: HourRecord) -> list[int]:
+    """Keys of the hour's rows that no batch has: those of transactions that committed after the export.
+
+    Most looks end with the first count. Otherwise the keys are compared in as many passes as bound the memory.
+    """
     import pyarrow as pa
 
-    statement = run.source.keys_statement(Range.of(hour))
-    conninfo = postgres.conninfo(run.services.settings, "hourly late rows")
-    keys = list(unload.batches(conninfo, snapshot, statement, ["*"]))
-    exported = [part.keys.version(run.bucket) for batch in record.batches for part in batch.export.parts]
-    if not keys:
-        return []
-    return run.services.parquet.absent(exported, "key", pa.Table.from_batches(keys), LATE_LIMIT)
+    with run.source.snapshot() as snapshot:
+        content = Content.of(*run.source.content(Range.of(hour)))
+        if content == record.source_content or not content.rows:
+            return []
+        exported = [part.keys.version(run.bucket) for batch in record.batches for part in batch.export.parts]
+        passes = 1 + max(content.rows, record.content.rows) // KEYS_AT_ONCE
+        conninfo = postgres.conninfo(run.services.settings, "hourly late rows")
+        late: list[int] = []
+        for number in range(passes):
+            statement = run.source.keys_statement(Range.of(hour), passes, number)
+            batches = list(unload.batches(conninfo, snapshot, statement, ["*"]))
+            if batches:
+                given, among = pa.Table.from_batches(batches), f"abs(key % {passes}) = {number}"
+                late += run.services.parquet.absent(exported, "key", given, LATE_LIMIT - len(late), among)
+            if len(late) >= LATE_LIMIT:
+                break
+        return late
 
 
-def _refuse_strangers(run: Run, hour: Hour, record: HourRecord | None) -> None:
-    """Rows in BigQuery that no batch accounts for would be doubled, or hide rows that are missing."""
-    held, known = run.in_bigquery(hour), record.content if record else Content()
-    if held != known:
+def _refuse_strangers(run: Run, hour: Hour, record: HourRecord | None, held: Content) -> None:
+    """Rows in BigQuery that no batch accounts for would be doubled. That some have been erased there is no fault."""
+    known = record.content if record else NOTHING
+    if held.rows > known.rows or (held.rows == known.rows and held != known):
         raise DataError(
             f"BigQuery holds {held.rows} rows of it, {known.rows} of which this system brought there",
             where=f"hour {hour} of {run.target}",
             remedy="Delete the others from BigQuery, then ask for this hour by date and hour",
         )
+    if held != known:
+        log.warning(f"BigQuery holds {held.rows} of {known.rows} rows: somebody erased some", hour=str(hour))
 
 
 def _write(
@@ -149,8 +192,10 @@ def _write_part(
             ):
                 for batch in _until(chain([first], batches), stop):
                     rounded += _inspect(run, batch)
-                    data_file.write(outbound.rows(batch))
+                    # Keys that wait would keep their whole batch in memory, so their row groups end together.
                     keys_file.write(outbound.keys(batch))
+                    if data_file.write(outbound.rows(batch)):
+                        keys_file.flush()
         return Part(data_file.rows, _stored(run, data), _stored(run, keys)), rounded
     except BaseException:
         stop.set()
@@ -189,18 +234,10 @@ def _check(run: Run, hour: Hour, parts: Iterable[Part], content: Content) -> Non
     """What stands in Cloud Storage, read back, is what PostgreSQL counted in the same snapshot."""
     parts = list(parts)
     footers = sum(run.services.parquet.footer(part.data.version(run.bucket)).rows for part in parts)
-    stored = in_parquet(run, parts) if parts else Content()
+    stored = in_parquet(run, parts) if parts else NOTHING
     if stored != content or footers != content.rows:
         raise DataError(
             f"PostgreSQL counted {content.rows} rows, {footers} are in the parts and {stored.rows} in their keys",
             where=f"hour {hour}",
             remedy="Report this as a bug",
         )
-
-
-def _remove(run: Run, hour: Hour, attempt: str) -> None:
-    """Delete what an attempt left behind. Should its worker only have been frozen, it finds its hour taken over."""
-    for stored in run.services.storage.objects(run.bucket, run.folder.hour(hour)):
-        file = BatchFile.parse(stored.version.name, run.folder)
-        if file is not None and file.batch.attempt == attempt:
-            run.services.storage.delete(stored.version)

@@ -9,7 +9,7 @@ import msgspec
 from shared import log
 from shared.errors import DataError
 from shared.hourly.context import Run
-from shared.hourly.export import in_parquet
+from shared.hourly.export import in_parquet, sweep
 from shared.hourly.manifest import Batch, Export, Exported, Exporting, HourRecord, Loaded, Receipt, batch_id
 from shared.names import Hour, JobName, PartitionRef
 
@@ -44,22 +44,27 @@ def load(run: Run, hour: Hour, record: HourRecord, work: Exported) -> HourRecord
 
 
 def verify(run: Run, hour: Hour, record: HourRecord, work: Loaded) -> HourRecord:
-    """Compare what BigQuery, Parquet and PostgreSQL count. Raises DataError when they differ."""
-    export = work.export
-    receipt = Receipt(
-        postgresql=export.content,
-        parquet=in_parquet(run, export.parts),
-        bigquery=run.in_bigquery(hour) - record.content,
-    )
+    """Compare what BigQuery, Parquet and PostgreSQL count. Raises DataError when they differ.
+
+    When the hour had failed here, and somebody has since deleted the batch's rows from BigQuery, it is loaded again.
+    """
+    export, held = work.export, run.in_bigquery(hour)
+    if record.failure is not None and held == export.before:
+        again = msgspec.structs.replace(export, load_attempt=export.load_attempt + 1)
+        return run.store.advance(hour, record, record.change(work=Exported(again)))
+    receipt = Receipt(export.content, in_parquet(run, export.parts), held - export.before)
     if not receipt.postgresql == receipt.parquet == receipt.bigquery:
         raise DataError(
-            f"of batch {export.number}, PostgreSQL counted {receipt.postgresql.rows} rows, Parquet holds"
+            f"of batch {export.number}, PostgreSQL counted {export.content.rows} rows, Parquet holds"
             f" {receipt.parquet.rows} and BigQuery {receipt.bigquery.rows}, or their keys differ",
             where=f"hour {hour} of {run.target}",
-            remedy="Mend the partition in BigQuery, then ask for this hour by date and hour",
+            remedy=f"Bring the hour in BigQuery back to the {export.before.rows} rows it had before this batch,"
+            " then ask for it by date and hour: the batch is loaded again",
         )
     batch = Batch(export, work.job, receipt, work.loaded_at, datetime.now(UTC))
-    return run.store.advance(hour, record, record.change(work=None, batches=(*record.batches, batch)))
+    done = record.change(work=None, batches=(*record.batches, batch))
+    sweep(run, hour, done)
+    return run.store.advance(hour, record, done)
 
 
 def job_name(run: Run, hour: Hour, export: Export) -> JobName:

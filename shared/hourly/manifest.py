@@ -1,13 +1,14 @@
 """The hour manifest, version 1: one JSON object per day that says how far each hour has come.
 
-Everything in it is a value: a step makes a new record of its hour, which `store` then swaps in. Its checksum covers all
-of it, so that a manifest that somebody edited or cut off is known for one.
+Everything in it is a value: a step makes a new record of its hour, which `store` then swaps in. Its checksum covers
+every byte that follows it, so that a manifest that somebody edited or cut off is known for one.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import re
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal
@@ -15,7 +16,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from shared.errors import DataError
+from shared.errors import ConfigurationError, DataError
 from shared.names import BatchId, Hour, ObjectVersion
 
 
@@ -67,7 +68,8 @@ class Part(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Export(Struct, frozen=True, forbid_unknown_fields=True):
-    """A batch that stands in Cloud Storage. `content` is PostgreSQL's own account of it.
+    """A batch that stands in Cloud Storage. `content` is PostgreSQL's own account of it, `before` what BigQuery held of
+    the hour before it.
 
     `rounded` counts the values of each column whose excess digits were rounded away; None where that is not known any
     more. `load_attempt` tells the load job's id: a job that failed has used up its own.
@@ -77,15 +79,19 @@ class Export(Struct, frozen=True, forbid_unknown_fields=True):
     attempt: str
     parts: tuple[Part, ...]
     content: Content
+    before: Content
     rounded: dict[str, int] | None
     exported_at: datetime
     load_attempt: int = 1
 
 
 class Receipt(Struct, frozen=True, forbid_unknown_fields=True):
-    """What three systems counted of a batch, each by itself. They agree, or the batch is not verified."""
+    """What three systems counted of a batch, each by itself. They agree, or the batch is not verified.
 
-    postgresql: Content
+    PostgreSQL's count of a batch whose manifest was rebuilt is None: nobody knows it any more.
+    """
+
+    postgresql: Content | None
     parquet: Content
     bigquery: Content
 
@@ -196,13 +202,13 @@ class HourRecord(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def source_content(self) -> Content | None:
         """What PostgreSQL should hold of them now; None while a deletion is under way."""
-        if self.deletion is None or self.deletion.batches == 0:
-            return self.content if self.state != State.DELETING else None
+        if self.deletion is None:
+            return self.content
         return self.deletion.kept if self.deletion.batches == len(self.batches) else None
 
     def change(self, **fields: object) -> HourRecord:
-        """A record that differs in these fields."""
-        return msgspec.structs.replace(self, state=None, **fields)
+        """A record that differs in these fields. What moves on has not failed."""
+        return msgspec.structs.replace(self, **{"state": None, "failure": None, **fields})
 
 
 class Difference(Struct, frozen=True, forbid_unknown_fields=True):
@@ -229,7 +235,6 @@ class DayManifest(Struct, frozen=True, forbid_unknown_fields=True):
     hours: dict[str, HourRecord] = {}
     audit: Audit | None = None
     version: Literal[1] = 1
-    checksum: str = ""
 
     @classmethod
     def new(cls, table: str, day: dt.date, start: Hour) -> DayManifest:
@@ -256,8 +261,8 @@ class DayManifest(Struct, frozen=True, forbid_unknown_fields=True):
         )
 
     def to_json(self) -> bytes:
-        sealed = msgspec.structs.replace(self, checksum=_checksum(self))
-        return msgspec.json.format(msgspec.json.encode(sealed), indent=1)
+        body = msgspec.json.format(msgspec.json.encode(self), indent=1).removeprefix(b"{\n")
+        return _SEAL % _checksum(body) + body
 
 
 class DamagedError(DataError):
@@ -265,14 +270,22 @@ class DamagedError(DataError):
 
 
 def parse(content: bytes, table: str, day: dt.date, where: str) -> DayManifest:
-    """The manifest of a table's day. Raises DamagedError that says what is wrong with it."""
+    """The manifest of a table's day.
+
+    Raises DamagedError that says what is wrong with it, ConfigurationError when another version of this code wrote it.
+    """
+    sealed = _SEALED.match(content)
+    body = content[sealed.end() :] if sealed else b""
+    if sealed is None or sealed[1] != _checksum(body):
+        raise DamagedError("was cut off or edited by hand: its checksum is not that of what follows it", where=where)
     try:
-        manifest = msgspec.json.decode(content, type=DayManifest)
+        manifest = msgspec.json.decode(b"{" + body, type=DayManifest)
         Hour.parse(manifest.start)
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as e:
-        raise DamagedError(f"is no hour manifest of version 1: {e}", where=where) from None
-    if manifest.checksum != _checksum(manifest):
-        raise DamagedError("was edited by hand: its checksum is another's", where=where)
+        # It is as its writer wanted it: rebuilding it would throw away what that one knew.
+        raise ConfigurationError(
+            f"was written by another version of this system: {e}", where=where, remedy="Deploy that version, or a newer"
+        ) from None
     if (manifest.table, manifest.date) != (table, f"{day:%Y%m%d}"):
         raise DamagedError("is another table's or day's", where=where)
     return manifest
@@ -282,6 +295,10 @@ def batch_id(hour: Hour, of: Export | Exporting) -> BatchId:
     return BatchId(hour, of.number, of.attempt)
 
 
-def _checksum(manifest: DayManifest) -> str:
-    unsealed = msgspec.structs.replace(manifest, checksum="")
-    return "sha256:" + hashlib.sha256(msgspec.json.encode(unsealed)).hexdigest()
+#: How a manifest begins; the checksum is that of every byte after.
+_SEAL = b'{\n "checksum": "sha256:%s",\n'
+_SEALED = re.compile(re.escape(_SEAL).replace(b"%s", b"([0-9a-f]{64})"))
+
+
+def _checksum(body: bytes) -> bytes:
+    return hashlib.sha256(body).hexdigest().encode()

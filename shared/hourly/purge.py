@@ -7,7 +7,6 @@ row goes only if it still is in the version that was exported; one that was chan
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from itertools import islice
 
 from shared import log
@@ -22,25 +21,18 @@ DELETE_ROWS = 10_000
 REST = 0.5
 
 
-def purge(run: Run, hour: Hour, record: HourRecord) -> HourRecord:
-    """Delete the rows of the hour's verified batches. Repeated after a kill, it goes on and counts the same."""
+def purge(run: Run, hour: Hour, record: HourRecord) -> None:
+    """Delete the rows of the hour's verified batches, as was asked. After a kill, it goes on and counts the same."""
     deletion = record.deletion
     if deletion is None:
-        deletion = Deletion(datetime.now(UTC))
-        record = run.store.advance(hour, record, record.change(deletion=deletion))
+        return
     for batch in islice(record.batches, deletion.batches, None):
-        kept = NOTHING
-        for part in batch.export.parts:
-            kept += _delete(run, part)
+        kept = sum((_delete(run, part) for part in batch.export.parts), NOTHING)
         if kept.rows:
-            log.error(
-                f"{kept.rows} rows were changed after their export: they stay, and BigQuery holds what they were",
-                hour=str(hour),
-            )
+            log.error(f"{kept.rows} rows were changed after their export: they stay, and BigQuery holds what they were")
         rows = deletion.rows + batch.export.content.rows - kept.rows
         deletion = Deletion(deletion.asked_at, deletion.batches + 1, rows, deletion.kept + kept)
         record = run.store.advance(hour, record, record.change(deletion=deletion))
-    return record
 
 
 def _delete(run: Run, part: Part) -> Content:

@@ -101,8 +101,9 @@ def _hour(run: Run, hour: Hour, files: Files, held: Content) -> HourRecord | Non
     known = sum(batch.export.content.rows for batch in complete)
     failure = Failure(
         datetime.now(UTC),
-        f"the manifest was lost: BigQuery holds {held.rows} rows of the hour, the objects account for {known}. Compare"
-        " them, delete the hour's rows from BigQuery and its objects, then ask for it by date and hour",
+        f"the manifest was lost: BigQuery holds {held.rows} rows of the hour, the objects account for {known}. Delete"
+        " nothing before you know which rows PostgreSQL still has: they may have been deleted after their export. Once"
+        " BigQuery holds none of the hour, ask for it by date and hour to export what PostgreSQL has",
     )
     return HourRecord(failure=failure)
 
@@ -114,7 +115,7 @@ def _ordered(files: Files) -> list[BatchId]:
 def _loaded(run: Run, hour: Hour, batch: BatchId) -> tuple[Export, Job] | None:
     """The load of the batch that is done and did not fail; None when BigQuery knows of none."""
     for attempt in count(1):
-        export = Export(batch.number, batch.attempt, (), NOTHING, None, datetime.now(UTC), attempt)
+        export = Export(batch.number, batch.attempt, (), NOTHING, NOTHING, None, datetime.now(UTC), attempt)
         job = run.services.bigquery.job(job_name(run, hour, export), run.location)
         if job is None:
             break
@@ -139,7 +140,7 @@ def _batch(run: Run, loaded: tuple[Export, Job], files: Mapping[tuple[int, Kind]
         parts.append(Part(rows, _stored(data), _stored(keys)))
     content, now = in_parquet(run, parts), datetime.now(UTC)
     export = msgspec.structs.replace(export, parts=tuple(parts), content=content)
-    return Batch(export, str(job.name), Receipt(content, content, content), now, now)
+    return Batch(export, str(job.name), Receipt(None, content, content), now, now)
 
 
 def _remove(run: Run, files: Files, loaded: Sequence[Batch]) -> None:

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 from shared.errors import ConfigurationError
 from shared.hourly.context import Run
-from shared.hourly.manifest import DamagedError, DayManifest
+from shared.hourly.manifest import DamagedError, DayManifest, HourRecord, State
 from shared.hourly.store import Store
 from shared.names import Hour
 from shared.settings import HourlySettings
@@ -38,15 +38,34 @@ def unsettled(run: Run, end: Hour) -> list[Hour]:
     hours: list[Hour] = []
     for day in _days(run.start.day, end.plus(-1).day):
         entry = entries.get(day)
-        if entry is not None and entry.settled:
-            continue
-        manifest = _read(run, day) if entry is not None else None
-        for number in range(24):
-            hour = Hour.of_day(day, number)
-            record = manifest.record(hour) if manifest else None
-            if run.start <= hour < end and (record is None or not record.settled):
-                hours.append(hour)
+        if entry is None or not entry.settled:
+            manifest = _read(run, day) if entry is not None else None
+            owned = (
+                hour for hour in Hour.of_day(day, 0).until(Hour.of_day(day, 0).plus(24)) if run.start <= hour < end
+            )
+            hours += [hour for hour in owned if _is_open(_record(manifest, hour))]
     return hours
+
+
+def undeleted(run: Run) -> list[tuple[Hour, HourRecord]]:
+    """The hours whose deletion was asked for and is not complete, in order."""
+    found = []
+    for day, entry in run.store.listing().items():
+        manifest = None if entry.settled else _read(run, day)
+        for number in manifest.hours if manifest else ():
+            hour = Hour.of_day(day, int(number))
+            record = _record(manifest, hour)
+            if record is not None and record.state == State.DELETING:
+                found.append((hour, record))
+    return found
+
+
+def _is_open(record: HourRecord | None) -> bool:
+    return record is None or (record.work is not None and record.failure is None)
+
+
+def _record(manifest: DayManifest | None, hour: Hour) -> HourRecord | None:
+    return manifest.record(hour) if manifest else None
 
 
 def _read(run: Run, day: date) -> DayManifest | None:

@@ -14,8 +14,8 @@ from shared.db.source import Source
 from shared.errors import BadRequestError, SyncError
 from shared.hourly import audit, recover, schema
 from shared.hourly.context import Run
-from shared.hourly.hours import settle
-from shared.hourly.manifest import HourRecord, State
+from shared.hourly.hours import delete_asked, settle
+from shared.hourly.manifest import Audit, HourRecord, State
 from shared.hourly.names import LogFolder
 from shared.hourly.store import Store
 from shared.names import Hour, TableRef, parse_day
@@ -36,6 +36,7 @@ DEFAULT_TABLE = "past_offer_context"
 #: The share of a function's life after which no further hour is begun.
 BEGIN_WITHIN = 0.6
 
+#: No log is older; earlier days are mistakes.
 _EPOCH = date(1970, 1, 1)
 
 
@@ -134,6 +135,8 @@ def _last_complete(body: Mapping[str, object], at: datetime, current: Hour) -> t
     for field in ("hour", "until"):
         if field in body:
             raise BadRequestError(f"{field} needs a date")
+    if at.date() <= _EPOCH:
+        raise BadRequestError("the call is scheduled before 1970")
     last = Hour(at).plus(-1)
     if last >= current:
         raise BadRequestError(f"hour {last} has not ended yet")
@@ -141,87 +144,116 @@ def _last_complete(body: Mapping[str, object], at: datetime, current: Hour) -> t
 
 
 def _work(run: Run, request: HourlyRequest) -> tuple[Mapping[str, object], int]:
+    """Gaps and the asked hours, then late rows, then deletions, then the day's audit."""
+    answer = _Answer(run)
+    asked = [hour for hour in request.hours if request.explicit or hour >= run.start]
     gaps = recover.unsettled(run, request.hours[0]) if request.recover else []
-    todo = [*gaps, *request.hours]
-    limit = run.services.settings.max_hours
-    results = _Results()
-    began = time.monotonic()
+    todo = [*gaps, *asked]
+    worked, began = 0, time.monotonic()
     for number, hour in enumerate(todo):
         late = time.monotonic() - began > run.services.settings.function_timeout * BEGIN_WITHIN
-        if number >= limit or late or results.stopped:
-            results.remaining = todo[number:]
+        if worked >= run.services.settings.max_hours or late or answer.stopped:
+            answer.remaining = todo[number:]
             break
-        _settle(run, request, hour, results)
-    if request.recover and not results.remaining and not results.stopped:
-        for hour in _window(run, request, set(todo)):
-            _settle(run, request, hour, results)
-    if request.recover and not results.remaining and not results.stopped:
-        audited = audit.audit(run, request.end)
-        if audited is not None:
-            results.audit = [{"hour": d.hour, "expected": d.expected, "found": d.found} for d in audited.differences]
-    return results.answer(run), 500 if results.stopped else 200
+        worked += answer.settle(hour, delete=request.delete, again=request.explicit and hour in asked)
+    if request.recover and todo and not answer.remaining:
+        for hour in _window(run, todo):
+            if not answer.stopped:
+                answer.settle(hour, delete=False, again=False)
+    if request.delete:
+        answer.delete()
+    if request.recover and not request.explicit and not answer.remaining and not answer.stopped:
+        answer.audited = audit.audit(run, request.end)
+    return answer.body(), 500 if answer.retryable else 200
 
 
-def _window(run: Run, request: HourlyRequest, seen: set[Hour]) -> Sequence[Hour]:
-    """The hours before the request's in which rows may have come late."""
-    first = request.hours[0]
-    earliest = max(run.start, first.plus(-run.services.settings.late_hours))
-    return [hour for hour in earliest.until(first) if hour not in seen] if earliest < first else []
+def _window(run: Run, todo: Sequence[Hour]) -> list[Hour]:
+    """The hours in which rows may have come late.
+
+    They are counted back from the first hour of this call: after an outage, the first gap is where nobody has looked
+    since.
+    """
+    earliest = max(run.start, min(todo).plus(-run.services.settings.late_hours))
+    return [hour for hour in earliest.until(max(todo)) if hour not in todo] if earliest < max(todo) else []
 
 
-class _Results:
-    """What has come of the hours so far. `stopped` once one failed in a way that a repeated call may mend."""
+class _Answer:
+    """What has come of the hours so far. `stopped` once one failed in a way that a later call may mend: hours go in
+    order.
+    """
 
-    def __init__(self) -> None:
-        self.hours: list[Mapping[str, object]] = []
-        self.failed: list[Mapping[str, object]] = []
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._before: dict[Hour, HourRecord | None] = {}
+        self._failed: list[Mapping[str, object]] = []
         self.remaining: list[Hour] = []
-        self.audit: list[dict[str, object]] | None = None
+        self.audited: Audit | None = None
         self.stopped = False
+        self.retryable = False
 
-    def answer(self, run: Run) -> Mapping[str, object]:
+    def settle(self, hour: Hour, *, delete: bool, again: bool) -> bool:
+        """Take one hour as far as it goes; whether it moved. The hours after a permanent failure go on."""
+        before = self._record(hour)
+        try:
+            settle(self._run, hour, delete=delete, again=again)
+        except SyncError as e:
+            self._fail(hour, e)
+            self.stopped = e.retryable
+        else:
+            self._repeat_failure(hour)
+        self._before.setdefault(hour, before)
+        return self._record(hour) != before
+
+    def delete(self) -> None:
+        """Delete what was asked to go, by this call or by one that was cut short, until one fails or time is up."""
+        for hour, record in recover.undeleted(self._run):
+            if self.retryable or time.monotonic() > self._run.deadline:
+                break
+            self._before.setdefault(hour, record)
+            try:
+                delete_asked(self._run, hour, record)
+            except SyncError as e:
+                self._fail(hour, e)
+
+    def body(self) -> Mapping[str, object]:
+        differences = self.audited.differences if self.audited else ()
         return {
-            "table": run.table.name,
-            "hours": self.hours,
-            "failed": self.failed,
+            "table": self._run.table.name,
+            "hours": [entry for hour, before in self._before.items() if (entry := self._entry(hour, before))],
+            "failed": self._failed,
             "remaining": len(self.remaining),
             "next": str(self.remaining[0]) if self.remaining else None,
-            "audit": self.audit,
+            "audit": [{"hour": d.hour, "expected": d.expected, "found": d.found} for d in differences]
+            if self.audited
+            else None,
         }
 
+    def _repeat_failure(self, hour: Hour) -> None:
+        """Tell again of an hour that failed for good in an earlier call."""
+        record = self._record(hour)
+        if record is not None and record.failure is not None:
+            self._failed.append({"hour": str(hour), "error": record.failure.error, "retryable": False})
 
-def _settle(run: Run, request: HourlyRequest, hour: Hour, results: _Results) -> None:
-    """One hour; its failure as an entry of the answer. The hours after a permanent one go on."""
-    before = _recorded(run, hour)
-    try:
-        asked = hour in request.hours
-        # An hour that is only looked at for late rows keeps its others, unless its deletion was asked for before.
-        delete = request.delete and (asked or before is None or before.work is not None or before.deletion is not None)
-        record = settle(run, hour, delete=delete, again=request.explicit and asked)
-    except SyncError as e:
-        log.error(f"hour failed: {e}", e, hour=str(hour))
-        results.failed.append({"hour": str(hour), "error": str(e), "retryable": e.retryable})
-        results.stopped = e.retryable
-        return
-    if record.failure is not None:
-        if hour in request.hours:
-            results.failed.append({"hour": str(hour), "error": record.failure.error, "retryable": False})
-        return
-    entry = _entry(hour, before, record)
-    if entry is not None:
-        results.hours.append(entry)
+    def _fail(self, hour: Hour, error: SyncError) -> None:
+        log.error(f"hour failed: {error}", error, hour=str(hour))
+        self._failed.append({"hour": str(hour), "error": str(error), "retryable": error.retryable})
+        self.retryable = self.retryable or error.retryable
 
+    def _record(self, hour: Hour) -> HourRecord | None:
+        try:
+            manifest = self._run.store.read(hour.day)
+        except SyncError:
+            return None  # whoever works on it tells
+        return manifest.record(hour) if manifest else None
 
-def _recorded(run: Run, hour: Hour) -> HourRecord | None:
-    try:
-        manifest = run.store.read(hour.day)
-    except SyncError:
-        return None
-    return manifest.record(hour) if manifest else None
+    def _entry(self, hour: Hour, before: HourRecord | None) -> Mapping[str, object] | None:
+        """What the answer says of an hour; None when it is under `failed`, or nothing is known of it."""
+        record = self._record(hour)
+        return None if record is None or record.failure is not None else _entry(hour, before, record)
 
 
 def _entry(hour: Hour, before: HourRecord | None, record: HourRecord) -> Mapping[str, object]:
-    """What the answer says of an hour that is settled."""
+    """What the answer says of an hour."""
     known = len(before.batches) if before else 0
     new = record.batches[known:]
     rounded: dict[str, int] = {}

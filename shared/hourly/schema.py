@@ -73,4 +73,7 @@ def _shape(type_: str, *, repeated: bool, required: bool) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(to_json(catalog.load().hourly[sys.argv[1]]))
+    logs = catalog.load().hourly
+    if len(sys.argv) != 2 or sys.argv[1] not in logs:
+        sys.exit(f"usage: python -m shared.hourly.schema {'|'.join(logs)}")
+    sys.stdout.write(to_json(logs[sys.argv[1]]))

@@ -1,0 +1,161 @@
+"""Which hours a call works on: gaps before the one that was asked for, and no more than it may."""
+
+import pytest
+
+from shared.errors import ConfigurationError
+from shared.names import Hour
+from tests.hourly import START, at, named
+
+
+def load_by_hand(log, hour, key):
+    """Put a row of an hour into BigQuery, as a job that is not ours would."""
+    log.here.bigquery_client.query(
+        "INSERT INTO raw_local.past_offer_context (id, date, import_date, import_hour)"
+        f" VALUES ({key}, TIMESTAMP '{at(hour):%Y-%m-%d %H}:30:00', DATE '{at(hour):%Y-%m-%d}', {at(hour).hour})"
+    ).result()
+
+
+def test_gaps_are_filled_in_order_before_the_hour_that_was_asked_for(log):
+    keys = {hour: log.add(hour) for hour in (10, 12)}
+    assert list(log.done(13).items()) == [(10, "exported"), (11, "empty"), (12, "exported")]
+    assert log.bigquery() == keys
+    assert [log.state(hour) for hour in (10, 11, 12)] == ["done", "empty", "done"]
+
+
+def test_an_empty_hour_is_recorded_and_is_no_gap_later(log):
+    log.change(late_hours=0)
+    assert log.done(12) == {10: "empty", 11: "empty"}
+    assert log.done(13) == {12: "empty"}
+    assert log.bigquery() == {}
+    assert log.objects() == {"manifests/20260310.json"}
+
+
+def test_a_call_works_on_as_many_hours_as_it_may_and_the_next_goes_on(log):
+    log.change(max_hours=3)
+    (key,) = log.add(16)
+    answer = log.call(17)
+    assert [hour["hour"][-2:] for hour in answer["hours"]] == ["10", "11", "12"]
+    assert (answer["remaining"], answer["next"]) == (4, "20260310T13")
+    answer = log.call(17)
+    assert [hour["hour"][-2:] for hour in answer["hours"]] == ["13", "14", "15"]
+    assert (answer["remaining"], answer["next"]) == (1, "20260310T16")
+    answer = log.call(17)
+    assert (answer["hours"][0]["hour"], answer["remaining"], answer["next"]) == ("20260310T16", 0, None)
+    assert log.bigquery() == {16: [key]}
+
+
+def test_a_range_is_bounded_like_gaps_and_can_be_asked_for_from_where_it_stopped(log):
+    log.change(max_hours=2)
+    body = named(-5, -1) | {"recover_missed": False}
+    answer = log.call(11, **body)
+    assert (answer["remaining"], answer["next"]) == (2, "20260309T21")
+    again = named(-3, -1) | {"recover_missed": False}
+    assert log.done(11, **again).keys() == {-3, -2}
+
+
+def test_without_recovery_only_the_hour_that_was_asked_for_is_touched(log):
+    keys = {hour: log.add(hour) for hour in (10, 11, 12)}
+    answer = log.call(13, recover_missed=False)
+    assert [hour["hour"][-2:] for hour in answer["hours"]] == ["12"]
+    assert (answer["audit"], log.state(10), log.state(11)) == (None, None, None)
+    assert log.bigquery() == {12: keys[12]}
+    assert log.done(13).keys() == {10, 11, 12}
+    assert log.bigquery() == keys
+
+
+def test_a_day_is_its_hours(log):
+    keys = log.add(-24) + log.add(-1)
+    assert list(log.done(5, date="20260309")) == list(range(-24, 0))
+    assert log.bigquery() == {-24: keys[:1], -1: keys[1:]}
+
+
+def test_without_a_start_and_manifests_nobody_guesses_where_to_begin(log):
+    log.change(start=None)
+    before = log.everything()
+    with pytest.raises(ConfigurationError, match="HOURLY_START is not set: it should be the first hour to export") as e:
+        log.ask(11)
+    assert e.value.retryable
+    assert log.everything() == before
+
+
+def test_the_manifests_remember_the_start(log):
+    log.done(11)
+    log.change(start=None)
+    assert log.done(35).keys() == set(range(10, 34))
+    assert log.document(0)["start"] == log.document(1)["start"] == "20260310T10"
+
+
+@pytest.mark.parametrize("other", [9, 11])
+def test_a_start_that_disagrees_with_the_manifests_is_a_wrong_configuration(log, other):
+    log.done(11)
+    log.change(start=Hour(at(other)))
+    before = log.everything()
+    with pytest.raises(ConfigurationError, match=f"HOURLY_START says {Hour(at(other))}, the manifests say 20260310T10"):
+        log.ask(12)
+    assert log.everything() == before
+
+
+def test_a_backlog_of_years_is_counted_and_exported_only_by_an_explicit_range(log):
+    log.add(-20_000, 3)
+    (last,) = log.add(9)
+    (first,) = log.add(10)
+    log.done(11)
+    assert log.bigquery() == {10: [first]}
+    assert log.errors == []
+    assert log.done(11, **named(9)) == {9: "exported"}
+    assert log.bigquery() == {9: [last], 10: [first]}
+    assert log.done(12).keys() >= {11}
+    assert log.document(0)["start"] == "20260310T10"
+
+
+def test_the_backlog_is_reported(log, caplog):
+    log.add(-20_000, 3)
+    with caplog.at_level("WARNING", "recosync"):
+        log.done(11)
+    assert "rows of hours before 20260310T10, exported only by an explicit range: 3" in caplog.text
+
+
+def test_a_call_before_the_first_owned_hour_has_ended_exports_nothing(log):
+    log.add(START - 1)
+    log.call(START)
+    assert log.bigquery() == {}
+    assert log.source() == [1]
+
+
+@pytest.mark.parametrize("hour", [5, START + 1])
+def test_an_hour_that_somebody_else_brought_to_bigquery_is_refused(log, hour):
+    log.done(11)
+    log.add(hour)
+    load_by_hand(log, hour, 77)
+    failed = log.failures(20, **named(hour), recover_missed=False)
+    assert "BigQuery holds 1 rows of it, 0 of which this system brought there" in failed[hour]
+    assert (log.bigquery(), log.source(), log.parts(hour)) == ({hour: [77]}, [1], [])
+
+
+def test_an_hour_that_only_bigquery_holds_is_refused_too(log):
+    log.done(11)
+    load_by_hand(log, 5, 77)
+    assert 5 in log.failures(12, **named(5), recover_missed=False)
+
+
+def test_strange_rows_beside_our_own_are_found_before_late_rows_join_them(log):
+    keys = log.add(10)
+    log.done(11)
+    load_by_hand(log, 10, 77)
+    log.add(10)
+    failed = log.failures(12)
+    assert "BigQuery holds 2 rows of it, 1 of which this system brought there" in failed[10]
+    assert log.bigquery() == {10: [*keys, 77]}
+
+
+def test_hours_that_wait_for_their_deletion_do_not_keep_others_from_their_turn(log):
+    log.change(max_hours=1)
+    log.add(10)
+    log.done(11, delete_from_source=True)
+    log.add(10)
+    log.done(12)
+    log.done(12)
+    keys = log.add(12)
+    for _ in range(4):
+        log.done(13)
+    assert log.bigquery()[12] == keys

@@ -1,0 +1,105 @@
+"""Rows that can't leave: their hour fails for good, and says which row and column, but not what is in it."""
+
+import pytest
+
+from tests.hourly import START, block, create, named, place
+
+COLUMNS = {
+    "num": "numeric NUMERIC",
+    "strict": "numeric NUMERIC refuse",
+    "big": "numeric BIGNUMERIC",
+    "big_strict": "numeric BIGNUMERIC refuse",
+    "float": "numeric FLOAT64",
+    "day": "date DATE",
+    "local": "timestamp DATETIME",
+    "instant": "timestamp TIMESTAMP",
+}
+NONE = "holds what no {} can be"
+#: A value of a column, and what is wrong with it.
+BAD = [
+    *(("num", text, NONE.format("NUMERIC")) for text in ("NaN", "Infinity", "-1e29", "99999999999999999999999999999.9999999995")),
+    ("strict", "1.2345678901", "has more than 9 digits after the point"),
+    ("strict", "NaN", NONE.format("NUMERIC")),
+    *(("big", text, NONE.format("BIGNUMERIC")) for text in ("NaN", "-Infinity", "1e39")),
+    ("big_strict", f"0.{'1' * 39}", "has more than 38 digits after the point"),
+    *(("float", text, NONE.format("FLOAT64")) for text in ("1e309", "-1e309")),
+    *(("day", text, NONE.format("DATE")) for text in ("infinity", "0001-01-01 BC", "10000-01-01")),
+    *(("local", text, NONE.format("DATETIME")) for text in ("-infinity", "0044-03-15 12:00 BC", "10000-01-01 00:00")),
+    *(("instant", text, NONE.format("TIMESTAMP")) for text in ("infinity", "4713-01-01 BC", "294276-12-31")),
+]  # fmt: skip
+FIRST = 24
+MIXED = FIRST + len(BAD)
+
+
+@pytest.fixture(scope="module")
+def refused(cloud, tmp_path_factory):
+    """A log with a bad row among good ones in each of these hours, and in one with several; all were asked for."""
+    with place(cloud, "hourly-refused", tmp_path_factory.mktemp("catalog"), block("bad", COLUMNS)) as log:
+        log.name = "bad"
+        create(log)
+        keys = {}
+        for hour, (column, value, _) in enumerate(BAD, FIRST):
+            log.add(hour, 3)
+            (keys[hour],) = log.add(hour, **{column: value})
+        log.add(MIXED, 3)
+        log.mixed = log.add(MIXED, day="infinity", num="NaN") + log.add(MIXED, strict="0.1234567891", float="1e400")
+        log.keys, log.failed = keys, log.failures(MIXED + 1, **named(FIRST, MIXED + 1), recover_missed=False)
+        yield log
+
+
+@pytest.mark.parametrize("index", range(len(BAD)), ids=[f"{column} {value}" for column, value, _ in BAD])
+def test_a_value_that_bigquery_cannot_hold_is_named_by_its_row_and_column(refused, index):
+    column, value, what = BAD[index]
+    hour = FIRST + index
+    assert f"bad.{column} of the row with n {refused.keys[hour]}: {what}" in refused.failed[hour]
+    assert value not in refused.failed[hour]
+
+
+def test_one_of_several_bad_columns_is_named_with_its_row(refused):
+    assert any(f"of the row with n {key}: " in refused.failed[MIXED] for key in refused.mixed)
+
+
+def test_nothing_of_an_hour_with_a_bad_row_leaves(refused):
+    assert refused.rows() == []
+    assert all(refused.entry(hour)["state"] == "failed" for hour in refused.failed)
+    assert {(hour, refused.entry(hour)["failure"]["error"]) for hour in refused.failed} == set(refused.failed.items())
+
+
+def test_no_value_is_in_the_log(refused):
+    assert len(refused.errors) == len(refused.failed)
+    said = "".join(refused.errors)
+    assert not any(value in said for _, value, _ in BAD if len(value) > 3)
+
+
+def test_every_column_of_very_many_is_looked_at(cloud, tmp_path):
+    columns = {f"c{number}": "numeric NUMERIC" for number in range(70)}
+    with place(cloud, "hourly-wide", tmp_path, block("wide", columns)) as log:
+        log.name = "wide"
+        create(log)
+        seen = ["c0", "c30", "c31", "c61", "c62", "c69"]
+        log.add(START, **dict.fromkeys(seen, "0.00000000005"))
+        log.add(START, c31="1e-10", c0="7")
+        for hour, column in enumerate(seen, START + 1):
+            log.add(hour, **{column: "NaN"})
+        answer = log.call(START + 1 + len(seen))
+        assert answer["hours"][0]["rounded"] == dict.fromkeys(seen, 1) | {"c31": 2}
+        assert log.entry(START)["batches"][0]["export"]["rounded"] == answer["hours"][0]["rounded"]
+        assert [failure["error"].split(" of ")[0] for failure in answer["failed"]] == [f"wide.{name}" for name in seen]
+
+
+def test_rounded_values_are_counted_by_column(log):
+    log.add(10, offer_stock_price="1.00000000005", offer_user_distance="2.5")
+    log.add(10, offer_stock_price="-0.0000000005", offer_user_distance="1.0000000000")
+    log.add(10, offer_stock_price="3.999999999", offer_item_score="0.12345678901234567890")
+    (hour,) = log.call(11)["hours"]
+    assert hour["rounded"] == {"offer_stock_price": 2}
+    assert log.entry(10)["batches"][0]["export"]["rounded"] == {"offer_stock_price": 2}
+    assert [str(row["offer_stock_price"]) for row in log.rows()] == ["1", "-1E-9", "3.999999999"]
+
+
+def test_the_time_of_a_row_is_its_hours_so_other_times_are_never_read(log):
+    for time in ("infinity", "-infinity", "0044-03-15 12:00 BC", None):
+        log.add(0, date=time)
+    key = log.add(10)
+    log.done(11)
+    assert log.bigquery() == {10: key}

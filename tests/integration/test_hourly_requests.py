@@ -1,0 +1,118 @@
+"""Calls over HTTP, as Cloud Scheduler and operators make them, answered by the function in a process of its own."""
+
+import json
+import urllib.error
+import urllib.request
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from local import context
+from local.functions import FLEET
+
+#: The function reads the real clock, so what it is asked for is of yesterday.
+TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+YESTERDAY = f"{TODAY - timedelta(days=1):%Y%m%d}"
+TOMORROW = f"{TODAY + timedelta(days=2):%Y%m%d}"
+
+BAD_BODIES = {
+    "not JSON": (b"{date", "the body is not JSON"),
+    "not UTF-8": (b'{"date": "\xff"}', "the body is not JSON"),
+    "no object": ([], "the body should be a JSON object"),
+    "an unknown field": ({"table": "past_offer_context"}, "unknown field 'table'; known are table_name, date, hour"),
+    "an unknown table": ({"table_name": "enriched_user"}, "table_name should be one of past_offer_context"),
+    "a table that is no text": ({"table_name": 1}, "table_name should be text"),
+    "text for a truth": ({"delete_from_source": "true"}, "delete_from_source should be true or false"),
+    "a number for a truth": ({"recover_missed": 1}, "recover_missed should be true or false"),
+    "no value": ({"recover_missed": None}, "recover_missed should be true or false"),
+    "text for an hour": ({"date": YESTERDAY, "hour": "3"}, "hour should be a whole number"),
+    "a truth for an hour": ({"date": YESTERDAY, "hour": True}, "hour should be a whole number"),
+    "a fraction of an hour": ({"date": YESTERDAY, "hour": 1.5}, "hour should be a whole number"),
+    "hour 24": ({"date": YESTERDAY, "hour": 24}, "hour should be a whole number from 0 to 23"),
+    "a number for a date": ({"date": 20260101}, "date should be text"),
+    "a date with dashes": ({"date": f"{TODAY:%Y-%m-%d}"}, "date should be a day written YYYYMMDD"),
+    "a day to come": ({"date": TOMORROW}, "has not ended yet"),
+    "an hour to come": ({"date": TOMORROW, "hour": 3}, "has not ended yet"),
+    "an hour without its date": ({"hour": 3}, "hour needs a date"),
+    "an end without its date": ({"until": f"{YESTERDAY}T03"}, "until needs a date"),
+    "an end before the beginning": ({"date": YESTERDAY, "hour": 3, "until": f"{YESTERDAY}T03"}, "until should be after"),
+    "an end to come": ({"date": YESTERDAY, "until": f"{TOMORROW}T00"}, "at most: later hours have not ended yet"),
+    "an end that is none": ({"date": YESTERDAY, "until": TOMORROW}, "until should be an hour written YYYYMMDDTHH"),
+}
+
+
+@pytest.fixture(scope="module")
+def deployed(cloud):
+    """The function, and the log with a row in an hour of yesterday's."""
+    functions = {"hourly_export": FLEET["hourly_export"]}
+    with cloud.deploy("hourly-requests", functions) as deployment:
+        context.create(deployment.dsn)
+        at = TODAY - timedelta(days=1) + timedelta(hours=3)
+        context.write(deployment.dsn, at, at + timedelta(hours=1), 5)
+        yield deployment
+
+
+def call(deployed, body, **headers):
+    """Status and answer. A body of bytes goes as it is."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {"content-type": "application/json", **{k.replace("_", "-"): v for k, v in headers.items()}}
+    request = urllib.request.Request(deployed.url("hourly_export"), content, headers)  # noqa: S310 - our own
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as e:
+        return e.code, json.load(e)
+
+
+def untouched(deployed):
+    """Whether the function has done nothing yet."""
+    return not [
+        *deployed.storage_client.list_blobs(deployed.hourly_bucket),
+        *deployed.bigquery_client.list_tables("raw_local"),
+        *deployed.bigquery_client.list_jobs(all_users=True),
+    ]
+
+
+@pytest.mark.parametrize(("body", "said"), BAD_BODIES.values(), ids=BAD_BODIES)
+def test_a_bad_request_is_answered_by_a_sentence_and_changes_nothing(deployed, body, said):
+    status, answer = call(deployed, body)
+    assert status == 400
+    assert answer.keys() == {"error"}
+    assert said in answer["error"]
+    assert untouched(deployed)
+
+
+@pytest.mark.parametrize("planned", ["yesterday", f"{TODAY + timedelta(days=2):%Y-%m-%dT00:00:00Z}"])
+def test_a_call_that_was_planned_for_no_time_or_one_to_come_is_a_bad_request(deployed, planned):
+    status, answer = call(deployed, {}, X_CloudScheduler_ScheduleTime=planned)
+    assert status == 400
+    assert untouched(deployed)
+
+
+def test_schedulers_call_is_for_the_hour_before_its_planned_time_however_late_it_comes(deployed):
+    planned = f"{TODAY - timedelta(days=1):%Y-%m-%d}T04:05:00Z"
+    status, answer = call(deployed, {"recover_missed": False}, X_CloudScheduler_ScheduleTime=planned)
+    assert (status, answer["failed"], answer["remaining"], answer["next"]) == (200, [], 0, None)
+    (hour,) = answer["hours"]
+    assert (hour["hour"], hour["status"], hour["rows"]) == (f"{YESTERDAY}T03", "exported", 5)
+    (row,) = deployed.bigquery_client.query(
+        "SELECT COUNT(*), MIN(import_date), MAX(import_date), MIN(import_hour), MAX(import_hour)"
+        " FROM raw_local.past_offer_context"
+    ).result()
+    day = (TODAY - timedelta(days=1)).date()
+    assert tuple(row.values()) == (5, day, day, 3, 3)
+
+
+def test_without_schedulers_header_the_clock_decides(deployed):
+    before = datetime.now(UTC)
+    status, answer = call(deployed, {"recover_missed": False})
+    after = datetime.now(UTC)
+    (hour,) = answer["hours"]
+    assert (status, hour["status"]) == (200, "empty")
+    assert hour["hour"] in {f"{clock - timedelta(hours=1):%Y%m%dT%H}" for clock in (before, after)}
+
+
+def test_an_empty_body_is_a_call_without_fields(deployed):
+    status, answer = call(deployed, b"")
+    assert (status, answer["table"], answer["failed"]) == (200, "past_offer_context", [])
+    assert answer["hours"][0]["hour"] == f"{YESTERDAY}T00"

@@ -1,0 +1,191 @@
+"""Every PostgreSQL type of a log arrives in BigQuery, by way of Parquet, as the type that the catalog declares."""
+
+import io
+import json
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from local import context
+from tests.hourly import at, block, create, place
+
+TEXTS = [
+    ("", ""),
+    ("it's \"quoted\", a \\ and\ttabs\r\nlines", "it's \"quoted\", a \\ and\ttabs\r\nlines"),
+    ("日本 🎌 e\u0301 \u202e \u0001", "日本 🎌 e\u0301 \u202e \u0001"),
+    ("NULL", "NULL"),
+    ("x" * 100_000, "x" * 100_000),
+]
+FLOATS = [(value, float(value)) for value in ("NaN", "Infinity", "-Infinity", "0", "-0", "-1.5")]
+DATES = [
+    ("0001-01-01", date(1, 1, 1)),
+    ("1969-12-31", date(1969, 12, 31)),
+    ("2024-02-29", date(2024, 2, 29)),
+    ("9999-12-31", date(9999, 12, 31)),
+]
+TIMES = [
+    ("0001-01-01 00:00:00", datetime(1, 1, 1)),
+    ("1969-12-31 23:59:59.999999", datetime(1969, 12, 31, 23, 59, 59, 999_999)),
+    ("2026-03-29 02:30:00.000001", datetime(2026, 3, 29, 2, 30, 0, 1)),
+    ("9999-12-31 23:59:59.999999", datetime(9999, 12, 31, 23, 59, 59, 999_999)),
+]
+MAX_NUMERIC = "9" * 29 + "." + "9" * 9
+MAX_BIGNUMERIC = "9" * 38 + "." + "9" * 38
+MAX_DOUBLE = 1.7976931348623157e308
+
+#: Types, the Arrow type between them, and values as PostgreSQL reads them with what BigQuery should have.
+COLUMNS = {
+    "varchar STRING": (pa.string(), TEXTS),
+    "text STRING": (pa.string(), TEXTS),
+    "smallint INT64": (pa.int64(), [("-32768", -(2**15)), ("32767", 2**15 - 1)]),
+    "integer INT64": (pa.int64(), [("-2147483648", -(2**31)), ("2147483647", 2**31 - 1)]),
+    "bigint INT64": (pa.int64(), [(str(-(2**63)), -(2**63)), (str(2**63 - 1), 2**63 - 1), ("0", 0)]),
+    "real FLOAT64": (
+        pa.float64(),
+        [*FLOATS, ("0.1", 0.10000000149011612), ("3.4028235e38", 3.4028234663852886e38), ("1e-45", 1.401298464324817e-45)],
+    ),
+    "double precision FLOAT64": (
+        pa.float64(),
+        [*FLOATS, ("0.1", 0.1), (repr(MAX_DOUBLE), MAX_DOUBLE), (repr(-MAX_DOUBLE), -MAX_DOUBLE), ("5e-324", 5e-324)],
+    ),
+    "numeric FLOAT64": (
+        pa.float64(),
+        [
+            *(value for value in FLOATS if value[0] != "-0"),  # which numeric does not have
+            ("0.1", 0.1),
+            ("0.30000000000000000000000000000000000001", 0.3),
+            ("0.1234567890123456789", 0.12345678901234568),
+            ("1.7976931348623157e308", MAX_DOUBLE),
+            ("-1.7976931348623157e308", -MAX_DOUBLE),
+            ("5e-324", 5e-324),
+            ("2.2250738585072014e-308", 2.2250738585072014e-308),
+            ("1e-400", 0.0),
+            ("1e-16000", 0.0),
+        ],
+    ),
+    "numeric NUMERIC": (
+        pa.decimal128(38, 9),
+        [(text, Decimal(text)) for text in (MAX_NUMERIC, f"-{MAX_NUMERIC}", "0", "1e-9", "-1e-9", "1.10", "42.0000000000")],
+    ),
+    "numeric BIGNUMERIC": (
+        pa.decimal256(76, 38),
+        # The emulator reads these as doubles.
+        [(text, Decimal(text)) for text in ("0", "-1.5", "0.0009765625", "42.25")],
+    ),
+    "boolean BOOL": (pa.bool_(), [("true", True), ("false", False)]),
+    "date DATE": (pa.date32(), DATES),
+    "timestamp TIMESTAMP": (pa.timestamp("us", "UTC"), [(text, time.replace(tzinfo=UTC)) for text, time in TIMES]),
+    "timestamp DATETIME": (pa.timestamp("us"), TIMES),
+    # json keeps its text to the letter, jsonb is printed anew.
+    "json STRING": (pa.string(), [(text, text) for text in ('{"b" :  1,\n"a": "\\u0000", "b":2}', "null", '"é"', "1.50")]),
+    "jsonb STRING": (
+        pa.string(),
+        [
+            ('{"b" :  1, "a": "\\u00e9\\"", "b":2}', '{"a": "é\\"", "b": 2}'),
+            ('[1.50, 1e3, -0, 12345678901234567890.123456789]', "[1.50, 1000, 0, 12345678901234567890.123456789]"),
+            ("null", "null"),
+            ('""', '""'),
+            ("{}", "{}"),
+        ],
+    ),
+    "json JSON": (pa.string(), [('{"b": [1, null, "é"]}', {"b": [1, None, "é"]}), ("[]", [])]),
+    "jsonb JSON": (pa.string(), [('{"b": [1, null, "é"]}', {"b": [1, None, "é"]}), ("[]", [])]),
+}  # fmt: skip
+NAMES = {types: types.replace(" ", "_") for types in COLUMNS}
+
+
+@pytest.fixture(scope="module")
+def typed(cloud, tmp_path_factory):
+    """A log with a column of each pair of types, exported: row n has the n-th value of each, NULL when there is none."""
+    blocks = block("typed", {name: types for types, name in NAMES.items()})
+    with place(cloud, "hourly-types", tmp_path_factory.mktemp("catalog"), blocks) as log:
+        log.name = "typed"
+        create(log)
+        for index in range(max(len(values) for _, values in COLUMNS.values()) + 1):
+            row = {NAMES[types]: values[index][0] for types, (_, values) in COLUMNS.items() if index < len(values)}
+            log.add(10, **row)
+        answer = log.call(11)
+        assert answer["failed"] == []
+        assert answer["hours"][0]["rounded"] == {}
+        yield log
+
+
+@pytest.fixture(scope="module")
+def in_bigquery(typed):
+    return typed.rows()
+
+
+@pytest.fixture(scope="module")
+def in_parquet(typed):
+    return typed.parquet(10).sort_by("n")
+
+
+def same(values):
+    """Values so that NaN equals itself, and 0 is not -0."""
+    return [repr(value) if isinstance(value, float) else value for value in values]
+
+
+@pytest.mark.parametrize("types", COLUMNS)
+def test_a_type_arrives_in_bigquery_as_declared(typed, in_bigquery, types):
+    _, values = COLUMNS[types]
+    expected = [value for _, value in values]
+    expected += [None] * (len(in_bigquery) - len(expected))
+    assert same(row[NAMES[types]] for row in in_bigquery) == same(expected)
+    declared = {column.name: column.target.api for column in typed.table.columns}
+    fields = typed.here.bigquery_client.get_table("raw_local.typed").schema
+    assert {field.name: field.field_type for field in fields}[NAMES[types]] == declared[NAMES[types]]
+
+
+@pytest.mark.parametrize("types", COLUMNS)
+def test_a_type_travels_in_parquet_as_bigquery_reads_it(in_parquet, types):
+    arrow, values = COLUMNS[types]
+    assert in_parquet.schema.field(NAMES[types]).type == arrow
+    expected = [json.loads(text) if types.endswith(" JSON") else value for text, value in values]
+    expected += [None] * (in_parquet.num_rows - len(expected))
+    found = in_parquet.column(NAMES[types]).to_pylist()
+    if types.endswith(" JSON"):
+        found = [value if value is None else json.loads(value) for value in found]
+    assert same(found) == same(expected)
+
+
+def test_parquet_is_snappy_and_nothing_of_ours_but_the_columns_is_in_it(typed, in_parquet):
+    names = [column.name for column in typed.table.columns]
+    assert in_parquet.column_names == [*names, "import_date", "import_hour"]
+    (part,) = typed.parts(10)
+    file = pq.ParquetFile(io.BytesIO(typed.blob(part).download_as_bytes()))
+    assert {file.metadata.row_group(0).column(i).compression for i in range(len(names))} == {"SNAPPY"}
+
+
+#: As many digits as there are; the emulator can't load them.
+BIG = [MAX_BIGNUMERIC, f"-{MAX_BIGNUMERIC}", "1e-38", "-1e-38", "0." + "123456789" * 4 + "01", "12" * 19 + ".5"]
+
+
+def test_a_bignumeric_keeps_76_digits(cloud, tmp_path):
+    with place(cloud, "hourly-big", tmp_path, block("big", {"c": "numeric BIGNUMERIC"})) as log:
+        log.name = "big"
+        create(log)
+        for text in BIG:
+            log.add(10, c=text)
+        log.call(11)
+        assert log.parquet(10).sort_by("n").column("c").to_pylist() == list(map(Decimal, BIG))
+
+
+def test_the_apis_rows_arrive_as_postgresql_has_them(log):
+    context.write(log.here.dsn, at(10), at(11), 120)
+    log.call(11)
+    columns = [column.name for column in log.table.columns]
+    as_text = {column.name for column in log.table.columns if column.type.sql == "jsonb"}
+    selected = ", ".join(f"{name}::text" if name in as_text else name for name in columns)
+    expected = [
+        dict(zip(columns, row, strict=True))
+        for row in log.database.execute(f"SELECT {selected} FROM past_offer_context ORDER BY id")
+    ]
+    for row in expected:
+        row["date"] = row["date"].replace(tzinfo=UTC)
+        row["offer_item_score"] = None if row["offer_item_score"] is None else float(row["offer_item_score"])
+        row |= {"import_date": at(10).date(), "import_hour": 10}
+    assert all(any(row[name] is not None for row in expected) for name in columns)
+    assert log.rows() == expected

@@ -1,0 +1,166 @@
+"""The hourly tables of the catalog file."""
+
+from pathlib import Path
+
+import pytest
+
+from shared import catalog
+from shared.catalog import TYPE_NAMES, BigQueryType, HourlyColumn, PgType
+from shared.errors import ConfigurationError
+
+LINES = """\
+[tables.users]
+source = "users"
+dataset = "BIGQUERY_SEED_DATASET"
+[tables.users.columns]
+user_id = "varchar"
+[views.users_mv]
+template = "users_mv.sql.jinja"
+reads = ["users"]
+"""
+GOOD = f"""{LINES}\
+[hourly.visits]
+time = "At"
+key = "Id"
+cluster_by = ["import_hour", "page"]
+[hourly.visits.columns]
+Id = {{ type = "integer", bigquery = "INT64" }}
+"At" = {{ type = "timestamp", bigquery = "TIMESTAMP" }}
+page = {{ type = "varchar", bigquery = "STRING" }}
+price = {{ type = "numeric", bigquery = "NUMERIC", excess_scale = "refuse" }}
+"""
+
+#: Each PostgreSQL type with the BigQuery types that hold all its values, or whose misfits are found.
+TARGETS = {
+    "varchar": ["STRING"],
+    "text": ["STRING"],
+    "smallint": ["INT64"],
+    "integer": ["INT64"],
+    "bigint": ["INT64"],
+    "real": ["FLOAT64"],
+    "double precision": ["FLOAT64"],
+    "numeric": ["NUMERIC", "BIGNUMERIC", "FLOAT64"],
+    "boolean": ["BOOL"],
+    "date": ["DATE"],
+    "timestamp": ["TIMESTAMP", "DATETIME"],
+    "json": ["STRING", "JSON"],
+    "jsonb": ["STRING", "JSON"],
+    "geometry": [],
+}
+
+
+@pytest.fixture
+def load(tmp_path: Path):
+    (tmp_path / "users_mv.sql.jinja").touch()
+
+    def load(text: str) -> catalog.Catalog:
+        file = tmp_path / "catalog.toml"
+        file.write_text(text)
+        return catalog.load(file, tmp_path)
+
+    return load
+
+
+def test_a_log_is_read(load):
+    log = load(GOOD).hourly["visits"]
+    assert (log.name, log.time, log.key, log.cluster_by) == ("visits", "At", "Id", ("import_hour", "page"))
+    assert log.columns == (
+        HourlyColumn("Id", PgType.INTEGER, BigQueryType.INT64),
+        HourlyColumn("At", PgType.TIMESTAMP, BigQueryType.TIMESTAMP),
+        HourlyColumn("page", PgType.VARCHAR, BigQueryType.STRING),
+        HourlyColumn("price", PgType.NUMERIC, BigQueryType.NUMERIC, refuse_excess_scale=True),
+    )
+
+
+def test_a_catalog_may_have_no_logs(load):
+    assert load(LINES).hourly == {}
+
+
+def test_clustering_is_optional(load):
+    assert load(GOOD.replace('cluster_by = ["import_hour", "page"]', "")).hourly["visits"].cluster_by == ()
+
+
+def test_digits_that_do_not_fit_are_rounded_unless_the_catalog_refuses_them(load):
+    for setting, refuses in (("", False), (', excess_scale = "round"', False), (', excess_scale = "refuse"', True)):
+        column = load(GOOD.replace(', excess_scale = "refuse"', setting)).hourly["visits"].columns[-1]
+        assert column.refuse_excess_scale is refuses
+
+
+def test_the_shipped_log_has_the_columns_of_the_apis_table():
+    log = catalog.load().hourly["past_offer_context"]
+    assert (log.time, log.key, log.cluster_by) == ("date", "id", ("import_hour", "user_id"))
+    assert len(log.columns) == 28
+    assert not any(column.refuse_excess_scale for column in log.columns)
+
+
+@pytest.mark.parametrize("target", [target.name for target in BigQueryType])
+@pytest.mark.parametrize("type_", TARGETS)
+def test_a_type_becomes_only_what_can_hold_it(load, type_, target):
+    text = GOOD.replace('type = "varchar", bigquery = "STRING"', f'type = "{type_}", bigquery = "{target}"')
+    text = text.replace('"import_hour", "page"', '"import_hour"')
+    if target in TARGETS[type_]:
+        column = load(text).hourly["visits"].columns[2]
+        assert (column.type, column.target) == (TYPE_NAMES[type_], BigQueryType[target])
+    else:
+        with pytest.raises(ConfigurationError, match=r"catalog.toml:16: hourly.visits.columns.page\.(type|bigquery)"):
+            load(text)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "what"),
+    [
+        ("[hourly.visits]", '[hourly."vis its"]\n[hourly.visits]', "9: hourly.vis its", "is no identifier"),
+        ("[hourly.visits]", "[hourly]\nother = 1\n[hourly.visits]", "10: hourly.other", "a [hourly.other] block"),
+        ("[hourly.visits]", "[hourly.users]\n[hourly.visits]", "9: hourly.users", "is also the name of a table"),
+        ("[hourly.visits]", "[hourly.visits]\ncolour = 1", "10: hourly.visits.colour", "is unknown here; known are"),
+        ('time = "At"', "", "9: hourly.visits.time", "is missing"),
+        ('time = "At"', "time = 1", "10: hourly.visits.time", "should be text"),
+        ('time = "At"', 'time = "at"', "10: hourly.visits.time", "should name a timestamp column that becomes"),
+        ('time = "At"', 'time = "Id"', "10: hourly.visits.time", "should name a timestamp column that becomes"),
+        ('bigquery = "TIMESTAMP"', 'bigquery = "DATETIME"', "10: hourly.visits.time", "that becomes TIMESTAMP"),
+        ('key = "Id"', "", "9: hourly.visits.key", "is missing"),
+        ('key = "Id"', 'key = "page"', "11: hourly.visits.key", "should name an integer column, the primary key"),
+        ('key = "Id"', 'key = "id"', "11: hourly.visits.key", "should name an integer column, the primary key"),
+        ('["import_hour", "page"]', '"page"', "12: hourly.visits.cluster_by", "should list up to 4 of the columns"),
+        ('["import_hour", "page"]', '["pages"]', "12: hourly.visits.cluster_by", "should list up to 4"),
+        ('["import_hour", "page"]', "[1]", "12: hourly.visits.cluster_by", "should list up to 4 of the columns"),
+        ('["import_hour", "page"]', '[["page"]]', "12: hourly.visits.cluster_by", "should list up to 4 of the columns"),
+        ('["import_hour", "page"]', '["page", "page"]', "12: hourly.visits.cluster_by", "should list up to 4"),
+        ('"page"]', '"page", "Id", "At", "price"]', "12: hourly.visits.cluster_by", "should list up to 4"),
+        ('"varchar", bigquery = "STRING"', '"jsonb", bigquery = "JSON"', "12: hourly.visits.cluster_by", "FLOAT64 or JSON"),
+        ("[hourly.visits.columns]", "[hourly.visits.column]", "9: hourly.visits.columns", "is missing"),
+        ("[hourly.visits.columns]", "[hourly.visits.column]", "13: hourly.visits.column", "is unknown here"),
+        ("page = {", '"page no" = {', "13: hourly.visits.columns.page no", "is no identifier"),
+        ("page = {", "import_date = {", "16: hourly.visits.columns.import_date", "or one of import_date and import_hour"),
+        ("page = {", "import_hour = {", "16: hourly.visits.columns.import_hour", "or one of import_date and import_hour"),
+        ('{ type = "varchar", bigquery = "STRING" }', '"varchar"', "16: hourly.visits.columns.page", "should be like {"),
+        ('type = "varchar", ', "", "16: hourly.visits.columns.page.type", "is missing"),
+        ('type = "varchar"', 'type = "money"', "16: hourly.visits.columns.page.type", "should be a type among bigint"),
+        ('type = "varchar"', 'type = "geometry"', "16: hourly.visits.columns.page.type", "should be a type among bigint"),
+        (', bigquery = "STRING"', "", "16: hourly.visits.columns.page.bigquery", "is missing"),
+        ('bigquery = "STRING"', 'bigquery = "BYTES"', "16: hourly.visits.columns.page.bigquery", "should be STRING for"),
+        ('bigquery = "STRING"', 'bigquery = "string"', "16: hourly.visits.columns.page.bigquery", "should be STRING for"),
+        ('"STRING"', '"STRING", scale = 2', "16: hourly.visits.columns.page.scale", "is unknown here; known are bigquery"),
+        ('"refuse"', '"drop"', "17: hourly.visits.columns.price.excess_scale", 'should be "round" or "refuse"'),
+        ('"refuse"', "true", "17: hourly.visits.columns.price.excess_scale", 'should be "round" or "refuse"'),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_reported_with_its_line_and_path(load, old, new, place, what):
+    assert old in GOOD
+    with pytest.raises(ConfigurationError) as e:
+        load(GOOD.replace(old, new, 1))
+    mistakes = [line for line in e.value.what.splitlines() if line.startswith(f"catalog.toml:{place}: ")]
+    assert any(what in mistake for mistake in mistakes), e.value.what
+
+
+@pytest.mark.parametrize("name", ["PRICE", "Import_Hour"])
+def test_names_that_differ_in_case_alone_are_one_column_in_bigquery(load, name):
+    with pytest.raises(ConfigurationError, match=name):
+        load(GOOD.replace("page = {", f"{name} = {{").replace('"import_hour", "page"', '"import_hour"'))
+
+
+def test_every_mistake_is_reported_at_once(load):
+    text = GOOD.replace('"varchar", b', '"money", b').replace('"At"\n', '"when"\n').replace('"refuse"', '"drop"')
+    with pytest.raises(ConfigurationError, match="mistakes in the catalog") as e:
+        load(text)
+    assert {line.split(":")[1] for line in e.value.what.splitlines()} == {"10", "12", "16", "17"}

@@ -1,0 +1,303 @@
+"""The hour manifest: what it says of an hour, and how one that was tampered with is known."""
+
+import hashlib
+import itertools
+import json
+from datetime import UTC, date, datetime
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.hourly.manifest import (
+    NOTHING,
+    Audit,
+    Batch,
+    Content,
+    DamagedError,
+    DayManifest,
+    Deletion,
+    Difference,
+    Export,
+    Exported,
+    Exporting,
+    Failure,
+    HourRecord,
+    Loaded,
+    Part,
+    Receipt,
+    StoredFile,
+    batch_id,
+    parse,
+)
+from shared.names import Hour, ObjectVersion
+
+AT = datetime(2026, 1, 2, 4, 5, 6, 789012, tzinfo=UTC)
+DAY = date(2026, 1, 2)
+START = Hour.parse("20260101T05")
+CONTENT = Content(2, "30", "26")
+
+int64 = st.integers(-(2**63), 2**63 - 1)
+keys = st.lists(int64, max_size=20)
+contents = st.builds(Content, st.integers(0, 2**40), int64.map(str), int64.map(str))
+instants = st.datetimes(timezones=st.just(UTC))
+files = st.builds(StoredFile, st.text(max_size=20), st.integers(0, 2**62), st.integers(0, 2**40), st.text(max_size=8))
+parts = st.builds(Part, st.integers(0, 2**40), files, files)
+exports = st.builds(
+    Export,
+    st.integers(1, 9),
+    st.text("0123456789abcdef", min_size=8, max_size=8),
+    st.lists(parts, max_size=2).map(tuple),
+    contents,
+    st.none() | st.dictionaries(st.text(max_size=9), st.integers(1, 9), max_size=2),
+    instants,
+    st.integers(1, 3),
+)
+batches = st.builds(Batch, exports, st.text(max_size=9), st.builds(Receipt, contents, contents, contents), instants, instants)
+works = st.one_of(
+    st.none(),
+    st.builds(Exporting, st.integers(1, 9), st.text(max_size=8), instants),
+    st.builds(Exported, exports),
+    st.builds(Loaded, exports, st.text(max_size=9), instants),
+)
+records = st.builds(
+    lambda *fields: HourRecord(*fields),
+    st.lists(batches, max_size=2).map(tuple),
+    works,
+    st.none() | st.builds(Deletion, instants, st.integers(0, 2), st.integers(0, 9), contents),
+    st.none() | st.builds(Failure, instants, st.text(max_size=20)),
+)
+audits = st.none() | st.builds(
+    Audit, instants, st.lists(st.builds(Difference, st.text(max_size=11), int64, int64), max_size=2).map(tuple)
+)
+
+
+def content_of(keys):
+    total = NOTHING
+    for key in keys:
+        total += Content.of(1, key, key)
+    return total
+
+
+def batch(number=1, content=CONTENT):
+    export = Export(number, "0a1b2c3d", (), content, {}, AT)
+    return Batch(export, "job", Receipt(content, content, content), AT, AT)
+
+
+def sealed(**changes):
+    """A manifest as JSON, with fields changed and the checksum of what it then says."""
+    document = json.loads(DayManifest.new("log", DAY, START).with_record(Hour.of_day(DAY, 3), HourRecord()).to_json())
+    document = document | changes | {"checksum": ""}
+    digest = hashlib.sha256(json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()
+    return json.dumps(document | {"checksum": f"sha256:{digest}"}).encode()
+
+
+@given(keys, keys)
+def test_the_contents_of_two_sets_of_rows_add_up_to_those_of_both(some, others):
+    assert content_of(some) + content_of(others) == content_of([*some, *others])
+    assert content_of([*some, *others]) - content_of(some) == content_of(others)
+
+
+@given(st.permutations([3, -5, 2**63 - 1, -(2**63), 7]))
+def test_a_content_is_the_same_in_any_order(keys):
+    assert content_of(keys) == content_of([3, -5, 2**63 - 1, -(2**63), 7])
+
+
+@given(keys, int64, int64)
+def test_a_row_that_took_anothers_place_shows(keys, one, other):
+    assert (content_of([*keys, one]) == content_of([*keys, other])) is (one == other)
+
+
+@pytest.mark.parametrize("aggregates", [(0, None, None), ("0", "0", "0"), (0, 0, 0)])
+def test_the_aggregates_of_no_rows_are_nothing(aggregates):
+    assert Content.of(*aggregates) == NOTHING
+
+
+@given(st.dictionaries(st.integers(0, 23), records, max_size=3), audits)
+def test_a_manifest_reads_back_as_it_was_written(hours, audit):
+    manifest = DayManifest.new("log", DAY, START)
+    for number, record in hours.items():
+        manifest = manifest.with_record(Hour.of_day(DAY, number), record)
+    if audit is not None:
+        manifest = manifest.with_audit(audit)
+    read = parse(manifest.to_json(), "log", DAY, "where")
+    assert msgspec.structs.replace(read, checksum="") == manifest
+    assert [read.record(Hour.of_day(DAY, number)) for number in hours] == list(hours.values())
+    assert read.to_json() == manifest.to_json()
+
+
+def test_a_manifest_is_a_document_of_this_shape():
+    record = HourRecord((batch(),), deletion=Deletion(AT, 1, 2))
+    manifest = DayManifest.new("log", DAY, START).with_record(Hour.of_day(DAY, 3), record)
+    content = {"rows": 2, "key_sum": "30", "key_xor": "26"}
+    document = json.loads(manifest.to_json())
+    assert document.pop("checksum").startswith("sha256:")
+    assert document == {
+        "version": 1,
+        "table": "log",
+        "date": "20260102",
+        "start": "20260101T05",
+        "audit": None,
+        "hours": {
+            "03": {
+                "state": "deleted",
+                "work": None,
+                "failure": None,
+                "deletion": {
+                    "asked_at": "2026-01-02T04:05:06.789012Z",
+                    "batches": 1,
+                    "rows": 2,
+                    "kept": {"rows": 0, "key_sum": "0", "key_xor": "0"},
+                },
+                "batches": [
+                    {
+                        "job": "job",
+                        "loaded_at": "2026-01-02T04:05:06.789012Z",
+                        "verified_at": "2026-01-02T04:05:06.789012Z",
+                        "receipt": {"postgresql": content, "parquet": content, "bigquery": content},
+                        "export": {
+                            "number": 1,
+                            "attempt": "0a1b2c3d",
+                            "parts": [],
+                            "content": content,
+                            "rounded": {},
+                            "exported_at": "2026-01-02T04:05:06.789012Z",
+                            "load_attempt": 1,
+                        },
+                    }
+                ],
+            }
+        },
+    }
+
+
+def test_the_checksum_is_that_of_the_document_without_it():
+    assert parse(sealed(), "log", DAY, "where").record(Hour.of_day(DAY, 3)) == HourRecord()
+
+
+def test_a_manifest_may_be_laid_out_otherwise():
+    document = json.loads(DayManifest.new("log", DAY, START).to_json())
+    assert parse(json.dumps(document, indent=8).encode(), "log", DAY, "where").start == "20260101T05"
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "is no hour manifest of version 1"),
+        (b"{", "is no hour manifest of version 1"),
+        (b"\xff\xfe", "is no hour manifest of version 1"),
+        (b"null", "is no hour manifest of version 1"),
+        (b"[" * 100_000, "is no hour manifest of version 1"),
+        (sealed()[:-20], "is no hour manifest of version 1"),
+        (sealed(version=2), "is no hour manifest of version 1"),
+        (sealed(version="1"), "is no hour manifest of version 1"),
+        (sealed(colour="red"), "is no hour manifest of version 1"),
+        (sealed(start="yesterday"), "is no hour manifest of version 1"),
+        (sealed(hours=[]), "is no hour manifest of version 1"),
+        (sealed(hours={"03": {"state": "done"}}), "the state should be empty"),
+        (sealed(hours={"03": {"work": {"step": "dreaming"}}}), "is no hour manifest of version 1"),
+        (sealed(table="other"), "is another table's or day's"),
+        (sealed(date="20260103"), "is another table's or day's"),
+    ],
+)
+def test_what_is_no_manifest_of_this_day_is_damaged(content, what):
+    with pytest.raises(DamagedError, match=what) as e:
+        parse(content, "log", DAY, "gs://bucket/name")
+    assert e.value.where == "gs://bucket/name"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"20260101T05"', b'"20260101T06"'),
+        (b'"key_sum": "30"', b'"key_sum": "31"'),
+        (b'"03"', b'"04"'),
+        (b'"0a1b2c3d"', b'"0a1b2c3e"'),
+        (b"sha256:", b"sha256:0"),
+        (b'"rounded": {}', b'"rounded": null'),
+        (b"06.789012Z", b"06.789013Z"),
+    ],
+)
+def test_an_edit_by_hand_shows(old, new):
+    content = DayManifest.new("log", DAY, START).with_record(Hour.of_day(DAY, 3), HourRecord((batch(),))).to_json()
+    assert old in content
+    with pytest.raises(DamagedError, match="was edited by hand"):
+        parse(content.replace(old, new), "log", DAY, "where")
+
+
+WORKS = {
+    None: None,
+    "exporting": Exporting(1, "0a", AT),
+    "exported": Exported(batch().export),
+    "loaded": Loaded(batch().export, "job", AT),
+}
+
+
+@pytest.mark.parametrize(
+    ("batches", "work", "deletion", "failed"),
+    list(itertools.product([0, 1, 2], WORKS, [None, 0, 1, 2], [False, True])),
+)
+def test_the_state_follows_from_the_record(batches, work, deletion, failed):
+    if failed:
+        expected = "failed"
+    elif work is not None:
+        expected = work
+    elif not batches:
+        expected = "empty"
+    elif deletion is None:
+        expected = "done"
+    else:
+        expected = "deleted" if deletion == batches else "deleting"
+    record = HourRecord(
+        tuple(batch(number + 1) for number in range(batches)),
+        WORKS[work],
+        None if deletion is None else Deletion(AT, deletion),
+        Failure(AT, "why") if failed else None,
+    )
+    assert record.state == expected
+    assert record.settled is (expected in ("failed", "empty", "done", "deleted"))
+    assert record.content.rows == 2 * batches
+
+
+def test_a_record_that_changes_has_the_state_of_what_it_has_become():
+    record = HourRecord(work=WORKS["loaded"])
+    done = record.change(work=None, batches=(batch(),))
+    assert (record.state, done.state, done.change(deletion=Deletion(AT)).state) == ("loaded", "done", "deleting")
+
+
+def test_the_source_should_hold_what_was_exported_until_it_is_deleted():
+    both = (batch(1), batch(2, Content(1, "7", "7")))
+    assert HourRecord().source_content == NOTHING
+    assert HourRecord(both).source_content == Content(3, "37", "29")
+    assert HourRecord(both, deletion=Deletion(AT)).source_content is None
+    assert HourRecord(both, deletion=Deletion(AT, 1, 2)).source_content is None
+    kept = Content(1, "9", "9")
+    assert HourRecord(both, deletion=Deletion(AT, 2, 2, kept)).source_content == kept
+
+
+def settled_day(start=START, day=DAY, missing=(), **hours):
+    manifest = DayManifest.new("log", day, start)
+    for number in set(range(24)) - set(missing):
+        manifest = manifest.with_record(Hour.of_day(day, number), hours.get(f"h{number:02d}", HourRecord()))
+    return manifest.settled
+
+
+def test_a_day_is_settled_when_no_run_needs_to_come_back_to_it():
+    assert settled_day(h03=HourRecord((batch(),)), h04=HourRecord(failure=Failure(AT, "why")))
+    assert not settled_day(missing=[23])
+    assert not settled_day(h03=HourRecord(work=WORKS["exporting"]))
+    assert not settled_day(h03=HourRecord((batch(),), deletion=Deletion(AT)))
+
+
+def test_hours_before_the_first_owned_one_are_nobodys():
+    assert settled_day(Hour.of_day(DAY, 5), missing=range(5))
+    assert not settled_day(Hour.of_day(DAY, 5), missing=range(6))
+    assert not settled_day(Hour.of_day(date(2026, 1, 1), 5), missing=range(5))
+
+
+def test_stored_files_and_batches_are_found_by_their_names():
+    assert StoredFile("name", 7, 1, "").version("bucket") == ObjectVersion("bucket", "name", 7)
+    hour = Hour.of_day(DAY, 3)
+    assert str(batch_id(hour, batch().export)) == str(batch_id(hour, Exporting(1, "0a1b2c3d", AT)))
+    assert str(batch_id(hour, batch(2).export)) == "20260102T03-2-0a1b2c3d"
