@@ -74,6 +74,10 @@ class CommonSettings:
         """The Secret Manager secret that holds the database URL."""
         return f"{self.sql_instance}_database_url"
 
+    @property
+    def temporary_dataset(self) -> str:
+        return f"tmp_{self.environment}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(CommonSettings):
@@ -85,10 +89,6 @@ class Settings(CommonSettings):
     topic: str
     maximum_bytes_billed: int | None
     max_builds: int
-
-    @property
-    def temporary_dataset(self) -> str:
-        return f"tmp_{self.environment}"
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ, *, database: bool) -> "Settings":

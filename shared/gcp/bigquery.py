@@ -213,20 +213,21 @@ class BigQuery:
         name: JobName,
         location: str,
         uris: Sequence[str],
-        partition: PartitionRef,
+        into: PartitionRef | TableRef,
         schema: Sequence[FieldDocument],
         labels: Mapping[str, str],
     ) -> None:
-        """Start the load that appends Parquet files to one partition under that name, or find it started.
+        """Start the load of Parquet files under that name, or find it started.
 
-        A load is all or nothing (https://cloud.google.com/bigquery/docs/batch-loading-data).
+        It appends to a partition of a table that exists, or makes a table that does not. A load is all or nothing (https://cloud.google.com/bigquery/docs/batch-loading-data).
         """
         from google.cloud.bigquery import LoadJobConfig, SchemaField
 
+        appends = isinstance(into, PartitionRef)
         config = LoadJobConfig(
             source_format="PARQUET",
-            write_disposition="WRITE_APPEND",
-            create_disposition="CREATE_NEVER",
+            write_disposition="WRITE_APPEND" if appends else "WRITE_EMPTY",
+            create_disposition="CREATE_NEVER" if appends else "CREATE_IF_NEEDED",
             schema=[SchemaField.from_api_repr(dict(field)) for field in schema],
             decimal_target_types=["NUMERIC", "BIGNUMERIC"],
             labels=dict(labels),
@@ -234,7 +235,7 @@ class BigQuery:
         self._insert(
             name,
             lambda: self._client.load_table_from_uri(
-                list(uris), str(partition), job_config=config, job_id=str(name), location=location
+                list(uris), str(into), job_config=config, job_id=str(name), location=location
             ),
         )
 

@@ -14,16 +14,14 @@ from shared.hourly.export import export
 from shared.hourly.load import load, verify
 from shared.hourly.manifest import Deletion, Exported, Failure, HourRecord, Loaded
 from shared.hourly.purge import purge
-from shared.hourly.rebuild import open_day
 from shared.names import Hour
 
 
-def settle(run: Run, hour: Hour, *, delete: bool, again: bool) -> None:
+def settle(run: Run, hour: Hour, record: HourRecord | None, *, delete: bool, again: bool) -> None:
     """Export, load and verify what the hour still lacks, late rows among it; `delete` asks for their deletion.
 
     `again` takes up an hour that failed for good. A permanent failure is recorded in the manifest and raised.
     """
-    record = open_day(run, hour.day).record(hour)
     if record is not None and record.failure is not None and not again:
         return
     with log.bound(hour=hour), _recording(run, hour):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
 
 from shared import log
+from shared.catalog import BigQueryType
 from shared.errors import DataError
 from shared.hourly.context import Run
 from shared.hourly.export import in_parquet, sweep
 from shared.hourly.manifest import Batch, Export, Exported, Exporting, HourRecord, Loaded, Receipt, batch_id
-from shared.names import Hour, JobName, PartitionRef
+from shared.names import Hour, JobName, PartitionRef, TableRef
 
 
 def load(run: Run, hour: Hour, record: HourRecord, work: Exported) -> HourRecord:
@@ -32,6 +34,8 @@ def load(run: Run, hour: Hour, record: HourRecord, work: Exported) -> HourRecord
             job = run.services.bigquery.wait(name, run.location, run.deadline)
         elif not job.done:
             job = run.services.bigquery.wait(name, run.location, run.deadline)
+        if _has_json(run):
+            run.services.bigquery.drop(_staged(run, hour, export))
         if job.error is None:
             loaded = Loaded(export, str(name), datetime.now(UTC))
             return run.store.advance(hour, record, record.change(work=loaded))
@@ -73,15 +77,54 @@ def job_name(run: Run, hour: Hour, export: Export) -> JobName:
 
 
 def _start(run: Run, hour: Hour, export: Export, name: JobName) -> None:
-    run.services.bigquery.load(
-        name,
-        run.location,
-        [f"gs://{run.bucket}/{part.data.name}" for part in export.parts],
-        PartitionRef(run.target, hour.day),
-        run.schema,
-        # Labels take lower case only (https://cloud.google.com/bigquery/docs/labels-intro#requirements).
-        {"table": run.table.name.lower(), "hour": str(hour).lower()},
-    )
+    """Start the job that brings the batch to BigQuery."""
+    uris = [f"gs://{run.bucket}/{part.data.name}" for part in export.parts]
+    if _has_json(run):
+        _stage(run, hour, export, uris)
+        run.services.bigquery.query(
+            name, run.location, _insert(run, _staged(run, hour, export)), _labels(run, hour), None
+        )
+    else:
+        partition = PartitionRef(run.target, hour.day)
+        run.services.bigquery.load(name, run.location, uris, partition, run.schema, _labels(run, hour))
+
+
+def _has_json(run: Run) -> bool:
+    return any(column.target is BigQueryType.JSON for column in run.table.columns)
+
+
+def _stage(run: Run, hour: Hour, export: Export, uris: Sequence[str]) -> None:
+    """Load the batch into a table of its own, JSON as text: no Parquet type can be loaded into a JSON column
+    (https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-parquet#type_conversions).
+    """
+    name = JobName("stage", run.table.name, batch_id(hour, export), export.load_attempt)
+    text = BigQueryType.STRING.api
+    schema = [{**f, "type": text} if f["type"] == BigQueryType.JSON.api else f for f in run.schema]
+    if run.services.bigquery.job(name, run.location) is None:
+        into = _staged(run, hour, export)
+        run.services.bigquery.load(name, run.location, uris, into, schema, _labels(run, hour))
+    # Whether it failed shows in the query that reads its table.
+    run.services.bigquery.wait(name, run.location, run.deadline)
+
+
+def _staged(run: Run, hour: Hour, export: Export) -> TableRef:
+    name = f"{run.table.name}_{batch_id(hour, export)}_{export.load_attempt}".replace("-", "_")
+    return TableRef(run.services.settings.project, run.services.settings.temporary_dataset, name)
+
+
+def _insert(run: Run, staged: TableRef) -> str:
+    """One statement, all or nothing as a load is. The JSON type rounds numbers that no double can hold."""
+    names = [f"`{field['name']}`" for field in run.schema]
+    values = [
+        f"PARSE_JSON({name}, wide_number_mode => 'round')" if field["type"] == BigQueryType.JSON.api else name
+        for name, field in zip(names, run.schema, strict=True)
+    ]
+    return f"INSERT INTO {run.target.quoted} ({', '.join(names)}) SELECT {', '.join(values)} FROM {staged.quoted}"
+
+
+def _labels(run: Run, hour: Hour) -> Mapping[str, str]:
+    # Labels take lower case only (https://cloud.google.com/bigquery/docs/labels-intro#requirements).
+    return {"table": run.table.name.lower(), "hour": str(hour).lower()}
 
 
 def _complete(run: Run, export: Export) -> bool:

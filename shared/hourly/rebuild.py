@@ -129,15 +129,17 @@ def _loaded(run: Run, hour: Hour, batch: BatchId) -> tuple[Export, Job] | None:
 def _batch(run: Run, loaded: tuple[Export, Job], files: Mapping[tuple[int, Kind], StoredObject]) -> Batch | None:
     """The batch as its objects tell of it; None when one that was loaded, or its keys, is gone."""
     export, job = loaded
-    index_of = {f"gs://{run.bucket}/{stored.version.name}": index for (index, _), stored in files.items()}
-    parts = []
-    for uri in job.uris:
-        index = index_of.get(uri)
-        if index is None or (index, Kind.KEYS) not in files:
-            return None
-        data, keys = files[index, Kind.PART], files[index, Kind.KEYS]
-        rows = run.services.parquet.footer(data.version).rows
-        parts.append(Part(rows, _stored(data), _stored(keys)))
+    data = {index: stored for (index, kind), stored in sorted(files.items()) if kind is Kind.PART}
+    uris = {f"gs://{run.bucket}/{stored.version.name}" for stored in data.values()}
+    # The job of a log with JSON columns is a query, and names none.
+    if (job.uris and set(job.uris) != uris) or any((index, Kind.KEYS) not in files for index in data):
+        return None
+    parts = [
+        Part(run.services.parquet.footer(stored.version).rows, _stored(stored), _stored(files[index, Kind.KEYS]))
+        for index, stored in data.items()
+    ]
+    if not parts:
+        return None
     content, now = in_parquet(run, parts), datetime.now(UTC)
     export = msgspec.structs.replace(export, parts=tuple(parts), content=content)
     return Batch(export, str(job.name), Receipt(None, content, content), now, now)

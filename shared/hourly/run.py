@@ -17,6 +17,7 @@ from shared.hourly.context import Run
 from shared.hourly.hours import delete_asked, settle
 from shared.hourly.manifest import Audit, HourRecord, State
 from shared.hourly.names import LogFolder
+from shared.hourly.rebuild import open_day
 from shared.hourly.store import Store
 from shared.names import Hour, TableRef, parse_day
 from shared.services import HourlyServices
@@ -193,9 +194,10 @@ class _Answer:
 
     def settle(self, hour: Hour, *, delete: bool, again: bool) -> bool:
         """Take one hour as far as it goes; whether it moved. The hours after a permanent failure go on."""
-        before = self._record(hour)
+        before = None
         try:
-            settle(self._run, hour, delete=delete, again=again)
+            before = open_day(self._run, hour.day).record(hour)
+            settle(self._run, hour, before, delete=delete, again=again)
         except SyncError as e:
             self._fail(hour, e)
             self.stopped = e.retryable

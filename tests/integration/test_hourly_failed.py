@@ -31,10 +31,12 @@ def test_it_is_recorded_and_alerted_and_the_hours_after_it_go_on(failed):
     assert (failed.bigquery(), failed.source()) == ({10: [1], 12: [3]}, [2])
 
 
-def test_later_calls_step_over_it_and_neither_repeat_the_alert_nor_the_work(failed):
+def test_later_calls_tell_of_it_again_but_neither_alert_nor_work_on_it(failed):
     mend(failed)
     failed.errors.clear()
-    assert failed.done(14).keys() == {10, 12, 13}
+    answer = failed.call(14)
+    assert answer["failed"] == failed.answer["failed"]
+    assert "20260310T13" in [hour["hour"] for hour in answer["hours"]]
     assert (failed.state(11), failed.errors) == ("failed", [])
 
 

@@ -63,10 +63,10 @@ def test_without_recovery_only_the_hour_that_was_asked_for_is_touched(log):
     assert log.bigquery() == keys
 
 
-def test_a_day_is_its_hours(log):
-    keys = log.add(-24) + log.add(-1)
-    assert list(log.done(5, date="20260309")) == list(range(-24, 0))
-    assert log.bigquery() == {-24: keys[:1], -1: keys[1:]}
+def test_a_date_is_its_hours_that_have_ended(log):
+    keys = log.add(0) + log.add(2)
+    assert list(log.done(3, date="20260310")) == [0, 1, 2]
+    assert log.bigquery() == {0: keys[:1], 2: keys[1:]}
 
 
 def test_without_a_start_and_manifests_nobody_guesses_where_to_begin(log):
@@ -79,10 +79,11 @@ def test_without_a_start_and_manifests_nobody_guesses_where_to_begin(log):
 
 
 def test_the_manifests_remember_the_start(log):
-    log.done(11)
+    log.change(start=Hour(at(22)), late_hours=0)
+    log.done(23)
     log.change(start=None)
-    assert log.done(35).keys() == set(range(10, 34))
-    assert log.document(0)["start"] == log.document(1)["start"] == "20260310T10"
+    assert list(log.done(26)) == [23, 24, 25]
+    assert log.document(0)["start"] == log.document(1)["start"] == "20260310T22"
 
 
 @pytest.mark.parametrize("other", [9, 11])
@@ -112,7 +113,7 @@ def test_the_backlog_is_reported(log, caplog):
     log.add(-20_000, 3)
     with caplog.at_level("WARNING", "recosync"):
         log.done(11)
-    assert "rows of hours before 20260310T10, exported only by an explicit range: 3" in caplog.text
+    assert "rows of hours before 20260310T10, exported only when they are asked for by date: 3" in caplog.text
 
 
 def test_a_call_before_the_first_owned_hour_has_ended_exports_nothing(log):
@@ -146,16 +147,3 @@ def test_strange_rows_beside_our_own_are_found_before_late_rows_join_them(log):
     failed = log.failures(12)
     assert "BigQuery holds 2 rows of it, 1 of which this system brought there" in failed[10]
     assert log.bigquery() == {10: [*keys, 77]}
-
-
-def test_hours_that_wait_for_their_deletion_do_not_keep_others_from_their_turn(log):
-    log.change(max_hours=1)
-    log.add(10)
-    log.done(11, delete_from_source=True)
-    log.add(10)
-    log.done(12)
-    log.done(12)
-    keys = log.add(12)
-    for _ in range(4):
-        log.done(13)
-    assert log.bigquery()[12] == keys

@@ -45,7 +45,7 @@ BAD_BODIES = {
 def deployed(cloud):
     """The function, and the log with a row in an hour of yesterday's."""
     functions = {"hourly_export": FLEET["hourly_export"]}
-    with cloud.deploy("hourly-requests", functions) as deployment:
+    with cloud.deploy("hourly-requests", functions, {"HOURLY_MAX_HOURS": "1"}) as deployment:
         context.create(deployment.dsn)
         at = TODAY - timedelta(days=1) + timedelta(hours=3)
         context.write(deployment.dsn, at, at + timedelta(hours=1), 5)
