@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,20 @@ class Log:
             found[number(Hour.of_day(row["import_date"], row["import_hour"]))].append(row[self.table.key])
         return dict(found)
 
+    def load_by_hand(self, hour: int, key: int) -> None:
+        """Put a row of an hour into BigQuery, as somebody else's job would."""
+        self.here.bigquery_client.query(
+            f"INSERT INTO raw_local.{self.name} ({self.table.key}, import_date, import_hour)"
+            f" VALUES ({key}, DATE '{at(hour):%Y-%m-%d}', {at(hour).hour})"
+        ).result()
+
+    def erase_in_bigquery(self, hour: int) -> None:
+        """Delete an hour's rows from BigQuery."""
+        self.here.bigquery_client.query(
+            f"DELETE FROM raw_local.{self.name}"
+            f" WHERE import_date = DATE '{at(hour):%Y-%m-%d}' AND import_hour = {at(hour).hour}"
+        ).result()
+
     def blob(self, name: str) -> Blob:
         """An object by its name below the log's folder."""
         return self.here.storage_client.bucket(self.here.hourly_bucket).blob(self.folder + name)
@@ -166,10 +180,6 @@ class Log:
 
 def number(hour: Hour) -> int:
     return int((hour.start - MIDNIGHT) / timedelta(hours=1))
-
-
-def day_of(hour: int) -> date:
-    return at(hour).date()
 
 
 def with_tables(folder: Path, blocks: str) -> catalog.Catalog:

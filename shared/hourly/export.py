@@ -5,9 +5,9 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from shared import log
 from shared.catalog import IMPORT_DATE, IMPORT_HOUR
 from shared.db import postgres, unload
 from shared.db.source import Range
-from shared.errors import DataError, RetryableError
+from shared.errors import BusyError, DataError, RetryableError, SyncError
 from shared.gcp.parquet_writer import snappy
 from shared.hourly.context import Run
 from shared.hourly.manifest import (
@@ -72,24 +72,34 @@ def export(run: Run, hour: Hour, record: HourRecord | None, *, delete: bool) -> 
         content = Content.of(*run.source.content(rows))
         if not content.rows:
             return _nothing(run, hour, record)
-        begun = Exporting(len(record.batches) + 1 if record else 1, secrets.token_hex(4), datetime.now(UTC))
-        record = run.store.advance(hour, record, _begin(record or HourRecord(), begun, delete=delete))
-        parts, rounded = _write(run, hour, begun, snapshot, rows, content.rows)
-    _check(run, hour, parts, content)
-    done = Export(begun.number, begun.attempt, tuple(parts), content, before, dict(rounded), datetime.now(UTC))
-    return run.store.advance(hour, record, record.change(work=Exported(done)))
+        begun = _begin(record)
+        deletion = (record.deletion if record else None) or (Deletion(begun.began_at) if delete else None)
+        record = run.store.advance(hour, record, (record or HourRecord()).change(work=begun, deletion=deletion))
+        with _removing(run, hour, begun.attempt, BaseException):
+            parts, rounded = _write(run, hour, begun, snapshot, rows, content.rows)
+    with _removing(run, hour, begun.attempt, BaseException):
+        _check(run, hour, parts, content)
+    done = Export(
+        number=begun.number,
+        attempt=begun.attempt,
+        parts=tuple(parts),
+        content=content,
+        before=before,
+        rounded=dict(rounded),
+        exported_at=datetime.now(UTC),
+        superseded=begun.superseded,
+    )
+    with _removing(run, hour, begun.attempt, BusyError):
+        return run.store.advance(hour, record, record.change(work=Exported(done)))
 
 
-def sweep(run: Run, hour: Hour, record: HourRecord) -> None:
-    """Delete parts and keys that the record does not name: what attempts left behind that were killed.
-
-    Should a worker only have been frozen, it finds its hour taken over.
-    """
-    attempts = {batch.export.attempt for batch in record.batches}
-    for stored in run.services.storage.objects(run.bucket, run.folder.hour(hour)):
-        file = BatchFile.parse(stored.version.name, run.folder)
-        if file is not None and file.batch.attempt not in attempts:
-            run.services.storage.delete(stored.version)
+def remove(run: Run, hour: Hour, attempts: Collection[str]) -> None:
+    """Delete the objects of attempts that no manifest names, nor ever will."""
+    if attempts:
+        for stored in run.services.storage.objects(run.bucket, run.folder.hour(hour)):
+            file = BatchFile.parse(stored.version.name, run.folder)
+            if file is not None and file.batch.attempt in attempts:
+                run.services.storage.delete(stored.version)
 
 
 def in_parquet(run: Run, parts: Iterable[Part]) -> Content:
@@ -98,9 +108,24 @@ def in_parquet(run: Run, parts: Iterable[Part]) -> Content:
     return Content.of(*run.services.parquet.aggregates(versions, ['count("key")', 'sum("key")', 'bit_xor("key")']))
 
 
-def _begin(record: HourRecord, begun: Exporting, *, delete: bool) -> HourRecord:
-    deletion = record.deletion or (Deletion(begun.began_at) if delete else None)
-    return record.change(work=begun, deletion=deletion)
+def _begin(record: HourRecord | None) -> Exporting:
+    """A new attempt at the hour's next batch."""
+    superseded: tuple[str, ...] = ()
+    if record is not None and isinstance(record.work, Exporting):
+        superseded = (*record.work.superseded, record.work.attempt)
+    number = len(record.batches) + 1 if record else 1
+    return Exporting(number, secrets.token_hex(4), datetime.now(UTC), superseded)
+
+
+@contextmanager
+def _removing(run: Run, hour: Hour, attempt: str, failure: type[BaseException]) -> Iterator[None]:
+    """Take the attempt's objects away if it fails so: after that, nobody looks for them."""
+    try:
+        yield
+    except failure:
+        with suppress(SyncError):
+            remove(run, hour, {attempt})
+        raise
 
 
 def _nothing(run: Run, hour: Hour, record: HourRecord | None) -> HourRecord | None:
@@ -108,7 +133,8 @@ def _nothing(run: Run, hour: Hour, record: HourRecord | None) -> HourRecord | No
     after = record.change(work=None) if record else HourRecord()
     if record == after:
         return None
-    sweep(run, hour, after)
+    if record is not None and isinstance(record.work, Exporting):
+        remove(run, hour, {*record.work.superseded, record.work.attempt})
     return run.store.advance(hour, record, after)
 
 

@@ -9,9 +9,9 @@ import msgspec
 
 from shared import log
 from shared.catalog import BigQueryType
-from shared.errors import DataError
+from shared.errors import DataError, RetryableError
 from shared.hourly.context import Run
-from shared.hourly.export import in_parquet, sweep
+from shared.hourly.export import in_parquet, remove
 from shared.hourly.manifest import Batch, Export, Exported, Exporting, HourRecord, Loaded, Receipt, batch_id
 from shared.names import Hour, JobName, PartitionRef, TableRef
 
@@ -67,7 +67,7 @@ def verify(run: Run, hour: Hour, record: HourRecord, work: Loaded) -> HourRecord
         )
     batch = Batch(export, work.job, receipt, work.loaded_at, datetime.now(UTC))
     done = record.change(work=None, batches=(*record.batches, batch))
-    sweep(run, hour, done)
+    remove(run, hour, export.superseded)
     return run.store.advance(hour, record, done)
 
 
@@ -140,8 +140,12 @@ def _complete(run: Run, export: Export) -> bool:
 def _start_over(run: Run, hour: Hour, record: HourRecord, export: Export) -> HourRecord:
     """Export anew what somebody deleted before it was loaded.
 
-    A load that a frozen worker may still start fails, because an object is missing.
+    The rest of it is deleted first: a load that a frozen worker has yet to start then fails. One that it started just
+    before is found.
     """
-    log.warning("objects of the batch are gone before it was loaded: it is exported anew", hour=str(hour))
-    again = Exporting(export.number, export.attempt, datetime.now(UTC))
+    remove(run, hour, {export.attempt})
+    if run.services.bigquery.job(job_name(run, hour, export), run.location) is not None:
+        raise RetryableError("another run has just started its load", where=f"hour {hour}")
+    log.warning("objects of the batch are gone before it was loaded: it is exported anew")
+    again = Exporting(export.number, export.attempt, datetime.now(UTC), export.superseded)
     return run.store.advance(hour, record, record.change(work=again))

@@ -83,6 +83,7 @@ class Export(Struct, frozen=True, forbid_unknown_fields=True):
     rounded: dict[str, int] | None
     exported_at: datetime
     load_attempt: int = 1
+    superseded: tuple[str, ...] = ()
 
 
 class Receipt(Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,11 +108,15 @@ class Batch(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Exporting(Struct, frozen=True, forbid_unknown_fields=True, tag="exporting", tag_field="step"):
-    """Objects of this attempt may exist; none of them counts yet."""
+    """Objects of this attempt may exist; none of them counts yet.
+
+    Nor ever will those of attempts that it has `superseded`: their workers were killed, or find the hour taken over.
+    """
 
     number: int
     attempt: str
     began_at: datetime
+    superseded: tuple[str, ...] = ()
 
 
 class Exported(Struct, frozen=True, forbid_unknown_fields=True, tag="exported", tag_field="step"):

@@ -8,7 +8,7 @@ failed, for a human to decide.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from itertools import count
 
@@ -19,7 +19,7 @@ from shared.errors import RetryableError
 from shared.gcp.bigquery import Job
 from shared.gcp.storage import StoredObject
 from shared.hourly.context import Run
-from shared.hourly.export import in_parquet
+from shared.hourly.export import in_parquet, remove
 from shared.hourly.load import job_name
 from shared.hourly.manifest import (
     NOTHING,
@@ -94,7 +94,8 @@ def _hour(run: Run, hour: Hour, files: Files, held: Content) -> HourRecord | Non
     batches = [_batch(run, job, files[batch]) for batch in _ordered(files) if (job := _loaded(run, hour, batch))]
     complete = [batch for batch in batches if batch is not None]
     if sum((batch.export.content for batch in complete), NOTHING) == held:
-        _remove(run, files, complete)
+        # What no load brought to BigQuery. A frozen worker that still tries to fails without its objects.
+        remove(run, hour, {batch.attempt for batch in files} - {batch.export.attempt for batch in complete})
         return HourRecord(batches=tuple(complete)) if complete else None
     if hour < run.start:
         return None  # not ours, unless somebody asks for it
@@ -143,15 +144,6 @@ def _batch(run: Run, loaded: tuple[Export, Job], files: Mapping[tuple[int, Kind]
     content, now = in_parquet(run, parts), datetime.now(UTC)
     export = msgspec.structs.replace(export, parts=tuple(parts), content=content)
     return Batch(export, str(job.name), Receipt(None, content, content), now, now)
-
-
-def _remove(run: Run, files: Files, loaded: Sequence[Batch]) -> None:
-    """Delete what no load brought to BigQuery. A frozen worker that still tries to fails without its objects."""
-    attempts = {batch.export.attempt for batch in loaded}
-    for batch, stored in files.items():
-        if batch.attempt not in attempts:
-            for file in stored.values():
-                run.services.storage.delete(file.version)
 
 
 def _stored(stored: StoredObject) -> StoredFile:

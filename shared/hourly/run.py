@@ -164,7 +164,7 @@ def _work(run: Run, request: HourlyRequest) -> tuple[Mapping[str, object], int]:
     if request.delete:
         answer.delete()
     if request.recover and not request.explicit and not answer.remaining and not answer.stopped:
-        answer.audited = audit.audit(run, request.end)
+        answer.audit(request.end)
     return answer.body(), 500 if answer.retryable else 200
 
 
@@ -217,6 +217,13 @@ class _Answer:
             except SyncError as e:
                 self._fail(hour, e)
 
+    def audit(self, end: Hour) -> None:
+        """Count the source, if nobody has today. A failure spoils no hour: the next call tries again."""
+        try:
+            self.audited = audit.audit(self._run, end)
+        except SyncError as e:
+            log.error(f"audit failed: {e}", e)
+
     def body(self) -> Mapping[str, object]:
         differences = self.audited.differences if self.audited else ()
         return {
@@ -251,7 +258,8 @@ class _Answer:
     def _entry(self, hour: Hour, before: HourRecord | None) -> Mapping[str, object] | None:
         """What the answer says of an hour; None when it is under `failed`, or nothing is known of it."""
         record = self._record(hour)
-        return None if record is None or record.failure is not None else _entry(hour, before, record)
+        failed = any(failure["hour"] == str(hour) for failure in self._failed)
+        return None if record is None or failed else _entry(hour, before, record)
 
 
 def _entry(hour: Hour, before: HourRecord | None, record: HourRecord) -> Mapping[str, object]:

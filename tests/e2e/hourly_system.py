@@ -1,4 +1,4 @@
-"""The hourly flow as its users meet it: the API's log before, an HTTP call, BigQuery and the folder of objects after."""
+"""The hourly flow as its users meet it: the API's log before, an HTTP call, BigQuery and the objects after."""
 
 from __future__ import annotations
 
@@ -140,6 +140,19 @@ class Log:
         blobs = self.here.storage_client.list_blobs(self.here.hourly_bucket, prefix=prefix)
         return {(blob.name, blob.generation) for blob in blobs}
 
+    def erase(self, kind: str, at: datetime) -> None:
+        """Delete an hour's parts, or the keys beside them."""
+        for name, _ in self.objects(at):
+            if f"/{kind}-" in name:
+                self.here.storage_client.bucket(self.here.hourly_bucket).delete_blob(name)
+
+    def erase_from_bigquery(self, at: datetime) -> None:
+        """Delete an hour's rows there."""
+        self.here.bigquery_client.query(
+            "DELETE FROM raw_local.past_offer_context"
+            f" WHERE import_date = DATE '{at:%Y-%m-%d}' AND import_hour = {at.hour}"
+        ).result()
+
     def kill(self) -> None:
         """Kill the process that works on the calls of the first instance; another takes its place."""
         self.here.instances["hourly_export"][0].kill_worker()
@@ -235,7 +248,7 @@ def step_of(request: Request, hour: datetime) -> str | None:
     if request.method == "GET" and f"/date={hour:%Y%m%d}/hour={hour:%H}/&" in path:
         return "list"
     if request.method == "POST" and "uploadType=multipart" in path:
-        manifest = json.loads(request.body[request.body.index(b'{\n "table"') : request.body.rindex(b"}") + 1])
+        manifest = json.loads(request.body[request.body.index(b"{\n") : request.body.rindex(b"}") + 1])
         record = manifest["hours"].get(f"{hour:%H}") if manifest["date"] == f"{hour:%Y%m%d}" else None
         return f"manifest {record['state']}" if record else "manifest"
     if request.method == "POST" and "uploadType=resumable" in path:

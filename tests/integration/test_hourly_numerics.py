@@ -16,8 +16,14 @@ from tests.hourly import at, block, create, place
 EXACT = Context(prec=40_000, rounding=ROUND_HALF_UP)
 #: Digits after the point, and the greatest value.
 DECIMALS = {"num": (9, Decimal("9" * 29 + "." + "9" * 9)), "big": (38, Decimal("9" * 38 + "." + "9" * 38))}
-COLUMNS = {"num": "numeric NUMERIC", "strict": "numeric NUMERIC refuse", "big": "numeric BIGNUMERIC", "float": "numeric FLOAT64"}
+COLUMNS = {
+    "num": "numeric NUMERIC",
+    "strict": "numeric NUMERIC refuse",
+    "big": "numeric BIGNUMERIC",
+    "float": "numeric FLOAT64",
+}
 MAX_DOUBLE = 1.7976931348623157e308
+LEAST = Decimal.from_float(5e-324)
 fuzz = settings(max_examples=10, deadline=None)
 
 
@@ -69,7 +75,9 @@ def near(limit: Decimal, step: int) -> st.SearchStrategy[Decimal]:
 
 magnitudes = st.integers(-60, 45)
 decimals = st.one_of(
-    st.builds(lambda digits, exponent: EXACT.scaleb(Decimal(digits), exponent), st.integers(-(10**40), 10**40), magnitudes),
+    st.builds(
+        lambda digits, exponent: EXACT.scaleb(Decimal(digits), exponent), st.integers(-(10**40), 10**40), magnitudes
+    ),
     st.builds(lambda n, places: Decimal(n).scaleb(-places), st.integers(-9999, 9999), st.integers(0, 42)),
     *(near(sign * limit, digits) for digits, limit in DECIMALS.values() for sign in (1, -1)),
 )
@@ -126,8 +134,8 @@ def test_a_decimal_becomes_the_double_that_is_nearest(leave, values):
         Decimal(MAX_DOUBLE),
         Decimal("1.797693134862315807e308"),
         # Half of the least double is 0, anything more is the least double.
-        EXACT.multiply(Decimal(5e-324), Decimal("0.5")),
-        EXACT.multiply(Decimal(5e-324), Decimal("0.50000000000000000001")),
+        EXACT.multiply(LEAST, Decimal("0.5")),
+        EXACT.multiply(LEAST, Decimal("0.50000000000000000001")),
     ],
     ids=["shortest", "greatest", "almost infinite", "half the least", "more than half the least"],
 )
@@ -139,7 +147,7 @@ def test_the_limits_of_the_doubles_are_theirs(leave, value):
 
 @pytest.mark.parametrize("text", ["1e309", "-1e309", "1e130000", "1.8e308", "1.7976931348623159e308"])
 def test_a_decimal_beyond_the_doubles_is_a_problem(leave, text):
-    table, notes = leave([text])
+    _, notes = leave([text])
     assert notes["float", "holds what no FLOAT64 can be"] == 1
 
 

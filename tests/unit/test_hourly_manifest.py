@@ -181,15 +181,18 @@ def test_a_manifest_is_a_document_of_this_shape():
 
 def test_the_checksum_comes_first_and_is_that_of_all_that_follows_it():
     content = DayManifest.new("log", DAY, START).with_record(Hour.of_day(DAY, 3), HourRecord((batch(),))).to_json()
-    assert list(json.loads(content))[0] == "checksum"
+    assert next(iter(json.loads(content))) == "checksum"
     assert seal(b"{" + content.split(b"\n", 2)[2]) == content
     assert parse(sealed(), "log", DAY, "where") == DayManifest.new("log", DAY, START)
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"\xff\xfe", b"null", b"[" * 100_000, sealed()[:-20], sealed()[:30], b" " + sealed(), sealed() + b"\n"]
-    + [json.dumps(json.loads(sealed())).encode()],
+    [
+        *(b"", b"{", b"\xff\xfe", b"null", b"[" * 100_000),
+        *(sealed()[:-20], sealed()[:30], b" " + sealed(), sealed() + b"\n"),
+        json.dumps(json.loads(sealed())).encode(),
+    ],
 )
 def test_what_is_cut_off_or_was_written_by_hand_is_damaged(content):
     with pytest.raises(DamagedError, match="was cut off or edited by hand: its checksum is not that") as e:

@@ -1,0 +1,60 @@
+"""The daily count of the source: what no call looked for any more, and what belongs to no hour."""
+
+import pytest
+
+from shared.names import Hour
+from tests.hourly import at, named
+
+
+@pytest.fixture
+def yesterday(log):
+    """The log after the first day: hours 22 and 23 are settled, and 22 is behind the window."""
+    log.change(start=Hour(at(22)), late_hours=1)
+    log.done(24)
+    return log
+
+
+def difference(hour, expected, found):
+    return {"hour": str(Hour(at(hour))), "expected": expected, "found": found}
+
+
+def test_rows_that_came_later_than_anybody_looked_are_reported_and_not_exported(yesterday):
+    yesterday.add(22, 2)
+    answer = yesterday.call(25)
+    assert answer["audit"] == [difference(22, 0, 2)]
+    assert yesterday.errors == ["the source holds 2 rows of an hour, 0 were expected"]
+    assert yesterday.bigquery() == {}
+    assert yesterday.document(1)["audit"]["differences"] == answer["audit"]
+
+
+def test_it_is_made_once_a_day(yesterday):
+    assert yesterday.document(0)["audit"]["differences"] == []
+    assert yesterday.call(25)["audit"] == []
+    yesterday.add(22)
+    assert yesterday.call(26)["audit"] is None
+    assert yesterday.errors == []
+
+
+def test_rows_that_were_deleted_as_asked_are_not_missed_and_others_are(log):
+    log.change(start=Hour(at(22)), late_hours=0)
+    for hour in (22, 23):
+        log.add(hour)
+    log.done(24)
+    log.done(24, **named(22), delete_from_source=True)
+    log.database.execute("DELETE FROM past_offer_context WHERE id = 2")
+    assert log.call(25)["audit"] == [difference(23, 1, 0)]
+    assert len(log.errors) == 1
+
+
+def test_rows_without_an_hour_are_reported(log):
+    for time in (None, "infinity", "-infinity"):
+        log.add(0, date=time)
+    log.done(11)
+    assert log.errors == ["rows without a time in date, which belong to no hour: 3"]
+    assert log.bigquery() == {}
+
+
+def test_a_failed_hour_speaks_for_itself(log):
+    log.add(10, offer_stock_price="NaN")
+    answer = log.call(11)
+    assert (answer["audit"], len(log.errors), len(answer["failed"])) == ([], 1, 1)

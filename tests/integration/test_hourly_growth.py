@@ -1,0 +1,90 @@
+"""Another log is added by one block of TOML, without touching code: export, load, late rows and deletion."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime
+
+import pytest
+
+from tests.hourly import create, named, with_tables
+
+BLOCK = """
+[hourly.Api_Visits]
+time = "SeenAt"
+key = "VisitId"
+
+[hourly.Api_Visits.columns]
+Page = { type = "text", bigquery = "STRING" }
+"SeenAt" = { type = "timestamp", bigquery = "TIMESTAMP" }
+born = { type = "date", bigquery = "DATE" }
+VisitId = { type = "integer", bigquery = "INT64" }
+short = { type = "smallint", bigquery = "INT64" }
+ratio = { type = "double precision", bigquery = "FLOAT64" }
+order = { type = "boolean", bigquery = "BOOL" }
+details = { type = "jsonb", bigquery = "JSON" }
+"""
+ROW = {
+    "Page": 'a "page"',
+    "born": "2001-02-03",
+    "short": -5,
+    "ratio": 0.1,
+    "order": True,
+    "details": '{"b": [1, 2], "a": null}',
+}
+ARRIVED = ROW | {"born": date(2001, 2, 3), "details": {"b": [1, 2], "a": None}}
+
+
+@pytest.fixture
+def visits(log, tmp_path):
+    """The new log, beside the API's; its table is in a schema of another name."""
+    log.services = replace(log.services, catalog=replace(with_tables(tmp_path, BLOCK), schema="App"))
+    log.name = "Api_Visits"
+    log.database.execute('CREATE SCHEMA "App"; SET search_path TO "App"')
+    create(log)
+    return log
+
+
+def test_its_rows_travel_and_leave(visits):
+    assert visits.add(10, **ROW) == [1]
+    assert visits.done(11, delete_from_source=True) == {10: "exported"}
+    (row,) = visits.rows()
+    hour = {"import_date": date(2026, 3, 10), "import_hour": 10}
+    assert row == ARRIVED | hour | {"SeenAt": datetime(2026, 3, 10, 10, 30, tzinfo=UTC), "VisitId": 1}
+    assert (visits.source(), visits.state(10)) == ([], "deleted")
+    table = visits.here.bigquery_client.get_table("raw_local.Api_Visits")
+    assert (table.time_partitioning.field, table.clustering_fields) == ("import_date", None)
+    assert [field.name for field in table.schema] == [*visits.parquet(10).column_names]
+    assert list(visits.here.bigquery_client.list_tables("tmp_local")) == []
+
+
+def test_its_late_rows_are_found_and_its_changed_ones_kept(visits):
+    visits.add(10, 2, **ROW)
+    visits.done(11)
+    visits.add(10, Page="late")
+    assert visits.done(12)[10] == "late rows exported"
+    visits.database.execute('UPDATE "Api_Visits" SET "Page" = \'changed\' WHERE "VisitId" = 2')
+    visits.done(12, **named(10), delete_from_source=True)
+    assert (visits.source(), visits.bigquery()) == ([2], {10: [1, 2, 3]})
+    assert [row["Page"] for row in visits.rows()] == ['a "page"', 'a "page"', "late"]
+
+
+def test_its_manifest_is_rebuilt(visits):
+    visits.add(10, **ROW)
+    visits.done(11)
+    visits.manifest().delete()
+    assert visits.done(12)[10] == "done already"
+    assert (visits.state(10), visits.bigquery()) == ("done", {10: [1]})
+
+
+def test_two_logs_do_not_meet(visits):
+    (key,) = visits.add(10, **ROW)
+    visits.services = replace(visits.services, catalog=replace(visits.services.catalog, schema="public"))
+    visits.name = "past_offer_context"
+    visits.database.execute("SET search_path TO public")
+    keys = visits.add(10, 3)
+    visits.done(11)
+    assert visits.bigquery() == {10: keys}
+    visits.services = replace(visits.services, catalog=replace(visits.services.catalog, schema="App"))
+    visits.name = "Api_Visits"
+    assert (visits.objects(), visits.bigquery()) == (set(), {})
+    visits.done(11)
+    assert visits.bigquery() == {10: [key]}
