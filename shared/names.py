@@ -27,6 +27,11 @@ def is_identifier(text: str) -> bool:
     return bool(_IDENTIFIER.fullmatch(text)) and len(text.encode()) <= MAX_IDENTIFIER_BYTES
 
 
+def format_day(day: date) -> str:
+    """`YYYYMMDD`, which strftime does not write of years before 1000."""
+    return day.isoformat().replace("-", "")
+
+
 def parse_day(text: str) -> date:
     """`YYYYMMDD` as a date. Raises ValueError."""
     match = _DAY.fullmatch(text)
@@ -114,7 +119,7 @@ class Hour:
         return [self.plus(n) for n in range(int((end.start - self.start) / timedelta(hours=1)))]
 
     def __str__(self) -> str:
-        return f"{self.start:%Y%m%dT%H}"
+        return f"{format_day(self.day)}T{self.number:02d}"
 
 
 @dataclass(frozen=True)
@@ -221,7 +226,7 @@ class PartitionRef:
     day: date
 
     def __str__(self) -> str:
-        return f"{self.table}${self.day:%Y%m%d}"
+        return f"{self.table}${format_day(self.day)}"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 
 from shared.catalog.model import (
@@ -132,20 +132,26 @@ class _Parser:
             self._mistake((*path, "key"), "should name an integer column, the primary key")
         cluster_by = entry.get("cluster_by", [])
         clusterable = {c.name for c in columns if c.target.clusterable} | {IMPORT_DATE, IMPORT_HOUR}
-        if not isinstance(cluster_by, list) or len(cluster_by) > MAX_CLUSTERING or set(cluster_by) - clusterable:
+        if not _is_choice(cluster_by, clusterable, MAX_CLUSTERING):
             what = f"should list up to {MAX_CLUSTERING} of the columns or {IMPORT_HOUR}, none of FLOAT64 or JSON"
             self._mistake((*path, "cluster_by"), what)
-            cluster_by = []
-        return HourlyTable(name, time, key, tuple(str(column) for column in cluster_by), columns)
+        return HourlyTable(
+            name, time, key, tuple(map(str, cluster_by if isinstance(cluster_by, list) else ())), columns
+        )
 
     def _hourly_columns(self, entry: Mapping[str, object], path: KeyPath) -> Iterator[HourlyColumn]:
+        taken = {name: name for name in (IMPORT_DATE, IMPORT_HOUR)}
         for name, column in entry.items():
             here = (*path, name)
-            if not is_identifier(name) or name in (IMPORT_DATE, IMPORT_HOUR):
-                self._mistake(here, f"is no identifier, or one of {IMPORT_DATE} and {IMPORT_HOUR}")
+            if not is_identifier(name):
+                self._mistake(here, "is no identifier (letters, digits and _, 63 at most)")
+            elif name.lower() in taken:
+                what = f"is taken by {taken[name.lower()]}: BigQuery does not tell names apart by their case"
+                self._mistake(here, what)
             elif not isinstance(column, dict):
                 self._mistake(here, 'should be like { type = "bigint", bigquery = "INT64" }')
             else:
+                taken[name.lower()] = name
                 yield from self._hourly_column(name, column, here)
 
     def _hourly_column(self, name: str, entry: Mapping[str, object], path: KeyPath) -> Iterator[HourlyColumn]:
@@ -183,6 +189,16 @@ class _Parser:
 
     def _mistake(self, path: KeyPath, what: str) -> None:
         self.mistakes.append((path, what))
+
+
+def _is_choice(value: object, among: Set[str], limit: int) -> bool:
+    """Whether a value is a list of some of the names, each once."""
+    return (
+        isinstance(value, list)
+        and len(value) <= limit
+        and all(isinstance(name, str) and name in among for name in value)
+        and len(set(value)) == len(value)
+    )
 
 
 def _line(text: str, path: KeyPath) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Context, Decimal
 from functools import cached_property
 from itertools import batched
 from typing import TYPE_CHECKING, LiteralString
@@ -26,6 +27,11 @@ _DECIMALS: Mapping[BigQueryType, tuple[LiteralString, LiteralString]] = {
     BigQueryType.NUMERIC: ("9", "9" * 29 + "." + "9" * 9 + "5"),
     BigQueryType.BIGNUMERIC: ("38", "9" * 38 + "." + "9" * 38 + "5"),
 }
+
+#: Half of the least double, which is rounded to 0, and the least number that is rounded to infinity.
+_EXACT = Context(prec=1100)
+_UNDERFLOW = _EXACT.power(Decimal(2), -1075)
+_OVERFLOW = Decimal(2**1024 - 2**970)
 
 #: Names that no column has: an identifier of the catalog holds no space.
 XMIN = "row xmin"
@@ -115,11 +121,10 @@ def _value(column: HourlyColumn) -> sql.Composable:
         case PgType.NUMERIC, BigQueryType.BIGNUMERIC:
             return sql.SQL("(CASE WHEN abs({0}) < {1} THEN round({0}, 38) END)::text").format(name, _bound(column))
         case PgType.NUMERIC, _:
-            # numeric to double precision fails where strtod would overflow, and where it would underflow to 0.
+            # The cast fails where it would overflow, and where it would underflow to 0.
             return sql.SQL(
-                "CASE WHEN abs({0}) < 2.4703282292062328e-324 THEN 0"
-                " WHEN {1} THEN {0}::double precision END::double precision"
-            ).format(name, _is_double(column))
+                "CASE WHEN abs({0}) <= {1} THEN 0 WHEN {2} THEN {0}::double precision END::double precision"
+            ).format(name, sql.Literal(_UNDERFLOW), _is_double(column))
         case PgType.JSON | PgType.JSONB, _:
             return sql.SQL("{}::text").format(name)
         case PgType.TIMESTAMP | PgType.DATE, _:
@@ -155,8 +160,8 @@ def _bound(column: HourlyColumn) -> sql.SQL:
 
 def _is_double(column: HourlyColumn) -> sql.Composed:
     """NaN and the infinities are numbers to FLOAT64. In PostgreSQL, NaN equals itself."""
-    return sql.SQL("abs({0}) <= 1.7976931348623157e308 OR {0} IN ('NaN', 'Infinity', '-Infinity')").format(
-        sql.Identifier(column.name)
+    return sql.SQL("abs({0}) < {1} OR {0} IN ('NaN', 'Infinity', '-Infinity')").format(
+        sql.Identifier(column.name), sql.Literal(_OVERFLOW)
     )
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 
 from shared.catalog import IMPORT_DATE, IMPORT_HOUR, HourlyTable
 from shared.db.source import Source
+from shared.errors import DataError
 from shared.gcp.bigquery import FieldDocument
 from shared.hourly import schema
-from shared.hourly.manifest import NOTHING, Content
+from shared.hourly.manifest import NOTHING, Content, Part
 from shared.hourly.names import LogFolder
 from shared.hourly.store import Store
-from shared.names import Hour, TableRef
+from shared.names import Hour, ObjectVersion, TableRef
 from shared.services import HourlyServices
 
 
@@ -43,6 +45,23 @@ class Run:
     @property
     def schema(self) -> list[FieldDocument]:
         return list(schema.schema(self.table))
+
+    def keys_of(self, parts: Iterable[Part]) -> list[ObjectVersion]:
+        """The live objects with the parts' keys. Raises DataError for one that is gone, or is another.
+
+        One that was deleted and restored has another generation, and the same content.
+        """
+        found = []
+        for file in (part.keys for part in parts):
+            stored = self.services.storage.find(self.bucket, file.name)
+            if stored is None or (stored.bytes, stored.crc32c) != (file.bytes, file.crc32c):
+                raise DataError(
+                    "is not what was written" if stored else "is gone",
+                    where=f"gs://{self.bucket}/{file.name}",
+                    remedy="Restore it, then ask for its hour by date and hour",
+                )
+            found.append(stored.version)
+        return found
 
     def in_bigquery(self, hour: Hour) -> Content:
         """What BigQuery holds of an hour, whoever brought it."""

@@ -104,8 +104,9 @@ def remove(run: Run, hour: Hour, attempts: Collection[str]) -> None:
 
 def in_parquet(run: Run, parts: Iterable[Part]) -> Content:
     """What the keys beside the parts say, read back from Cloud Storage."""
-    versions = [part.keys.version(run.bucket) for part in parts]
-    return Content.of(*run.services.parquet.aggregates(versions, ['count("key")', 'sum("key")', 'bit_xor("key")']))
+    return Content.of(
+        *run.services.parquet.aggregates(run.keys_of(parts), ['count("key")', 'sum("key")', 'bit_xor("key")'])
+    )
 
 
 def _begin(record: HourRecord | None) -> Exporting:
@@ -149,7 +150,7 @@ def _late(run: Run, hour: Hour, record: HourRecord) -> list[int]:
         content = Content.of(*run.source.content(Range.of(hour)))
         if content == record.source_content or not content.rows:
             return []
-        exported = [part.keys.version(run.bucket) for batch in record.batches for part in batch.export.parts]
+        exported = run.keys_of(part for batch in record.batches for part in batch.export.parts)
         passes = 1 + max(content.rows, record.content.rows) // KEYS_AT_ONCE
         conninfo = postgres.conninfo(run.services.settings, "hourly late rows")
         late: list[int] = []

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from shared.errors import ConfigurationError, DataError
-from shared.names import BatchId, Hour, ObjectVersion
+from shared.names import BatchId, Hour, ObjectVersion, format_day
 
 
 class Content(Struct, frozen=True, forbid_unknown_fields=True):
@@ -243,7 +243,7 @@ class DayManifest(Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def new(cls, table: str, day: dt.date, start: Hour) -> DayManifest:
-        return cls(table, f"{day:%Y%m%d}", str(start))
+        return cls(table, format_day(day), str(start))
 
     def record(self, hour: Hour) -> HourRecord | None:
         """The hour's record, None when nobody has begun it."""
@@ -260,7 +260,7 @@ class DayManifest(Struct, frozen=True, forbid_unknown_fields=True):
     def settled(self) -> bool:
         """Whether no run needs to come back to any hour of the day."""
         start = Hour.parse(self.start)
-        owned = range(start.number if f"{start.day:%Y%m%d}" == self.date else 0, 24)
+        owned = range(start.number if format_day(start.day) == self.date else 0, 24)
         return all(record.settled for record in self.hours.values()) and all(
             f"{number:02d}" in self.hours for number in owned
         )
@@ -291,7 +291,7 @@ def parse(content: bytes, table: str, day: dt.date, where: str) -> DayManifest:
         raise ConfigurationError(
             f"was written by another version of this system: {e}", where=where, remedy="Deploy that version, or a newer"
         ) from None
-    if (manifest.table, manifest.date) != (table, f"{day:%Y%m%d}"):
+    if (manifest.table, manifest.date) != (table, format_day(day)):
         raise DamagedError("is another table's or day's", where=where)
     return manifest
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
-from shared.names import BatchId, Hour, parse_day
+from shared.names import BatchId, Hour, format_day, parse_day
 
 _OBJECT = re.compile(
     r"date=(?P<day>\d{8})/hour=(?P<hour>\d\d)/(?P<kind>part|keys)-(?P<number>\d+)-(?P<attempt>[0-9a-f]+)-(?P<index>\d+)\.parquet",
@@ -32,7 +32,7 @@ class LogFolder:
 
     def day(self, day: date) -> str:
         """What the names of a day's parts and keys begin with."""
-        return f"{self}/date={day:%Y%m%d}/"
+        return f"{self}/date={format_day(day)}/"
 
     def hour(self, hour: Hour) -> str:
         """What the names of an hour's parts and keys begin with."""
@@ -44,11 +44,11 @@ class LogFolder:
         return f"{self}/manifests/"
 
     def manifest(self, day: date) -> str:
-        return f"{self.manifests}{day:%Y%m%d}.json"
+        return f"{self.manifests}{format_day(day)}.json"
 
     def damaged(self, day: date, generation: int) -> str:
         """Where a manifest that could not be read is kept."""
-        return f"{self}/damaged/{day:%Y%m%d}-{generation}.json"
+        return f"{self}/damaged/{format_day(day)}-{generation}.json"
 
     def day_of(self, manifest: str) -> date | None:
         """The day of a manifest, by its object's name; None when the object is no manifest."""

@@ -37,7 +37,7 @@ def purge(run: Run, hour: Hour, record: HourRecord) -> None:
 
 def _delete(run: Run, part: Part) -> Content:
     """Delete a part's rows; what is left of them."""
-    version = part.keys.version(run.bucket)
+    (version,) = run.keys_of([part])
     reader = run.services.parquet.batches(version, ['"key"', '"time"', '"xmin"'], DELETE_ROWS)
     kept = NOTHING
     for batch in run.services.parquet.stream(version, reader):

@@ -27,7 +27,7 @@ def test_it_is_recorded_and_alerted_once_and_later_hours_go_on(failed):
     assert "past_offer_context.offer_stock_price of the row with id 1: " in failure["error"]
     (alert,) = failed.errors
     assert failure["error"] in alert
-    assert (failed.bigquery(), failed.source()) == ({11: [2]}, [1])
+    assert (failed.bigquery(), failed.source(), failed.objects("date=20260310/hour=10")) == ({11: [2]}, [1], set())
     mend(failed)
     answer = failed.call(13)
     assert "20260310T12" in [hour["hour"] for hour in answer["hours"]]

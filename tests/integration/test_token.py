@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from shared.daily import arrival
-from shared.errors import RetryableError
+from shared.errors import DataError, RetryableError
 from shared.gcp.parquet import Footer, FunctionToken, Parquet
 from shared.names import ObjectVersion, SnapshotId
 from tests.uploads import Upload, parquet_bytes, rows
@@ -271,12 +271,12 @@ def test_threads_that_read_at_once_share_each_token_without_conflict():
     assert found.credentials.renewals >= 1
 
 
-@pytest.mark.parametrize("status", [404, 503])
-def test_an_answer_that_no_token_mends_renews_none(status):
+@pytest.mark.parametrize(("status", "failure"), [(404, DataError), (503, RetryableError)])
+def test_an_answer_that_no_token_mends_renews_none(status, failure):
     bucket = Bucket(SMALL, status=status)
     with objects(bucket) as found:
         found.parquet._connection().execute("SET GLOBAL http_retry_wait_ms = 1")
-        with pytest.raises(RetryableError):
+        with pytest.raises(failure):
             found.footer()
     assert {request.status for request in bucket.requests} == {status}
     assert found.credentials.renewals == 0

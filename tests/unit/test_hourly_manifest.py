@@ -54,12 +54,13 @@ exports = st.builds(
     st.none() | st.dictionaries(st.text(max_size=9), st.integers(1, 9), max_size=2),
     instants,
     st.integers(1, 3),
+    st.lists(st.text(max_size=8), max_size=2).map(tuple),
 )
 receipts = st.builds(Receipt, st.none() | contents, contents, contents)
 batches = st.builds(Batch, exports, st.text(max_size=9), receipts, instants, instants)
 works = st.one_of(
     st.none(),
-    st.builds(Exporting, st.integers(1, 9), st.text(max_size=8), instants),
+    st.builds(Exporting, st.integers(1, 9), st.text(max_size=8), instants, st.just(("0b", "0c"))),
     st.builds(Exported, exports),
     st.builds(Loaded, exports, st.text(max_size=9), instants),
 )
@@ -171,6 +172,7 @@ def test_a_manifest_is_a_document_of_this_shape():
                             "rounded": {},
                             "exported_at": "2026-01-02T04:05:06.789012Z",
                             "load_attempt": 1,
+                            "superseded": [],
                         },
                     }
                 ],
