@@ -150,6 +150,10 @@ def test_the_databases_password_is_nowhere(emulated, system):
     emulated.cloud.postgres.stop()
     try:
         assert emulated.eventarc.deliver("gcs_import", stored(emulated, PART)) == 503
+        with pytest.raises(urllib.error.HTTPError, match="500") as answer:
+            emulated.call("hourly_export")
+        assert PASSWORD.encode() not in answer.value.read()
+        answer.value.close()
     finally:
         emulated.cloud.postgres.start()
         emulated.cloud.postgres.ready()

@@ -25,6 +25,8 @@ SETTINGS = {
     "EXPORT_BUCKET": "exports",
     "EXPORT_PREFIX": "recommendation_exports",
     "COMPLETION_TOPIC": "published",
+    "HOURLY_BUCKET": "hours",
+    "HOURLY_PREFIX": "cloudsql_hourly",
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/nowhere",
 }
 
@@ -84,6 +86,13 @@ def test_bq_export_starts_and_refuses_a_bad_request():
         status, answer = post(b'{"tables": ["strange"]}', {})
     assert status == 400
     assert "strange" in json.loads(answer)["error"]
+
+
+def test_hourly_export_starts_and_refuses_a_bad_request():
+    with started("hourly_export", "http") as post:
+        status, answer = post(b'{"date": "20260101", "hour": 24}', {})
+    assert status == 400
+    assert "hour" in json.loads(answer)["error"]
 
 
 def test_gcs_import_starts_and_lets_a_foreign_object_be():

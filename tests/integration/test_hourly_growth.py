@@ -40,7 +40,8 @@ def visits(log, tmp_path):
     log.name = "Api_Visits"
     log.database.execute('CREATE SCHEMA "App"; SET search_path TO "App"')
     create(log)
-    return log
+    yield log
+    log.database.execute('DROP SCHEMA "App" CASCADE')
 
 
 def test_its_rows_travel_and_leave(visits):

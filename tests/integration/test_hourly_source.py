@@ -2,10 +2,8 @@
 
 import pytest
 
-from local import context
 from shared.errors import RetryableError, TargetError
 from shared.settings import DatabaseUrl
-from tests.hourly import place
 
 KEY = "has no primary key or unique index on NOT NULL id"
 INDEX = "has no B-tree index that begins with date"
@@ -43,35 +41,21 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def shared_log(cloud, tmp_path_factory):
-    with place(cloud, "hourly-source", tmp_path_factory.mktemp("catalog"), "") as log:
-        yield log
-
-
-@pytest.fixture
-def fresh(shared_log):
-    """A project that many tests share, because nothing ever comes of them; the table is new."""
-    shared_log.database.execute("DROP TABLE IF EXISTS past_offer_context")
-    context.create(shared_log.here.dsn)
-    return shared_log
-
-
 @pytest.mark.parametrize(("change", "what"), WRONG.values(), ids=WRONG)
-def test_a_log_that_is_not_as_it_should_be_is_refused_and_nothing_changes(fresh, change, what):
-    fresh.database.execute(change)
+def test_a_log_that_is_not_as_it_should_be_is_refused_and_nothing_changes(log, change, what):
+    log.database.execute(change)
     with pytest.raises(TargetError) as e:
-        fresh.ask(11, delete_from_source=True)
+        log.ask(11, delete_from_source=True)
     assert "public.past_offer_context: " in str(e.value)
     assert what in str(e.value)
-    assert fresh.objects() == set()
-    assert list(fresh.here.bigquery_client.list_tables("raw_local")) == []
+    assert log.objects() == set()
+    assert list(log.here.bigquery_client.list_tables("raw_local")) == []
 
 
-def test_every_column_that_differs_is_named_at_once(fresh):
-    fresh.database.execute("ALTER TABLE past_offer_context DROP offer_order, ALTER user_id TYPE text")
+def test_every_column_that_differs_is_named_at_once(log):
+    log.database.execute("ALTER TABLE past_offer_context DROP offer_order, ALTER user_id TYPE text")
     with pytest.raises(TargetError, match=r"column user_id is text, .*; column offer_order is missing"):
-        fresh.ask(11)
+        log.ask(11)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +85,7 @@ def test_a_log_in_partitions_is_a_log(log):
     log.database.execute("DROP TABLE past_offer_context CASCADE; CREATE SEQUENCE numbers")
     log.database.execute("ALTER TABLE parted RENAME TO past_offer_context")
     log.database.execute("ALTER TABLE past_offer_context ALTER id SET DEFAULT nextval('numbers')")
+    log.database.execute("ALTER SEQUENCE numbers OWNED BY past_offer_context.id")
     log.add(10, 3)
     log.done(11, delete_from_source=True)
     assert (log.bigquery(), log.source()) == ({10: [1, 2, 3]}, [])

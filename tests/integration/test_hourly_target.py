@@ -5,7 +5,6 @@ from google.cloud.bigquery import SchemaField, Table, TimePartitioning
 
 from shared.errors import ConfigurationError, TargetError
 from shared.hourly import schema
-from tests.hourly import place
 
 NAME = "raw_local.past_offer_context"
 
@@ -79,35 +78,22 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def shared_log(cloud, tmp_path_factory):
-    with place(cloud, "hourly-target", tmp_path_factory.mktemp("catalog"), "") as log:
-        log.add(10)
-        yield log
-
-
-@pytest.fixture
-def refused(shared_log):
-    """A project that many tests share, because nothing ever comes of them; there is no table in BigQuery yet."""
-    shared_log.here.bigquery_client.delete_table(NAME, not_found_ok=True)
-    return shared_log
-
-
 @pytest.mark.parametrize(("columns", "layout", "what"), WRONG.values(), ids=WRONG)
-def test_one_that_differs_is_named_and_left_alone(refused, columns, layout, what):
-    make(refused, fields(refused, offer_order=None, **columns), **layout)
-    before = shape(refused), refused.everything()
+def test_one_that_differs_is_named_and_left_alone(log, columns, layout, what):
+    log.add(10)
+    make(log, fields(log, offer_order=None, **columns), **layout)
+    before = shape(log), log.everything()
     with pytest.raises(TargetError) as e:
-        refused.ask(11)
+        log.ask(11)
     assert what in str(e.value)
-    assert f"{refused.here.project}.{NAME}" in str(e.value)
-    assert (shape(refused), refused.everything()) == before
+    assert f"{log.here.project}.{NAME}" in str(e.value)
+    assert (shape(log), log.everything()) == before
 
 
-def test_all_differences_are_named_at_once(refused):
-    make(refused, fields(refused, id=("STRING",), loaded_at=("DATE",)), type_=None, cluster_by=[])
+def test_all_differences_are_named_at_once(log):
+    make(log, fields(log, id=("STRING",), loaded_at=("DATE",)), type_=None, cluster_by=[])
     with pytest.raises(TargetError) as e:
-        refused.ask(11)
+        log.ask(11)
     for part in ("column id", "column loaded_at", "partitioned by", "clustered by"):
         assert part in str(e.value)
 
