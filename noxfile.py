@@ -69,7 +69,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def demo(session: nox.Session) -> None:
-    """The daily job on emulators: `-- --rows 3000000` for more."""
+    """The daily job and a day of hours on emulators: `-- --rows 3000000` for more."""
     _run(session, "python", "-m", "local.demo", *session.posargs)
 
 

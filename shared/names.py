@@ -13,6 +13,9 @@ from typing import Self
 #: (https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS).
 MAX_IDENTIFIER_BYTES = 63
 
+#: Earlier days are mistakes: nothing here is older.
+EPOCH = date(1970, 1, 1)
+
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SNAPSHOT_ID = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
 _HOUR = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)", re.ASCII)

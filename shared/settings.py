@@ -12,7 +12,7 @@ from typing import TypedDict
 from urllib.parse import urlsplit
 
 from shared.errors import ConfigurationError
-from shared.names import Hour
+from shared.names import EPOCH, Hour
 
 #: The variables a catalog entry may name as the home of its BigQuery source.
 DATASET_VARIABLES = ("BIGQUERY_ML_RECOMMENDATION_DATASET", "BIGQUERY_SEED_DATASET")
@@ -175,10 +175,12 @@ class _Reader:
     def hour(self, name: str) -> Hour | None:
         value = self._environ.get(name, "")
         try:
-            return Hour.parse(value) if value else None
+            hour = Hour.parse(value) if value else None
         except ValueError:
-            self._mistake(name, "an hour in UTC, written YYYYMMDDTHH")
-            return None
+            hour = None
+        if value and (hour is None or hour.day < EPOCH):
+            self._mistake(name, "an hour in UTC since 1970, written YYYYMMDDTHH")
+        return hour
 
     def text(self, name: str, pattern: str, shape: str) -> str:
         value = self._environ.get(name, "")

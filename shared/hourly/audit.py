@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from shared import log
 from shared.hourly.context import Run
 from shared.hourly.manifest import Audit, Difference
+from shared.hourly.rebuild import open_day
 from shared.names import Hour
 
 #: Days that are counted.
@@ -49,8 +50,7 @@ def audit(run: Run, end: Hour) -> Audit | None:
 
 def _expected(run: Run, hour: Hour) -> int | None:
     """How many rows the source should hold of the hour; None while that is open."""
-    manifest = run.store.read(hour.day)
-    record = manifest.record(hour) if manifest else None
+    record = open_day(run, hour.day).record(hour)
     if record is None or record.failure is not None or record.work is not None or record.source_content is None:
         return None
     return record.source_content.rows

@@ -8,13 +8,14 @@ failed, for a human to decide.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from itertools import count
 
 import msgspec
 
 from shared import log
+from shared.db.source import Range
 from shared.errors import RetryableError
 from shared.gcp.bigquery import Job
 from shared.gcp.storage import StoredObject
@@ -27,6 +28,7 @@ from shared.hourly.manifest import (
     Content,
     DamagedError,
     DayManifest,
+    Deletion,
     Export,
     Failure,
     HourRecord,
@@ -96,7 +98,7 @@ def _hour(run: Run, hour: Hour, files: Files, held: Content) -> HourRecord | Non
     if sum((batch.export.content for batch in complete), NOTHING) == held:
         # What no load brought to BigQuery. A frozen worker that still tries to fails without its objects.
         remove(run, hour, {batch.attempt for batch in files} - {batch.export.attempt for batch in complete})
-        return HourRecord(batches=tuple(complete)) if complete else None
+        return HourRecord(batches=tuple(complete), deletion=_deletion(run, hour, complete)) if complete else None
     if hour < run.start:
         return None  # not ours, unless somebody asks for it
     known = sum(batch.export.content.rows for batch in complete)
@@ -107,6 +109,13 @@ def _hour(run: Run, hour: Hour, files: Files, held: Content) -> HourRecord | Non
         " BigQuery holds none of the hour, ask for it by date and hour to export what PostgreSQL has",
     )
     return HourRecord(failure=failure)
+
+
+def _deletion(run: Run, hour: Hour, batches: Sequence[Batch]) -> Deletion | None:
+    """That the hour has left the source, if it has none of it: whoever deleted it, nobody is to miss it there."""
+    count, *_ = run.source.content(Range.of(hour))
+    rows = sum(batch.export.content.rows for batch in batches)
+    return None if count else Deletion(datetime.now(UTC), len(batches), rows)
 
 
 def _ordered(files: Files) -> list[BatchId]:

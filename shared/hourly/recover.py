@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from shared.errors import ConfigurationError
 from shared.hourly.context import Run
 from shared.hourly.manifest import DamagedError, DayManifest, HourRecord, State
-from shared.hourly.store import Store
+from shared.hourly.store import Entry, Store
 from shared.names import Hour
 from shared.settings import HourlySettings
 
@@ -17,7 +17,9 @@ def first_owned(store: Store, settings: HourlySettings) -> Hour:
 
     Raises ConfigurationError when neither does, or when they disagree.
     """
-    recorded = min((entry.start for entry in store.listing().values() if entry.start), default=None)
+    recorded = min(
+        (start for day, entry in store.listing().items() if (start := _start(store, day, entry))), default=None
+    )
     if recorded is None:
         if settings.start is None:
             raise ConfigurationError("HOURLY_START is not set: it should be the first hour to export, YYYYMMDDTHH")
@@ -28,6 +30,15 @@ def first_owned(store: Store, settings: HourlySettings) -> Hour:
             remedy="Correct or unset it; earlier hours are exported by an explicit range",
         )
     return recorded
+
+
+def _start(store: Store, day: date, entry: Entry) -> Hour | None:
+    """The first hour owned as one manifest has it; None when it is damaged."""
+    try:
+        manifest = store.read(day) if entry.start is None else None
+    except DamagedError:
+        return None
+    return Hour.parse(manifest.start) if manifest else entry.start
 
 
 def unsettled(run: Run, end: Hour) -> list[Hour]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 
 from shared import log
 from shared.catalog import HourlyTable
@@ -19,7 +19,7 @@ from shared.hourly.manifest import Audit, HourRecord, State
 from shared.hourly.names import LogFolder
 from shared.hourly.rebuild import open_day
 from shared.hourly.store import Store
-from shared.names import Hour, TableRef, parse_day
+from shared.names import EPOCH, Hour, TableRef, parse_day
 from shared.services import HourlyServices
 
 #: The fields of the request's body and their JSON types.
@@ -36,9 +36,6 @@ DEFAULT_TABLE = "past_offer_context"
 
 #: The share of a function's life after which no further hour is begun.
 BEGIN_WITHIN = 0.6
-
-#: No log is older; earlier days are mistakes.
-_EPOCH = date(1970, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -106,7 +103,7 @@ def _hours(body: Mapping[str, object], current: Hour) -> tuple[Hour, ...]:
     number = body.get("hour", 0)
     if not isinstance(number, int) or not 0 <= number <= 23:
         raise BadRequestError("hour should be a whole number from 0 to 23")
-    if day < _EPOCH:
+    if day < EPOCH:
         raise BadRequestError("date is before 1970")
     first = Hour.of_day(day, number)
     if first >= current:
@@ -136,7 +133,7 @@ def _last_complete(body: Mapping[str, object], at: datetime, current: Hour) -> t
     for field in ("hour", "until"):
         if field in body:
             raise BadRequestError(f"{field} needs a date")
-    if at.date() <= _EPOCH:
+    if at.date() <= EPOCH:
         raise BadRequestError("the call is scheduled before 1970")
     last = Hour(at).plus(-1)
     if last >= current:
@@ -158,7 +155,7 @@ def _work(run: Run, request: HourlyRequest) -> tuple[Mapping[str, object], int]:
             break
         worked += answer.settle(hour, delete=request.delete, again=request.explicit and hour in asked)
     if request.recover and todo and not answer.remaining:
-        for hour in _window(run, todo):
+        for hour in _late_window(run, todo):
             if not answer.stopped:
                 answer.settle(hour, delete=False, again=False)
     if request.delete:
@@ -168,14 +165,14 @@ def _work(run: Run, request: HourlyRequest) -> tuple[Mapping[str, object], int]:
     return answer.body(), 500 if answer.retryable else 200
 
 
-def _window(run: Run, todo: Sequence[Hour]) -> list[Hour]:
-    """The hours in which rows may have come late.
+def _late_window(run: Run, todo: Sequence[Hour]) -> list[Hour]:
+    """The hours in which rows may have come late: those before the last hour of this call, and before its first.
 
-    They are counted back from the first hour of this call: after an outage, the first gap is where nobody has looked
-    since.
+    After an outage, the first gap is where nobody has looked since.
     """
-    earliest = max(run.start, min(todo).plus(-run.services.settings.late_hours))
-    return [hour for hour in earliest.until(max(todo)) if hour not in todo] if earliest < max(todo) else []
+    back = range(1, run.services.settings.late_hours + 1)
+    hours = {hour.plus(-n) for hour in (min(todo), max(todo)) for n in back}
+    return sorted(hour for hour in hours - set(todo) if hour >= run.start)
 
 
 class _Answer:

@@ -58,3 +58,17 @@ def test_a_failed_hour_speaks_for_itself(log):
     log.add(10, offer_stock_price="NaN")
     answer = log.call(11)
     assert (answer["audit"], len(log.errors), len(answer["failed"])) == ([], 1, 1)
+
+
+def test_a_damaged_manifest_of_a_settled_day_is_rebuilt_when_its_hours_are_counted(yesterday):
+    yesterday.add(23)
+    yesterday.done(24, **named(23))
+    yesterday.done(26)
+    blob = yesterday.manifest(0)
+    blob.reload()
+    settled = blob.metadata
+    blob = yesterday.manifest(0)
+    blob.metadata = settled
+    blob.upload_from_string(b"{}")
+    yesterday.done(50)
+    assert yesterday.state(23) == "done"

@@ -105,3 +105,11 @@ def test_an_hour_whose_keys_are_gone_is_taken_up_once_they_are_restored(log):
     log.blob(name).upload_from_string(content)
     assert log.done(12, **named(10)) == {10: "late rows exported"}
     assert log.bigquery() == {10: [1, 2]}
+
+
+def test_after_an_outage_the_hours_before_it_are_looked_at(log):
+    log.change(late_hours=2)
+    log.done(11)
+    (key,) = log.add(10)
+    assert log.done(24)[10] == "exported"
+    assert log.bigquery() == {10: [key]}

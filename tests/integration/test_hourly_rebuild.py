@@ -169,3 +169,19 @@ def test_a_settled_day_that_the_audit_finds_damaged_spoils_no_answer(settled):
     assert [hour["hour"] for hour in answer["hours"]] == ["20260311T00"]
     assert settled.bigquery() == {24: [key]}
     assert any("was cut off or edited by hand" in error for error in settled.errors)
+
+
+def test_an_hour_that_has_left_the_source_comes_back_as_deleted(log):
+    log.add(22, 2)
+    log.done(23, delete_from_source=True)
+    log.manifest().delete()
+    answer = log.call(25)
+    assert log.state(22) == "deleted"
+    assert [of["hour"] for of in answer["audit"]] == []
+
+
+def test_a_manifest_that_was_uploaded_again_still_tells_the_first_hour(log):
+    log.done(11)
+    log.manifest().upload_from_string(log.manifest().download_as_bytes())
+    log.change(start=None)
+    assert log.done(12) == {11: "empty", 10: "empty"}

@@ -50,9 +50,13 @@ def test_a_variable_that_is_missing_or_malformed_is_named_with_its_shape(name, m
         assert e.value.what == f"{name} {state} {shape}"
 
 
-@pytest.mark.parametrize("value", ["20260101", "20260101T24", "2026-01-01T05", "20260101T05Z", "now", "20260230T00"])
+@pytest.mark.parametrize(
+    "value", ["20260101", "20260101T24", "2026-01-01T05", "20260101T05Z", "now", "20260230T00", "00010101T00"]
+)
 def test_a_start_that_is_no_hour_is_refused(value):
-    with pytest.raises(ConfigurationError, match="HOURLY_START should be an hour in UTC, written YYYYMMDDTHH"):
+    with pytest.raises(
+        ConfigurationError, match="HOURLY_START should be an hour in UTC since 1970, written YYYYMMDDTHH"
+    ):
         read(HOURLY_START=value)
 
 
