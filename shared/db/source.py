@@ -111,7 +111,8 @@ class Source:
 
     def rows_before(self, hour: Hour, seconds: int) -> int | None:
         """How many rows belong to earlier hours; None when counting them takes longer than that."""
-        return self._count(sql.SQL("{} < {}").format(self._time, _timestamp(hour.start)), seconds)
+        earlier = sql.SQL("{0} > '-infinity' AND {0} < {1}").format(self._time, _timestamp(hour.start))
+        return self._count(earlier, seconds)
 
     def rows_without_time(self, seconds: int) -> int | None:
         """How many rows belong to no hour, because their time is NULL or infinite; None when that takes longer."""

@@ -42,8 +42,9 @@ def audit(run: Run, end: Hour) -> Audit | None:
         if found != expected:
             log.error(f"the source holds {found} rows of an hour, {expected} were expected", hour=str(hour))
             differences.append(Difference(str(hour), expected, found))
-    _report_strays(run)
-    done = Audit(datetime.now(UTC), tuple(differences))
+    earlier, timeless = run.source.rows_before(run.start, PATIENCE), run.source.rows_without_time(PATIENCE)
+    _report_strays(run, earlier, timeless)
+    done = Audit(datetime.now(UTC), tuple(differences), earlier, timeless)
     run.store.audited(last.day, done)
     return done
 
@@ -56,11 +57,9 @@ def _expected(run: Run, hour: Hour) -> int | None:
     return record.source_content.rows
 
 
-def _report_strays(run: Run) -> None:
-    """Rows that no run ever exports by itself: older than the first hour owned, or without a time."""
-    older, timeless = run.source.rows_before(run.start, PATIENCE), run.source.rows_without_time(PATIENCE)
-    if older is None or older:
-        count = "too many to count" if older is None else str(older)
+def _report_strays(run: Run, earlier: int | None, timeless: int | None) -> None:
+    if earlier is None or earlier:
+        count = "too many to count" if earlier is None else str(earlier)
         log.warning(f"rows of hours before {run.start}, exported only when they are asked for by date: {count}")
     if timeless is None or timeless:
         count = "too many to count" if timeless is None else str(timeless)

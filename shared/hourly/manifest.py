@@ -225,10 +225,14 @@ class Difference(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Audit(Struct, frozen=True, forbid_unknown_fields=True):
-    """The day's count of the source, hour by hour."""
+    """The day's count of the source, hour by hour, and of rows that no run exports by itself: those of hours before the
+    first owned, and those without a time. None is too many to count.
+    """
 
     at: datetime
     differences: tuple[Difference, ...]
+    earlier_rows: int | None = None
+    rows_without_time: int | None = None
 
 
 class DayManifest(Struct, frozen=True, forbid_unknown_fields=True):

@@ -222,16 +222,16 @@ class _Answer:
             log.error(f"audit failed: {e}", e)
 
     def body(self) -> Mapping[str, object]:
-        differences = self.audited.differences if self.audited else ()
         return {
             "table": self._run.table.name,
             "hours": [entry for hour, before in self._before.items() if (entry := self._entry(hour, before))],
             "failed": self._failed,
             "remaining": len(self.remaining),
             "next": str(self.remaining[0]) if self.remaining else None,
-            "audit": [{"hour": d.hour, "expected": d.expected, "found": d.found} for d in differences]
-            if self.audited
-            else None,
+            "audit": self.audited
+            and [{"hour": d.hour, "expected": d.expected, "found": d.found} for d in self.audited.differences],
+            "earlier_rows": self.audited and self.audited.earlier_rows,
+            "rows_without_time": self.audited and self.audited.rows_without_time,
         }
 
     def _repeat_failure(self, hour: Hour) -> None:

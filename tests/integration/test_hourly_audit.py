@@ -49,7 +49,8 @@ def test_rows_that_were_deleted_as_asked_are_not_missed_and_others_are(log):
 def test_rows_without_an_hour_are_reported(log):
     for time in (None, "infinity", "-infinity"):
         log.add(0, date=time)
-    log.done(11)
+    answer = log.call(11)
+    assert (answer["rows_without_time"], answer["earlier_rows"]) == (3, 0)
     assert log.errors == ["rows without a time in date, which belong to no hour: 3"]
     assert log.bigquery() == {}
 

@@ -94,7 +94,7 @@ def test_a_backlog_of_years_is_counted_and_exported_only_when_it_is_asked_for(lo
     log.add(-20_000, 3)
     (last,) = log.add(9)
     with caplog.at_level("WARNING", "recosync"):
-        log.done(11)
+        assert log.call(11)["earlier_rows"] == 4
     assert "rows of hours before 20260310T10, exported only when they are asked for by date: 4" in caplog.text
     assert (log.bigquery(), log.errors) == ({}, [])
     assert log.done(11, **named(9)) == {9: "exported"}
