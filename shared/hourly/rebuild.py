@@ -93,11 +93,11 @@ def _files(run: Run, day: date) -> Files:
 
 def _hour(run: Run, hour: Hour, files: Files, held: Content) -> HourRecord | None:
     """What can be said of an hour; None when it is as if nobody had begun it."""
-    batches = [_batch(run, job, files[batch]) for batch in _ordered(files) if (job := _loaded(run, hour, batch))]
-    complete = [batch for batch in batches if batch is not None]
-    if sum((batch.export.content for batch in complete), NOTHING) == held:
+    loaded = {batch: job for batch in _ordered(files) if (job := _loaded(run, hour, batch))}
+    complete = [found for batch, job in loaded.items() if (found := _batch(run, job, files[batch]))]
+    if len(complete) == len(loaded) and sum((batch.export.content for batch in complete), NOTHING) == held:
         # What no load brought to BigQuery. A frozen worker that still tries to fails without its objects.
-        remove(run, hour, {batch.attempt for batch in files} - {batch.export.attempt for batch in complete})
+        remove(run, hour, {batch.attempt for batch in files.keys() - loaded.keys()})
         return HourRecord(batches=tuple(complete), deletion=_deletion(run, hour, complete)) if complete else None
     if hour < run.start:
         return None  # not ours, unless somebody asks for it

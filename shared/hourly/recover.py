@@ -51,10 +51,8 @@ def unsettled(run: Run, end: Hour) -> list[Hour]:
         entry = entries.get(day)
         if entry is None or not entry.settled:
             manifest = _read(run, day) if entry is not None else None
-            owned = (
-                hour for hour in Hour.of_day(day, 0).until(Hour.of_day(day, 0).plus(24)) if run.start <= hour < end
-            )
-            hours += [hour for hour in owned if _is_open(_record(manifest, hour))]
+            owned = (Hour.of_day(day, number) for number in range(24))
+            hours += [hour for hour in owned if run.start <= hour < end and _is_open(_record(manifest, hour))]
     return hours
 
 

@@ -32,7 +32,6 @@ _SETTLED, _START = "settled", "start"
 class Entry:
     """What the listing tells of a day's manifest. One that somebody else wrote tells nothing: it is not settled."""
 
-    version: ObjectVersion
     settled: bool
     start: Hour | None
 
@@ -56,7 +55,7 @@ class Store:
         for stored in self._storage.objects(self._bucket, self.folder.manifests):
             day = self.folder.day_of(stored.version.name)
             if day is not None:
-                found[day] = _entry(stored.version, stored.metadata)
+                found[day] = _entry(stored.metadata)
         return found
 
     def read(self, day: date) -> DayManifest | None:
@@ -130,9 +129,9 @@ class Store:
         return written is not None
 
 
-def _entry(version: ObjectVersion, metadata: Mapping[str, str]) -> Entry:
+def _entry(metadata: Mapping[str, str]) -> Entry:
     try:
         start = Hour.parse(metadata.get(_START, ""))
     except ValueError:
         start = None
-    return Entry(version, metadata.get(_SETTLED) == "true", start)
+    return Entry(metadata.get(_SETTLED) == "true", start)
