@@ -53,6 +53,10 @@ class SourceError(PermanentError):
     """The BigQuery source is not what the catalog says: missing, empty, or with other columns or types."""
 
 
+class DriftError(SourceError):
+    """The source's columns are no longer those that the catalog takes: nothing moves until one of the two is mended."""
+
+
 class DataError(PermanentError):
     """A part, a manifest or a value in them can't become the PostgreSQL rows that the catalog promises."""
 

@@ -29,9 +29,9 @@ class Services:
     publisher: Publisher
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ, *, database: bool) -> Self:
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """Raises ConfigurationError that names everything wrong with the environment or the catalog."""
-        settings = Settings.from_environment(environ, database=database)
+        settings = Settings.from_environment(environ)
         return cls(
             settings=settings,
             catalog=catalog.load(),
@@ -66,15 +66,9 @@ class HourlyServices:
 
 
 @cache
-def export() -> Services:
-    """This process's services, for a function that never talks to PostgreSQL."""
-    return Services.from_environment(database=False)
-
-
-@cache
 def daily() -> Services:
     """This process's services of the daily flow."""
-    return Services.from_environment(database=True)
+    return Services.from_environment()
 
 
 @cache

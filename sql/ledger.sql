@@ -20,8 +20,20 @@ CREATE TABLE IF NOT EXISTS recosync.migration (
 INSERT INTO recosync.migration (version) VALUES (%(version)s);
 
 -- name: record_snapshot
-INSERT INTO recosync.snapshot (table_name, snapshot_id, source_rows, rows, columns)
-VALUES (%(table)s, %(snapshot)s, %(source_rows)s, %(rows)s, %(columns)s)
+INSERT INTO recosync.snapshot (
+    table_name, snapshot_id, source_rows, rows, columns, source_modified_at, export_started_at, exported_at, profile
+)
+VALUES (
+    %(table)s,
+    %(snapshot)s,
+    %(source_rows)s,
+    %(rows)s,
+    %(columns)s,
+    %(source_modified)s,
+    %(started)s,
+    %(exported)s,
+    %(profile)s
+)
 ON CONFLICT DO NOTHING;
 
 -- name: record_snapshot_part
@@ -36,15 +48,25 @@ RETURNING id;
 
 -- name: part_is_staged
 SELECT count(*) > 0 FROM recosync.part
-WHERE bucket = %(bucket)s AND name = %(name)s AND generation = %(generation)s;
+WHERE bucket = %(bucket)s AND name = %(name)s AND generation = %(generation)s AND dropped_at IS NULL;
 
 -- name: finish_part
 UPDATE recosync.part
-SET rows = %(rows)s, seconds = %(seconds)s, staged_at = clock_timestamp()
+SET
+    rows = %(rows)s,
+    seconds = %(seconds)s,
+    parquet = %(parquet)s,
+    postgresql = %(postgresql)s,
+    staged_at = clock_timestamp()
+WHERE id = %(id)s;
+
+-- name: drop_part
+UPDATE recosync.part
+SET dropped_at = clock_timestamp()
 WHERE id = %(id)s;
 
 -- name: snapshot
-SELECT source_rows, rows FROM recosync.snapshot
+SELECT source_rows, rows, profile, source_modified_at, exported_at FROM recosync.snapshot
 WHERE table_name = %(table)s AND snapshot_id = %(snapshot)s;
 
 -- name: parts_of_snapshot
@@ -54,10 +76,16 @@ SELECT
     named.generation,
     named.rows,
     part.id,
-    part.rows AS staged_rows
+    part.rows AS staged_rows,
+    part.parquet,
+    part.postgresql
 FROM recosync.snapshot_part AS named
 LEFT JOIN recosync.part AS part
-    ON named.bucket = part.bucket AND named.name = part.name AND named.generation = part.generation
+    ON
+        named.bucket = part.bucket
+        AND named.name = part.name
+        AND named.generation = part.generation
+        AND part.dropped_at IS NULL
 WHERE named.table_name = %(table)s AND named.snapshot_id = %(snapshot)s
 ORDER BY named.name;
 
@@ -67,9 +95,13 @@ WHERE table_name = %(table)s
 ORDER BY publication DESC
 LIMIT 1;
 
+-- name: was_published
+SELECT count(*) > 0 FROM recosync.publication
+WHERE table_name = %(table)s AND snapshot_id = %(snapshot)s;
+
 -- name: publish
-INSERT INTO recosync.publication (table_name, publication, snapshot_id, rows)
-SELECT %(table)s, coalesce(max(publication), 0) + 1, %(snapshot)s, %(rows)s
+INSERT INTO recosync.publication (table_name, publication, snapshot_id, rows, cause, seconds)
+SELECT %(table)s, coalesce(max(publication), 0) + 1, %(snapshot)s, %(rows)s, %(cause)s, %(seconds)s
 FROM recosync.publication
 WHERE table_name = %(table)s
 RETURNING publication;
@@ -85,14 +117,15 @@ SET announced_at = clock_timestamp()
 WHERE table_name = %(table)s AND publication = %(publication)s AND announced_at IS NULL;
 
 -- name: view_publications
-SELECT table_name, publication FROM recosync.view_build
-WHERE view_name = %(view)s;
+SELECT table_name, max(publication) FROM recosync.view_build
+WHERE view_name = %(view)s
+GROUP BY table_name;
 
 -- name: record_view_build
 INSERT INTO recosync.view_build (view_name, table_name, publication, seconds)
 VALUES (%(view)s, %(table)s, %(publication)s, %(seconds)s)
-ON CONFLICT (view_name, table_name) DO UPDATE
-    SET publication = excluded.publication, built_at = clock_timestamp(), seconds = excluded.seconds;
+ON CONFLICT (view_name, table_name, publication) DO UPDATE
+    SET built_at = clock_timestamp(), seconds = excluded.seconds;
 
 -- name: start_building
 INSERT INTO recosync.building (build_name, view_name) VALUES (%(build)s, %(view)s);
@@ -108,3 +141,9 @@ WHERE build_name = %(build)s;
 -- name: record_failure
 INSERT INTO recosync.failure (kind, table_name, snapshot_id, subject, message)
 VALUES (%(kind)s, %(table)s, %(snapshot)s, %(subject)s, %(message)s);
+
+-- name: last_failure
+SELECT message FROM recosync.failure
+WHERE table_name = %(table)s AND snapshot_id = %(snapshot)s
+ORDER BY id DESC
+LIMIT 1;

@@ -7,6 +7,7 @@ import functions_framework
 
 from shared import entry, services
 from shared.daily import export
+from shared.operate import housekeeping
 
 
 @functions_framework.http
@@ -16,6 +17,10 @@ def bq_export(request: flask.Request) -> flask.Response:
     def handle(made: services.Services) -> tuple[entry.Json, int]:
         body = entry.json_body(request, export.FIELDS)
         asked = export.parse(made, body, entry.scheduled_at(request), datetime.now(UTC))
-        return export.run(made, asked)
+        try:
+            answer, status = export.run(made, asked)
+        finally:
+            dropped = entry.afterwards(lambda: housekeeping.run(made, datetime.now(UTC)))
+        return {**answer, "housekeeping": dropped}, status
 
-    return entry.answer_request(services.export, handle)
+    return entry.answer_request(services.daily, handle)

@@ -1,7 +1,7 @@
 """What the catalog says: tables, views and hourly tables, as values that are valid by construction of the parser."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
@@ -60,14 +60,35 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """By how much a snapshot may differ from the published one before a human is asked. Shares are of 1.
+
+    `shrink` and `growth` are shares of the published rows; `null_share` is what a column's share of NULLs may rise by,
+    `duplicate_keys` what the number of rows may rise by whose key an earlier row has. `source_age` is how many hours
+    before the export the source may have been changed last.
+    """
+
+    shrink: float = 0.3
+    growth: float = 1.0
+    null_share: Mapping[str, float] = field(default_factory=dict)
+    duplicate_keys: int = 0
+    source_age: int | None = None
+
+
+@dataclass(frozen=True)
 class Table:
-    """A BigQuery source and its PostgreSQL target. `dataset` is the variable that names the source's data set."""
+    """A BigQuery source and its PostgreSQL target. `dataset` is the variable that names the source's data set.
+
+    `key` are the columns that tell its rows apart, if any do.
+    """
 
     name: str
     source: str
     dataset: str
     columns: tuple[Column, ...]
     allow_empty: bool = False
+    key: tuple[str, ...] = ()
+    limits: Limits = Limits()
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """The catalog's file. It is validated whole: one error lists every mistake, each with its line and its path."""
 
+import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from shared.catalog.model import (
@@ -17,6 +18,8 @@ from shared.catalog.model import (
     Column,
     HourlyColumn,
     HourlyTable,
+    Limits,
+    PgType,
     Table,
     View,
 )
@@ -78,7 +81,7 @@ class _Parser:
 
     def _table(self, name: str, entry: Mapping[str, object]) -> Table:
         path = ("tables", name)
-        self._known(entry, path, {"source", "dataset", "columns", "allow_empty"})
+        self._known(entry, path, {"source", "dataset", "columns", "allow_empty", "key", "limits"})
         source = self._text(entry, path, "source")
         if source and not is_identifier(source):
             self._mistake((*path, "source"), "is no BigQuery table id")
@@ -89,7 +92,55 @@ class _Parser:
         if not isinstance(allow_empty, bool):
             self._mistake((*path, "allow_empty"), "should be true or false")
         columns = tuple(self._columns(self._mapping(entry, path, "columns"), (*path, "columns")))
-        return Table(name, source, dataset, columns, bool(allow_empty))
+        # A type that PostgreSQL can't compare tells no rows apart.
+        comparable = {c.name for c in columns if c.type not in (PgType.JSON, PgType.GEOMETRY)}
+        key = entry.get("key", [])
+        if not _is_choice(key, comparable, len(columns)):
+            self._mistake((*path, "key"), "should list some of the columns, none of json or geometry")
+            key = []
+        names = tuple(map(str, key if isinstance(key, list) else ()))
+        limits = self._limits(entry, path, {c.name for c in columns}, names)
+        return Table(name, source, dataset, columns, bool(allow_empty), names, limits)
+
+    def _limits(self, table: Mapping[str, object], path: KeyPath, columns: Set[str], key: Sequence[str]) -> Limits:
+        """The limits of a table. NULLs in its key may not become more unless they say otherwise."""
+        path = (*path, "limits")
+        entry, default = table.get("limits", {}), Limits()
+        if not isinstance(entry, dict):
+            self._mistake(path, "should be a table with entries")
+            entry = {}
+        self._known(entry, path, {"shrink", "growth", "null_share", "duplicate_keys", "source_age"})
+        given = entry.get("null_share", {})
+        if not isinstance(given, dict) or not given.keys() <= columns:
+            self._mistake((*path, "null_share"), "should be like { column = 0.1 }, of columns of the table")
+            given = {}
+        shares = {column: self._number(given, (*path, "null_share"), column, 0.0, most=1) for column in given}
+        age = entry.get("source_age")
+        return Limits(
+            shrink=self._number(entry, path, "shrink", default.shrink, most=1),
+            growth=self._number(entry, path, "growth", default.growth),
+            null_share=dict.fromkeys(key, 0.0) | shares,
+            duplicate_keys=int(self._number(entry, path, "duplicate_keys", 0, whole=True)),
+            source_age=None if age is None else int(self._number(entry, path, "source_age", 0, whole=True)),
+        )
+
+    def _number(
+        self,
+        entry: Mapping[str, object],
+        path: KeyPath,
+        key: str,
+        default: float,
+        *,
+        most: float = math.inf,
+        whole: bool = False,
+    ) -> float:
+        value = entry.get(key, default)
+        fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+        if fits and isinstance(value, int | float) and 0 <= value <= most:
+            return value
+        limit = "0 or more" if most == math.inf else f"from 0 to {most:g}"
+        self._mistake((*path, key), f"should be a {'whole ' if whole else ''}number, {limit}")
+        return default
 
     def _columns(self, entry: Mapping[str, object], path: KeyPath) -> Iterator[Column]:
         for name, spelling in entry.items():

@@ -13,9 +13,10 @@ import psycopg
 from shared import log
 from shared.catalog import Table
 from shared.daily import manifest as manifests
-from shared.daily.publish import announce, publish
+from shared.daily.manifest import Manifest
+from shared.daily.publish import Outcome, announce, publish
 from shared.daily.stage import stage
-from shared.db import ledger
+from shared.db import decisions, ledger
 from shared.db.postgres import connect, translated
 from shared.errors import BusyError, DataError, IncompleteError, PermanentError
 from shared.names import ManifestName, ObjectVersion, PartName, SnapshotFolder, parse_object_name
@@ -53,6 +54,27 @@ def handle(services: Services, version: ObjectVersion, size: int) -> str:
             raise
 
 
+def stage_all(services: Services, table: Table, manifest: ObjectVersion) -> None:
+    """Stage all of a snapshot for an operator who wants it whatever readers see, and publish nothing.
+
+    Raises IncompleteError while others are at some parts.
+    """
+    name = parse_object_name(manifest.name, services.settings.prefix)
+    if not isinstance(name, ManifestName):
+        raise DataError("is no manifest", where=str(manifest))
+    with (
+        log.bound(table=table.name, snapshot=name.folder.snapshot),
+        connect(services.settings, "import") as connection,
+        translated(f"importing {manifest}"),
+    ):
+        ledger.migrate(connection)
+        if not _record(services, connection, table, name.folder, manifest):
+            raise DataError("was deleted meanwhile", where=str(manifest))
+        busy = _stage_parts(services, connection, table, name.folder)
+        if busy:
+            raise IncompleteError(f"{busy} parts are being staged by others", where=name.folder.manifest)
+
+
 def _handle(
     services: Services, connection: psycopg.Connection, name: PartName | ManifestName, version: ObjectVersion
 ) -> str:
@@ -68,18 +90,20 @@ def _handle(
     if published is not None and published.snapshot >= folder.snapshot:
         announce(services, connection, table.name)
         return "repeated" if published.snapshot == folder.snapshot else "stale"
+    if ledger.was_published(connection, table.name, folder.snapshot):
+        announce(services, connection, table.name)
+        return "repeated"  # an operator went back from it
+    hold = decisions.held(connection, table.name, folder.snapshot)
+    if hold is not None and hold.decision == "rejected":
+        return Outcome.REJECTED
     if isinstance(name, PartName):
         if services.storage.find(version.bucket, version.name, version.generation) is None:
             return "gone"
         stage(services, connection, table, folder.snapshot, version)
-        complete = publish(services, connection, table, folder.snapshot)
-        outcome = "published" if complete else "staged"
-    else:
-        if not _record(services, connection, table, folder, version):
-            return "gone"
-        _stage_missing(services, connection, table, folder)
-        outcome = "published"
-    return outcome
+        return publish(services, connection, table, folder.snapshot)
+    if not _record(services, connection, table, folder, version):
+        return "gone"
+    return _stage_missing(services, connection, table, folder)
 
 
 def _record(
@@ -94,10 +118,13 @@ def _record(
     if content is None:
         return False
     manifest = manifests.parse(content, folder, [column.name for column in table.columns])
-    columns = [{"name": name, "type": type_} for name, type_ in manifest.columns]
+    columns = [
+        {"name": name, "type": type_, "postgresql": column.type.sql}
+        for (name, type_), column in zip(manifest.columns, table.columns, strict=True)
+    ]
     parts = manifest.versions(version.bucket)
     with connection.transaction():
-        new = ledger.record_snapshot(connection, table.name, folder.snapshot, manifest.source_rows, columns, parts)
+        new = ledger.record_snapshot(connection, table.name, folder.snapshot, _stated(manifest), columns, parts)
     if new:
         log.info("manifest recorded", parts=len(parts), rows=manifest.rows)
     else:
@@ -111,11 +138,34 @@ def _record(
     return True
 
 
-def _stage_missing(services: Services, connection: psycopg.Connection, table: Table, folder: SnapshotFolder) -> None:
+def _stated(manifest: Manifest) -> ledger.Snapshot:
+    origin = manifest.origin
+    if origin is None:
+        return ledger.Snapshot(manifest.source_rows, manifest.rows)
+    return ledger.Snapshot(
+        manifest.source_rows,
+        manifest.rows,
+        origin.profile,
+        origin.source_modified,
+        origin.started,
+        origin.exported,
+    )
+
+
+def _stage_missing(services: Services, connection: psycopg.Connection, table: Table, folder: SnapshotFolder) -> Outcome:
     """Stage what nobody has staged (its event may be lost) and publish.
 
     Raises IncompleteError while others are at some parts: the redelivery makes up for them, should they die.
     """
+    busy = _stage_parts(services, connection, table, folder)
+    outcome = publish(services, connection, table, folder.snapshot)
+    if outcome is Outcome.INCOMPLETE:
+        raise IncompleteError(f"{busy} parts are being staged by others", where=folder.manifest)
+    return outcome
+
+
+def _stage_parts(services: Services, connection: psycopg.Connection, table: Table, folder: SnapshotFolder) -> int:
+    """Stage the parts that nobody has staged; how many others are at."""
     deadline = time.monotonic() + services.settings.function_timeout * STAGING_SHARE
     busy = 0
     for part in ledger.named_parts(connection, table.name, folder.snapshot):
@@ -134,5 +184,4 @@ def _stage_missing(services: Services, connection: psycopg.Connection, table: Ta
             stage(services, connection, table, folder.snapshot, version)
         except BusyError:
             busy += 1
-    if not publish(services, connection, table, folder.snapshot):
-        raise IncompleteError(f"{busy} parts are being staged by others", where=folder.manifest)
+    return busy

@@ -46,6 +46,14 @@ _NAME_TOO_LONG = "42622"
 
 
 @dataclass(frozen=True)
+class StandIn:
+    """A query that views are built from in place of a table: what the table is about to hold."""
+
+    table: str
+    query: sql.Composed
+
+
+@dataclass(frozen=True)
 class Build:
     """A view built beside the live one: its name, the publication of each table it read, and how long it took."""
 
@@ -56,11 +64,18 @@ class Build:
 
 
 def build_all(
-    services: Services, connection: psycopg.Connection, wanted: Sequence[View], current: Mapping[str, int]
+    services: Services,
+    connection: psycopg.Connection,
+    wanted: Sequence[View],
+    current: Mapping[str, int],
+    stand_in: StandIn | None = None,
 ) -> list[Build]:
-    """Build the views from the `current` publications; when one fails, drop the others and raise its error."""
+    """Build the views from the `current` publications; when one fails, drop the others and raise its error.
+
+    With a stand-in, they do not depend on its table, and the label of that is left to whoever publishes it.
+    """
     with ThreadPoolExecutor(len(wanted)) as executor:
-        futures = [log.submit(executor, _build, services, view, current) for view in wanted]
+        futures = [log.submit(executor, _build, services, view, current, stand_in) for view in wanted]
     errors = [error for future in futures if (error := future.exception()) is not None]
     builds = [future.result() for future in futures if future.exception() is None]
     if errors:
@@ -77,9 +92,15 @@ def drop(services: Services, connection: psycopg.Connection, builds: Sequence[st
             with connection.transaction():
                 connection.execute("SET LOCAL lock_timeout = '10s'")
                 views.drop(connection, target.relation(services.catalog.schema, build))
+                drop_stand_in(connection, build)
                 ledger.forget_building(connection, build)
         except psycopg.Error as e:
             log.warning("a build is left for the next one to drop", build=build, sqlstate=e.sqlstate)
+
+
+def drop_stand_in(connection: psycopg.Connection, name: str) -> None:
+    """Drop the view that a build read instead of a table; it has the name that the build had."""
+    connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(target.relation(ledger.SCHEMA, name)))
 
 
 def publications(connection: psycopg.Connection, tables: Sequence[str]) -> dict[str, int]:
@@ -88,7 +109,7 @@ def publications(connection: psycopg.Connection, tables: Sequence[str]) -> dict[
     return {table: publication.number for table, publication in found.items() if publication is not None}
 
 
-def _build(services: Services, view: View, current: Mapping[str, int]) -> Build:
+def _build(services: Services, view: View, current: Mapping[str, int], stand_in: StandIn | None) -> Build:
     """Build one view, in one of the places for builds."""
     with (
         log.bound(view=view.name),
@@ -99,9 +120,10 @@ def _build(services: Services, view: View, current: Mapping[str, int]) -> Build:
         started = time.monotonic()
         rendered = render(view, timestamp(datetime.now(UTC)))
         name = target.relation(services.catalog.schema, rendered.build)
-        held = {table: current[table] for table in view.reads}
+        held = {table: current[table] for table in view.reads if stand_in is None or table != stand_in.table}
         try:
-            _fill(services, builder, view, rendered, held)
+            _create(services, builder, view, rendered, stand_in)
+            _fill(services, builder.connection, name, held)
             _index(services, view, rendered.indexes)
             builder.connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(name))
         except (SyncError, psycopg.Error):
@@ -113,28 +135,66 @@ def _build(services: Services, view: View, current: Mapping[str, int]) -> Build:
         return Build(view, rendered.build, held, seconds)
 
 
-def _fill(services: Services, builder: _Builder, view: View, rendered: Rendered, held: Mapping[str, int]) -> None:
-    """Create the view and fill it, in one transaction that makes sure which publications it holds.
-
-    REFRESH freezes its rows, which CREATE … AS does not: transactions older than the swap would read an empty view.
-    """
+def _create(
+    services: Services, builder: _Builder, view: View, rendered: Rendered, stand_in: StandIn | None
+) -> None:
+    """Create the view without rows."""
     connection = builder.connection
-    name = target.relation(services.catalog.schema, rendered.build)
     with connection.transaction():
-        for table in view.reads:
-            parent = target.relation(services.catalog.schema, table)
-            connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(parent))
-        if publications(connection, view.reads) != held:
-            raise BusyError("its tables were published meanwhile", where=view.name)
         ledger.start_building(connection, rendered.build, view.name)
-        builder.execute(rendered.create)
-        if not views.exists(connection, name):
+        if stand_in is None:
+            builder.execute(rendered.create)
+        else:
+            _create_over(services, builder, rendered, stand_in)
+        if not views.exists(connection, target.relation(services.catalog.schema, rendered.build)):
             raise TargetError(
                 "does not create {{ view | identifier }}",
                 where=f"template {view.template.name}",
                 remedy="Correct it",
             )
-        connection.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}").format(name))
+
+
+def _create_over(services: Services, builder: _Builder, rendered: Rendered, stand_in: StandIn) -> None:
+    """Create the view over the stand-in, which has the table's name in a schema before the table's, until the view
+    knows it. Raises TargetError when the view reads anything else of that schema, or the table itself.
+    """
+    connection, schema = builder.connection, services.catalog.schema
+    name = target.relation(ledger.SCHEMA, stand_in.table)
+    connection.execute(sql.SQL("CREATE VIEW {} AS {}").format(name, stand_in.query))
+    connection.execute(
+        "SELECT set_config('search_path', quote_ident(%s) || ', ' || current_setting('search_path'), true)",
+        [ledger.SCHEMA],
+    )
+    builder.execute(rendered.create)
+    made = target.relation(ledger.SCHEMA, rendered.build)
+    connection.execute(
+        sql.SQL("ALTER MATERIALIZED VIEW IF EXISTS {} SET SCHEMA {}").format(made, sql.Identifier(schema))
+    )
+    made = target.relation(schema, rendered.build)
+    beside = views.sources(connection, made, ledger.SCHEMA) - {stand_in.table}
+    if beside or stand_in.table in views.sources(connection, made, schema):
+        raise TargetError(
+            f"{', '.join(sorted(beside)) or stand_in.table} can't be told from a table of the schema {ledger.SCHEMA}",
+            where=f"what builds {rendered.build}",
+            remedy=f"Name the catalog's tables without a schema, and no table of {ledger.SCHEMA}",
+        )
+    connection.execute(sql.SQL("ALTER VIEW {} RENAME TO {}").format(name, sql.Identifier(rendered.build)))
+
+
+def _fill(
+    services: Services, connection: psycopg.Connection, build: sql.Identifier, held: Mapping[str, int]
+) -> None:
+    """Fill the view, in one transaction that makes sure which publications it holds.
+
+    REFRESH freezes its rows, which CREATE … AS does not: transactions older than the swap would read an empty view.
+    """
+    with connection.transaction():
+        for table in held:
+            parent = target.relation(services.catalog.schema, table)
+            connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(parent))
+        if publications(connection, list(held)) != held:
+            raise BusyError("its tables were published meanwhile", where=build.as_string(connection))
+        connection.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}").format(build))
 
 
 def _index(services: Services, view: View, statements: Sequence[LiteralString]) -> None:

@@ -10,9 +10,13 @@ from datetime import UTC, date, datetime
 
 from shared import log
 from shared.catalog import Table
-from shared.daily.extract import Extraction
+from shared.daily.extract import Extraction, check_source
 from shared.daily.manifest import Manifest
-from shared.errors import BadRequestError, RetryableError, SyncError
+from shared.db import ledger, runs
+from shared.db.postgres import connect, translated
+from shared.db.runs import Latest
+from shared.errors import BadRequestError, DriftError, RetryableError, SyncError
+from shared.gcp.bigquery import TableInfo
 from shared.names import SnapshotId, parse_day
 from shared.services import Services
 
@@ -47,6 +51,21 @@ class Exported:
     new: bool
 
 
+@dataclass(frozen=True)
+class Unchanged:
+    """A table whose source has not changed since the newest snapshot: there is nothing to move.
+
+    `held_for` says why that snapshot still waits for a human.
+    """
+
+    table: str
+    snapshot: SnapshotId
+    held_for: tuple[str, ...] = ()
+
+
+type Result = Exported | Unchanged | SyncError
+
+
 def parse(services: Services, body: Mapping[str, object], scheduled: datetime | None, now: datetime) -> ExportRequest:
     """The request that a body of FIELDS makes. Raises BadRequestError for unknown tables and impossible days."""
     known = services.catalog.tables
@@ -78,15 +97,20 @@ def run(services: Services, request: ExportRequest) -> tuple[Mapping[str, object
     500 while a table failed in a way that a repeated call may mend; else 200, with what failed for good under `failed`.
     """
     started = datetime.now(UTC)
+    with connect(services.settings, "bq_export") as connection, translated("reading the ledger"):
+        ledger.migrate(connection)
+        latest = {table.name: runs.latest(connection, table.name) for table in request.tables}
     with ThreadPoolExecutor(len(request.tables)) as executor:
         futures = {
-            table.name: log.submit(executor, _export_logged, services, table, request, started)
+            table.name: log.submit(executor, _export_logged, services, table, request, started, latest[table.name])
             for table in request.tables
         }
     results = {name: future.result() for name, future in futures.items()}
+    with connect(services.settings, "bq_export") as connection, translated("recording the exports"):
+        runs.record(connection, [_recorded(name, result, started) for name, result in results.items()])
     failures = {name: result for name, result in results.items() if isinstance(result, SyncError)}
     body = {
-        "tables": [_answer(result) for result in results.values() if isinstance(result, Exported)],
+        "tables": [_answer(result) for result in results.values() if not isinstance(result, SyncError)],
         "failed": [
             {"table": name, "error": str(error), "retryable": error.retryable} for name, error in failures.items()
         ],
@@ -103,11 +127,16 @@ def export(services: Services, table: Table, snapshot: SnapshotId, as_of: dateti
     return _exported(manifest, new=new)
 
 
-def _export_logged(services: Services, table: Table, request: ExportRequest, started: datetime) -> Exported | SyncError:
+def _export_logged(
+    services: Services, table: Table, request: ExportRequest, started: datetime, latest: Latest | None
+) -> Result:
     """One table's export, its failure as a value: it leaves the other tables alone."""
     with log.bound(table=table.name):
         try:
             snapshot = _snapshot(services, table, request)
+            unchanged = _unchanged(services, table, request, snapshot, latest)
+            if unchanged is not None:
+                return unchanged
             with log.bound(snapshot=snapshot):
                 clock = time.monotonic()
                 exported = export(services, table, snapshot, started, clock + PATIENCE)
@@ -140,12 +169,50 @@ def _snapshot(services: Services, table: Table, request: ExportRequest) -> Snaps
     return SnapshotId.midnight(request.day)
 
 
+def _unchanged(
+    services: Services, table: Table, request: ExportRequest, snapshot: SnapshotId, latest: Latest | None
+) -> Unchanged | None:
+    """What is known already, when the source has not changed since; None when there is something to export."""
+    if request.force or request.day is not None or latest is None or latest.snapshot >= snapshot or latest.failed:
+        return None
+    if not is_unchanged(table, check_source(services, table), latest):
+        return None
+    undecided = latest.held_for if latest.decision is None else ()
+    log.info("source unchanged", since=str(latest.snapshot), held=bool(undecided))
+    return Unchanged(table.name, latest.snapshot, undecided)
+
+
+def is_unchanged(table: Table, source: TableInfo, latest: Latest) -> bool:
+    """Whether an export would bring what the newest snapshot has: the same rows, of the same columns."""
+    types = {field.name: field.type for field in source.fields}
+    columns = tuple((column.name, types[column.name], column.type.sql) for column in table.columns)
+    known = source.modified is not None and source.modified == latest.source_modified
+    return known and columns == latest.columns
+
+
+def _recorded(table: str, result: Result, started: datetime) -> runs.Run:
+    match result:
+        case Exported():
+            outcome: runs.Outcome = "exported" if result.new else "exported already"
+            return runs.Run(table, started, outcome, result.snapshot, None)
+        case Unchanged():
+            held = "; ".join(result.held_for)
+            return runs.Run(table, started, "held" if held else "confirmed unchanged", result.snapshot, held or None)
+        case DriftError():
+            return runs.Run(table, started, "held", None, str(result))
+        case _:
+            return runs.Run(table, started, "to be retried" if result.retryable else "failed", None, str(result))
+
+
 def _exported(manifest: Manifest, *, new: bool) -> Exported:
     size = sum(part.bytes for part in manifest.parts)
     return Exported(manifest.table, manifest.snapshot, manifest.rows, len(manifest.parts), size, new)
 
 
-def _answer(exported: Exported) -> Mapping[str, object]:
+def _answer(exported: Exported | Unchanged) -> Mapping[str, object]:
+    if isinstance(exported, Unchanged):
+        state = {"status": "held", "reasons": exported.held_for} if exported.held_for else {"status": "unchanged"}
+        return {"table": exported.table, "snapshot_id": str(exported.snapshot), **state}
     return {
         "table": exported.table,
         "snapshot_id": str(exported.snapshot),

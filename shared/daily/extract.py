@@ -8,13 +8,14 @@ twice.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from shared import log
-from shared.catalog import Column, Table
+from shared.catalog import Column, PgType, Table
 from shared.daily import manifest as manifests
-from shared.daily.manifest import Manifest, ManifestPart
-from shared.errors import PermanentError, RetryableError, SourceError, SyncError
+from shared.daily.manifest import Manifest, ManifestPart, Origin
+from shared.db.profile import ColumnProfile, Profile, is_summed
+from shared.errors import DriftError, PermanentError, RetryableError, SourceError, SyncError
 from shared.gcp.bigquery import Job, JobError, TableInfo
 from shared.gcp.storage import StoredObject
 from shared.names import (
@@ -22,6 +23,7 @@ from shared.names import (
     PartName,
     SnapshotFolder,
     SnapshotId,
+    SnapshotTable,
     TableRef,
     parse_object_name,
 )
@@ -29,6 +31,9 @@ from shared.services import Services
 
 #: Hours until BigQuery drops a temporary table that a killed call left.
 EXPIRATION_HOURS = 24
+
+#: A change of the source this shortly before it is read may be in what is read, or not.
+CLOCKS_DIFFER = timedelta(seconds=2)
 
 
 class Extraction:
@@ -46,7 +51,7 @@ class Extraction:
         if done is not None:
             self._drop_temporary(_attempt(done, self._folder))
             return done, False
-        manifest = self._extract(_check_source(self._services, self._table))
+        manifest = self._extract(check_source(self._services, self._table))
         new = self._services.storage.create(
             self._services.settings.bucket, self._folder.manifest, manifest.to_json(), "application/json"
         )
@@ -76,7 +81,7 @@ class Extraction:
                 tried = True
                 self._start_query(source, attempt)
             try:
-                outcome = self._follow(source, attempt)
+                outcome = self._follow(source, attempt, began=query is None)
             except PermanentError:
                 self._drop_temporary(attempt)
                 raise
@@ -93,8 +98,8 @@ class Extraction:
     def _temporary(self, attempt: int) -> TableRef:
         """Each attempt has its own, so that a call that is late on a burnt one drops nothing of the next."""
         settings = self._services.settings
-        name = f"{self._table.name}_{self._folder.snapshot}_{attempt}"
-        return TableRef(settings.project, settings.temporary_dataset, name)
+        name = SnapshotTable(self._table.name, self._folder.snapshot, attempt)
+        return TableRef(settings.project, settings.temporary_dataset, str(name))
 
     def _drop_temporary(self, attempt: int) -> None:
         """Drop the attempt's table; its expiration does it where this can't."""
@@ -103,8 +108,8 @@ class Extraction:
         except SyncError as e:
             log.warning(f"temporary table left to its expiration: {e}")
 
-    def _follow(self, source: TableInfo, attempt: int) -> Manifest | SyncError:
-        """See one attempt through; the error that burnt it when it can't be."""
+    def _follow(self, source: TableInfo, attempt: int, *, began: bool) -> Manifest | SyncError:
+        """See one attempt through; the error that burnt it when it can't be. `began`: this call made it."""
         bigquery, location = self._services.bigquery, source.location
         query = bigquery.wait(self._name("query", attempt), location, self._deadline)
         if query.error:
@@ -118,31 +123,48 @@ class Extraction:
                 raise _empty(self._table, str(source.ref))
             uri = f"gs://{self._services.settings.bucket}/{self._folder.part_pattern(attempt)}"
             bigquery.extract(name, location, self._temporary(attempt), uri, self._labels)
+        temporary = bigquery.table(self._temporary(attempt))
+        profile = self._profile(source, attempt) if temporary else None
         extract = bigquery.wait(name, location, self._deadline)
         if extract.error:
             return self._job_error(name, extract.error, source)
-        temporary = bigquery.table(self._temporary(attempt))
-        if temporary is None:
+        if profile is None:
             return RetryableError("the table it extracted is gone", where=f"job {name}")
-        return self._check(extract, temporary.rows or 0, source, attempt)
+        origin = Origin(self._as_of, datetime.now(UTC), self._modified(source) if began else None, profile)
+        return self._check(extract, origin, source, attempt)
+
+    def _modified(self, source: TableInfo) -> datetime | None:
+        """When the source was last changed before it was read; None where a change may have slipped in between."""
+        known = source.modified is not None and source.modified < self._as_of - CLOCKS_DIFFER
+        return source.modified if known else None
+
+    def _profile(self, source: TableInfo, attempt: int) -> Profile:
+        """What BigQuery counts of what it extracts, while it does."""
+        columns, sums = self._table.columns, _sums(self._table, source)
+        sql = count(self._table, source, self._temporary(attempt))
+        ((rows, keys, *found),) = self._services.bigquery.rows(source.location, sql)
+        of = {
+            column.name: ColumnProfile(_whole(values), None if expression == _UNKNOWN else _whole(total))
+            for column, expression, values, total in zip(
+                columns, sums, found[: len(columns)], found[len(columns) :], strict=True
+            )
+        }
+        return Profile(_whole(rows), of, _whole(keys) if self._table.key else None)
 
     def _start_query(self, source: TableInfo, attempt: int) -> None:
         hours = f"TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL {EXPIRATION_HOURS} HOUR)"
-        # A snapshot in time is for tables; a view is read as it is
-        # (https://cloud.google.com/bigquery/docs/access-historical-data).
-        as_of = f" FOR SYSTEM_TIME AS OF TIMESTAMP '{self._as_of.isoformat()}'" if source.kind == "TABLE" else ""
         self._services.bigquery.query(
             self._name("query", attempt),
             source.location,
             f"CREATE OR REPLACE TABLE {self._temporary(attempt).quoted} OPTIONS (expiration_timestamp = {hours}) AS"
-            f" SELECT {', '.join(_expressions(self._table, source))} FROM {source.ref.quoted}{as_of}",
+            f" {select(self._table, source, self._as_of)}",
             self._labels,
             self._services.settings.maximum_bytes_billed,
         )
 
-    def _check(self, extract: Job, rows: int, source: TableInfo, attempt: int) -> Manifest | SyncError:
+    def _check(self, extract: Job, origin: Origin, source: TableInfo, attempt: int) -> Manifest | SyncError:
         """The manifest of an attempt's files, if they are as many as the extract wrote and hold every row."""
-        bucket = self._services.settings.bucket
+        rows, bucket = origin.profile.rows, self._services.settings.bucket
         stored = list(self._services.storage.objects(bucket, self._folder.attempt(attempt)))
         if extract.files is None or len(stored) != extract.files:
             return RetryableError(f"wrote {extract.files} files, {len(stored)} are there", where=f"job {extract.name}")
@@ -156,6 +178,7 @@ class Extraction:
             source_rows=rows,
             columns=tuple((column.name, types[column.name]) for column in self._table.columns),
             parts=tuple(_part(file, count) for file, count in zip(stored, counts, strict=True)),
+            origin=origin,
         )
 
     def _name(self, step: str, attempt: int) -> JobName:
@@ -172,8 +195,10 @@ class Extraction:
         return error.failure(f"job {name}", quote=source.kind == "TABLE")
 
 
-def _check_source(services: Services, table: Table) -> TableInfo:
-    """The source's metadata. Raises SourceError when it lacks a column or has another type for it."""
+def check_source(services: Services, table: Table) -> TableInfo:
+    """The source's metadata. Raises DriftError when it lacks a column or has another type for it, SourceError when it
+    does not exist.
+    """
     ref = TableRef(services.settings.project, services.settings.datasets[table.dataset], table.source)
     source = services.bigquery.table(ref)
     if source is None:
@@ -185,8 +210,48 @@ def _check_source(services: Services, table: Table) -> TableInfo:
         if types.get(column.name) not in column.type.sources
     ]
     if mistakes:
-        raise SourceError("; ".join(mistakes), where=str(ref), remedy="Mend the source, or change the catalog")
+        raise DriftError("; ".join(mistakes), where=str(ref), remedy="Mend the source, or change the catalog")
     return source
+
+
+def select(table: Table, source: TableInfo, as_of: datetime) -> str:
+    """The query whose result is exported."""
+    # A snapshot in time is for tables; a view is read as it is
+    # (https://cloud.google.com/bigquery/docs/access-historical-data).
+    at = f" FOR SYSTEM_TIME AS OF TIMESTAMP '{as_of.isoformat()}'" if source.kind == "TABLE" else ""
+    return f"SELECT {', '.join(_expressions(table, source))} FROM {source.ref.quoted}{at}"
+
+
+def count(table: Table, source: TableInfo, of: TableRef) -> str:
+    """The query that counts the rows, the keys, the values and the sums of a table with the columns of `source`."""
+    key = ", ".join(f"`{name}`" for name in table.key)
+    keys = f"(SELECT COUNT(*) FROM (SELECT 1 FROM {of.quoted} GROUP BY {key}))" if key else _UNKNOWN
+    counted = ["COUNT(*)", keys, *(f"COUNT(`{column.name}`)" for column in table.columns), *_sums(table, source)]
+    return f"SELECT {', '.join(counted)} FROM {of.quoted}"
+
+
+#: Of a column that does not add up to the same integer in BigQuery and in PostgreSQL.
+_UNKNOWN = "NULL"
+
+
+def _sums(table: Table, source: TableInfo) -> list[str]:
+    types = {field.name: field.type for field in source.fields}
+    return [_sum(column, types[column.name]) for column in table.columns]
+
+
+def _sum(column: Column, source: str) -> str:
+    """What BigQuery can add up of a column of that type as PostgreSQL does."""
+    if not is_summed(column):
+        return _UNKNOWN
+    if source == "STRING" and column.type in (PgType.VARCHAR, PgType.TEXT):
+        return f"SUM(BYTE_LENGTH(`{column.name}`))"
+    # A sum of INT64 may be longer than one.
+    sums = {"INT64": f"SUM(CAST(`{column.name}` AS NUMERIC))", "BOOL": f"COUNTIF(`{column.name}`)"}
+    return sums.get(source, _UNKNOWN)
+
+
+def _whole(number: object) -> int:
+    return int(str(number).partition(".")[0]) if number is not None else 0
 
 
 def _expressions(table: Table, source: TableInfo) -> Sequence[str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import cast
 
+from shared.db.profile import Profile
 from shared.errors import DataError
 from shared.names import ObjectVersion, PartName, SnapshotFolder, SnapshotId, parse_object_name
 
@@ -25,9 +27,21 @@ class ManifestPart:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What our own export knows besides: when it began and ended, when the source was last changed before that (None
+    where nobody knows), and what BigQuery counted.
+    """
+
+    started: datetime
+    exported: datetime
+    source_modified: datetime | None
+    profile: Profile
+
+
+@dataclass(frozen=True)
 class Manifest:
     """`source_rows` is the source's own count; None where the footers are the receipt. Columns are (name, source
-    type).
+    type). `origin` is None where another uploader wrote it.
     """
 
     table: str
@@ -35,6 +49,7 @@ class Manifest:
     source_rows: int | None
     columns: tuple[tuple[str, str], ...]
     parts: tuple[ManifestPart, ...]
+    origin: Origin | None = None
 
     @property
     def rows(self) -> int:
@@ -45,7 +60,7 @@ class Manifest:
         return [(ObjectVersion(bucket, part.name, part.generation), part.rows) for part in self.parts]
 
     def to_json(self) -> bytes:
-        document = {
+        document: dict[str, object] = {
             "version": VERSION,
             "table": self.table,
             "snapshot_id": str(self.snapshot),
@@ -62,6 +77,8 @@ class Manifest:
                 for p in self.parts
             ],
         }
+        if self.origin is not None:
+            document["origin"] = _origin_document(self.origin)
         return json.dumps(document, indent=1).encode()
 
 
@@ -102,7 +119,34 @@ def _parse(document: dict[str, object], folder: SnapshotFolder) -> Manifest:
         source_rows=None if source_rows is None else _count(document, "source_rows"),
         columns=tuple((_text(column, "name"), _text(column, "type")) for column in columns),
         parts=tuple(_part(part, folder) for part in parts),
+        origin=_origin(cast(dict[str, object], document["origin"])) if "origin" in document else None,
     )
+
+
+def _origin(document: dict[str, object]) -> Origin:
+    modified = document["source_modified"]
+    return Origin(
+        started=_instant(document, "started"),
+        exported=_instant(document, "exported"),
+        source_modified=None if modified is None else _instant(document, "source_modified"),
+        profile=Profile.from_json(document["profile"]),
+    )
+
+
+def _origin_document(origin: Origin) -> dict[str, object]:
+    return {
+        "started": origin.started.isoformat(),
+        "exported": origin.exported.isoformat(),
+        "source_modified": origin.source_modified.isoformat() if origin.source_modified else None,
+        "profile": origin.profile.to_json(),
+    }
+
+
+def _instant(document: dict[str, object], key: str) -> datetime:
+    at = datetime.fromisoformat(_text(document, key))
+    if at.tzinfo is None:
+        raise ValueError(f"{key}, which has no time zone")
+    return at.astimezone(UTC)
 
 
 def _part(part: dict[str, object], folder: SnapshotFolder) -> ManifestPart:

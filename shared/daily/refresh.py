@@ -15,11 +15,12 @@ from psycopg import sql
 
 from shared import log
 from shared.catalog import View
+from shared.daily import live
 from shared.daily.build import Build, build_all, drop, publications
 from shared.db import ledger, target
 from shared.db import view as live_views
 from shared.db.postgres import Lock, Patience, await_shared_lock, connect, lock_or_busy, session_locks, translated
-from shared.errors import BusyError, PermanentError, SyncError, TargetError
+from shared.errors import BadRequestError, BusyError, PermanentError, SyncError, TargetError
 from shared.services import Services
 
 #: Seconds to wait for a publish of the table to end, and for a gap between a view's readers.
@@ -51,14 +52,36 @@ def refresh(services: Services, table: str, publication: int) -> str:
                         where=table,
                         remedy="Check DATABASE_URL and the catalog",
                     )
-                return _refresh(services, connection, table)
+                return _refresh(services, connection, services.catalog.views_of(table))
         except PermanentError as e:
             ledger.record_failure(connection, e, f"publication {publication}", table, snapshot)
             raise
 
 
-def _refresh(services: Services, connection: psycopg.Connection, table: str) -> str:
-    views = services.catalog.views_of(table)
+def rebuild(services: Services, view: View) -> None:
+    """Rebuild one view now, whatever it holds.
+
+    Raises BusyError while another worker builds it, BadRequestError when a table that it reads was never published, and
+    PermanentError as `refresh` does.
+    """
+    with (
+        log.bound(view=view.name),
+        connect(services.settings, "materialize") as connection,
+        session_locks(connection),
+        translated(f"rebuilding {view.name}"),
+    ):
+        ledger.migrate(connection)
+        missing = sorted(set(view.reads) - publications(connection, view.reads).keys())
+        if missing:
+            raise BadRequestError(
+                f"reads {', '.join(missing)}, never published yet", where=view.name, remedy="Import that first"
+            )
+        _refresh(services, connection, [view], fresh_too=True)
+
+
+def _refresh(
+    services: Services, connection: psycopg.Connection, views: Sequence[View], *, fresh_too: bool = False
+) -> str:
     for view in views:
         lock_or_busy(connection, Lock.view(view.name), services.settings, session=True)
     reads = sorted({name for view in views for name in view.reads})
@@ -67,11 +90,11 @@ def _refresh(services: Services, connection: psycopg.Connection, table: str) -> 
     current = publications(connection, reads)
     # A view that also reads a table without a publication is refreshed when that comes.
     ready = [view for view in views if current.keys() >= set(view.reads)]
-    outdated = [view for view in ready if _outdated(services, connection, view, current)]
+    outdated = [view for view in ready if fresh_too or _outdated(services, connection, view, current)]
     if not outdated:
         return "fresh"
     for view in outdated:
-        _clear(services, connection, view)
+        live.clear(services, connection, view, READERS_PATIENCE)
     builds = build_all(services, connection, outdated, current)
     try:
         _swap(services, connection, builds)
@@ -88,21 +111,6 @@ def _outdated(services: Services, connection: psycopg.Connection, view: View, cu
     return any(held.get(table, 0) < current[table] for table in view.reads)
 
 
-def _clear(services: Services, connection: psycopg.Connection, view: View) -> None:
-    """Refuse what the swap could not do, and drop what a killed build left behind."""
-    live = _live(services, view)
-    if live_views.name_is_taken(connection, live):
-        raise TargetError("is no materialized view", where=view.name, remedy="Rename it, or the catalog's entry")
-    _refuse_dependants(services, connection, view)
-    if live_views.has_old_readers(connection, live, READERS_PATIENCE):
-        # The swap would find no gap, and the build would be for nothing.
-        raise BusyError(f"a transaction older than {READERS_PATIENCE} s reads it", where=view.name)
-    leftovers = ledger.leftover_builds(connection, view.name)
-    if leftovers:
-        log.warning("dropping what a killed build left", builds=leftovers)
-        drop(services, connection, leftovers)
-
-
 def _swap(services: Services, connection: psycopg.Connection, builds: Sequence[Build]) -> None:
     """Replace the live views by the builds, all in one transaction that holds each reader up for a few ms."""
     patience = Patience(READERS_PATIENCE)
@@ -117,7 +125,8 @@ def _swap(services: Services, connection: psycopg.Connection, builds: Sequence[B
                 # Should this worker freeze with the locks in hand, the server ends the transaction after a second.
                 connection.execute("SET LOCAL idle_in_transaction_session_timeout = '1s'")
                 for build in builds:
-                    _replace(services, connection, build)
+                    live.replace(services, connection, build)
+                    ledger.record_view_build(connection, build.view.name, build.publications, build.seconds)
             break
         except (pg.LockNotAvailable, pg.InternalError_) as e:
             # PostgreSQL has no state of its own for a tuple of its catalog that a GRANT is just changing.
@@ -126,33 +135,9 @@ def _swap(services: Services, connection: psycopg.Connection, builds: Sequence[B
             patience.again(e, where)
         except pg.DependentObjectsStillExist:
             for build in builds:
-                _refuse_dependants(services, connection, build.view)
+                live.refuse_dependants(services, connection, build.view)
             raise
     log.info("views swapped", views=where, tries=patience.tries + 1, seconds=round(time.monotonic() - started, 3))
-
-
-def _replace(services: Services, connection: psycopg.Connection, build: Build) -> None:
-    """Put the build into the live view's place. The live view is locked first, so that no grant to it is missed."""
-    schema, name = services.catalog.schema, build.view.name
-    live, new = target.relation(schema, name), target.relation(schema, build.name)
-    if live_views.exists(connection, live):
-        old = target.relation(schema, f"{build.name}_old")
-        live_views.rename(connection, live, f"{build.name}_old")
-        live_views.pass_on(connection, old, new)
-        live_views.drop(connection, old)
-    live_views.rename(connection, new, name)
-    ledger.forget_building(connection, build.name)
-    ledger.record_view_build(connection, name, build.publications, build.seconds)
-
-
-def _refuse_dependants(services: Services, connection: psycopg.Connection, view: View) -> None:
-    names = live_views.dependants(connection, _live(services, view))
-    if names:
-        raise TargetError(
-            f"other objects depend on it: {', '.join(names)}",
-            where=view.name,
-            remedy="Drop them, or make them read the tables instead",
-        )
 
 
 def _live(services: Services, view: View) -> sql.Identifier:

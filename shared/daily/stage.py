@@ -11,6 +11,7 @@ from shared import log
 from shared.catalog import Table
 from shared.db import casts, copy, ledger, target
 from shared.db.postgres import CopyPlace, Lock, is_transient, lock_or_busy, translated
+from shared.db.profile import Tap, of_table
 from shared.errors import DataError
 from shared.gcp.parquet import Footer
 from shared.names import ObjectVersion, SnapshotId
@@ -47,11 +48,16 @@ def _load(
     footer = services.parquet.footer(version)
     plan = casts.plan(table.columns, footer, where=f"{table.name}, {version}")
     target.create_child(connection, services.catalog.schema, table, part_id)
-    rows = _copy(services, connection, table, version, footer, plan, target.child(part_id))
+    tap = Tap(table.columns)
+    rows = _copy(services, connection, table, version, footer, plan, target.child(part_id), tap)
     if rows != footer.rows:
         raise DataError(f"PostgreSQL took {rows} rows of {footer.rows}", where=str(version))
+    held = of_table(connection, target.child(part_id), table.columns)
+    differences = tap.profile.differences(held)
+    if differences:
+        raise DataError(f"Parquet and PostgreSQL differ: {'; '.join(differences)}", where=str(version))
     seconds = time.monotonic() - started
-    ledger.finish_part(connection, part_id, rows, seconds)
+    ledger.finish_part(connection, part_id, seconds, tap.profile, held)
     connection.execute(sql.SQL("ANALYZE {}").format(target.child(part_id)))
     log.info("part staged", rows=rows, seconds=round(seconds, 3), rows_per_second=round(rows / seconds))
 
@@ -64,11 +70,12 @@ def _copy(
     footer: Footer,
     plan: tuple[casts.Cast, ...],
     child: sql.Identifier,
+    tap: Tap,
 ) -> int:
     """Copy, and on a value that does not fit, find out which column and row group it stands in."""
     try:
         reader = services.parquet.batches(version, [cast.expression for cast in plan], copy.batch_rows(footer))
-        return copy.copy(connection, child, plan, reader, services.parquet.stream(version, reader))
+        return copy.copy(connection, child, plan, reader, tap.through(services.parquet.stream(version, reader)))
     except DataError as e:
         raise _located(services, table, version, footer, plan) or e from e
     except psycopg.Error as e:

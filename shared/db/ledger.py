@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import LiteralString, cast
+from datetime import datetime
+from typing import Literal, LiteralString, cast
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -17,20 +18,42 @@ from shared import log
 from shared.catalog import ROOT
 from shared.db import queries
 from shared.db.postgres import Lock, await_lock, translated
+from shared.db.profile import Profile
 from shared.errors import ConfigurationError, PermanentError, SyncError
 from shared.names import ObjectVersion, SnapshotId
 
 SCHEMA = "recosync"
 
+#: Why a snapshot was published: an event completed it, or an operator asked.
+type Cause = Literal["event", "approval", "rollback", "import"]
+
 
 @dataclass(frozen=True)
 class NamedPart:
-    """A part that a manifest names: its rows by its footer, and what is staged of it."""
+    """A part that a manifest names: its rows by its footer, and what is staged of it. Parts that were staged before
+    there were profiles, or adopted, have none.
+    """
 
     version: ObjectVersion
     rows: int
     id: int | None
     staged_rows: int | None
+    parquet: Profile | None
+    postgresql: Profile | None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a manifest says of a snapshot: the source's rows (None where the footers are the receipt), the parts', what
+    BigQuery counted, when the source was last changed, and when it was exported.
+    """
+
+    source_rows: int | None
+    rows: int
+    profile: Profile | None = None
+    source_modified: datetime | None = None
+    started: datetime | None = None
+    exported: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -49,8 +72,7 @@ def child(part_id: int) -> str:
 def migrate(connection: psycopg.Connection) -> None:
     """Bring the ledger's schema up to date: on first use, and after a deployment that changes it."""
     with _as_configuration(), translated("preparing the ledger"):
-        wanted = max(int(file.stem) for file in (ROOT / "sql" / "ledger").glob("*.sql"))
-        if _version(connection) >= wanted:
+        if is_current(connection):
             return
         with connection.transaction():
             # Another instance may be at it; it takes a moment, so wait rather than fail the event.
@@ -58,12 +80,17 @@ def migrate(connection: psycopg.Connection) -> None:
             if not _one(connection, "schema_exists", {}):
                 _run(connection, "create_schema", {})
             _run(connection, "create_migration", {})
-            for version in range(_version(connection) + 1, wanted + 1):
+            for version in range(_version(connection) + 1, _wanted() + 1):
                 # Deployed with the code, as trusted as a literal.
                 ddl: LiteralString = (ROOT / "sql" / "ledger" / f"{version}.sql").read_text()
                 connection.execute(ddl)
                 _run(connection, "record_migration", {"version": version})
                 log.info("ledger migrated", version=version)
+
+
+def is_current(connection: psycopg.Connection) -> bool:
+    """Whether the ledger's schema is at least what this code needs."""
+    return _version(connection) >= _wanted()
 
 
 @contextmanager
@@ -73,6 +100,10 @@ def _as_configuration() -> Iterator[None]:
         yield
     except PermanentError as e:
         raise ConfigurationError(e.what, where=e.where, remedy=e.remedy) from e
+
+
+def _wanted() -> int:
+    return max(int(file.stem) for file in (ROOT / "sql" / "ledger").glob("*.sql"))
 
 
 def _version(connection: psycopg.Connection) -> int:
@@ -85,16 +116,20 @@ def record_snapshot(
     connection: psycopg.Connection,
     table: str,
     snapshot: SnapshotId,
-    source_rows: int | None,
+    stated: Snapshot,
     columns: Sequence[Mapping[str, str]],
     parts: Sequence[tuple[ObjectVersion, int]],
 ) -> bool:
     """Record a manifest; False when it was there already."""
     key: dict[str, object] = {"table": table, "snapshot": str(snapshot)}
     values: dict[str, object] = {
-        "source_rows": source_rows,
-        "rows": sum(rows for _, rows in parts),
+        "source_rows": stated.source_rows,
+        "rows": stated.rows,
         "columns": Jsonb(columns),
+        "source_modified": stated.source_modified,
+        "started": stated.started,
+        "exported": stated.exported,
+        "profile": as_json(stated.profile),
     }
     if _run(connection, "record_snapshot", key | values) == 0:
         return False
@@ -103,16 +138,28 @@ def record_snapshot(
     return True
 
 
-def snapshot_rows(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> tuple[int | None, int] | None:
-    """The source's and the parts' row counts that the manifest states; None before the manifest came."""
+def snapshot(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> Snapshot | None:
+    """What the manifest states; None before it came."""
     row = _row(connection, "snapshot", {"table": table, "snapshot": str(snapshot)})
-    return None if row is None else (cast(int | None, row[0]), cast(int, row[1]))
+    if row is None:
+        return None
+    source_rows, rows, profile, modified, exported = row
+    return Snapshot(
+        cast(int | None, source_rows),
+        cast(int, rows),
+        as_profile(profile),
+        source_modified=cast(datetime | None, modified),
+        exported=cast(datetime | None, exported),
+    )
 
 
 def named_parts(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> list[NamedPart]:
     """The parts that the snapshot's manifest names."""
     rows = connection.execute(_query("parts_of_snapshot"), {"table": table, "snapshot": str(snapshot)}).fetchall()
-    return [NamedPart(ObjectVersion(bucket, name, gen), n, id_, staged) for bucket, name, gen, n, id_, staged in rows]
+    return [
+        NamedPart(ObjectVersion(bucket, name, gen), n, id_, staged, as_profile(parquet), as_profile(postgresql))
+        for bucket, name, gen, n, id_, staged, parquet, postgresql in rows
+    ]
 
 
 def claim_part(connection: psycopg.Connection, table: str, snapshot: SnapshotId, version: ObjectVersion) -> int | None:
@@ -125,8 +172,17 @@ def part_is_staged(connection: psycopg.Connection, version: ObjectVersion) -> bo
     return bool(_one(connection, "part_is_staged", _object(version)))
 
 
-def finish_part(connection: psycopg.Connection, part_id: int, rows: int, seconds: float) -> None:
-    _run(connection, "finish_part", {"id": part_id, "rows": rows, "seconds": seconds})
+def finish_part(
+    connection: psycopg.Connection, part_id: int, seconds: float, parquet: Profile | None, postgresql: Profile
+) -> None:
+    """Note what was staged. `parquet` is None of rows that came from no file."""
+    values = {"id": part_id, "rows": postgresql.rows, "seconds": seconds}
+    _run(connection, "finish_part", values | {"parquet": as_json(parquet), "postgresql": as_json(postgresql)})
+
+
+def drop_part(connection: psycopg.Connection, part_id: int) -> None:
+    """Note that a part's table is no more."""
+    _run(connection, "drop_part", {"id": part_id})
 
 
 def published(connection: psycopg.Connection, table: str) -> Publication | None:
@@ -135,9 +191,17 @@ def published(connection: psycopg.Connection, table: str) -> Publication | None:
     return None if row is None else Publication(cast(int, row[0]), SnapshotId.parse(cast(str, row[1])))
 
 
-def publish(connection: psycopg.Connection, table: str, snapshot: SnapshotId, rows: int) -> int:
+def was_published(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> bool:
+    """Whether readers see the snapshot or have seen it."""
+    return bool(_one(connection, "was_published", {"table": table, "snapshot": str(snapshot)}))
+
+
+def publish(
+    connection: psycopg.Connection, table: str, snapshot: SnapshotId, rows: int, cause: Cause, seconds: float
+) -> int:
     """The next publication number of the table; its message is owed from now on."""
-    return cast(int, _one(connection, "publish", {"table": table, "snapshot": str(snapshot), "rows": rows}))
+    values = {"table": table, "snapshot": str(snapshot), "rows": rows, "cause": cause, "seconds": seconds}
+    return cast(int, _one(connection, "publish", values))
 
 
 def unannounced(connection: psycopg.Connection, table: str) -> list[Publication]:
@@ -192,6 +256,19 @@ def record_failure(
         "message": str(error).encode(errors="replace").decode().replace("\0", "?"),
     }
     _run(connection, "record_failure", values)
+
+
+def last_failure(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> str | None:
+    """What was recorded last as failed for good of the snapshot."""
+    return cast(str | None, _one(connection, "last_failure", {"table": table, "snapshot": str(snapshot)}))
+
+
+def as_json(profile: Profile | None) -> Jsonb | None:
+    return Jsonb(profile.to_json()) if profile is not None else None
+
+
+def as_profile(document: object) -> Profile | None:
+    return None if document is None else Profile.from_json(document)
 
 
 def _query(name: str) -> LiteralString:

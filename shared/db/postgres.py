@@ -173,14 +173,20 @@ class Lock:
         return cls(f"recosync hourly {table}")
 
     @classmethod
+    def housekeeping(cls) -> Lock:
+        """Held by the call that drops what nobody needs any more."""
+        return cls("recosync housekeeping")
+
+    @classmethod
     def ledger(cls) -> Lock:
         """Held while the ledger's schema is brought up to date."""
         return cls("recosync ledger")
 
 
-def try_lock(connection: psycopg.Connection, lock: Lock, *, session: bool = False) -> bool:
-    """Take the lock for this transaction, or for the session, if it is free now."""
-    function = "pg_try_advisory_lock" if session else "pg_try_advisory_xact_lock"
+def try_lock(connection: psycopg.Connection, lock: Lock, *, session: bool = False, shared: bool = False) -> bool:
+    """Take the lock for this transaction, or for the session, if it is free now. A transaction may share it."""
+    exclusive = "pg_try_advisory_lock" if session else "pg_try_advisory_xact_lock"
+    function = "pg_try_advisory_xact_lock_shared" if shared else exclusive
     query = queries.load("locks")[function]
     row = connection.execute(query, {"key": lock.key}).fetchone()
     return bool(row and row[0])

@@ -63,6 +63,12 @@ def create_child(connection: psycopg.Connection, schema: str, table: Table, part
     )
 
 
+def drop_child(connection: psycopg.Connection, part_id: int) -> None:
+    """Drop the table of a staged part, and note that it is gone. The caller knows that no reader sees it."""
+    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(child(part_id)))
+    ledger.drop_part(connection, part_id)
+
+
 def children(connection: psycopg.Connection, schema: str, table: str) -> list[sql.Identifier]:
     """The table's present children. Raises TargetError when one is not ours."""
     rows = connection.execute(_query("children"), {"table": _regclass(schema, table)}).fetchall()

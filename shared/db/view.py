@@ -40,6 +40,12 @@ def dependants(connection: psycopg.Connection, view: sql.Identifier) -> list[str
     return [name for (name,) in connection.execute(_query("dependants"), _values(connection, view)).fetchall()]
 
 
+def sources(connection: psycopg.Connection, view: sql.Identifier, schema: str) -> set[str]:
+    """The relations of a schema that the view reads."""
+    values = _values(connection, view) | {"schema": schema}
+    return {name for (name,) in connection.execute(_query("sources"), values)}
+
+
 def has_old_readers(connection: psycopg.Connection, view: sql.Identifier, seconds: float) -> bool:
     """Whether a transaction that began longer ago than that has read the view and is still open."""
     values = _values(connection, view) | {"age": seconds}

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from shared.gcp.errors import TRANSIENT_REASONS, translated
 from shared.names import JobName, PartitionRef, TableRef
 
 if TYPE_CHECKING:
-    from google.cloud.bigquery import Client
+    from google.cloud.bigquery import Client, Table
 
 #: Reasons that say that a resource or a role is missing.
 DEPLOYMENT_REASONS = frozenset(("accessDenied", "billingNotEnabled", "notFound"))
@@ -55,6 +55,7 @@ class TableInfo:
     fields: tuple[Field, ...]
     partitioned_by: str | None = None
     clustered_by: tuple[str, ...] = ()
+    modified: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,16 @@ class BigQuery:
                 fields=tuple(fields),
                 partitioned_by=days.field if days and days.type_ == "DAY" else None,
                 clustered_by=tuple(table.clustering_fields or ()),
+                modified=_modified(table),
             )
+
+    def tables(self, dataset: str) -> list[tuple[TableRef, datetime]]:
+        """The tables of one of the project's data sets, and when each was made."""
+        with translated(f"listing {dataset}"):
+            return [
+                (TableRef(self.project, dataset, item.table_id), item.created)
+                for item in self._client.list_tables(f"{self.project}.{dataset}")
+            ]
 
     def create_table(
         self, ref: TableRef, schema: Sequence[FieldDocument], partition_by: str, cluster_by: Sequence[str]
@@ -249,6 +259,16 @@ class BigQuery:
             result = self._client.query(sql, job_config=config, location=location).result()
             return [tuple(row.values()) for row in result]
 
+    def bytes_of(self, sql: str, location: str) -> int:
+        """How many bytes a query would process, as BigQuery estimates it without running it
+        (https://cloud.google.com/bigquery/docs/running-queries#dry-run).
+        """
+        from google.cloud.bigquery import QueryJobConfig
+
+        config = QueryJobConfig(dry_run=True, use_query_cache=False, use_legacy_sql=False)
+        with translated("asking BigQuery for an estimate"):
+            return int(self._client.query(sql, job_config=config, location=location).total_bytes_processed or 0)
+
     def wait(self, name: JobName, location: str, deadline: float) -> Job:
         """The job once it is done. Raises RetryableError when `deadline` (of time.monotonic) passes first."""
         pause = 0.1
@@ -275,3 +295,12 @@ class BigQuery:
         # 409 says that the job exists: another call, or this one's lost answer, started it.
         with translated(f"starting job {name}"), suppress(Conflict):
             insert()
+
+
+def _modified(table: "Table") -> datetime | None:
+    """When a table's rows were last changed, if its metadata tells of every change
+    (https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#Table).
+    """
+    layout = table.time_partitioning
+    expires = layout is not None and layout.expiration_ms is not None
+    return None if table.table_type != "TABLE" or table.streaming_buffer or expires else table.modified

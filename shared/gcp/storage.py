@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from http import HTTPStatus
 from typing import IO, TYPE_CHECKING, cast
@@ -22,7 +23,8 @@ CHUNK_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class StoredObject:
-    """What a listing tells of an object. `bytes` is its size; `crc32c` is base64 as the service prints it.
+    """What a listing tells of an object. `bytes` is its size; `crc32c` is base64 as the service prints it; `created` is
+    when this version of it was written.
 
     `metadata` is what its writer said of it.
     """
@@ -30,6 +32,7 @@ class StoredObject:
     version: ObjectVersion
     bytes: int
     crc32c: str
+    created: datetime
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -154,5 +157,6 @@ def _stored(blob: "Blob") -> StoredObject:
         ObjectVersion(blob.bucket.name, blob.name, int(blob.generation)),
         int(blob.size or 0),
         blob.crc32c or "",
+        blob.time_created,
         blob.metadata or {},
     )

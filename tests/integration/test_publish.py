@@ -8,7 +8,7 @@ from itertools import permutations
 import psycopg
 import pytest
 
-from shared.daily import publish as publishing
+from shared.daily import swap as swapping
 from shared.db.postgres import Lock
 from shared.errors import BusyError, ConfigurationError, DataError, IncompleteError, RetryableError, TargetError
 from shared.gcp import pubsub
@@ -151,14 +151,14 @@ def test_rows_written_into_an_adopted_table_afterwards_are_neither_hidden_nor_lo
 
 
 def test_a_row_written_just_before_the_swap_is_adopted_by_the_retry(services, database, monkeypatch):
-    locks_out = publishing._lock_out_readers
+    locks_out = swapping._lock_out_readers
 
     def write_first(connection, parent):
-        monkeypatch.setattr(publishing, "_lock_out_readers", locks_out)
+        monkeypatch.setattr(swapping, "_lock_out_readers", locks_out)
         database.execute(f"INSERT INTO {TABLE} VALUES ('late', 'x')")
         locks_out(connection, parent)
 
-    monkeypatch.setattr(publishing, "_lock_out_readers", write_first)
+    monkeypatch.setattr(swapping, "_lock_out_readers", write_first)
     manifest = upload(services, 1, ["new"]).manifest()
     with pytest.raises(BusyError, match="adopted next time"):
         arrive(services, manifest)
@@ -244,8 +244,8 @@ def test_a_publish_gets_through_beside_readers_that_leave_hardly_a_gap(here, ser
 
 @pytest.mark.usefixtures("empty_table")
 def test_a_publish_gives_way_to_a_reader_that_stays_and_stalls_no_others(here, services, database, monkeypatch):
-    monkeypatch.setattr(publishing, "READERS_PATIENCE", 1)
-    monkeypatch.setattr(publishing, "TRIES_WITHOUT_QUEUE", 5)
+    monkeypatch.setattr(swapping, "READERS_PATIENCE", 1)
+    monkeypatch.setattr(swapping, "TRIES_WITHOUT_QUEUE", 5)
     manifest = upload(services, 1, ["ann"]).manifest()
     seen = []
     with psycopg.connect(here.dsn) as long, reading(here, lambda api: seen.append(users(api))):
@@ -274,7 +274,7 @@ def test_a_publish_waits_for_a_view_build_out_of_the_readers_way(here, services,
 
 @pytest.mark.usefixtures("empty_table")
 def test_a_publish_does_not_wait_for_view_builds_for_ever(here, services, database, monkeypatch):
-    monkeypatch.setattr(publishing, "BUILDS_PATIENCE", 1)
+    monkeypatch.setattr(swapping, "BUILDS_PATIENCE", 1)
     manifest = upload(services, 1, ["ann"]).manifest()
     with held(here.dsn, Lock.publication(TABLE), shared=True), pytest.raises(BusyError, match=TABLE):
         arrive(services, manifest)
@@ -334,7 +334,7 @@ def test_an_announcement_that_pubsub_did_not_take_is_sent_by_the_redelivery(serv
         down.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:9")
         down.setattr(pubsub, "PUBLISH_TIMEOUT", 0.5)
         with pytest.raises(RetryableError):
-            arrive(Services.from_environment(database=True), manifest)
+            arrive(Services.from_environment(), manifest)
     assert users(database) == ["ann"]
     assert messages() == []
     assert arrive(services, manifest, manifest) == ["repeated", "repeated"]

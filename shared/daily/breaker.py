@@ -1,0 +1,82 @@
+"""The circuit breaker: what in a snapshot is so unlike the published one that a human should look first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from shared.catalog import Limits, Table
+from shared.db.profile import Profile
+
+#: A change by fewer rows is never too much: a share means little in a small table.
+FEW_ROWS = 1_000
+
+#: What floating point may be off by.
+_NOTHING = 1e-9
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the breaker knows of a snapshot. `duplicate_keys` are rows whose key an earlier row has; None is unknown.
+
+    `source_modified` is when the source was last changed before `exported`, the instant that was read.
+    """
+
+    profile: Profile
+    duplicate_keys: int | None
+    source_modified: datetime | None
+    exported: datetime | None
+
+
+def reasons(table: Table, new: Facts, published: Facts | None) -> list[str]:
+    """Why the snapshot should be held; empty when nothing speaks against it.
+
+    Where nothing is published, there is nothing to compare with: then only its key and its age are looked at.
+    """
+    found = [*_keys(table, new, published), *_nulls(table, new, published), *_age(table.limits, new, published)]
+    return [*_rows(table.limits, new, published), *found] if published else found
+
+
+def _rows(limits: Limits, new: Facts, published: Facts) -> Iterator[str]:
+    before, now = published.profile.rows, new.profile.rows
+    if abs(now - before) < FEW_ROWS or not before:
+        return
+    change = (now - before) / before
+    if -change > limits.shrink + _NOTHING:
+        yield f"{now:,} rows, {-change:.1%} fewer than the {before:,} published; the limit is {limits.shrink:.1%}"
+    if change > limits.growth + _NOTHING:
+        yield f"{now:,} rows, {change:.1%} more than the {before:,} published; the limit is {limits.growth:.1%}"
+
+
+def _nulls(table: Table, new: Facts, published: Facts | None) -> Iterator[str]:
+    for column, limit in table.limits.null_share.items():
+        now = new.profile.null_share(column)
+        before = published.profile.null_share(column) if published else None
+        if before is None:
+            before = 0.0 if column in table.key else 1.0
+        if now is not None and now > before + limit + _NOTHING:
+            yield f"{now:.2%} of {column} are NULL, {before:.2%} in what is published; the limit is {limit:.2%} more"
+
+
+def _keys(table: Table, new: Facts, published: Facts | None) -> Iterator[str]:
+    limit = table.limits.duplicate_keys
+    before = (published.duplicate_keys if published else 0) or 0
+    if new.duplicate_keys is not None and new.duplicate_keys > before + limit:
+        key = ", ".join(table.key)
+        yield f"{new.duplicate_keys:,} rows repeat the key ({key}) of another, {before:,} in what is published"
+
+
+def _age(limits: Limits, new: Facts, published: Facts | None) -> Iterator[str]:
+    modified, age = new.source_modified, limits.source_age
+    if modified is None:
+        return
+    if age is not None and new.exported and new.exported - modified > timedelta(hours=age):
+        yield f"its source was last changed at {_minute(modified)}; the limit is {age} h before the export"
+    before = published.source_modified if published else None
+    if before is not None and modified < before:
+        yield f"its source was last changed at {_minute(modified)}, that of what is published at {_minute(before)}"
+
+
+def _minute(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,105 @@
+"""Receipt: once every part of a snapshot is staged, what three systems count of it is compared. They agree, or it is
+never published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import reduce
+from operator import add
+
+import psycopg
+from psycopg import sql
+
+from shared.catalog import Table
+from shared.db import ledger, receipts, target
+from shared.db.ledger import NamedPart, Snapshot
+from shared.db.profile import Profile, of_table
+from shared.db.receipts import Receipt
+from shared.errors import DataError
+from shared.names import SnapshotId
+
+#: Memory of the count of distinct keys, beyond which PostgreSQL goes to disk.
+WORK_MEM = "64MB"
+
+
+def receipt(connection: psycopg.Connection, table: Table, snapshot: SnapshotId) -> Receipt | None:
+    """The snapshot's receipt, made if need be; None while parts or the manifest are still to come.
+
+    Raises DataError when the systems' counts differ, and of a snapshot without rows unless the catalog allows it.
+    """
+    found = receipts.find(connection, table.name, snapshot)
+    stated = ledger.snapshot(connection, table.name, snapshot)
+    parts = ledger.named_parts(connection, table.name, snapshot)
+    if stated is None or any(part.staged_rows is None for part in parts):
+        return None
+    if found is not None:
+        return found
+    made = _make(connection, table, stated, parts)
+    _compare(table, f"{table.name} {snapshot}", made, parts)
+    receipts.keep(connection, table.name, snapshot, made)
+    return made
+
+
+def of_adopted(connection: psycopg.Connection, table: Table, child: sql.Identifier) -> Receipt:
+    """The receipt of rows that stood in the table before its first publish: nobody else can count them."""
+    return Receipt(None, None, of_table(connection, child, table.columns), None)
+
+
+def _make(connection: psycopg.Connection, table: Table, stated: Snapshot, parts: list[NamedPart]) -> Receipt:
+    children = [target.child(part.id) for part in parts if part.id is not None]
+    postgresql = _total(
+        part.postgresql or of_table(connection, child, table.columns)
+        for part, child in zip(parts, children, strict=True)
+    )
+    parquet = _total(part.parquet or Profile(part.rows) for part in parts)
+    bigquery = stated.profile
+    if bigquery is None and stated.source_rows is not None:
+        bigquery = Profile(stated.source_rows)
+    return Receipt(bigquery, parquet, postgresql, _duplicates(connection, table, bigquery, children, postgresql.rows))
+
+
+def _compare(table: Table, where: str, made: Receipt, parts: list[NamedPart]) -> None:
+    for part in parts:
+        if part.rows != part.staged_rows:
+            raise DataError(
+                f"the manifest counts {part.rows} rows, PostgreSQL {part.staged_rows}", where=str(part.version)
+            )
+    pairs = {
+        "BigQuery and Parquet": (made.bigquery, made.parquet),
+        "Parquet and PostgreSQL": (made.parquet, made.postgresql),
+    }
+    for names, (one, other) in pairs.items():
+        differences = one.differences(other) if one and other else []
+        if differences:
+            raise DataError(f"{names} differ: {'; '.join(differences)}", where=where, remedy="Export the table again")
+    if made.postgresql.rows == 0 and not table.allow_empty:
+        raise DataError("has no rows", where=where, remedy="Fill the source, or set allow_empty in the catalog")
+
+
+def _duplicates(
+    connection: psycopg.Connection, table: Table, bigquery: Profile | None, children: list[sql.Identifier], rows: int
+) -> int | None:
+    """How many rows repeat another's key: as BigQuery counted, to spare PostgreSQL, unless another uploader came."""
+    if not table.key:
+        return None
+    known = bigquery.keys if bigquery else None
+    return rows - (_keys(connection, table, children) if known is None else known)
+
+
+def _total(profiles: Iterable[Profile]) -> Profile:
+    every = list(profiles)
+    return reduce(add, every) if every else Profile(0)
+
+
+def _keys(connection: psycopg.Connection, table: Table, children: list[sql.Identifier]) -> int:
+    """How many different keys the rows have; a NULL in a key is like another."""
+    if not children:
+        return 0
+    key = sql.SQL(", ").join(sql.Identifier(column) for column in table.key)
+    rows = sql.SQL(" UNION ALL ").join(sql.SQL("SELECT {} FROM {}").format(key, child) for child in children)
+    query = sql.SQL("SELECT count(*) FROM (SELECT 1 FROM ({}) AS part GROUP BY {}) AS key").format(rows, key)
+    with connection.transaction():
+        connection.execute("SELECT set_config('work_mem', %s, true)", [WORK_MEM])
+        row = connection.execute(query).fetchone()
+    return int(row[0]) if row else 0

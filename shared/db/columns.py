@@ -1,0 +1,164 @@
+"""The columns of a table and of the parts that become its children: what differs, what would have to change, and what
+stands in the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import LiteralString, cast
+
+import psycopg
+from psycopg import sql
+
+from shared.catalog import Table
+from shared.db import ledger, queries
+from shared.errors import TargetError
+
+#: Columns by name, with their types as the server prints them.
+type Columns = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What makes a table's columns those of a snapshot. `columns` are the table's afterwards."""
+
+    columns: Columns
+    added: Columns
+    dropped: tuple[str, ...]
+    retyped: Columns
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.dropped or self.retyped)
+
+    @property
+    def breaking(self) -> tuple[str, ...]:
+        """The columns that nothing may use while they change."""
+        return (*self.dropped, *self.retyped)
+
+
+@dataclass(frozen=True)
+class Dependant:
+    """What uses a column of a table. `view` is its name where it is a materialized view of the given schema; what
+    `follows` is altered by the server itself when the column's type changes.
+    """
+
+    column: str
+    name: str
+    view: str | None
+    follows: bool
+
+
+def changes(present: Columns, catalog: Columns, parts: Sequence[Columns], *, keep: bool) -> Changes:
+    """What a table with the `present` columns needs for these parts to become its children.
+
+    A part's own columns stand before the catalog's: it may have been staged before the catalog changed. A column that
+    neither has goes, unless `keep`. Raises TargetError when the parts contradict each other.
+    """
+    staged: dict[str, str] = {}
+    for part in parts:
+        for name, type_ in part.items():
+            if staged.setdefault(name, type_) != type_:
+                raise TargetError(
+                    f"{name} is {staged[name]} in one part and {type_} in another",
+                    remedy="The catalog changed between them: export the table again",
+                )
+    wanted = {**(present if keep else {}), **catalog, **staged}
+    added = {name: type_ for name, type_ in wanted.items() if name not in present}
+    return Changes(
+        columns={name: wanted[name] for name in present if name in wanted} | added,
+        added=added,
+        dropped=tuple(name for name in present if name not in wanted),
+        retyped={name: wanted[name] for name, type_ in present.items() if wanted.get(name, type_) != type_},
+    )
+
+
+def of_catalog(table: Table) -> dict[str, str]:
+    return {column.name: column.type.sql for column in table.columns}
+
+
+def of_relation(connection: psycopg.Connection, schema: str, name: str) -> dict[str, str]:
+    """The columns of a relation, in order; none when there is no such relation."""
+    rows = connection.execute(_query("columns"), {"schema": schema, "table": name}).fetchall()
+    return {column: type_ for column, type_, _, _ in rows if column is not None}
+
+
+def of_parts(connection: psycopg.Connection, part_ids: Sequence[int]) -> dict[int, dict[str, str]]:
+    """The columns of staged parts; those whose table is gone are left out."""
+    names = {ledger.child(id_): id_ for id_ in part_ids}
+    found: dict[int, dict[str, str]] = {}
+    values = {"schema": ledger.SCHEMA, "tables": list(names)}
+    for name, column, type_ in connection.execute(_query("columns_of_several"), values):
+        found.setdefault(names[name], {})[column] = type_
+    return found
+
+
+def recorded(connection: psycopg.Connection, table: str) -> set[str]:
+    """The columns that a snapshot of the table was ever recorded with: nobody else added those."""
+    return {name for (name,) in connection.execute(_query("recorded_columns"), {"table": table})}
+
+
+def dependants(
+    connection: psycopg.Connection, schema: str, table: str, names: Sequence[str]
+) -> list[Dependant]:
+    """What uses these columns of the table, besides the table itself."""
+    values = {"schema": schema, "table": f'"{schema}"."{table}"', "columns": list(names)}
+    return [Dependant(*row) for row in connection.execute(_query("column_dependants"), values)]
+
+
+def alter(connection: psycopg.Connection, table: sql.Identifier, wanted: Changes) -> None:
+    """Change the columns of a table that has no rows and no children. What uses them makes the server refuse."""
+    _alter(
+        connection,
+        table,
+        [sql.SQL("DROP COLUMN {}").format(sql.Identifier(name)) for name in wanted.dropped]
+        + [
+            # There is no value to convert, and not every type has a conversion to every other.
+            sql.SQL("ALTER COLUMN {} TYPE {} USING NULL::{}").format(sql.Identifier(name), _type(type_), _type(type_))
+            for name, type_ in wanted.retyped.items()
+        ]
+        + _additions(wanted.added),
+    )
+
+
+def add(connection: psycopg.Connection, table: sql.Identifier, present: Columns, wanted: Columns) -> None:
+    """Add the columns that the table lacks, empty."""
+    missing = {name: type_ for name, type_ in wanted.items() if name not in present}
+    _alter(connection, table, _additions(missing))
+
+
+def select(table: sql.Identifier, present: Columns, wanted: Columns) -> sql.Composed:
+    """A query of the wanted columns, NULL where the table lacks them."""
+    expressions = [
+        sql.Identifier(name)
+        if name in present
+        else sql.SQL("NULL::{} AS {}").format(_type(type_), sql.Identifier(name))
+        for name, type_ in wanted.items()
+    ]
+    return sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(expressions), table)
+
+
+def select_nothing(wanted: Columns) -> sql.Composed:
+    """A query of these columns that has no rows."""
+    expressions = [
+        sql.SQL("NULL::{} AS {}").format(_type(type_), sql.Identifier(name)) for name, type_ in wanted.items()
+    ]
+    return sql.SQL("SELECT {} WHERE false").format(sql.SQL(", ").join(expressions))
+
+
+def _additions(added: Columns) -> list[sql.Composed]:
+    return [sql.SQL("ADD COLUMN {} {}").format(sql.Identifier(n), _type(type_)) for n, type_ in added.items()]
+
+
+def _alter(connection: psycopg.Connection, table: sql.Identifier, actions: Sequence[sql.Composed]) -> None:
+    if actions:
+        connection.execute(sql.SQL("ALTER TABLE {} {}").format(table, sql.SQL(", ").join(actions)))
+
+
+def _type(name: str) -> sql.SQL:
+    """A type as the catalog or the server itself prints it."""
+    return sql.SQL(cast(LiteralString, name))
+
+
+def _query(name: str) -> LiteralString:
+    return queries.load("target")[name]

@@ -1,0 +1,158 @@
+"""A profile: what BigQuery, a reader of Parquet and PostgreSQL can each count of rows, cheaply, whatever their order.
+
+Rows, the values of each column that are not NULL, and where each system can add it up exactly, a sum: of integers, of
+true as 1, of the bytes of text. Profiles that agree make a receipt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+import psycopg
+from psycopg import sql
+
+from shared.catalog import Column, PgType
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_TEXT = (PgType.VARCHAR, PgType.TEXT)
+_INTEGERS = (PgType.SMALLINT, PgType.INTEGER, PgType.BIGINT)
+
+
+@dataclass(frozen=True)
+class ColumnProfile:
+    """How many values are not NULL; their sum, None where it is not known exactly."""
+
+    values: int = 0
+    sum: int | None = None
+
+    def __add__(self, other: ColumnProfile) -> ColumnProfile:
+        known = self.sum is not None and other.sum is not None
+        return ColumnProfile(self.values + other.values, (self.sum or 0) + (other.sum or 0) if known else None)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What was counted of some rows. `keys` is how many different keys they have, where that was counted."""
+
+    rows: int
+    columns: Mapping[str, ColumnProfile] = field(default_factory=dict)
+    keys: int | None = None
+
+    def __add__(self, other: Profile) -> Profile:
+        """The profile of both rows together: of the columns that both know. The keys of both may be the same."""
+        common = [name for name in self.columns if name in other.columns]
+        return Profile(self.rows + other.rows, {name: self.columns[name] + other.columns[name] for name in common})
+
+    def null_share(self, column: str) -> float | None:
+        """The share of NULLs among the rows; None of no rows, or of a column that was not counted."""
+        if not self.rows or column not in self.columns:
+            return None
+        return 1 - self.columns[column].values / self.rows
+
+    def differences(self, other: Profile) -> list[str]:
+        """What two profiles of the same rows contradict each other in, without any value."""
+        found = [] if self.rows == other.rows else [f"{self.rows} rows and {other.rows}"]
+        for name, mine in self.columns.items():
+            theirs = other.columns.get(name, mine)
+            if mine.values != theirs.values:
+                found.append(f"{mine.values} values of {name} and {theirs.values}")
+            elif mine.sum is not None and theirs.sum is not None and mine.sum != theirs.sum:
+                found.append(f"different contents of {name}")
+        return found
+
+    def to_json(self) -> Mapping[str, object]:
+        columns = {name: {"values": column.values, "sum": column.sum} for name, column in self.columns.items()}
+        return {"rows": self.rows, "columns": columns, "keys": self.keys}
+
+    @classmethod
+    def from_json(cls, document: object) -> Profile:
+        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError for anything else."""
+        given = cast(Mapping[str, object], document)
+        columns = cast(Mapping[str, Mapping[str, object]], given["columns"])
+        of = {
+            str(name): ColumnProfile(_count(column["values"]), None if column["sum"] is None else _whole(column["sum"]))
+            for name, column in columns.items()
+        }
+        keys = given.get("keys")
+        return cls(_count(given["rows"]), of, None if keys is None else _count(keys))
+
+
+class Tap:
+    """Takes the profile of Arrow batches that flow by."""
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self._columns = columns
+        sums = {c.name: ColumnProfile(0, 0 if is_summed(c) else None) for c in columns}
+        self.profile = Profile(0, sums)
+
+    def through(self, batches: Generator[pa.RecordBatch]) -> Generator[pa.RecordBatch]:
+        for batch in batches:
+            self.profile += self._of(batch)
+            yield batch
+
+    def _of(self, batch: pa.RecordBatch) -> Profile:
+        found = {}
+        for column, array in zip(self._columns, batch.columns, strict=True):
+            total = _arrow_sum(column, array) if is_summed(column) else None
+            found[column.name] = ColumnProfile(len(array) - array.null_count, total)
+        return Profile(batch.num_rows, found)
+
+
+def of_table(connection: psycopg.Connection, table: sql.Composable, columns: Sequence[Column]) -> Profile:
+    """The profile of a table's rows, by PostgreSQL."""
+    counted = [sql.SQL("count({})").format(sql.Identifier(column.name)) for column in columns]
+    expressions = sql.SQL(", ").join([*counted, *map(_sum, columns)])
+    query = sql.SQL("SELECT count(*), {} FROM {}").format(expressions, table)
+    rows, *found = cast(tuple[int | None, ...], connection.execute(query).fetchone())
+    values, sums = found[: len(columns)], found[len(columns) :]
+    return Profile(
+        int(rows or 0),
+        {
+            column.name: ColumnProfile(int(count or 0), int(total or 0) if is_summed(column) else None)
+            for column, count, total in zip(columns, values, sums, strict=True)
+        },
+    )
+
+
+def is_summed(column: Column) -> bool:
+    """Whether its values add up to the same integer everywhere."""
+    return column.type in (*_TEXT, *_INTEGERS, PgType.BOOLEAN)
+
+
+def _sum(column: Column) -> sql.Composable:
+    name = sql.Identifier(column.name)
+    if column.type in _TEXT:
+        return sql.SQL("sum(octet_length({}))").format(name)
+    if column.type in _INTEGERS:
+        return sql.SQL("sum({})").format(name)
+    if column.type is PgType.BOOLEAN:
+        return sql.SQL("count(*) FILTER (WHERE {})").format(name)
+    return sql.SQL("NULL")
+
+
+def _arrow_sum(column: Column, array: pa.Array) -> int:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if column.type in _TEXT:
+        array = pc.binary_length(array)
+    elif column.type is PgType.BIGINT:
+        # Of 64-bit integers, the sum can be longer.
+        array = array.cast(pa.decimal128(19)).cast(pa.decimal128(38))
+    return int(pc.sum(array).as_py() or 0)
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TypeError("a count")
+    return value
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError("a sum")
+    return value

@@ -1,0 +1,46 @@
+"""Receipts: what BigQuery, Parquet and PostgreSQL count of a snapshot, each by itself. No receipt, no publish."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psycopg
+
+from shared.db import queries
+from shared.db.ledger import as_json, as_profile
+from shared.db.profile import Profile
+from shared.names import SnapshotId
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The profiles of one snapshot, which agree. BigQuery's is None where another uploader wrote the manifest, that of
+    Parquet where the rows came from no file. `duplicate_keys` is None where the table has no key.
+    """
+
+    bigquery: Profile | None
+    parquet: Profile | None
+    postgresql: Profile
+    duplicate_keys: int | None
+
+
+def find(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> Receipt | None:
+    """The snapshot's receipt; None before it has one."""
+    row = connection.execute(queries.load("receipts")["find"], {"table": table, "snapshot": str(snapshot)}).fetchone()
+    if row is None:
+        return None
+    bigquery, parquet, postgresql, duplicates = row
+    return Receipt(as_profile(bigquery), as_profile(parquet), Profile.from_json(postgresql), duplicates)
+
+
+def keep(connection: psycopg.Connection, table: str, snapshot: SnapshotId, receipt: Receipt) -> None:
+    """Keep the receipt; the first one stands."""
+    values = {
+        "table": table,
+        "snapshot": str(snapshot),
+        "bigquery": as_json(receipt.bigquery),
+        "parquet": as_json(receipt.parquet),
+        "postgresql": as_json(receipt.postgresql),
+        "duplicate_keys": receipt.duplicate_keys,
+    }
+    connection.execute(queries.load("receipts")["keep"], values)

@@ -1,0 +1,68 @@
+"""What each export call found of a table, and what it needs to know before: the newest snapshot, and its fate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import psycopg
+
+from shared.db import queries
+from shared.db.decisions import Decision
+from shared.names import SnapshotId
+
+type Outcome = Literal["exported", "exported already", "confirmed unchanged", "held", "failed", "to be retried"]
+
+
+@dataclass(frozen=True)
+class Latest:
+    """The newest snapshot whose manifest came. `columns` are (name, source type, PostgreSQL type)."""
+
+    snapshot: SnapshotId
+    source_modified: datetime | None
+    columns: tuple[tuple[str, str, str], ...]
+    published: bool
+    failed: bool
+    held_for: tuple[str, ...]
+    decision: Decision | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One table's part of an export call."""
+
+    table: str
+    started: datetime
+    outcome: Outcome
+    snapshot: SnapshotId | None
+    message: str | None
+
+
+def latest(connection: psycopg.Connection, table: str) -> Latest | None:
+    row = connection.execute(queries.load("runs")["latest"], {"table": table}).fetchone()
+    if row is None:
+        return None
+    snapshot, modified, columns, published, failed, reasons, decision = row
+    return Latest(
+        SnapshotId.parse(snapshot), modified, _columns(columns), published, failed, tuple(reasons or ()), decision
+    )
+
+
+def record(connection: psycopg.Connection, runs: Sequence[Run]) -> None:
+    """Keep what a call found, all in one transaction."""
+    with connection.transaction():
+        for run in runs:
+            values = {
+                "table": run.table,
+                "started": run.started,
+                "outcome": run.outcome,
+                "snapshot": str(run.snapshot) if run.snapshot else None,
+                "message": run.message,
+            }
+            connection.execute(queries.load("runs")["record"], values)
+
+
+def _columns(columns: Sequence[Mapping[str, str]]) -> tuple[tuple[str, str, str], ...]:
+    return tuple((column["name"], column["type"], column.get("postgresql", "")) for column in columns)

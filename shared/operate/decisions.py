@@ -1,0 +1,122 @@
+"""What an operator decides about a table: go back, publish what is held, drop it, let events publish again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg
+
+from shared import log
+from shared.catalog import Table
+from shared.daily.publish import publish_chosen
+from shared.db import decisions, ledger, target
+from shared.db.ledger import Cause
+from shared.db.postgres import connect, translated
+from shared.errors import BadRequestError
+from shared.names import SnapshotId
+from shared.services import Services
+
+
+@dataclass(frozen=True)
+class Published:
+    """What readers see now: the snapshot, its publication number, and what they saw before. `seconds` is the swap's."""
+
+    table: str
+    snapshot: SnapshotId
+    publication: int
+    seconds: float
+    previous: SnapshotId | None
+
+
+def rollback(services: Services, name: str, snapshot: SnapshotId | None, by: str) -> Published:
+    """Put a snapshot that is still staged back before the readers' eyes, the previous one unless another is named, and
+    pin it: events leave it in place until `unpin`.
+
+    Raises BadRequestError when there is none, TargetError when it is not staged any more.
+    """
+    with _table(services, name) as (connection, table):
+        current = ledger.published(connection, name)
+        if current is None:
+            raise BadRequestError(f"{name} was never published")
+        chosen = snapshot or decisions.previous(connection, name, current.snapshot)
+        if chosen is None:
+            raise BadRequestError(f"{name} has no snapshot before {current.snapshot}")
+        if ledger.snapshot(connection, name, chosen) is None:
+            raise BadRequestError(f"{name} has no snapshot {chosen}")
+        return _publish(services, connection, table, chosen, "rollback", by)
+
+
+def unpin(services: Services, name: str, by: str) -> bool:
+    """Let events publish the table again; False when they may already. What readers see changes with the next one."""
+    with _table(services, name) as (connection, _):
+        done = decisions.unpin(connection, name)
+        if done:
+            log.info("unpinned", by=by)
+        return done
+
+
+def approve(services: Services, name: str, snapshot: SnapshotId | None, by: str) -> Published:
+    """Publish a held snapshot, the newest unless another is named. A pin ends with it.
+
+    Raises BadRequestError when it waits for no decision, or when readers have a newer one.
+    """
+    with _table(services, name) as (connection, table):
+        chosen = _undecided(connection, name, snapshot)
+        current = ledger.published(connection, name)
+        if current is not None and current.snapshot > chosen:
+            raise BadRequestError(f"{name} is published as {current.snapshot}, which is newer than {chosen}")
+        return _publish(services, connection, table, chosen, "approval", by)
+
+
+def reject(services: Services, name: str, snapshot: SnapshotId | None, by: str) -> SnapshotId:
+    """Drop a held snapshot for good, the newest unless another is named. Readers keep what they have.
+
+    Raises BadRequestError when it waits for no decision.
+    """
+    with _table(services, name) as (connection, _):
+        chosen = _undecided(connection, name, snapshot)
+        with connection.transaction():
+            if not decisions.decide(connection, name, chosen, "rejected", by):
+                raise BadRequestError(f"somebody has just decided about {name} {chosen}")
+            for part in ledger.named_parts(connection, name, chosen):
+                if part.id is not None:
+                    target.drop_child(connection, part.id)
+        log.info("snapshot rejected", snapshot=str(chosen), by=by)
+        return chosen
+
+
+@contextmanager
+def _table(services: Services, name: str) -> Iterator[tuple[psycopg.Connection, Table]]:
+    table = services.catalog.tables.get(name)
+    if table is None:
+        raise BadRequestError(f"{name} is no table of the catalog: it has {', '.join(services.catalog.tables)}")
+    with (
+        log.bound(table=name),
+        connect(services.settings, "operator") as connection,
+        translated(f"deciding about {name}"),
+    ):
+        ledger.migrate(connection)
+        yield connection, table
+
+
+def _publish(
+    services: Services, connection: psycopg.Connection, table: Table, snapshot: SnapshotId, cause: Cause, by: str
+) -> Published:
+    before = ledger.published(connection, table.name)
+    started = time.monotonic()
+    number = publish_chosen(services, connection, table, snapshot, cause, by)
+    log.info("published by an operator", snapshot=str(snapshot), by=by, cause=cause)
+    return Published(table.name, snapshot, number, time.monotonic() - started, before.snapshot if before else None)
+
+
+def _undecided(connection: psycopg.Connection, name: str, snapshot: SnapshotId | None) -> SnapshotId:
+    chosen = snapshot or decisions.latest_hold(connection, name)
+    hold = decisions.held(connection, name, chosen) if chosen else None
+    if chosen is None or hold is None:
+        raise BadRequestError(f"{name}{f' {chosen}' if chosen else ''} is not held")
+    if hold.decision is not None:
+        raise BadRequestError(f"{name} {chosen} was {hold.decision} already")
+    return chosen

@@ -1,0 +1,26 @@
+-- name: latest
+-- The newest snapshot whose manifest came, and what became of it.
+SELECT
+    snapshot.snapshot_id,
+    snapshot.source_modified_at,
+    snapshot.columns,
+    EXISTS (
+        SELECT 1 FROM recosync.publication AS publication
+        WHERE publication.table_name = snapshot.table_name AND publication.snapshot_id = snapshot.snapshot_id
+    ) AS published,
+    EXISTS (
+        SELECT 1 FROM recosync.failure AS failure
+        WHERE failure.table_name = snapshot.table_name AND failure.snapshot_id = snapshot.snapshot_id
+    ) AS failed,
+    hold.reasons,
+    hold.decision
+FROM recosync.snapshot AS snapshot
+LEFT JOIN recosync.hold AS hold
+    ON snapshot.table_name = hold.table_name AND snapshot.snapshot_id = hold.snapshot_id
+WHERE snapshot.table_name = %(table)s
+ORDER BY snapshot.snapshot_id DESC
+LIMIT 1;
+
+-- name: record
+INSERT INTO recosync.export_run (table_name, started_at, outcome, snapshot_id, message)
+VALUES (%(table)s, %(started)s, %(outcome)s, %(snapshot)s, %(message)s);

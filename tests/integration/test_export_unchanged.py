@@ -1,0 +1,158 @@
+"""A source that has not changed since the newest snapshot is not exported again, however often Scheduler calls."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from shared.catalog import Column, PgType
+from shared.daily import export, extract
+from shared.names import SnapshotId
+from shared.operate import decisions
+from tests.steps import TABLE, one
+from tests.uploads import arrive
+
+SOURCE = "ml_reco_local.user_booked_item"
+FIRST = datetime(2026, 3, 1, 2, tzinfo=UTC)
+
+
+class Mornings:
+    """Calls at planned instants, and the import of what they made."""
+
+    def __init__(self, here, services) -> None:
+        self.client, self.services, self.at = here.bigquery_client, services, FIRST - timedelta(hours=1)
+
+    def source(self, rows: int, kind: str = "TABLE") -> None:
+        query = (
+            f"SELECT CONCAT('u', CAST(n AS STRING)) AS user_id, 'i' AS item_id FROM UNNEST(GENERATE_ARRAY(1, {rows})) n"
+        )
+        self.client.query(f"CREATE OR REPLACE {kind} {SOURCE} AS {query}").result()
+
+    def call(self, **body: object) -> dict:
+        """What the next call says of the table."""
+        self.at += timedelta(hours=1)
+        asked = export.parse(self.services, {"tables": [TABLE], **body}, self.at, datetime.now(UTC))
+        answer, status = export.run(self.services, asked)
+        assert status == 200
+        return answer["tables"][0] if answer["tables"] else answer["failed"][0]
+
+    def bring(self) -> list[str]:
+        """Hand the objects of the newest snapshot to the import."""
+        storage, bucket = self.services.storage, self.services.settings.bucket
+        folder = storage.folders(bucket, f"{self.services.settings.prefix}/{TABLE}/")[-1]
+        manifests = [o.version for o in storage.objects(bucket, folder) if o.version.name.endswith("manifest.json")]
+        return arrive(self.services, *manifests)
+
+    def jobs(self) -> int:
+        return len([job for job in self.client.list_jobs() if job.job_id.startswith("recosync-")])
+
+
+@pytest.fixture
+def mornings(here, services, monkeypatch):
+    # The emulated source is made just before it is read.
+    monkeypatch.setattr(extract, "CLOCKS_DIFFER", timedelta(0))
+    return Mornings(here, services)
+
+
+@pytest.fixture
+def settled(mornings):
+    """One morning's snapshot is published."""
+    mornings.source(2_000)
+    assert mornings.call()["status"] == "exported"
+    assert mornings.bring() == ["published"]
+    return mornings
+
+
+def outcomes(database) -> list[str]:
+    return [row[0] for row in database.execute("SELECT outcome FROM recosync.export_run ORDER BY id")]
+
+
+def test_an_unchanged_source_is_confirmed_and_nothing_moves(settled, database):
+    jobs = settled.jobs()
+    assert settled.call() == {"table": TABLE, "snapshot_id": "20260301T020000Z", "status": "unchanged"}
+    assert settled.jobs() == jobs
+    assert outcomes(database) == ["exported", "confirmed unchanged"]
+    assert one(database, "SELECT max(publication) FROM recosync.publication") == 1
+
+
+def test_a_source_that_came_late_is_caught_by_the_next_call(settled, database):
+    settled.call()
+    settled.source(2_100)
+    assert settled.call()["rows"] == 2_100
+    assert settled.bring() == ["published"]
+    assert outcomes(database) == ["exported", "confirmed unchanged", "exported"]
+
+
+def test_force_exports_whatever_stands(settled):
+    assert settled.call(force=True)["status"] == "exported"
+
+
+def test_a_view_may_have_changed_at_any_time(mornings):
+    mornings.source(10, "VIEW")
+    mornings.call()
+    mornings.bring()
+    assert mornings.call()["status"] == "exported"
+
+
+def test_a_repeated_call_finds_its_own_snapshot(settled):
+    settled.at -= timedelta(hours=1)
+    assert settled.call()["status"] == "exported already"
+
+
+def test_new_columns_in_the_catalog_are_fetched_from_an_unchanged_source(settled, here):
+    settled.client.query(f"CREATE OR REPLACE TABLE {SOURCE} AS SELECT *, 1 AS rank FROM {SOURCE}").result()
+    settled.call()
+    settled.bring()
+    known = settled.services.catalog
+    wider = replace(known.tables[TABLE], columns=(*known.tables[TABLE].columns, Column("rank", PgType.INTEGER)))
+    settled.services = replace(settled.services, catalog=replace(known, tables={**known.tables, TABLE: wider}))
+    assert settled.call()["status"] == "exported"
+
+
+def test_a_snapshot_that_failed_for_good_is_exported_again(settled, database):
+    settled.source(2_001)
+    settled.call()
+    row = "('DataError', %s, %s, 'test', 'test')"
+    statement = f"INSERT INTO recosync.failure (kind, table_name, snapshot_id, subject, message) VALUES {row}"
+    database.execute(statement.encode(), [TABLE, str(SnapshotId(settled.at))])
+    settled.bring()
+    assert settled.call()["status"] == "exported"
+
+
+def test_a_held_snapshot_is_told_again_and_not_exported_again(settled, database):
+    settled.source(100)
+    settled.call()
+    held = str(SnapshotId(settled.at))
+    assert settled.bring() == ["held"]
+    answer = settled.call()
+    assert (answer["status"], answer["snapshot_id"]) == ("held", held)
+    assert "95.0% fewer" in answer["reasons"][0]
+    assert outcomes(database) == ["exported", "exported", "held"]
+    decisions.reject(settled.services, TABLE, None, "test")
+    assert settled.call()["status"] == "unchanged"
+
+
+def test_a_source_whose_types_drifted_is_held_with_what_differs(settled, database):
+    settled.client.query(f"CREATE OR REPLACE TABLE {SOURCE} AS SELECT 1 AS user_id, 'i' AS item_id").result()
+    answer = settled.call()
+    assert "column user_id is INT64, character varying takes STRING" in answer["error"]
+    outcome, message = database.execute("SELECT outcome, message FROM recosync.export_run ORDER BY id DESC").fetchone()
+    assert outcome == "held"
+    assert "column user_id is INT64" in message
+
+
+def test_a_source_that_is_gone_is_recorded_as_failed(settled, database):
+    settled.client.query(f"DROP TABLE {SOURCE}").result()
+    assert "does not exist" in settled.call()["error"]
+    assert outcomes(database)[-1] == "failed"
+
+
+def test_the_receipt_has_what_all_three_count(settled, database):
+    bigquery, parquet, postgresql = database.execute(
+        "SELECT bigquery, parquet, postgresql FROM recosync.receipt"
+    ).fetchone()
+    length = sum(len(f"u{n}") for n in range(1, 2_001))
+    columns = {"user_id": {"values": 2_000, "sum": length}, "item_id": {"values": 2_000, "sum": 2_000}}
+    assert bigquery == parquet == postgresql == {"rows": 2_000, "columns": columns, "keys": None}
