@@ -41,13 +41,13 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=_interpreter(OLDEST) or OLDEST)
 def compat(session: nox.Session) -> None:
-    """Unit tests and each function's start on the oldest Python supported, with what is deployed and nothing else."""
-    python = str(session.python)
+    """On the oldest Python supported: unit tests, and each function's start with what is deployed and nothing else."""
     here = {"UV_PROJECT_ENVIRONMENT": session.virtualenv.location}
-    groups = ("--no-default-groups", "--group", "test")
-    session.run_install("uv", "sync", "--quiet", "--frozen", *groups, "--python", python, env=here)
+    sync = ("uv", "sync", "--quiet", "--frozen", "--no-default-groups", "--python", str(session.python))
+    session.run_install(*sync, "--group", "test", "--extra", "cli", env=here)
     session.run("pytest", "tests/unit", *session.posargs)
-    session.run("pytest", "-m", "starts")
+    session.run_install(*sync, "--group", "test", "--no-install-project", env=here)
+    session.run("pytest", "-m", "starts", "tests/e2e")
 
 
 @nox.session(venv_backend="none")
@@ -77,3 +77,9 @@ def demo(session: nox.Session) -> None:
 def local(session: nox.Session) -> None:
     """The emulated cloud in the foreground, until Ctrl-C."""
     _run(session, "python", "-m", "local.serve", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def screenshots(session: nox.Session) -> None:
+    """The pictures of the status page in docs/images, and whole pages in .cache/screenshots, by Debian's Chromium."""
+    _run(session, "python", "-m", "tests.browser.screenshots", *session.posargs)

@@ -209,9 +209,10 @@ class Deployment:
         stack.callback(self._stop_functions)
         for function, spec in self._functions.items():
             self.instances[function] = []
+            role = {"DATABASE_URL": self.cloud.postgres.dsn(self.name, spec.role)} if spec.role else {}
             for number in range(spec.instances):
                 log = self.cloud.folder / f"{self.name}-{function}-{number}.log"
-                instance = Instance(function, spec, log, self.env, self._python, self._source)
+                instance = Instance(function, spec, log, self.env | role, self._python, self._source)
                 self.instances[function].append(instance)
         for instance in self.all_instances:
             instance.ready()

@@ -14,11 +14,14 @@ from local.process import Process, answers, free_port
 
 @dataclass(frozen=True)
 class Spec:
-    """How a function is deployed. `trigger` tells where an event function's events come from."""
+    """How a function is deployed. `trigger` tells where an event function's events come from, `role` which PostgreSQL
+    role it has, if not the deployment's own.
+    """
 
     signature: Literal["http", "cloudevent"]
     trigger: Literal["storage", "topic"] | None = None
     instances: int = 1
+    role: str | None = None
 
     @property
     def threads(self) -> int:
@@ -31,6 +34,7 @@ FLEET: Mapping[str, Spec] = {
     "gcs_import": Spec("cloudevent", "storage", instances=2),
     "mv_refresh": Spec("cloudevent", "topic"),
     "hourly_export": Spec("http"),
+    "status": Spec("http", role="status"),
 }
 
 

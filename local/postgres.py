@@ -1,6 +1,7 @@
 """A throwaway PostgreSQL with PostGIS: one cluster, a template database, and as many clones as tests want.
 
-Roles as on Cloud SQL: `recosync` owns the databases and is no superuser, `api` may only read what it makes.
+Roles as on Cloud SQL: `recosync` owns the databases and is no superuser, `api` may only read what it makes, `status`
+only the ledger.
 """
 
 import os
@@ -88,7 +89,7 @@ class Cluster:
     def create_template(self) -> None:
         """Make the database that clones are made of: PostGIS and the roles."""
         with self._superuser("postgres") as admin:
-            for role in ("recosync", "api"):
+            for role in ("recosync", "api", "status"):
                 admin.execute(
                     sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), sql.Literal(role))
                 )
@@ -98,6 +99,8 @@ class Cluster:
         with self._superuser(_TEMPLATE) as admin:
             admin.execute("CREATE EXTENSION postgis")
             admin.execute("ALTER DEFAULT PRIVILEGES FOR ROLE recosync IN SCHEMA public GRANT SELECT ON TABLES TO api")
+            # The ledger's schema is the only one that it makes.
+            admin.execute("ALTER DEFAULT PRIVILEGES FOR ROLE recosync GRANT USAGE ON SCHEMAS TO status")
 
     def clone(self, name: str) -> str:
         """A new database like the template; its DSN for recosync."""

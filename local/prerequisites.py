@@ -1,4 +1,4 @@
-"""What the emulated cloud needs from the machine, where it is, and what to install when it is not there."""
+"""What the emulated cloud and the tests need of the machine, where it is, and what to install when it is not there."""
 
 import os
 import re
@@ -61,6 +61,16 @@ def pubsub_jar() -> Path:
     )
 
 
+def chromium() -> Path:
+    """The browser that looks at the status page."""
+    if program := shutil.which("chromium"):
+        return Path(program)
+    raise MissingError(
+        "Chromium is missing: apt-get install --no-install-recommends chromium "
+        "(until then, the browser tests of the status page are skipped)"
+    )
+
+
 def _sdk_roots() -> Iterator[Path]:
     if root := os.environ.get("CLOUDSDK_ROOT"):
         yield Path(root)
@@ -71,18 +81,24 @@ def _sdk_roots() -> Iterator[Path]:
             yield Path(home).expanduser() / name
 
 
+#: What nothing works without, and what only some tests need: those are skipped, and say so.
 CHECKS: dict[str, Callable[[], Path]] = {"postgres": postgres_bin, "java": java, "pubsub": pubsub_jar}
+OPTIONAL: dict[str, Callable[[], Path]] = {"chromium": chromium}
 
 
 def main(names: list[str]) -> int:
-    """Say what is missing of the named prerequisites (of all, without names), a line each."""
+    """Say what is missing of the named prerequisites (of all, without names), a line each. What is optional is no
+    failure unless it was named.
+    """
     complete = True
-    for name in names or CHECKS:
+    for name, check in (CHECKS | OPTIONAL).items():
+        if names and name not in names:
+            continue
         try:
-            CHECKS[name]()
+            check()
         except MissingError as missing:
             sys.stderr.write(f"{missing}\n")
-            complete = False
+            complete = complete and name in OPTIONAL and not names
     return 0 if complete else 1
 
 

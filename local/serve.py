@@ -6,12 +6,14 @@ import sys
 import threading
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 from rich.console import Console
 
 from local import ROOT, context, data
 from local.cloud import Cloud, Deployment
 from local.prerequisites import MissingError
 from local.process import ProcessError
+from shared.db import ledger
 
 _ENV_FILE = ROOT / ".local" / "env"
 _ROWS = 10_000
@@ -19,7 +21,11 @@ _HOURS = 3
 _ROWS_PER_HOUR = 2_000
 _WHAT_TO_TRY = """
 The cloud is up, with {rows:,} offers and their users, bookings and IRIS zones in BigQuery, and the API's log of this
-hour and the {hours} before it in PostgreSQL. In another shell:
+hour and the {hours} before it in PostgreSQL. How things stand is told by
+
+  {status}
+
+In another shell:
 
   source .local/env
   curl "$BQ_EXPORT_URL" -H 'content-type: application/json' -d '{{}}'        # the daily job
@@ -45,8 +51,11 @@ def main() -> int:
             data.load(here.bigquery_client, cloud.folder, _ROWS)
             context.create(here.dsn)
             context.write(here.dsn, first_hour, now, int(_ROWS_PER_HOUR * (now - first_hour) / timedelta(hours=1)))
+            with psycopg.connect(here.dsn, autocommit=True) as database:
+                ledger.migrate(database)  # the status page only reads it
             _write_env(here)
-            message = _WHAT_TO_TRY.format(rows=_ROWS, hours=_HOURS, logs=cloud.folder.relative_to(ROOT))
+            logs = cloud.folder.relative_to(ROOT)
+            message = _WHAT_TO_TRY.format(rows=_ROWS, hours=_HOURS, logs=logs, status=here.url("status"))
             console.print(message, markup=False, highlight=False, soft_wrap=True)
             stop.wait()
             console.print("Stopping …")

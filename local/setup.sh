@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes a fresh machine ready: Python 3.13, the locked dependencies in .venv, PostgreSQL with PostGIS. What it can't
-# install it names, in one line. Quick when nothing is missing. Writes nothing outside this folder and uv's cache but
-# Debian's packages.
+# Makes a fresh machine ready: Python 3.13, the locked dependencies in .venv, PostgreSQL with PostGIS, and Chromium for
+# the tests of the status page. What it can't install it names, in one line. Quick when nothing is missing. Writes
+# nothing outside this folder and uv's cache but Debian's packages.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -62,4 +62,5 @@ sync() {
 mkdir -p .cache
 sync
 .venv/bin/python -m local.prerequisites postgres 2>/dev/null || apt_install postgresql postgresql-postgis || true
+.venv/bin/python -m local.prerequisites chromium 2>/dev/null || apt_install chromium || true
 .venv/bin/python -m local.prerequisites

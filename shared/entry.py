@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import flask
 
 from shared import log, services
-from shared.errors import BadRequestError, BusyError, ConfigurationError, PermanentError, RetryableError
+from shared.errors import BadRequestError, BusyError, ConfigurationError, PermanentError, RetryableError, SyncError
 from shared.names import ObjectVersion
 from shared.services import Services
 
@@ -55,14 +55,21 @@ def answer_event(handle: Callable[[Services], str]) -> None:
     flask.abort(flask.Response(status=204))
 
 
-def answer_request[S: _HasSettings](make: Callable[[], S], handle: Callable[[S], tuple[Json, int]]) -> flask.Response:
-    """Run an HTTP call's work with the services that `make` gives: `handle` gives the JSON answer and its status."""
+def answer_request[S: _HasSettings](
+    make: Callable[[], S], handle: Callable[[S], tuple[Json, int] | flask.Response]
+) -> flask.Response:
+    """Run an HTTP call's work with the services that `make` gives: `handle` gives the JSON answer and its status, or a
+    response of its own.
+    """
     log.configure()
     with _call_context():
         try:
             made = make()
             with _trace_context(made.settings.project):
-                body, status = handle(made)
+                answer = handle(made)
+                if isinstance(answer, flask.Response):
+                    return answer
+                body, status = answer
         except BadRequestError as e:
             log.warning(f"bad request: {e}", e)
             body, status = {"error": str(e)}, 400
@@ -77,6 +84,17 @@ def answer_request[S: _HasSettings](make: Callable[[], S], handle: Callable[[S],
             log.error(f"call crashed: {type(e).__name__}", e)
             body, status = {"error": "crashed; the log says where"}, 500
         return flask.Response(json.dumps(body, indent=1) + "\n", status, mimetype="application/json")
+
+
+def afterwards[T](step: Callable[[], T]) -> T | None:
+    """The outcome of a step after a call's own work; None when it failed, which is logged and changes no answer."""
+    try:
+        return step()
+    except SyncError as e:
+        log.failure("a step after the call failed", e)
+    except Exception as e:  # noqa: BLE001 - a bug; its text may quote a row, so it stays out
+        log.error(f"a step after the call crashed: {type(e).__name__}", e)
+    return None
 
 
 def finalized_object(event: CloudEvent) -> tuple[ObjectVersion, int]:

@@ -64,7 +64,7 @@ def place(cloud: Cloud, name: str, folder: Path) -> Iterator[Place]:
         for key, value in here.env.items():
             environment.setenv(key, value)
         with psycopg.connect(here.dsn, autocommit=True) as database:
-            yield Place(Services.from_environment(here.env, database=True), database, folder)
+            yield Place(Services.from_environment(here.env), database, folder)
 
 
 def numbered(**columns: pa.Array | Sequence[object]) -> pa.Table:

@@ -49,7 +49,7 @@ def services(here: Deployment) -> Services:
     """The product's own services, on the test's project."""
     from shared.services import Services
 
-    return Services.from_environment(os.environ, database=True)
+    return Services.from_environment(os.environ)
 
 
 @pytest.fixture

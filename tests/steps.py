@@ -71,7 +71,7 @@ def held(dsn: str, *locks: Lock, shared: bool = False) -> Iterator[Callable[[Loc
 @contextmanager
 def worker(env: Mapping[str, str], code: str, *arguments: object) -> Iterator[subprocess.Popen[bytes]]:
     """A process of its own that runs `code` with `services` at hand; killed at the end if it still runs."""
-    prelude = "import sys; from shared.services import Services; services = Services.from_environment(database=True)"
+    prelude = "import sys; from shared.services import Services; services = Services.from_environment()"
     command = [sys.executable, "-c", f"{prelude}\n{code}", *map(str, arguments)]
     with subprocess.Popen(command, env=dict(env), stdout=subprocess.DEVNULL) as process:
         try:

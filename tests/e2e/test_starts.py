@@ -95,6 +95,12 @@ def test_hourly_export_starts_and_refuses_a_bad_request():
     assert "hour" in json.loads(answer)["error"]
 
 
+def test_status_starts_and_can_only_be_read():
+    with started("status", "http") as post:
+        status, answer = post(b"{}", {})
+    assert (status, answer) == (405, "The status page can only be read: GET\n")
+
+
 def test_gcs_import_starts_and_lets_a_foreign_object_be():
     data = {"bucket": "exports", "name": "readme.txt", "generation": "1", "size": "7"}
     with started("gcs_import", "cloudevent") as post:

@@ -301,7 +301,7 @@ def test_a_repeated_call_does_nothing_twice(exported):
 
 def test_concurrent_calls_make_one_snapshot(exported, here):
     exported.source()
-    calls = [Export(here, Services.from_environment(here.env, database=False)) for _ in range(3)]
+    calls = [Export(here, Services.from_environment(here.env)) for _ in range(3)]
     with ThreadPoolExecutor(len(calls)) as executor:
         answers = list(executor.map(Export.once, calls))
     assert sorted(answer.new for answer in answers) == [False, False, True]

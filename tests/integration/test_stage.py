@@ -33,11 +33,11 @@ def test_a_part_is_loaded_where_no_reader_sees_it(services, database):
 def test_a_part_is_staged_once_however_often_and_concurrently_it_is_announced(here, database):
     def handle(_):
         try:
-            return arrival.handle(Services.from_environment(database=True), part, 1)
+            return arrival.handle(Services.from_environment(), part, 1)
         except BusyError:
             return "busy"
 
-    services = Services.from_environment(database=True)
+    services = Services.from_environment()
     part = Upload(services, TABLE, day(1)).part(bookings(services, ["ann"] * 20_000))
     with ThreadPoolExecutor(8) as pool:
         outcomes = list(pool.map(handle, range(24)))

@@ -29,7 +29,7 @@ def call(monkeypatch: pytest.MonkeyPatch):
 
 
 def _forget() -> None:
-    for make in (services.export, services.daily):
+    for make in (services.daily, services.hourly):
         make.cache_clear()
 
 
@@ -153,7 +153,7 @@ def test_a_bug_tells_nobody_what_it_stumbled_over(capsys):
     with pytest.raises(HTTPException) as e:
         entry.answer_event(fail(ValueError("invalid literal: 'row content'")))
     answer = e.value.get_response().data.decode()
-    body = entry.answer_request(services.export, fail(ValueError("invalid literal: 'row content'"))).data.decode()
+    body = entry.answer_request(services.daily, fail(ValueError("invalid literal: 'row content'"))).data.decode()
     assert "row content" not in answer + body + capsys.readouterr().out
 
 
@@ -171,13 +171,13 @@ def test_an_event_outlives_a_wrong_deployment(monkeypatch):
 )
 @pytest.mark.usefixtures("call")
 def test_a_calls_failure_is_in_its_answer(error, status):
-    answer = entry.answer_request(services.export, fail(error))
+    answer = entry.answer_request(services.daily, fail(error))
     assert (answer.status_code, answer.json) == (status, {"error": "no such table"})
 
 
 @pytest.mark.usefixtures("call")
 def test_a_calls_outcome_is_its_answer():
-    answer = entry.answer_request(services.export, lambda services: ({"tables": []}, 200))
+    answer = entry.answer_request(services.daily, lambda services: ({"tables": []}, 200))
     assert (answer.status_code, answer.json, answer.mimetype) == (200, {"tables": []}, "application/json")
 
 

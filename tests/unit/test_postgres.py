@@ -17,7 +17,7 @@ from tests.unit.test_settings import GOOD
     ["postgresql://loader:hunter2%@db.example/reco", "postgresql://loader:hunter2@db.example/reco?strange=hunter2"],
 )
 def test_a_url_that_the_driver_does_not_take_is_told_by_its_secret_and_never_shown(lines, url):
-    settings = Settings.from_environment(GOOD | {"DATABASE_URL": url}, database=True)
+    settings = Settings.from_environment(GOOD | {"DATABASE_URL": url})
     with (
         pytest.raises(ConfigurationError, match="recommendation-dev_database_url: the database URL is malformed") as e,
         connect(settings, "test"),

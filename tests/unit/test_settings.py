@@ -1,5 +1,7 @@
 """What the environment says."""
 
+from datetime import timedelta
+
 import pytest
 
 from shared.errors import ConfigurationError
@@ -20,11 +22,12 @@ GOOD = {
 
 
 def read(**changes: str) -> Settings:
-    return Settings.from_environment(GOOD | changes, database=True)
+    return Settings.from_environment(GOOD | changes)
 
 
 def test_a_complete_environment_is_read():
-    settings = read(MAXIMUM_BYTES_BILLED="1000000000000", MAX_BUILDS="3", FUNCTION_TIMEOUT_SECONDS="60")
+    limits = {"MAXIMUM_BYTES_BILLED": "1000000000000", "MAX_BUILDS": "3", "FUNCTION_TIMEOUT_SECONDS": "60"}
+    settings = read(**limits, RETENTION_DAYS="7", RECONCILE_AFTER_MINUTES="90")
     assert settings.datasets == {
         "BIGQUERY_ML_RECOMMENDATION_DATASET": "ml_reco_dev",
         "BIGQUERY_SEED_DATASET": "seed_dev",
@@ -32,11 +35,13 @@ def test_a_complete_environment_is_read():
     assert settings.temporary_dataset == "tmp_dev"
     assert settings.database.read() == URL
     assert (settings.maximum_bytes_billed, settings.max_builds, settings.function_timeout) == (10**12, 3, 60)
+    assert (settings.retention, settings.reconcile_after) == (timedelta(days=7), timedelta(minutes=90))
 
 
 def test_limits_have_defaults():
     settings = read()
     assert (settings.maximum_bytes_billed, settings.max_builds, settings.function_timeout) == (None, 2, 540)
+    assert (settings.retention, settings.reconcile_after) == (timedelta(days=3), timedelta(minutes=30))
 
 
 @pytest.mark.parametrize(
@@ -60,23 +65,32 @@ def test_a_variable_that_is_missing_or_malformed_is_named_with_its_shape(name, m
         assert shape in e.value.what
 
 
-@pytest.mark.parametrize("name", ["MAXIMUM_BYTES_BILLED", "MAX_BUILDS", "FUNCTION_TIMEOUT_SECONDS"])
+@pytest.mark.parametrize(
+    "name",
+    ["MAXIMUM_BYTES_BILLED", "MAX_BUILDS", "FUNCTION_TIMEOUT_SECONDS", "RETENTION_DAYS", "RECONCILE_AFTER_MINUTES"],
+)
 @pytest.mark.parametrize("value", ["many", "-1", "0", "1.5", "9" * 30])
 def test_a_limit_that_is_no_whole_number_is_refused(name, value):
     with pytest.raises(ConfigurationError, match=f"{name} should be a whole number"):
         read(**{name: value})
 
 
+@pytest.mark.parametrize("name", ["RETENTION_DAYS", "RECONCILE_AFTER_MINUTES"])
+def test_a_time_longer_than_there_are_dates_for_is_refused(name):
+    with pytest.raises(ConfigurationError, match=rf"{name} should be a whole number, 1 or more, \d+ at most"):
+        read(**{name: "9" * 18})
+
+
 def test_every_mistake_is_reported_at_once():
     with pytest.raises(ConfigurationError) as e:
-        Settings.from_environment({"MAX_BUILDS": "x"}, database=True)
+        Settings.from_environment({"MAX_BUILDS": "x"})
     for name in (*GOOD, "DATABASE_URL_FILE", "MAX_BUILDS"):
         assert name in str(e.value)
 
 
 def test_a_wrong_deployment_is_retried_until_it_is_mended():
     with pytest.raises(ConfigurationError) as e:
-        Settings.from_environment({}, database=True)
+        Settings.from_environment({})
     assert e.value.retryable
 
 
@@ -101,10 +115,6 @@ def test_the_secret_is_not_in_the_repr():
 def test_the_url_comes_from_one_of_two_variables(both):
     with pytest.raises(ConfigurationError, match=r"set one of DATABASE_URL .* and DATABASE_URL_FILE"):
         read(**both)
-
-
-def test_a_function_without_a_database_needs_no_url():
-    assert Settings.from_environment(GOOD | {"DATABASE_URL": ""}, database=False).database == DatabaseUrl()
 
 
 def test_a_rotated_secret_is_read_by_the_next_connection(tmp_path):

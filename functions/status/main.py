@@ -1,0 +1,20 @@
+"""Cloud Function: an operator, or an uptime check, looks at how things stand."""
+
+import flask
+import functions_framework
+
+from shared import entry, services
+from shared.operate.status import gather, page
+
+
+@functions_framework.http
+def status(request: flask.Request) -> flask.Response:
+    """The status page. Query: `?day=YYYYMMDD` for a day's details, `?format=json` for all of it as JSON."""
+    if request.method not in ("GET", "HEAD"):
+        return flask.Response("The status page can only be read: GET\n", 405, {"Allow": "GET, HEAD"}, "text/plain")
+
+    def handle(made: services.HourlyServices) -> flask.Response:
+        asked = page.parse(request.args)
+        return flask.Response(*page.answer(gather(made), asked))
+
+    return entry.answer_request(services.hourly, handle)

@@ -1,0 +1,50 @@
+"""Gather the report: read each system once, and put together what belongs together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from shared import log
+from shared.errors import SyncError
+from shared.operate.status import hours, ledger, tables
+from shared.operate.status.report import LogStatus, Problem, Report
+from shared.operate.status.summary import needs_attention, sentence
+from shared.services import HourlyServices
+
+
+def gather(services: HourlyServices, now: datetime | None = None) -> Report:
+    """The status as of now. What can't be read is told under `problems`; nothing is ever written."""
+    now = now or datetime.now(UTC)
+    problems: list[Problem] = []
+    rows: ledger.LedgerRows | None = None
+    try:
+        rows = ledger.read(services.settings, now)
+    except SyncError as e:
+        problems.append(_problem(Problem("ledger", str(e)), e))
+    logs = tuple(_logs(services, now, problems))
+    report = Report(
+        made_at=now,
+        environment=services.settings.environment,
+        summary="",
+        attention=False,
+        problems=tuple(problems),
+        tables=None if rows is None else tables.statuses(services.catalog, rows, now),
+        views=None if rows is None else tables.view_statuses(services.catalog, rows),
+        failures=None if rows is None else tables.failures(rows),
+        logs=logs,
+    )
+    return report.told(sentence(report), needs_attention(report))
+
+
+def _logs(services: HourlyServices, now: datetime, problems: list[Problem]) -> Iterator[LogStatus]:
+    for name in services.catalog.hourly:
+        try:
+            yield hours.read(services, name, now)
+        except SyncError as e:
+            problems.append(_problem(Problem("hours", str(e), log=name), e))
+
+
+def _problem(problem: Problem, cause: SyncError) -> Problem:
+    log.error(f"the status page lacks a part: {problem.message}", cause)
+    return problem

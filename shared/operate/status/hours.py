@@ -1,0 +1,114 @@
+"""The hours of a log, from their manifests: what became of each, day by day."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, datetime, timedelta
+
+from shared import log
+from shared.errors import SyncError
+from shared.hourly import recover
+from shared.hourly.manifest import Audit, DamagedError, DayManifest, HourRecord, State
+from shared.hourly.names import LogFolder
+from shared.hourly.store import Store
+from shared.names import Hour
+from shared.operate.status.report import AuditStatus, DayStatus, Difference, HourState, HourStatus, LogStatus
+from shared.services import HourlyServices
+
+#: Days that are shown, today among them.
+DAYS = 30
+
+#: How long after its end an hour without a record is no gap: the call that exports it comes after it.
+GRACE = timedelta(hours=1)
+
+#: Manifests read at once; the client keeps ten connections.
+_READERS = 8
+
+_STATES: Mapping[State, HourState] = {
+    State.EXPORTING: HourState.IN_PROGRESS,
+    State.EXPORTED: HourState.IN_PROGRESS,
+    State.LOADED: HourState.IN_PROGRESS,
+    State.DELETING: HourState.IN_PROGRESS,
+    State.FAILED: HourState.FAILED,
+    State.EMPTY: HourState.EMPTY,
+    State.DONE: HourState.DONE,
+    State.DELETED: HourState.DELETED,
+}
+
+
+def read(services: HourlyServices, table: str, now: datetime) -> LogStatus:
+    """The last days of a log. A damaged manifest is a damaged day. Raises SyncError when the bucket can't be read."""
+    settings = services.settings
+    store = Store(services.storage, settings.bucket, LogFolder(settings.prefix, table))
+    stored = store.listing()
+    start = recover.first_owned(store, settings)
+    days = [now.date() - timedelta(days=n) for n in range(DAYS)]
+    with ThreadPoolExecutor(_READERS) as pool:
+        readings = [log.submit(pool, _read, store, day) if day in stored else None for day in days]
+    found = [reading.result() if reading else None for reading in readings]
+    audits = [manifest.audit for manifest in found if isinstance(manifest, DayManifest) and manifest.audit]
+    return LogStatus(
+        name=table,
+        start=str(start),
+        days=tuple(day_status(day, manifest, start, now) for day, manifest in zip(days, found, strict=True)),
+        audit=_audit(audits[0]) if audits else None,
+    )
+
+
+def day_status(day: date, manifest: DayManifest | SyncError | None, start: Hour, now: datetime) -> DayStatus:
+    """The hours of a day from its manifest, or from what is wrong with it."""
+    hours = [Hour.of_day(day, number) for number in range(24)]
+    if isinstance(manifest, SyncError):
+        told = (_untold(hour, start, now) for hour in hours)
+        damaged = (HourState.DAMAGED if state in (HourState.GAP, HourState.DUE) else state for state in told)
+        states = tuple(HourStatus(str(hour), state) for hour, state in zip(hours, damaged, strict=True))
+        return DayStatus(day, states, str(manifest))
+    records = ((hour, manifest.record(hour) if manifest else None) for hour in hours)
+    return DayStatus(
+        day,
+        tuple(
+            HourStatus(str(hour), _untold(hour, start, now)) if record is None else hour_status(hour, record)
+            for hour, record in records
+        ),
+    )
+
+
+def hour_status(hour: Hour, record: HourRecord) -> HourStatus:
+    """An hour from its record."""
+    assert record.state is not None  # noqa: S101 - a record gives itself one
+    state = _STATES[record.state]
+    deletion = record.deletion
+    return HourStatus(
+        hour=str(hour),
+        state=HourState.LATE if state is HourState.DONE and len(record.batches) > 1 else state,
+        rows=record.content.rows,
+        late_rows=sum(batch.export.content.rows for batch in record.batches[1:]),
+        batches=len(record.batches),
+        verified_at=record.batches[-1].verified_at if record.batches else None,
+        deleted_rows=deletion.rows if deletion else 0,
+        kept_rows=deletion.kept.rows if deletion else 0,
+        failure=record.failure.error if record.failure else None,
+    )
+
+
+def _read(store: Store, day: date) -> DayManifest | SyncError | None:
+    """Raises SyncError for what is no fault of the manifest's."""
+    try:
+        return store.read(day)
+    except DamagedError as e:
+        return e
+
+
+def _untold(hour: Hour, start: Hour, now: datetime) -> HourState:
+    """The state of an hour that has no record."""
+    if hour.end > now:
+        return HourState.TO_COME
+    if hour < start:
+        return HourState.NOT_OWNED
+    return HourState.DUE if now - hour.end < GRACE else HourState.GAP
+
+
+def _audit(audit: Audit) -> AuditStatus:
+    differences = tuple(Difference(d.hour, d.expected, d.found) for d in audit.differences)
+    return AuditStatus(audit.at, differences, audit.earlier_rows, audit.rows_without_time)

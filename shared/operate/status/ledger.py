@@ -1,0 +1,189 @@
+"""What the ledger says, as rows, read in one snapshot by a role that may do nothing else."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import psycopg
+from psycopg.rows import class_row
+
+from shared.catalog import ROOT
+from shared.db import queries
+from shared.db.postgres import connect, translated
+from shared.errors import ConfigurationError
+from shared.names import ADOPTED
+from shared.settings import CommonSettings
+
+#: Runs that are shown of each table.
+RUNS = 7
+
+#: How far back permanent failures are shown, and how many of them.
+FAILURE_DAYS, FAILURES = 14, 20
+
+#: Milliseconds that one statement may take: nobody waits longer for a page.
+PATIENCE_MS = 15_000
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """What readers see of a table, and its receipt where there is one."""
+
+    name: str
+    snapshot: str
+    publication: int
+    rows: int
+    published_at: datetime
+    cause: str
+    source_modified_at: datetime | None
+    export_started_at: datetime | None
+    confirmed_at: datetime | None
+    receipt_made_at: datetime | None
+    bigquery_rows: int | None
+    parquet_rows: int | None
+    postgresql_rows: int | None
+    columns: int
+    duplicate_keys: int | None
+
+
+@dataclass(frozen=True)
+class SnapshotRow:
+    """When each stage of a snapshot began and ended, as far as it has come; of several publishes, the first counts."""
+
+    name: str
+    snapshot: str
+    export_began: datetime | None
+    export_ended: datetime | None
+    recorded: datetime
+    stage_began: datetime | None
+    stage_ended: datetime | None
+    published: datetime | None
+    cause: str | None
+    seconds: float | None
+    refresh_ended: datetime | None
+    decision: str | None
+    held: datetime | None
+
+
+@dataclass(frozen=True)
+class CallRow:
+    """What an export call found of a table."""
+
+    name: str
+    started_at: datetime
+    finished_at: datetime
+    outcome: str
+    snapshot: str | None
+    message: str | None
+
+
+@dataclass(frozen=True)
+class HoldRow:
+    """A snapshot that waits for a decision."""
+
+    name: str
+    snapshot: str
+    rows: int
+    held_at: datetime
+    reasons: list[str]
+
+
+@dataclass(frozen=True)
+class PinRow:
+    """A table that events leave alone."""
+
+    name: str
+    snapshot: str
+    pinned_at: datetime
+    pinned_by: str
+
+
+@dataclass(frozen=True)
+class ViewRow:
+    """What a live view holds of a table."""
+
+    name: str
+    table_name: str
+    publication: int
+    snapshot: str
+    built_at: datetime
+    seconds: float
+
+
+@dataclass(frozen=True)
+class FailureRow:
+    """A permanent failure; `total` is how many there are."""
+
+    at: datetime
+    kind: str
+    table_name: str | None
+    snapshot: str | None
+    subject: str
+    message: str
+    total: int
+
+
+@dataclass(frozen=True)
+class LedgerRows:
+    """All that the page shows of the ledger, as of one instant."""
+
+    published: list[PublishedRow]
+    snapshots: list[SnapshotRow]
+    calls: list[CallRow]
+    holds: list[HoldRow]
+    pins: list[PinRow]
+    views: list[ViewRow]
+    failures: list[FailureRow]
+
+
+def read(settings: CommonSettings, now: datetime) -> LedgerRows:
+    """Read the ledger. Raises SyncError: RetryableError when it can't be reached, ConfigurationError when it is not
+    there, too old, or closed to this role.
+    """
+    with (
+        connect(settings, "status") as connection,
+        translated("reading the ledger"),
+        connection.transaction(),
+    ):
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        connection.execute("SELECT set_config('statement_timeout', %s, true)", [f"{PATIENCE_MS}ms"])
+        _check(connection)
+        runs = {"runs": RUNS, "adopted": str(ADOPTED)}
+        recent = {"since": now - timedelta(days=FAILURE_DAYS), "limit": FAILURES}
+        return LedgerRows(
+            published=_rows(connection, PublishedRow, "published", {}),
+            snapshots=_rows(connection, SnapshotRow, "snapshots", runs),
+            calls=_rows(connection, CallRow, "calls", runs),
+            holds=_rows(connection, HoldRow, "holds", {}),
+            pins=_rows(connection, PinRow, "pins", {}),
+            views=_rows(connection, ViewRow, "views", {}),
+            failures=_rows(connection, FailureRow, "failures", recent),
+        )
+
+
+def _rows[R](connection: psycopg.Connection, kind: type[R], query: str, values: dict[str, object]) -> list[R]:
+    with connection.cursor(row_factory=class_row(kind)) as cursor:
+        return cursor.execute(queries.load("status")[query], values).fetchall()
+
+
+def _check(connection: psycopg.Connection) -> None:
+    wanted = max(int(file.stem) for file in (ROOT / "sql" / "ledger").glob("*.sql"))
+    access = connection.execute(queries.load("status")["access"]).fetchone()
+    if access is None:
+        raise ConfigurationError("there is no ledger yet", where="schema recosync", remedy=_MIGRATE)
+    usable, readable = access
+    if not usable:
+        raise ConfigurationError(
+            "the role of the status page may not look into it",
+            where="schema recosync",
+            remedy=f"Run: recosync migrate --reader {shlex.quote(connection.info.user)}",
+        )
+    # Every version since the second opens its tables to whoever may use the schema.
+    version = connection.execute(queries.load("ledger")["applied"]).fetchone() if readable else None
+    if version is None or version[0] < wanted:
+        found = f"at version {version[0]}" if version else "older than version 2"
+        raise ConfigurationError(f"is {found}, this page reads version {wanted}", where="the ledger", remedy=_MIGRATE)
+
+
+_MIGRATE = "Run: recosync migrate"

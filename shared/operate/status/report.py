@@ -1,0 +1,277 @@
+"""What the status page shows, as values: `?format=json` is this report, and docs/status.schema.json describes it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+#: Written as RFC 3339.
+type Instant = Annotated[datetime, Meta(tz=True)]
+
+type SnapshotName = Annotated[str, Meta(description="A snapshot's id, YYYYMMDDTHHMMSSZ.")]
+
+
+class Problem(Struct, frozen=True):
+    """A part of the report that could not be read. What belongs to it is missing, the rest stands."""
+
+    section: Literal["ledger", "hours"]
+    message: str
+    log: str | None = None
+
+
+class Receipt(Struct, frozen=True):
+    """What each system counted of the published snapshot. null: BigQuery's count of what another uploader brought."""
+
+    made_at: Instant
+    bigquery_rows: int | None
+    parquet_rows: int | None
+    postgresql_rows: int
+    columns: Annotated[int, Meta(description="How many columns were compared, value by value.")]
+    duplicate_keys: Annotated[int | None, Meta(description="null where the catalog names no key.")]
+
+
+class Published(Struct, frozen=True):
+    """What readers of a table see. `fresh_at` is when its source was last known to be this."""
+
+    snapshot: SnapshotName
+    publication: int
+    rows: int
+    published_at: Instant
+    cause: str
+    source_modified_at: Instant | None
+    fresh_at: Annotated[Instant | None, Meta(description="null for the rows that stood before the first publish.")]
+    receipt: Receipt | None
+
+
+class StageName(StrEnum):
+    """The stages of a snapshot, in their order. Staging may begin before the export ends."""
+
+    EXPORT = "export"
+    STAGE = "stage"
+    PUBLISH = "publish"
+    REFRESH = "refresh"
+
+
+class Stage(Struct, frozen=True):
+    """One stage of a run; what is null is not known, or has not come yet."""
+
+    name: StageName
+    began_at: Instant | None
+    ended_at: Instant | None
+
+    @property
+    def seconds(self) -> float | None:
+        if self.began_at is None or self.ended_at is None:
+            return None
+        return max(0.0, (self.ended_at - self.began_at).total_seconds())
+
+
+class Outcome(StrEnum):
+    """What became of a run."""
+
+    PUBLISHED = "published"
+    HELD = "held"
+    REJECTED = "rejected"
+    PASSED_OVER = "passed over"
+    UNDER_WAY = "under way"
+    UNCHANGED = "confirmed unchanged"
+    SOURCE_CHANGED = "source changed its shape"
+    FAILED = "failed"
+    RETRIED = "to be retried"
+
+
+class Run(Struct, frozen=True):
+    """A snapshot on its way, or an export call that made none; then it has a message and no stages."""
+
+    at: Instant
+    outcome: Outcome
+    snapshot: SnapshotName | None = None
+    message: str | None = None
+    stages: tuple[Stage, ...] = ()
+
+
+class Held(Struct, frozen=True):
+    """A snapshot that is complete but tripped a limit, and the commands that decide on it."""
+
+    snapshot: SnapshotName
+    rows: int
+    held_at: Instant
+    reasons: tuple[str, ...]
+    approve: str
+    reject: str
+
+
+class Drift(Struct, frozen=True):
+    """The source is no longer what the catalog says, so the last export call held the table."""
+
+    at: Instant
+    message: str
+
+
+class Pin(Struct, frozen=True):
+    """The table stays at a snapshot that an operator rolled back to, until `unpin` is run."""
+
+    snapshot: SnapshotName
+    pinned_at: Instant
+    pinned_by: str
+    unpin: str
+
+
+class TableStatus(Struct, frozen=True):
+    """One table of the catalog."""
+
+    name: str
+    fresh: Annotated[bool, Meta(description="Whether the source was last known to be this within 26 hours.")]
+    published: Published | None
+    held: tuple[Held, ...]
+    drift: Drift | None
+    pin: Pin | None
+    runs: Annotated[tuple[Run, ...], Meta(description="The last seven, newest first.")]
+
+
+class ViewSource(Struct, frozen=True):
+    """What a live view holds of one table that it reads; `current` says whether the table shows the same."""
+
+    table: str
+    snapshot: SnapshotName
+    built_at: Instant
+    seconds: float
+    current: bool
+
+
+class ViewStatus(Struct, frozen=True):
+    """One view of the catalog. `reads` lacks the tables that it was not built from yet."""
+
+    name: str
+    reads: tuple[ViewSource, ...]
+    missing: tuple[str, ...]
+
+
+class Failure(Struct, frozen=True):
+    """Something that no repetition mends."""
+
+    at: Instant
+    kind: str
+    table: str | None
+    snapshot: str | None
+    subject: str
+    message: str
+
+
+class Failures(Struct, frozen=True):
+    """Permanent failures of the last 14 days, the newest first; `total` counts those that are left out, too."""
+
+    total: int
+    newest: tuple[Failure, ...]
+
+
+class HourState(StrEnum):
+    """What became of an hour."""
+
+    DONE = "done"
+    LATE = "late rows"
+    EMPTY = "empty"
+    DELETED = "deleted"
+    IN_PROGRESS = "in progress"
+    DUE = "due"
+    GAP = "gap"
+    FAILED = "failed"
+    DAMAGED = "damaged"
+    NOT_OWNED = "not owned"
+    TO_COME = "to come"
+
+
+#: States that need a human, or a run that is overdue.
+TROUBLE = frozenset((HourState.GAP, HourState.FAILED, HourState.DAMAGED))
+
+
+class HourStatus(Struct, frozen=True):
+    """One hour of a log. `rows` are verified in BigQuery, `late_rows` of them came in later batches."""
+
+    hour: Annotated[str, Meta(description="YYYYMMDDTHH, UTC.")]
+    state: HourState
+    rows: int = 0
+    late_rows: int = 0
+    batches: int = 0
+    verified_at: Instant | None = None
+    deleted_rows: Annotated[int, Meta(description="Rows that were deleted from the source.")] = 0
+    kept_rows: Annotated[int, Meta(description="Rows that changed after their export, so they stayed.")] = 0
+    failure: str | None = None
+
+
+class Difference(Struct, frozen=True):
+    """An hour of which the source held other than the expected number of rows when it was counted."""
+
+    hour: str
+    expected: int
+    found: int
+
+
+class AuditStatus(Struct, frozen=True):
+    """The last daily count of the source. null counts are too many to count."""
+
+    at: Instant
+    differences: tuple[Difference, ...]
+    earlier_rows: int | None
+    rows_without_time: int | None
+
+
+class DayStatus(Struct, frozen=True):
+    """The 24 hours of a day, UTC. `damaged` says what is wrong with its manifest, if it could not be read."""
+
+    date: dt.date
+    hours: tuple[HourStatus, ...]
+    damaged: str | None = None
+
+    @property
+    def rows(self) -> int:
+        return sum(hour.rows for hour in self.hours)
+
+    def count(self, *states: HourState) -> int:
+        return sum(hour.state in states for hour in self.hours)
+
+
+class LogStatus(Struct, frozen=True):
+    """One log of the catalog: the last 30 days, newest first. Empty days mean that it could not be read."""
+
+    name: str
+    start: Annotated[str | None, Meta(description="The first hour that is exported by itself, YYYYMMDDTHH.")]
+    days: tuple[DayStatus, ...]
+    audit: AuditStatus | None
+
+    @property
+    def hours(self) -> tuple[HourStatus, ...]:
+        return tuple(hour for day in self.days for hour in day.hours)
+
+
+class Report(Struct, frozen=True):
+    """The status of one deployment. All times are UTC. `tables`, `views` and `failures` are null, and a log is missing,
+    when `problems` says that they could not be read.
+    """
+
+    made_at: Instant
+    environment: str
+    summary: Annotated[str, Meta(description="One line of plain English.")]
+    attention: Annotated[bool, Meta(description="Whether anything here waits for a human.")]
+    problems: tuple[Problem, ...]
+    tables: tuple[TableStatus, ...] | None
+    views: tuple[ViewStatus, ...] | None
+    failures: Failures | None
+    logs: tuple[LogStatus, ...]
+    version: Literal[1] = 1
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of it could be read."""
+        return not self.problems
+
+    def told(self, summary: str, attention: bool) -> Report:
+        return msgspec.structs.replace(self, summary=summary, attention=attention)
+
+    def to_json(self) -> bytes:
+        return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"

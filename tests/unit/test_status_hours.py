@@ -1,0 +1,84 @@
+"""What the status page says of an hour, from what its manifest says."""
+
+from datetime import date, timedelta
+
+import pytest
+
+from shared.hourly.manifest import (
+    NOTHING,
+    Batch,
+    Content,
+    DamagedError,
+    DayManifest,
+    Deletion,
+    Export,
+    Exporting,
+    Failure,
+    HourRecord,
+    Receipt,
+)
+from shared.names import Hour
+from shared.operate.status.hours import day_status
+from shared.operate.status.report import HourState
+from tests.reports import NOW
+
+DAY = date(2026, 11, 23)
+START = Hour.of_day(DAY, 2)
+
+
+def batch(rows, number=1):
+    content = Content(rows, "1", "1")
+    export = Export(number, "a", (), content, NOTHING, {}, NOW)
+    return Batch(export, "job", Receipt(content, content, content), NOW, NOW + timedelta(minutes=number))
+
+
+def hour(number, record, now=NOW):
+    """What is said of an hour whose record is this."""
+    hours = {} if record is None else {f"{number:02d}": record}
+    return day_status(DAY, DayManifest("t", "20261123", str(START), hours), START, now).hours[number]
+
+
+@pytest.mark.parametrize(
+    ("record", "state"),
+    [
+        (HourRecord(), HourState.EMPTY),
+        (HourRecord((batch(5),)), HourState.DONE),
+        (HourRecord((batch(5), batch(1, 2))), HourState.LATE),
+        (HourRecord((batch(5),), work=Exporting(2, "a", NOW)), HourState.IN_PROGRESS),
+        (HourRecord((batch(5),), deletion=Deletion(NOW)), HourState.IN_PROGRESS),
+        (HourRecord((batch(5), batch(1, 2)), deletion=Deletion(NOW, 2, 6)), HourState.DELETED),
+        (HourRecord((batch(5),), failure=Failure(NOW, "NaN")), HourState.FAILED),
+        (None, HourState.GAP),
+    ],
+)
+def test_each_state_has_its_name(record, state):
+    assert hour(4, record).state is state
+
+
+def test_late_rows_are_counted_and_what_was_deleted_and_kept():
+    told = hour(4, HourRecord((batch(5), batch(2, 2)), deletion=Deletion(NOW, 2, 6, Content(1, "1", "1"))))
+    assert (told.rows, told.late_rows, told.batches, told.deleted_rows, told.kept_rows) == (7, 2, 2, 6, 1)
+    assert told.verified_at == NOW + timedelta(minutes=2)
+
+
+def test_a_failure_says_why():
+    assert hour(4, HourRecord(failure=Failure(NOW, "NaN"))).failure == "NaN"
+
+
+def test_only_an_hour_that_is_owned_and_ended_long_enough_ago_is_a_gap():
+    states = [hour(number, None).state for number in (1, 2, 7, 8, 9, 23)]
+    assert states == ["not owned", "gap", "gap", "due", "to come", "to come"]
+    assert hour(8, None, NOW + timedelta(hours=1)).state is HourState.GAP
+
+
+def test_without_a_manifest_every_ended_hour_is_a_gap():
+    day = day_status(DAY - timedelta(days=1), None, Hour.of_day(DAY - timedelta(days=1), 20), NOW)
+    assert day.count(HourState.GAP) == 4
+    assert day.count(HourState.NOT_OWNED) == 20
+
+
+def test_the_hours_of_a_damaged_manifest_are_damaged_not_gaps():
+    day = day_status(DAY, DamagedError("was cut off", where="gs://b/m.json"), START, NOW)
+    assert day.damaged == "gs://b/m.json: was cut off"
+    assert [h.state for h in day.hours[:3]] == ["not owned", "not owned", "damaged"]
+    assert (day.count(HourState.DAMAGED), day.count(HourState.TO_COME)) == (7, 15)
