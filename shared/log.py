@@ -15,7 +15,7 @@ from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from types import MappingProxyType
 
-from shared.errors import SyncError
+from shared.errors import ConfigurationError, SyncError
 
 _fields: contextvars.ContextVar[Mapping[str, object]] = contextvars.ContextVar(
     "log_fields",
@@ -95,6 +95,12 @@ def warning(message: str, cause: Exception | None = None, **fields: object) -> N
 def error(message: str, cause: Exception | None = None, **fields: object) -> None:
     """Something that needs a human; alert policies count these lines."""
     _log(logging.ERROR, message, fields, cause)
+
+
+def failure(message: str, cause: SyncError) -> None:
+    """A failure after which nothing else is owed to the caller: WARNING where a later run may succeed by itself."""
+    mends = cause.retryable and not isinstance(cause, ConfigurationError)
+    (warning if mends else error)(f"{message}: {cause}", cause)
 
 
 def _log(level: int, message: str, fields: dict[str, object], cause: Exception | None = None) -> None:

@@ -5,6 +5,7 @@ caller never takes a name apart by hand.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Self
@@ -20,6 +21,10 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SNAPSHOT_ID = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
 _HOUR = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)", re.ASCII)
 _DAY = re.compile(r"(\d{4})(\d\d)(\d\d)", re.ASCII)
+_SNAPSHOT_TABLE = re.compile(r"(?P<table>.+)_(?P<snapshot>\d{8}T\d{6}Z)_(?P<attempt>\d{1,9})", re.ASCII)
+_BATCH_TABLE = re.compile(
+    r"(?P<table>.+)_(?P<hour>\d{8}T\d\d)_(?P<number>\d{1,9})_(?P<attempt>[0-9a-f]+)_(?P<load>\d{1,9})", re.ASCII
+)
 _OBJECT = re.compile(
     r"(?P<table>[^/]+)/(?P<snapshot>[^/]+)/(?:(?P<manifest>manifest\.json)|(?P<attempt>[A-Za-z0-9_-]+)/(?P<file>part-[^/]*\.parquet))"
 )
@@ -200,6 +205,17 @@ def parse_object_name(name: str, prefix: str) -> PartName | ManifestName | None:
     return ManifestName(folder) if match["manifest"] else PartName(folder, match["attempt"], match["file"])
 
 
+def snapshots_of(folders: Iterable[str]) -> list[SnapshotId]:
+    """The snapshots that folders in Cloud Storage are named by, oldest first; other folders are not ours."""
+    found = []
+    for folder in folders:
+        try:
+            found.append(SnapshotId.parse(folder.rstrip("/").rpartition("/")[2]))
+        except ValueError:
+            continue
+    return sorted(snapshot for snapshot in found if snapshot != ADOPTED)
+
+
 @dataclass(frozen=True)
 class TableRef:
     """A BigQuery table, `project.dataset.table`."""
@@ -262,3 +278,41 @@ class JobName:
 
     def __str__(self) -> str:
         return f"recosync-{self.step}-{self.table}-{self.of}-{self.attempt}"
+
+
+@dataclass(frozen=True)
+class SnapshotTable:
+    """The temporary table of one attempt at a snapshot: `<table>_<snapshot_id>_<attempt>`."""
+
+    table: str
+    snapshot: SnapshotId
+    attempt: int
+
+    def __str__(self) -> str:
+        return f"{self.table}_{self.snapshot}_{self.attempt}"
+
+
+@dataclass(frozen=True)
+class BatchTable:
+    """The temporary table of one attempt to load a batch: `<log>_<hour>_<number>_<attempt>_<load attempt>`."""
+
+    table: str
+    batch: BatchId
+    load_attempt: int
+
+    def __str__(self) -> str:
+        return f"{self.table}_{self.batch}_{self.load_attempt}".replace("-", "_")
+
+
+def parse_temporary_table(name: str) -> SnapshotTable | BatchTable | None:
+    """What the name of a table in the temporary data set means; None when the table is not ours."""
+    parsed: SnapshotTable | BatchTable | None = None
+    try:
+        if match := _SNAPSHOT_TABLE.fullmatch(name):
+            parsed = SnapshotTable(match["table"], SnapshotId.parse(match["snapshot"]), int(match["attempt"]))
+        elif match := _BATCH_TABLE.fullmatch(name):
+            batch = BatchId(Hour.parse(match["hour"]), int(match["number"]), match["attempt"])
+            parsed = BatchTable(match["table"], batch, int(match["load"]))
+    except ValueError:
+        return None
+    return parsed if parsed is not None and is_identifier(parsed.table) and str(parsed) == name else None

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TypedDict
 from urllib.parse import urlsplit
@@ -81,7 +82,11 @@ class CommonSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(CommonSettings):
-    """The daily flow's configuration."""
+    """The daily flow's configuration.
+
+    `retention` is how long housekeeping leaves what it may drop, `reconcile_after` how long a snapshot may stand still
+    before its event counts as lost.
+    """
 
     datasets: Mapping[str, str]
     bucket: str
@@ -89,22 +94,23 @@ class Settings(CommonSettings):
     topic: str
     maximum_bytes_billed: int | None
     max_builds: int
+    retention: timedelta
+    reconcile_after: timedelta
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ, *, database: bool) -> "Settings":
-        """Read the environment; `database` says whether this function talks to PostgreSQL.
-
-        Raises ConfigurationError naming every variable that is missing or malformed.
-        """
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """Raises ConfigurationError naming every variable that is missing or malformed."""
         read = _Reader(environ)
         settings = cls(
-            **read.common(database=database),
+            **read.common(),
             datasets={name: read.text(name, r"[A-Za-z0-9_]+", "a BigQuery data set id") for name in DATASET_VARIABLES},
             bucket=read.bucket("EXPORT_BUCKET"),
             prefix=read.prefix("EXPORT_PREFIX", "recommendation_exports"),
             topic=read.text("COMPLETION_TOPIC", r"[A-Za-z][A-Za-z0-9._~%+-]{2,}", "the short name of a topic"),
             maximum_bytes_billed=read.number("MAXIMUM_BYTES_BILLED", None, 1),
             max_builds=read.number("MAX_BUILDS", 2, 1) or 2,
+            retention=timedelta(days=read.number("RETENTION_DAYS", 3, 1, 3_650) or 3),
+            reconcile_after=timedelta(minutes=read.number("RECONCILE_AFTER_MINUTES", 30, 1, 100_000) or 30),
         )
         read.finish()
         return settings
@@ -133,7 +139,7 @@ class HourlySettings(CommonSettings):
         """Raises ConfigurationError naming every variable that is missing or malformed."""
         read = _Reader(environ)
         settings = cls(
-            **read.common(database=True),
+            **read.common(),
             bucket=read.bucket("HOURLY_BUCKET"),
             prefix=read.prefix("HOURLY_PREFIX", "cloudsql_hourly"),
             start=read.hour("HOURLY_START"),
@@ -151,14 +157,14 @@ class _Reader:
         self._environ = environ
         self._mistakes: list[str] = []
 
-    def common(self, *, database: bool) -> _Common:
+    def common(self) -> _Common:
         return {
             "environment": self.text("ENV_SHORT_NAME", r"[a-z][a-z0-9_]*", "a short name such as dev, stg or prod"),
             "project": self.text("GCP_PROJECT_ID", r"[a-z][a-z0-9:.-]{2,}[a-z0-9]", "a Google Cloud project id"),
             "sql_instance": self.text(
                 "RECOMMENDATION_SQL_INSTANCE", r"[A-Za-z0-9_-]+", "the name of the Cloud SQL instance"
             ),
-            "database": self.database() if database else DatabaseUrl(),
+            "database": self.database(),
             "function_timeout": self.number("FUNCTION_TIMEOUT_SECONDS", 540, 10) or 540,
             # Google's own names; the client libraries read them too.
             "storage_emulator": self._environ.get("STORAGE_EMULATOR_HOST", "").rstrip("/") or None,
@@ -188,12 +194,12 @@ class _Reader:
             self._mistake(name, shape)
         return value
 
-    def number(self, name: str, default: int | None, least: int) -> int | None:
+    def number(self, name: str, default: int | None, least: int, most: int = 10**18) -> int | None:
         value = self._environ.get(name, "")
         if not value:
             return default
-        if not re.fullmatch(r"\d{1,18}", value) or int(value) < least:
-            self._mistake(name, f"a whole number, {least} or more")
+        if not re.fullmatch(r"\d{1,18}", value) or not least <= int(value) <= most:
+            self._mistake(name, f"a whole number, {least} or more" + (f", {most} at most" if most < 10**18 else ""))
             return default
         return int(value)
 

@@ -4,13 +4,13 @@ SELECT
     snapshot.snapshot_id,
     snapshot.source_modified_at,
     snapshot.columns,
-    EXISTS (
-        SELECT 1 FROM recosync.publication AS publication
-        WHERE publication.table_name = snapshot.table_name AND publication.snapshot_id = snapshot.snapshot_id
+    snapshot.snapshot_id IN (
+        SELECT snapshot_id FROM recosync.publication
+        WHERE table_name = %(table)s
     ) AS published,
-    EXISTS (
-        SELECT 1 FROM recosync.failure AS failure
-        WHERE failure.table_name = snapshot.table_name AND failure.snapshot_id = snapshot.snapshot_id
+    snapshot.snapshot_id IN (
+        SELECT snapshot_id FROM recosync.failure
+        WHERE table_name = %(table)s
     ) AS failed,
     hold.reasons,
     hold.decision

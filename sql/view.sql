@@ -63,3 +63,12 @@ FROM pg_class AS relation
 INNER JOIN granted ON relation.oid = granted.oid
 CROSS JOIN LATERAL aclexplode(granted.acl) AS acl
 WHERE relation.oid = to_regclass(%(view)s) AND acl.grantee <> relation.relowner;
+
+-- name: sources
+-- The relations of a schema that a view reads.
+SELECT DISTINCT source.relname
+FROM pg_rewrite AS rule
+INNER JOIN pg_depend AS depend ON depend.classid = 'pg_rewrite'::regclass AND rule.oid = depend.objid
+INNER JOIN pg_class AS source ON depend.refclassid = 'pg_class'::regclass AND depend.refobjid = source.oid
+INNER JOIN pg_namespace AS namespace ON source.relnamespace = namespace.oid
+WHERE rule.ev_class = to_regclass(%(view)s) AND namespace.nspname = %(schema)s AND source.oid <> rule.ev_class;

@@ -66,7 +66,9 @@ def arrive(services: Services, *versions: ObjectVersion, size: int = 1) -> list[
 
 
 def rows(table: str, services: Services, values: Mapping[str, Sequence[object]]) -> pa.Table:
-    """An Arrow table with the catalog's columns in order; those not given are NULL, of a type that fits."""
+    """An Arrow table with the catalog's columns in order; those not given are NULL, of a type that fits, or tell the
+    rows apart if they are the table's key.
+    """
     types = {
         "character varying": pa.string(), "text": pa.string(), "integer": pa.int64(), "bigint": pa.int64(),
         "real": pa.float64(), "double precision": pa.float64(), "numeric": pa.decimal128(38, 9), "boolean": pa.bool_(),
@@ -75,7 +77,9 @@ def rows(table: str, services: Services, values: Mapping[str, Sequence[object]])
     }  # fmt: skip
     length = max((len(column) for column in values.values()), default=0)
     arrays = {}
-    for column in services.catalog.tables[table].columns:
-        given = values.get(column.name, [None] * length)
+    known = services.catalog.tables[table]
+    for column in known.columns:
+        key = column.name in known.key
+        given = values.get(column.name, list(map(str, range(length))) if key else [None] * length)
         arrays[column.name] = given if isinstance(given, pa.Array) else pa.array(given, types[column.type.sql])
     return pa.table(arrays)

@@ -7,6 +7,7 @@ import functions_framework
 
 from shared import entry, services
 from shared.hourly import run
+from shared.operate import reconcile
 
 
 @functions_framework.http
@@ -16,6 +17,10 @@ def hourly_export(request: flask.Request) -> flask.Response:
     def handle(made: services.HourlyServices) -> tuple[entry.Json, int]:
         body = entry.json_body(request, run.FIELDS)
         asked = run.parse(made, body, entry.scheduled_at(request), datetime.now(UTC))
-        return run.run(made, asked)
+        try:
+            answer, status = run.run(made, asked)
+        finally:
+            sent = entry.afterwards(lambda: reconcile.run(services.daily(), datetime.now(UTC)))
+        return {**answer, "reconciled": sent}, status
 
     return entry.answer_request(services.hourly, handle)

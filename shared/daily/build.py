@@ -135,9 +135,7 @@ def _build(services: Services, view: View, current: Mapping[str, int], stand_in:
         return Build(view, rendered.build, held, seconds)
 
 
-def _create(
-    services: Services, builder: _Builder, view: View, rendered: Rendered, stand_in: StandIn | None
-) -> None:
+def _create(services: Services, builder: _Builder, view: View, rendered: Rendered, stand_in: StandIn | None) -> None:
     """Create the view without rows."""
     connection = builder.connection
     with connection.transaction():
@@ -181,9 +179,7 @@ def _create_over(services: Services, builder: _Builder, rendered: Rendered, stan
     connection.execute(sql.SQL("ALTER VIEW {} RENAME TO {}").format(name, sql.Identifier(rendered.build)))
 
 
-def _fill(
-    services: Services, connection: psycopg.Connection, build: sql.Identifier, held: Mapping[str, int]
-) -> None:
+def _fill(services: Services, connection: psycopg.Connection, build: sql.Identifier, held: Mapping[str, int]) -> None:
     """Fill the view, in one transaction that makes sure which publications it holds.
 
     REFRESH freezes its rows, which CREATE … AS does not: transactions older than the swap would read an empty view.

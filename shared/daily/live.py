@@ -45,7 +45,8 @@ def replace(services: Services, connection: psycopg.Connection, build: Build) ->
         stand_ins = live_views.sources(connection, old, ledger.SCHEMA)
         live_views.drop(connection, old)
         for stand_in in stand_ins:
-            drop_stand_in(connection, stand_in)
+            if stand_in.endswith(f"_{name}") and len(stand_in) == len(build.name):
+                drop_stand_in(connection, stand_in)
     live_views.rename(connection, new, name)
     ledger.forget_building(connection, build.name)
 

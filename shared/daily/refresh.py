@@ -20,7 +20,7 @@ from shared.daily.build import Build, build_all, drop, publications
 from shared.db import ledger, target
 from shared.db import view as live_views
 from shared.db.postgres import Lock, Patience, await_shared_lock, connect, lock_or_busy, session_locks, translated
-from shared.errors import BadRequestError, BusyError, PermanentError, SyncError, TargetError
+from shared.errors import BadRequestError, PermanentError, SyncError, TargetError
 from shared.services import Services
 
 #: Seconds to wait for a publish of the table to end, and for a gap between a view's readers.

@@ -1,6 +1,7 @@
 """Swap: the one transaction that changes which snapshot of a table readers see.
 
-Readers see all of the one before or all of the new one, and never wait for longer than STALL_MS at a time.
+Readers see all of the one before or all of the new one, and never wait for longer than STALL_MS at a time. Where the
+new one has other columns, the table's change in the same transaction, and the views that use them with it.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from psycopg import sql
 
 from shared import log
 from shared.catalog import Table
+from shared.daily import evolve, live
+from shared.daily.build import Build
+from shared.daily.evolve import Evolution
 from shared.daily.receipt import of_adopted
-from shared.db import ledger, receipts, target
+from shared.db import columns, ledger, receipts, target
 from shared.db.ledger import Cause
 from shared.db.postgres import Lock, Patience, await_lock, end_stale_holders
-from shared.errors import BusyError, DataError
+from shared.errors import BusyError, DataError, IncompleteError
 from shared.names import ADOPTED, ObjectVersion, SnapshotId
 from shared.services import Services
 
@@ -46,42 +50,114 @@ def swap(
     """Put the staged snapshot before the readers' eyes; its publication number, None when `unless` says no.
 
     `unless` is asked under the lock that keeps other publishes away; `also` runs in the same transaction. Raises
-    BusyError when builds or readers leave no gap, TargetError when the table can't take children.
+    BusyError when builds or readers leave no gap, TargetError when the table can't take children, or can't take the
+    snapshot's columns.
     """
-    parent = target.relation(services.catalog.schema, table.name)
     parts = [(part.id, part.rows) for part in ledger.named_parts(connection, table.name, snapshot)]
-    started = time.monotonic()
-    with connection.transaction():
-        # View builds read the table for long. Waiting for them here keeps us out of the readers' queue.
-        _await_builds(services, connection, table.name)
-        if unless():
-            return None
-        adopted = _adopt(services, connection, table)
-        _lock_out_readers(connection, parent)
-        if unless():
-            return None
-        _change_children(services, connection, table, [target.child(id_) for id_, _ in parts if id_ is not None])
-        if adopted:
-            connection.execute(sql.SQL("TRUNCATE ONLY {}").format(parent))
-        elif _has_own_rows(connection, parent):
-            raise BusyError("rows were written to it just now; they are adopted next time", where=table.name)
-        also()
-        rows, seconds = sum(rows for _, rows in parts), time.monotonic() - started
-        publication = ledger.publish(connection, table.name, snapshot, rows, cause, seconds)
+    ids = [id_ for id_, _ in parts if id_ is not None]
+    rows = sum(rows for _, rows in parts)
+    keep, publication = cause == "rollback", None
+    if unless():
+        return None
+    with evolve.prepared(services, connection, table, ids, keep=keep) as evolution:
+        started = time.monotonic()
+        with connection.transaction():
+            # View builds read the table for long. Waiting for them here keeps us out of the readers' queue.
+            _await_builds(services, connection, table.name)
+            if unless():
+                return None
+            _check_staged(connection, table.name, snapshot, ids)
+            if evolve.compare(services, connection, table, ids, keep=keep).changes != evolution.changes:
+                raise BusyError("its columns were changed meanwhile", where=table.name)
+            _change(services, connection, table, evolution)
+            if unless():
+                raise psycopg.Rollback
+            also()
+            seconds = time.monotonic() - started
+            publication = ledger.publish(connection, table.name, snapshot, rows, cause, seconds)
+            for build in evolution.builds:
+                held = {**build.publications, table.name: publication}
+                ledger.record_view_build(connection, build.view.name, held, build.seconds)
+    if publication is None:
+        return None
     log.info("snapshot published", publication=publication, rows=rows, cause=cause, seconds=round(seconds, 3))
-    _analyze(connection, parent)
+    if evolution.changes:
+        _tell(evolution)
+        extend_parts(services, connection, table)
+    _analyze(connection, target.relation(services.catalog.schema, table.name))
     return publication
 
 
-def _change_children(
-    services: Services, connection: psycopg.Connection, table: Table, children: Sequence[sql.Identifier]
-) -> None:
-    """Take the table's present children from it and give it these. No child is dropped here: that would take long."""
+def add_columns(services: Services, connection: psycopg.Connection, table: Table) -> dict[str, str]:
+    """Give the table the catalog's columns that it lacks, empty, and its present children with it; those columns."""
+    parent = target.relation(services.catalog.schema, table.name)
+    wanted = columns.of_catalog(table)
+    with connection.transaction():
+        _await_builds(services, connection, table.name)
+        present = columns.of_relation(connection, services.catalog.schema, table.name)
+        added = {name: type_ for name, type_ in wanted.items() if name not in present}
+        if added:
+            _lock_out_readers(connection, parent)
+            columns.add(connection, parent, present, wanted)
+    extend_parts(services, connection, table)
+    return added
+
+
+def extend_parts(services: Services, connection: psycopg.Connection, table: Table) -> None:
+    """Give the parts that are staged, or kept for the way back, the columns of the catalog that they lack.
+
+    One that is in use keeps its columns for now: what publishes it adds them.
+    """
+    wanted = columns.of_catalog(table)
+    staged = target.unattached(connection, services.catalog.schema, table.name)
+    for id_, present in columns.of_parts(connection, staged).items():
+        try:
+            columns.add(connection, target.child(id_), present, wanted)
+        except psycopg.Error as e:
+            log.warning("a part keeps its columns for now", id=id_, sqlstate=e.sqlstate)
+
+
+def _change(services: Services, connection: psycopg.Connection, table: Table, evolution: Evolution) -> None:
+    """Give the table its new children, columns and views."""
+    parent = target.relation(services.catalog.schema, table.name)
+    adopted = _adopt(services, connection, table)
+    _lock_out_readers(connection, parent, lambda: _replace_views(services, connection, evolution.builds))
+    _change_children(services, connection, table, evolution)
+    if adopted:
+        connection.execute(sql.SQL("TRUNCATE ONLY {}").format(parent))
+    elif _has_own_rows(connection, parent):
+        raise BusyError("rows were written to it just now; they are adopted next time", where=table.name)
+
+
+def _check_staged(connection: psycopg.Connection, table: str, snapshot: SnapshotId, ids: Sequence[int]) -> None:
+    """Raise IncompleteError when parts were dropped before the lock was ours, under which nobody drops any."""
+    if [part.id for part in ledger.named_parts(connection, table, snapshot)] != list(ids):
+        raise IncompleteError("parts of it were dropped just now: import it again", where=f"{table} {snapshot}")
+
+
+def _change_children(services: Services, connection: psycopg.Connection, table: Table, evolution: Evolution) -> None:
+    """Take the table's present children from it and give it these. No child is dropped here: that would take long.
+
+    In between, the columns change: of a table that has no children, and no rows unless it only gets more columns.
+    """
     parent = target.relation(services.catalog.schema, table.name)
     for old in target.children(connection, services.catalog.schema, table.name):
         connection.execute(sql.SQL("ALTER TABLE {} NO INHERIT {}").format(old, parent))
-    for new in children:
-        connection.execute(sql.SQL("ALTER TABLE {} INHERIT {}").format(new, parent))
+    columns.alter(connection, parent, evolution.changes)
+    for child, present in evolution.lacking():
+        columns.add(connection, child, present, evolution.changes.columns)
+    for id_ in evolution.parts:
+        connection.execute(sql.SQL("ALTER TABLE {} INHERIT {}").format(target.child(id_), parent))
+
+
+def _replace_views(services: Services, connection: psycopg.Connection, builds: Sequence[Build]) -> None:
+    for build in builds:
+        live.replace(services, connection, build)
+
+
+def _tell(evolution: Evolution) -> None:
+    changes = evolution.changes
+    log.info("columns changed", added=list(changes.added), dropped=changes.dropped, retyped=dict(changes.retyped))
 
 
 def _await_builds(services: Services, connection: psycopg.Connection, table: str) -> None:
@@ -93,21 +169,31 @@ def _await_builds(services: Services, connection: psycopg.Connection, table: str
         raise
 
 
-def _lock_out_readers(connection: psycopg.Connection, parent: sql.Identifier) -> None:
-    """Take the table from its readers, in tries so short that none of them stalls for long.
+def _lock_out_readers(
+    connection: psycopg.Connection, parent: sql.Identifier, also: Callable[[], object] = lambda: None
+) -> None:
+    """Take the table from its readers, in tries so short that none of them stalls for long; what else is to be taken
+    from them, `also` takes in the same try.
 
     Should this worker freeze while it holds the lock, the server ends the transaction after a second.
     """
     connection.execute("SET LOCAL idle_in_transaction_session_timeout = '1s'")
-    connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{STALL_MS}ms"])
     patience = Patience(READERS_PATIENCE)
     while True:
-        nowait = sql.SQL("NOWAIT" if patience.tries < TRIES_WITHOUT_QUEUE else "")
+        queues = patience.tries >= TRIES_WITHOUT_QUEUE
         try:
             with connection.transaction():
+                # 1 ms is hardly a queue at all.
+                connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{STALL_MS if queues else 1}ms"])
+                nowait = sql.SQL("" if queues else "NOWAIT")
                 connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE {}").format(parent, nowait))
+                also()
+            connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{STALL_MS}ms"])
             return
-        except pg.LockNotAvailable as e:
+        except (pg.LockNotAvailable, pg.InternalError_) as e:
+            # PostgreSQL has no state of its own for a tuple of its catalog that a GRANT is just changing.
+            if isinstance(e, pg.InternalError_) and e.sqlstate != "XX000":
+                raise
             patience.again(e, parent.as_string(connection))
 
 
@@ -148,9 +234,10 @@ def _adopt(services: Services, connection: psycopg.Connection, table: Table) -> 
             remedy="Find out who writes to it, and TRUNCATE ONLY it",
         )
     target.create_child(connection, services.catalog.schema, table, part_id)
-    columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns)
+    present = columns.of_relation(connection, services.catalog.schema, table.name)
+    names = sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns if column.name in present)
     rows = connection.execute(
-        sql.SQL("INSERT INTO {} ({}) SELECT {} FROM ONLY {}").format(target.child(part_id), columns, columns, parent)
+        sql.SQL("INSERT INTO {} ({}) SELECT {} FROM ONLY {}").format(target.child(part_id), names, names, parent)
     ).rowcount
     receipt = of_adopted(connection, table, target.child(part_id))
     ledger.finish_part(connection, part_id, 0.0, None, receipt.postgresql)

@@ -4,9 +4,9 @@ stands in the way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import LiteralString, cast
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
@@ -49,11 +49,12 @@ class Dependant:
     follows: bool
 
 
-def changes(present: Columns, catalog: Columns, parts: Sequence[Columns], *, keep: bool) -> Changes:
+def changes(present: Columns, catalog: Columns, parts: Sequence[Columns], keep: Collection[str]) -> Changes:
     """What a table with the `present` columns needs for these parts to become its children.
 
     A part's own columns stand before the catalog's: it may have been staged before the catalog changed. A column that
-    neither has goes, unless `keep`. Raises TargetError when the parts contradict each other.
+    neither has goes. What is to be kept stays as it is, unless a part has it with another type. Raises TargetError when
+    the parts contradict each other.
     """
     staged: dict[str, str] = {}
     for part in parts:
@@ -63,7 +64,8 @@ def changes(present: Columns, catalog: Columns, parts: Sequence[Columns], *, kee
                     f"{name} is {staged[name]} in one part and {type_} in another",
                     remedy="The catalog changed between them: export the table again",
                 )
-    wanted = {**(present if keep else {}), **catalog, **staged}
+    kept = {name: type_ for name, type_ in present.items() if name in keep}
+    wanted = {**catalog, **kept, **staged}
     added = {name: type_ for name, type_ in wanted.items() if name not in present}
     return Changes(
         columns={name: wanted[name] for name in present if name in wanted} | added,
@@ -84,12 +86,12 @@ def of_relation(connection: psycopg.Connection, schema: str, name: str) -> dict[
 
 
 def of_parts(connection: psycopg.Connection, part_ids: Sequence[int]) -> dict[int, dict[str, str]]:
-    """The columns of staged parts; those whose table is gone are left out."""
+    """The columns of staged parts; none of one whose table somebody dropped."""
     names = {ledger.child(id_): id_ for id_ in part_ids}
-    found: dict[int, dict[str, str]] = {}
+    found: dict[int, dict[str, str]] = {id_: {} for id_ in part_ids}
     values = {"schema": ledger.SCHEMA, "tables": list(names)}
     for name, column, type_ in connection.execute(_query("columns_of_several"), values):
-        found.setdefault(names[name], {})[column] = type_
+        found[names[name]][column] = type_
     return found
 
 
@@ -98,9 +100,7 @@ def recorded(connection: psycopg.Connection, table: str) -> set[str]:
     return {name for (name,) in connection.execute(_query("recorded_columns"), {"table": table})}
 
 
-def dependants(
-    connection: psycopg.Connection, schema: str, table: str, names: Sequence[str]
-) -> list[Dependant]:
+def dependants(connection: psycopg.Connection, schema: str, table: str, names: Sequence[str]) -> list[Dependant]:
     """What uses these columns of the table, besides the table itself."""
     values = {"schema": schema, "table": f'"{schema}"."{table}"', "columns": list(names)}
     return [Dependant(*row) for row in connection.execute(_query("column_dependants"), values)]
@@ -157,7 +157,8 @@ def _alter(connection: psycopg.Connection, table: sql.Identifier, actions: Seque
 
 def _type(name: str) -> sql.SQL:
     """A type as the catalog or the server itself prints it."""
-    return sql.SQL(cast(LiteralString, name))
+    text: LiteralString = name
+    return sql.SQL(text)
 
 
 def _query(name: str) -> LiteralString:

@@ -28,7 +28,9 @@ def child(part_id: int) -> sql.Identifier:
 
 
 def ensure(connection: psycopg.Connection, schema: str, table: Table) -> None:
-    """Create the table on first use. Raises TargetError when it is there but is not what the catalog says."""
+    """Create the table on first use. Raises TargetError when it is there but can't take children. Its columns may
+    differ from the catalog's: a publish changes them.
+    """
     with translated(f"looking at {schema}.{table.name}"):
         found = _find(connection, schema, table.name)
         if found is None:
@@ -53,7 +55,10 @@ def create_child(connection: psycopg.Connection, schema: str, table: Table, part
     found = _find(connection, schema, table.name)
     required = found.required if found else frozenset()
     parts = [_definition(column.name, column.type.sql, not_null=column.name in required) for column in table.columns]
-    for name, definition in connection.execute(_query("checks"), {"table": _regclass(schema, table.name)}):
+    names = [column.name for column in table.columns]
+    for name, definition in connection.execute(
+        _query("checks"), {"table": _regclass(schema, table.name), "columns": names}
+    ):
         # The definition is the server's own rendering of a constraint that stands in it.
         parts.append(sql.SQL("CONSTRAINT {} {}").format(sql.Identifier(name), sql.SQL(definition)))
     connection.execute(
@@ -82,12 +87,17 @@ def children(connection: psycopg.Connection, schema: str, table: str) -> list[sq
     return [sql.Identifier(namespace, name) for namespace, name in rows]
 
 
+def unattached(connection: psycopg.Connection, schema: str, table: str) -> list[int]:
+    """The staged parts of the table that are not among its children."""
+    values = {"name": table, "table": _regclass(schema, table)}
+    return [id_ for (id_,) in connection.execute(_query("unattached"), values)]
+
+
 @dataclass(frozen=True)
 class _Found:
-    """What the server has under a name: the kind of relation, its column types, and those that are NOT NULL."""
+    """What the server has under a name: the kind of relation, and its columns that are NOT NULL."""
 
     kind: str
-    types: dict[str, str]
     required: frozenset[str]
 
 
@@ -98,7 +108,6 @@ def _find(connection: psycopg.Connection, schema: str, table: str) -> _Found | N
     columns = [row for row in rows if row[0] is not None]
     return _Found(
         kind=rows[0][3],
-        types={name: type_ for name, type_, _, _ in columns},
         required=frozenset(name for name, _, not_null, _ in columns if not_null),
     )
 
@@ -107,14 +116,6 @@ def _check(connection: psycopg.Connection, schema: str, table: Table, found: _Fo
     where = f"{schema}.{table.name}"
     if found.kind != "r":
         raise TargetError("is no ordinary table", where=where, remedy="Rename it, or the catalog's entry")
-    wanted = {column.name: column.type.sql for column in table.columns}
-    if found.types != wanted:
-        differing = sorted(
-            f"{name} is {found.types.get(name, 'missing')}, the catalog says {wanted.get(name, 'nothing')}"
-            for name in wanted.keys() | found.types.keys()
-            if wanted.get(name) != found.types.get(name)
-        )
-        raise TargetError("; ".join(differing), where=where, remedy="Alter the table, or the catalog")
     references = connection.execute(_query("references"), {"table": _regclass(schema, table.name)}).fetchall()
     if references:
         raise TargetError(

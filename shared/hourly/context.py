@@ -9,7 +9,7 @@ from datetime import date
 from shared.catalog import IMPORT_DATE, IMPORT_HOUR, HourlyTable
 from shared.db.source import Source
 from shared.errors import DataError
-from shared.gcp.bigquery import FieldDocument
+from shared.gcp.bigquery import BigQuery, FieldDocument
 from shared.hourly import schema
 from shared.hourly.manifest import NOTHING, Content, Part
 from shared.hourly.names import LogFolder
@@ -68,25 +68,32 @@ class Run:
         return self.day_in_bigquery(hour.day, hour.number, hour.number).get(hour, NOTHING)
 
     def day_in_bigquery(self, day: date, first: int = 0, last: int = 23) -> dict[Hour, Content]:
-        """What BigQuery holds of the hours of a day that it holds anything of.
+        """What BigQuery holds of the hours of a day that it holds anything of."""
+        return day_in_bigquery(self.services.bigquery, self.target, self.location, self.table, day, first, last)
 
-        The filter on the partition and on the first clustering column bounds what is read; the sum of keys can exceed
-        an INT64.
-        """
-        key = f"`{self.table.key}`"
-        rows = self.services.bigquery.rows(
-            self.location,
-            f"SELECT `{IMPORT_HOUR}`, COUNT(*), CAST(SUM(CAST({key} AS NUMERIC)) AS STRING), BIT_XOR({key})"
-            f" FROM {self.target.quoted}"
-            f" WHERE `{IMPORT_DATE}` = @day AND `{IMPORT_HOUR}` BETWEEN @first AND @last GROUP BY `{IMPORT_HOUR}`",
-            day=day,
-            first=first,
-            last=last,
-        )
-        return {
-            Hour.of_day(day, int(str(number))): Content.of(count, _whole(key_sum), xor)
-            for number, count, key_sum, xor in rows
-        }
+
+def day_in_bigquery(
+    bigquery: BigQuery, target: TableRef, location: str, table: HourlyTable, day: date, first: int = 0, last: int = 23
+) -> dict[Hour, Content]:
+    """What BigQuery holds of the hours of a day that it holds anything of.
+
+    The filter on the partition and on the first clustering column bounds what is read; the sum of keys can exceed an
+    INT64.
+    """
+    key = f"`{table.key}`"
+    rows = bigquery.rows(
+        location,
+        f"SELECT `{IMPORT_HOUR}`, COUNT(*), CAST(SUM(CAST({key} AS NUMERIC)) AS STRING), BIT_XOR({key})"
+        f" FROM {target.quoted}"
+        f" WHERE `{IMPORT_DATE}` = @day AND `{IMPORT_HOUR}` BETWEEN @first AND @last GROUP BY `{IMPORT_HOUR}`",
+        day=day,
+        first=first,
+        last=last,
+    )
+    return {
+        Hour.of_day(day, int(str(number))): Content.of(count, _whole(key_sum), xor)
+        for number, count, key_sum, xor in rows
+    }
 
 
 def _whole(number: object) -> object:

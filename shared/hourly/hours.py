@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from shared import log
-from shared.errors import PermanentError, RetryableError
+from shared.errors import BadRequestError, PermanentError, RetryableError
 from shared.hourly.context import Run
 from shared.hourly.export import export
 from shared.hourly.load import load, verify
-from shared.hourly.manifest import Deletion, Exported, Failure, HourRecord, Loaded
+from shared.hourly.manifest import Deletion, Exported, Exporting, Failure, HourRecord, Loaded
 from shared.hourly.purge import purge
 from shared.names import Hour
 
@@ -31,6 +31,18 @@ def settle(run: Run, hour: Hour, record: HourRecord | None, *, delete: bool, aga
                 raise RetryableError("there are more late rows than this call had time for", where=f"hour {hour}")
         if delete and record is not None and record.batches and record.deletion is None:
             run.store.advance(hour, record, record.change(deletion=Deletion(datetime.now(UTC))))
+
+
+def load_exported(run: Run, hour: Hour, record: HourRecord | None) -> None:
+    """Load and verify what stands in Cloud Storage of the hour, and export nothing.
+
+    Raises BadRequestError where nothing does. A permanent failure is recorded in the manifest and raised.
+    """
+    with log.bound(hour=hour), _recording(run, hour):
+        while record is not None and isinstance(record.work, Exported | Loaded):
+            record = _step(run, hour, record, delete=False)
+    if record is None or isinstance(record.work, Exporting):
+        raise BadRequestError("nothing of it was exported yet", where=f"hour {hour}", remedy="Export it first")
 
 
 def delete_asked(run: Run, hour: Hour, record: HourRecord) -> None:

@@ -13,7 +13,7 @@ from shared.errors import DataError, RetryableError
 from shared.hourly.context import Run
 from shared.hourly.export import in_parquet, remove
 from shared.hourly.manifest import Batch, Export, Exported, Exporting, HourRecord, Loaded, Receipt, batch_id
-from shared.names import Hour, JobName, PartitionRef, TableRef
+from shared.names import BatchTable, Hour, JobName, PartitionRef, TableRef
 
 
 def load(run: Run, hour: Hour, record: HourRecord, work: Exported) -> HourRecord:
@@ -108,8 +108,8 @@ def _stage(run: Run, hour: Hour, export: Export, uris: Sequence[str]) -> None:
 
 
 def _staged(run: Run, hour: Hour, export: Export) -> TableRef:
-    name = f"{run.table.name}_{batch_id(hour, export)}_{export.load_attempt}".replace("-", "_")
-    return TableRef(run.services.settings.project, run.services.settings.temporary_dataset, name)
+    name = BatchTable(run.table.name, batch_id(hour, export), export.load_attempt)
+    return TableRef(run.services.settings.project, run.services.settings.temporary_dataset, str(name))
 
 
 def _insert(run: Run, staged: TableRef) -> str:

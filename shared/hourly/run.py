@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,7 +15,7 @@ from shared.db.source import Source
 from shared.errors import BadRequestError, SyncError
 from shared.hourly import audit, recover, schema
 from shared.hourly.context import Run
-from shared.hourly.hours import delete_asked, settle
+from shared.hourly.hours import delete_asked, load_exported, settle
 from shared.hourly.manifest import Audit, HourRecord, State
 from shared.hourly.names import LogFolder
 from shared.hourly.rebuild import open_day
@@ -77,7 +78,29 @@ def run(services: HourlyServices, request: HourlyRequest) -> tuple[Mapping[str, 
     500 when a call that is repeated may go on; else 200, with hours that failed for good under `failed`. Raises
     BusyError while another run is at the same log.
     """
-    settings, table = services.settings, request.table
+    with _opened(services, request.table) as run:
+        return _work(run, request)
+
+
+def load(services: HourlyServices, request: HourlyRequest) -> tuple[Mapping[str, object], int]:
+    """Load and verify what was exported of the asked hours, and export nothing; answers as `run` does.
+
+    Raises BusyError while another run is at the same log.
+    """
+    with _opened(services, request.table) as run:
+        answer = _Answer(run)
+        for number, hour in enumerate(request.hours):
+            if answer.stopped:
+                answer.remaining = list(request.hours[number:])
+                break
+            answer.load(hour)
+        return answer.body(), 500 if answer.retryable else 200
+
+
+@contextmanager
+def _opened(services: HourlyServices, table: HourlyTable) -> Iterator[Run]:
+    """The one run over a log that there may be at a time."""
+    settings = services.settings
     target = TableRef(settings.project, settings.dataset, table.name)
     deadline = time.monotonic() + settings.function_timeout * 0.9
     with (
@@ -91,7 +114,7 @@ def run(services: HourlyServices, request: HourlyRequest) -> tuple[Mapping[str, 
         store = Store(services.storage, settings.bucket, LogFolder(settings.prefix, table.name))
         start = recover.first_owned(store, settings)
         location = schema.ensure(services.bigquery, target, table).location
-        return _work(Run(services, source, store, start, target, location, deadline), request)
+        yield Run(services, source, store, start, target, location, deadline)
 
 
 def _hours(body: Mapping[str, object], current: Hour) -> tuple[Hour, ...]:
@@ -191,10 +214,17 @@ class _Answer:
 
     def settle(self, hour: Hour, *, delete: bool, again: bool) -> bool:
         """Take one hour as far as it goes; whether it moved. The hours after a permanent failure go on."""
+        return self._take(hour, lambda before: settle(self._run, hour, before, delete=delete, again=again))
+
+    def load(self, hour: Hour) -> None:
+        """Load what was exported of one hour. The hours after a permanent failure go on."""
+        self._take(hour, lambda before: load_exported(self._run, hour, before))
+
+    def _take(self, hour: Hour, step: Callable[[HourRecord | None], None]) -> bool:
         before = None
         try:
             before = open_day(self._run, hour.day).record(hour)
-            settle(self._run, hour, before, delete=delete, again=again)
+            step(before)
         except SyncError as e:
             self._fail(hour, e)
             self.stopped = e.retryable

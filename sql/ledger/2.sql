@@ -14,7 +14,8 @@ ADD COLUMN parquet jsonb,
 ADD COLUMN postgresql jsonb,
 ADD COLUMN dropped_at timestamptz,
 DROP CONSTRAINT part_bucket_name_generation_key;
-COMMENT ON COLUMN recosync.part.dropped_at IS 'Set when the part''s table was dropped. The same object may be staged again.';
+COMMENT ON COLUMN recosync.part.dropped_at IS
+'Set when the part''s table was dropped. The same object may be staged again.';
 CREATE UNIQUE INDEX part_staged_once ON recosync.part (bucket, name, generation) WHERE dropped_at IS NULL;
 
 CREATE TABLE recosync.receipt (
@@ -29,8 +30,8 @@ CREATE TABLE recosync.receipt (
     FOREIGN KEY (table_name, snapshot_id) REFERENCES recosync.snapshot
 );
 COMMENT ON TABLE recosync.receipt IS
-'What each system counts of a snapshot: {"rows": n, "columns": {name: {"values": n, "sum": n or null}}}, where values are '
-'those that are not NULL, and sum adds up integers, true as 1, and the bytes of text. All agree, or there is no receipt.';
+'What each system counts of a snapshot: {"rows": n, "columns": {name: {"values": n, "sum": n or null}}}. Values are those '
+'that are not NULL; sum adds up integers, true as 1, and the bytes of text. All agree, or there is no receipt.';
 
 ALTER TABLE recosync.publication
 ADD COLUMN cause text NOT NULL DEFAULT 'event' CHECK (cause IN ('event', 'approval', 'rollback', 'import')),
@@ -47,7 +48,7 @@ COMMENT ON TABLE recosync.view_build IS
 CREATE TABLE recosync.hold (
     table_name text NOT NULL,
     snapshot_id text NOT NULL,
-    reasons text [] NOT NULL,
+    reasons text[] NOT NULL,
     held_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     decision text CHECK (decision IN ('approved', 'rejected')),
     decided_at timestamptz,
@@ -56,7 +57,8 @@ CREATE TABLE recosync.hold (
     FOREIGN KEY (table_name, snapshot_id) REFERENCES recosync.snapshot,
     CHECK ((decision IS NULL) = (decided_at IS NULL))
 );
-COMMENT ON TABLE recosync.hold IS 'Snapshots that are complete but tripped a limit: not published until somebody approves.';
+COMMENT ON TABLE recosync.hold IS
+'Snapshots that are complete but tripped a limit: not published until somebody approves.';
 
 CREATE TABLE recosync.pin (
     table_name text PRIMARY KEY,
@@ -65,7 +67,8 @@ CREATE TABLE recosync.pin (
     pinned_by text NOT NULL,
     FOREIGN KEY (table_name, snapshot_id) REFERENCES recosync.snapshot
 );
-COMMENT ON TABLE recosync.pin IS 'Tables that events leave alone: what an operator rolled back to stays until it is unpinned.';
+COMMENT ON TABLE recosync.pin IS
+'Tables that events leave alone: what an operator rolled back to stays until it is unpinned.';
 
 CREATE TABLE recosync.export_run (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

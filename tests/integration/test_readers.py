@@ -18,6 +18,7 @@ from shared.daily.publish import publish
 from shared.daily.refresh import refresh
 from shared.db import ledger, target
 from shared.db.postgres import connect
+from shared.db.profile import of_table
 from shared.errors import RetryableError
 from shared.names import ObjectVersion
 from tests.steps import Background, day, one
@@ -123,14 +124,15 @@ def staged(services, connection, number):
             part_id = ledger.claim_part(connection, TABLE, day(number), version)
             target.create_child(connection, services.catalog.schema, table, part_id)
             columns = sql.SQL(
-                "COPY {} (item_id, offer_id, booking_number, is_sensitive, is_geolocated) FROM STDIN (FREEZE)"
+                "COPY {} (item_id, unique_id, offer_id, booking_number, is_sensitive, is_geolocated) FROM STDIN"
+                " (FREEZE)"
             )
             with connection.cursor().copy(columns.format(target.child(part_id))) as copy:
                 for row in range(ROWS // PARTS):
-                    copy.write_row(("i", f"{part}-{row}", number, False, True))
-            ledger.finish_part(connection, part_id, ROWS // PARTS, 0)
+                    copy.write_row(("i", "u", f"{part}-{row}", number, False, True))
+            ledger.finish_part(connection, part_id, 0, None, of_table(connection, target.child(part_id), table.columns))
             parts.append((version, ROWS // PARTS))
-        ledger.record_snapshot(connection, TABLE, day(number), ROWS, [], parts)
+        ledger.record_snapshot(connection, TABLE, day(number), ledger.Snapshot(ROWS, ROWS), [], parts)
 
 
 def rolled_back(call, monkeypatch, last_step):

@@ -190,3 +190,23 @@ def test_a_log_line_belongs_to_its_request_in_cloud_logging(lines):
     assert line["logging.googleapis.com/labels"] == {"execution_id": "abc"}
     assert line["logging.googleapis.com/trace"] == "projects/my-project/traces/105445aa7843bc8bf206b12000100000"
     assert line["event_id"] == "event-1"
+
+
+@pytest.mark.parametrize(
+    ("error", "severity"),
+    [
+        (RetryableError("x"), "WARNING"),
+        (ConfigurationError("x"), "ERROR"),
+        (DataError("x"), "ERROR"),
+        (ValueError("a row's value"), "ERROR"),
+    ],
+)
+def test_a_step_after_a_call_is_logged_by_its_kind_and_changes_no_answer(lines, error, severity):
+    assert entry.afterwards(lambda: fail(error)(None)) is None
+    (line,) = lines()
+    assert (line["severity"], line["error"]) == (severity, type(error).__name__)
+    assert "a row's value" not in str(line)
+
+
+def test_the_outcome_of_a_step_after_a_call_is_what_it_gives():
+    assert entry.afterwards(lambda: {"parts": 0}) == {"parts": 0}

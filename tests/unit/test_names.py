@@ -8,15 +8,21 @@ from hypothesis import strategies as st
 
 from shared.names import (
     ADOPTED,
+    BatchId,
+    BatchTable,
+    Hour,
     JobName,
     ManifestName,
     PartName,
     SnapshotFolder,
     SnapshotId,
+    SnapshotTable,
     TableRef,
     is_identifier,
     parse_day,
     parse_object_name,
+    parse_temporary_table,
+    snapshots_of,
 )
 
 instants = st.datetimes(timezones=st.just(UTC))
@@ -177,3 +183,38 @@ def test_an_identifier_needs_no_cutting_and_no_escaping(text, expected):
 def test_a_bigquery_table_is_quoted_part_by_part():
     ref = TableRef("my-project", "seed", "iris")
     assert (str(ref), ref.quoted) == ("my-project.seed.iris", "`my-project`.`seed`.`iris`")
+
+
+numbers = st.integers(1, 10**9 - 1)
+batches = st.builds(BatchId, st.builds(Hour, instants), numbers, st.from_regex(r"[0-9a-f]{8}", fullmatch=True))
+
+
+@given(st.builds(SnapshotTable, identifiers, snapshots, numbers) | st.builds(BatchTable, identifiers, batches, numbers))
+def test_a_temporary_table_reads_back_as_it_prints(table):
+    assert parse_temporary_table(str(table)) == table
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "enriched_user",
+        "enriched_user_20260101T050000Z",
+        "enriched_user_20260101T050000Z_01",
+        "enriched_user_20260101T050000Z_1_copy",
+        "enriched_user_20261301T050000Z_1",
+        "2_enriched_20260101T050000Z_1",
+        "enriched-user_20260101T050000Z_1",
+        "past_offer_context_20260310T10_1_2f0dab47",
+        "past_offer_context_20260310T24_1_2f0dab47_1",
+        "past_offer_context_20260310T10_1_secret_1",
+    ],
+)
+def test_another_table_of_the_temporary_data_set_is_not_ours(name):
+    assert parse_temporary_table(name) is None
+
+
+def test_the_snapshots_of_folders_are_in_their_order_and_other_folders_are_not_ours():
+    names = ["20260102T000000Z", "20260101T000000Z", "latest", str(ADOPTED)]
+    found = snapshots_of(f"{PREFIX}/iris_france/{name}/" for name in names)
+    assert [str(snapshot) for snapshot in found] == ["20260101T000000Z", "20260102T000000Z"]

@@ -1,0 +1,158 @@
+"""Evolve: before the columns of a table change, make sure that they may, and build anew the views that use them.
+
+The views are built beside the live ones over the parts themselves, so that the swap has nothing slow to do: it puts
+them in place, changes the columns of a table that has neither rows nor children then, and attaches the parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from shared import log
+from shared.catalog import Table, View
+from shared.daily import live
+from shared.daily.build import Build, StandIn, build_all, publications
+from shared.db import columns, ledger, target
+from shared.db import view as live_views
+from shared.db.columns import Changes, Columns, Dependant
+from shared.db.postgres import Lock, lock_or_busy, session_locks
+from shared.errors import BusyError, TargetError
+from shared.services import Services
+
+#: Seconds that a reader of a view may have read it for; a swap would not outwait an older one.
+READERS_PATIENCE = 60
+
+
+@dataclass(frozen=True)
+class Evolution:
+    """What a publish has to do to the columns of its table, and the views that it puts in place with them."""
+
+    changes: Changes
+    parts: Mapping[int, Columns]
+    builds: tuple[Build, ...] = ()
+
+    @property
+    def breaking(self) -> tuple[str, ...]:
+        return self.changes.breaking
+
+    def lacking(self) -> Iterator[tuple[sql.Identifier, Columns]]:
+        """The parts that lack a column of the table to be, with what they have."""
+        for id_, present in self.parts.items():
+            if self.changes.columns.keys() - present.keys():
+                yield target.child(id_), present
+
+
+def compare(
+    services: Services, connection: psycopg.Connection, table: Table, part_ids: Sequence[int], *, keep: bool
+) -> Evolution:
+    """What the table needs for these parts. Raises TargetError when the parts contradict each other.
+
+    Of the columns that neither they nor the catalog have, all stay that no snapshot had: others added them, or a newer
+    catalog that is about to be deployed. With `keep`, what the parts do not have stays as it is.
+    """
+    present = columns.of_relation(connection, services.catalog.schema, table.name)
+    parts = columns.of_parts(connection, part_ids)
+    declared = columns.of_catalog(table)
+    kept = present.keys() if keep else present.keys() - declared.keys()
+    if kept and not keep:
+        kept -= present.keys() if is_new(connection, table) else columns.recorded(connection, table.name)
+    try:
+        return Evolution(columns.changes(present, declared, list(parts.values()), kept), parts)
+    except TargetError as e:
+        raise TargetError(e.what, where=table.name, remedy=e.remedy) from e
+
+
+def is_new(connection: psycopg.Connection, table: Table) -> bool:
+    """Whether nothing was ever published to the table: its columns are others', and are not dropped or retyped."""
+    return ledger.published(connection, table.name) is None
+
+
+@contextmanager
+def prepared(
+    services: Services, connection: psycopg.Connection, table: Table, part_ids: Sequence[int], *, keep: bool
+) -> Iterator[Evolution]:
+    """What the table needs, with the views built that the swap has to put in place; dropped if it does not.
+
+    Raises TargetError, before anything was changed, when the columns may not change or a view can't be built without
+    them, BusyError while others are at the views.
+    """
+    found = compare(services, connection, table, part_ids, keep=keep)
+    if not found.breaking:
+        yield found
+        return
+    _refuse_new(services, connection, table, found.changes)
+    with session_locks(connection):
+        # What a killed build left depends on the table too.
+        for view in services.catalog.views_of(table.name):
+            lock_or_busy(connection, Lock.view(view.name), services.settings, session=True)
+            live.drop_leftovers(services, connection, view)
+        _refuse_foreign(services, table, blocking(services, connection, table, found.changes))
+        # Every view of the table changes with it, not only those that have to: readers see one state of both.
+        views = [view for view in services.catalog.views_of(table.name) if _is_live(services, connection, view)]
+        for view in views:
+            live.clear(services, connection, view, READERS_PATIENCE)
+        builds = _build(services, connection, table, found, views) if views else []
+        try:
+            yield Evolution(found.changes, found.parts, tuple(builds))
+        finally:
+            with suppress(psycopg.Error):
+                for view in views:
+                    live.drop_leftovers(services, connection, view)
+
+
+def blocking(services: Services, connection: psycopg.Connection, table: Table, changes: Changes) -> list[Dependant]:
+    """What uses the columns that are to be dropped or retyped, and keeps the server from it."""
+    found = columns.dependants(connection, services.catalog.schema, table.name, changes.breaking)
+    return [dependant for dependant in found if dependant.column in changes.dropped or not dependant.follows]
+
+
+def foreign(services: Services, table: Table, found: Sequence[Dependant]) -> list[str]:
+    """Those that are not the catalog's own, by name."""
+    own = {view.name for view in services.catalog.views_of(table.name)}
+    return sorted({f"{one.name} ({one.column})" for one in found if one.view not in own})
+
+
+def _refuse_foreign(services: Services, table: Table, found: Sequence[Dependant]) -> None:
+    names = foreign(services, table, found)
+    if names:
+        raise TargetError(
+            f"its columns can't change while other objects use them: {', '.join(names)}",
+            where=f"{services.catalog.schema}.{table.name}",
+            remedy=f"Drop them and then: recosync import {table.name}. Or take the catalog's change back",
+        )
+
+
+def _refuse_new(services: Services, connection: psycopg.Connection, table: Table, changes: Changes) -> None:
+    if is_new(connection, table):
+        present, wanted = columns.of_relation(connection, services.catalog.schema, table.name), changes.columns
+        differing = (f"{n} is {present.get(n)}, the catalog says {wanted.get(n, 'nothing')}" for n in changes.breaking)
+        raise TargetError(
+            "; ".join(differing),
+            where=f"{services.catalog.schema}.{table.name}",
+            remedy="Alter the table, or the catalog",
+        )
+
+
+def _is_live(services: Services, connection: psycopg.Connection, view: View) -> bool:
+    return live_views.exists(connection, target.relation(services.catalog.schema, view.name))
+
+
+def _build(
+    services: Services, connection: psycopg.Connection, table: Table, found: Evolution, views: Sequence[View]
+) -> list[Build]:
+    """Build the views over the parts, as if these were the table's children already."""
+    others = sorted({name for view in views for name in view.reads if name != table.name})
+    current = publications(connection, others)
+    missing = sorted(set(others) - current.keys())
+    if missing:
+        raise BusyError(f"its views read {', '.join(missing)}, never published yet", where=table.name)
+    wanted = found.changes.columns
+    selects = [columns.select(target.child(id_), present, wanted) for id_, present in found.parts.items()]
+    query = sql.SQL(" UNION ALL ").join(selects) if selects else columns.select_nothing(wanted)
+    log.info("columns change, views are built for them", columns=found.breaking, views=[view.name for view in views])
+    return build_all(services, connection, views, current, StandIn(table.name, query))

@@ -1,0 +1,57 @@
+"""Backfill: a range of hours, through as many runs of the hourly flow as it takes.
+
+Each run holds the log's lock only while it works, so that the hourly function gets its turn in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import cast
+
+from shared.errors import BadRequestError
+from shared.hourly import run as hourly
+from shared.hourly.run import HourlyRequest
+from shared.names import Hour, format_day
+from shared.operate.patience import while_busy
+from shared.services import HourlyServices
+
+
+def parse(services: HourlyServices, log: str, first: Hour, until: Hour, *, delete: bool) -> HourlyRequest:
+    """The request for a range. Raises BadRequestError for unknown logs and for hours that have not ended."""
+    if log in services.catalog.tables:
+        # A table's source has no past that could be exported by days.
+        raise BadRequestError(
+            "is a daily table, and its source has only today's rows",
+            where=log,
+            remedy=f"recosync export {log} brings them; recosync import {log} --date brings a snapshot that stands",
+        )
+    body = {
+        "table_name": log,
+        "date": format_day(first.day),
+        "hour": first.number,
+        "until": str(until),
+        "delete_from_source": delete,
+        "recover_missed": False,
+    }
+    return hourly.parse(services, body, None, datetime.now(UTC))
+
+
+def run(services: HourlyServices, request: HourlyRequest, done: Callable[[int], None]) -> dict[str, object]:
+    """Work until nothing remains, or an hour fails in a way that a later call may mend; the answers of all runs as one.
+
+    `done` is told how many hours each run got through.
+    """
+    hours: list[object] = []
+    failed: list[object] = []
+    while True:
+        answer, status = while_busy(partial(hourly.run, services, request))
+        hours += cast(list[object], answer["hours"])
+        failed += cast(list[object], answer["failed"])
+        remaining = cast(int, answer["remaining"])
+        done(len(request.hours) - remaining)
+        if status != 200 or not remaining:
+            return {**answer, "hours": hours, "failed": failed}
+        request = replace(request, hours=request.hours[-remaining:])

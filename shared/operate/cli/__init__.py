@@ -1,0 +1,44 @@
+"""The command line `recosync`: one module per group of commands, over the same code that the functions call.
+
+Everything heavy is imported by the command that needs it: `--help` and shell completion are waited for.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from shared.operate.cli import daily, decide, hourly, look
+from shared.operate.cli.commands import Group
+
+DESCRIPTION = """BigQuery tables to PostgreSQL every day, the API's log back every hour.
+
+It works on the deployment that the environment describes, with the variables that the functions have.
+"""
+
+#: Every command, in the order of the help.
+GROUPS: tuple[Group, ...] = (daily.GROUP, hourly.GROUP, look.GROUP, look.CATALOG, decide.GROUP)
+
+
+def build() -> typer.Typer:
+    """The application."""
+    app = typer.Typer(
+        name="recosync",
+        help=DESCRIPTION,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        # A traceback with the values of variables would show rows and secrets.
+        pretty_exceptions_enable=False,
+    )
+
+    @app.callback()
+    def recosync() -> None:
+        """Also holds an application of a single command to its name."""
+
+    for group in GROUPS:
+        group.add_to(app)
+    return app
+
+
+def main() -> None:
+    """The console script."""
+    build()(prog_name="recosync")

@@ -1,0 +1,114 @@
+"""Commands by which an operator decides: go back, let a held snapshot pass or not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shared.errors import BadRequestError
+from shared.operate.cli.commands import (
+    AsJson,
+    Group,
+    SnapshotArgument,
+    TableArgument,
+    Verbose,
+    daily_services,
+    known_tables,
+    operator,
+)
+from shared.operate.cli.output import Output, reporting
+
+if TYPE_CHECKING:
+    from shared.operate.decisions import Published
+    from shared.services import Services
+
+GROUP = Group()
+
+
+@GROUP.command("rollback", example="recosync rollback iris_france")
+def rollback(
+    table: TableArgument,
+    snapshot: SnapshotArgument = None,
+    unpin: Annotated[bool, typer.Option("--unpin", help="Let the functions publish again.")] = False,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Go back to a snapshot, by default the one before.
+
+    The table stays there, whatever the functions import, until --unpin.
+    """
+    with reporting(as_json, verbose) as output:
+        from shared.operate import decisions
+
+        services = daily_services()
+        (known,) = known_tables(services, [table])
+        if unpin and snapshot:
+            raise BadRequestError("--unpin takes no snapshot")
+        if not unpin:
+            _tell(output, services, decisions.rollback(services, known.name, snapshot, operator()))
+            output.line(f"It stays there until: recosync rollback {known.name} --unpin")
+            return
+        done = decisions.unpin(services, known.name, operator())
+        output.document({"table": known.name, "status": "unpinned" if done else "was not pinned"})
+        output.line(
+            f"{known.name} is published again with its next snapshot." if done else f"{known.name} was not pinned."
+        )
+
+
+@GROUP.command("approve", example="recosync approve iris_france 20260101T050000Z")
+def approve(
+    table: TableArgument, snapshot: SnapshotArgument = None, as_json: AsJson = False, verbose: Verbose = False
+) -> None:
+    """Publish a snapshot that is held, by default the newest."""
+    with reporting(as_json, verbose) as output:
+        from shared.operate import decisions
+
+        services = daily_services()
+        (known,) = known_tables(services, [table])
+        _tell(output, services, decisions.approve(services, known.name, snapshot, operator()))
+
+
+@GROUP.command("reject", example="recosync reject iris_france 20260101T050000Z")
+def reject(
+    table: TableArgument, snapshot: SnapshotArgument = None, as_json: AsJson = False, verbose: Verbose = False
+) -> None:
+    """Drop a snapshot that is held, by default the newest."""
+    with reporting(as_json, verbose) as output:
+        from shared.operate import decisions
+
+        services = daily_services()
+        (known,) = known_tables(services, [table])
+        rejected = decisions.reject(services, known.name, snapshot, operator())
+        output.line(f"{known.name} {rejected} is rejected; what was published stays.")
+        output.document({"table": known.name, "snapshot_id": str(rejected), "status": "rejected"})
+
+
+def _tell(output: Output, services: Services, published: Published) -> None:
+    """Tell what readers see now, and bring the views along."""
+    before = f" (before: {published.previous})" if published.previous else ""
+    output.line(
+        f"{published.table} is {published.snapshot}, publication {published.publication}{before}:"
+        f" {published.seconds * 1000:.0f} ms."
+    )
+    views = _refresh(output, services, published)
+    output.line(f"Its views: {views}.")
+    output.document(
+        {
+            "table": published.table,
+            "snapshot_id": str(published.snapshot),
+            "publication": published.publication,
+            "previous_snapshot_id": published.previous and str(published.previous),
+            "seconds": round(published.seconds, 3),
+            "views": views,
+        }
+    )
+
+
+def _refresh(output: Output, services: Services, published: Published) -> str:
+    """Rebuild the views, beside the function that the completion message calls: whoever is first."""
+    from shared.daily import refresh
+    from shared.operate.patience import while_busy
+
+    with output.progress(f"rebuilding the views of {published.table}"):
+        return while_busy(lambda: refresh.refresh(services, published.table, published.publication))

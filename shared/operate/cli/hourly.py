@@ -1,0 +1,178 @@
+"""Commands of the hourly flow: export hours, load what was exported, fill a range."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shared.names import Hour, format_day
+from shared.operate.cli.commands import (
+    AsJson,
+    BucketOption,
+    DayOption,
+    Group,
+    LogArgument,
+    LogOption,
+    Verbose,
+    hourly_services,
+    parse_hour,
+)
+from shared.operate.cli.output import Bar, Exit, Json, Output, reporting
+
+if TYPE_CHECKING:
+    from shared.hourly.run import HourlyRequest
+
+GROUP = Group()
+
+DEFAULT_LOG = "past_offer_context"
+
+#: What the log says of an hour that is through.
+SETTLED = ("hour is done", "hour is empty", "hour is failed")
+
+HourOption = Annotated[int | None, typer.Option("--hour", min=0, max=23, help="That hour of the day, in UTC.")]
+UntilOption = Annotated[
+    Hour | None,
+    typer.Option(parser=parse_hour, metavar="YYYYMMDD[THH]", help="Up to this hour, which is not among them."),
+]
+
+
+@GROUP.command(
+    "hourly",
+    "hourly_export_process",
+    "hourly-export-process",
+    example="recosync hourly --date 20260101 --hour 5",
+)
+def export_hours(
+    table_name: LogOption = DEFAULT_LOG,
+    date: DayOption = None,
+    hour: HourOption = None,
+    until: UntilOption = None,
+    delete_from_source: Annotated[
+        bool, typer.Option("--delete-from-source", help="Delete the verified rows from PostgreSQL.")
+    ] = False,
+    recover_missed: Annotated[
+        bool, typer.Option("--recover-missed", help="Also export earlier gaps, and look for late rows.")
+    ] = False,
+    bucket_path: BucketOption = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Export hours of a log to BigQuery.
+
+    Without a date it is the last complete hour; with a date alone, all its hours that have ended.
+    """
+    with reporting(as_json, verbose) as output:
+        from shared.hourly import run
+
+        services = hourly_services(bucket_path)
+        body = {
+            **_hours(table_name, date, hour, until),
+            "delete_from_source": delete_from_source,
+            "recover_missed": recover_missed,
+        }
+        request = run.parse(services, body, None, datetime.now(UTC))
+        with _progress(output, request) as bar, bar.counting(*SETTLED):
+            answer, _ = run.run(services, request)
+        _tell(output, answer)
+
+
+@GROUP.command(
+    "hourly-load",
+    "hourly_load_gcs_to_bigquery",
+    "hourly-load-gcs-to-bigquery",
+    example="recosync hourly-load --date 20260101 --hour 5",
+)
+def load_hours(
+    date: DayOption,
+    table_name: LogOption = DEFAULT_LOG,
+    hour: HourOption = None,
+    until: UntilOption = None,
+    bucket_path: BucketOption = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Load exported hours into BigQuery and verify them.
+
+    Nothing new is read from PostgreSQL.
+    """
+    with reporting(as_json, verbose) as output:
+        from shared.hourly import run
+
+        services = hourly_services(bucket_path)
+        body = _hours(table_name, date, hour, until)
+        request = run.parse(services, body, None, datetime.now(UTC))
+        with _progress(output, request) as bar, bar.counting(*SETTLED):
+            answer, _ = run.load(services, request)
+        _tell(output, answer)
+
+
+@GROUP.command("backfill", example="recosync backfill past_offer_context --from 20260101 --until 20260103T07")
+def fill(
+    log: LogArgument,
+    first: Annotated[
+        Hour, typer.Option("--from", parser=parse_hour, metavar="YYYYMMDD[THH]", help="The first hour, in UTC.")
+    ],
+    until: Annotated[
+        Hour,
+        typer.Option(
+            parser=parse_hour, metavar="YYYYMMDD[THH]", help="Up to this hour or day, which is not among them."
+        ),
+    ],
+    delete_from_source: Annotated[
+        bool, typer.Option("--delete-from-source", help="Delete the verified rows from PostgreSQL.")
+    ] = False,
+    bucket_path: BucketOption = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Export a range of hours or days of a log.
+
+    It takes as many runs as it needs, and lets the hourly function in between them.
+    """
+    with reporting(as_json, verbose) as output:
+        from shared.operate import backfill
+
+        services = hourly_services(bucket_path)
+        request = backfill.parse(services, log, first, until, delete=delete_from_source)
+        with output.progress(f"hours of {log}", total=len(first.until(until))) as bar:
+            answer = backfill.run(services, request, lambda hours: bar.advance(hours))
+        _tell(output, answer)
+
+
+def _progress(output: Output, request: HourlyRequest) -> AbstractContextManager[Bar]:
+    return output.progress(f"hours of {request.table.name}", total=len(request.hours))
+
+
+def _hours(log: str, day: date | None, hour: int | None, until: Hour | None) -> dict[str, object]:
+    """The fields of a function's body, which checks what belongs together."""
+    given = {"date": day and format_day(day), "hour": hour, "until": until and str(until)}
+    return {"table_name": log, **{name: value for name, value in given.items() if value is not None}}
+
+
+def _tell(output: Output, answer: Json) -> None:
+    """Show a run's answer, and leave with the exit code that it means."""
+    hours, failed = _list(answer, "hours"), _list(answer, "failed")
+    output.table(
+        f"{answer['table']}, hours in UTC",
+        ["Hour", "Status", "State", "Rows", "New", "Deleted", "Kept"],
+        [[h[n] for n in ("hour", "status", "state", "rows", "new_rows", "deleted", "kept")] for h in hours],
+    )
+    output.document(answer)
+    if answer["remaining"]:
+        output.line(f"{answer['remaining']} hours are left, from {answer['next']}: call again, or use backfill.")
+    for failure in failed:
+        hour, error = f"hour {failure['hour']}", str(failure["error"])
+        output.problem(f"recosync: {error}" if hour in error else f"recosync: {hour}: {error}")
+    if any(failure["retryable"] for failure in failed):
+        raise typer.Exit(Exit.RETRY)
+    if failed:
+        raise typer.Exit(Exit.FAILED)
+
+
+def _list(answer: Json, name: str) -> list[Mapping[str, object]]:
+    found = answer[name]
+    return found if isinstance(found, list) else []

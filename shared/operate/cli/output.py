@@ -1,0 +1,184 @@
+"""What a command says: an answer on standard output, what went wrong in one line on standard error, an exit code."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+import typer
+
+from shared import log
+from shared.errors import BadRequestError, SyncError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+type Json = Mapping[str, object]
+
+
+class Exit(IntEnum):
+    """The exit codes. docs/cli.md explains them."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    RETRY = 3
+    HELD = 4
+    DIFFERS = 5
+
+    @classmethod
+    def of(cls, error: SyncError) -> Exit:
+        if isinstance(error, BadRequestError):
+            return cls.USAGE
+        return cls.RETRY if error.retryable else cls.FAILED
+
+
+class Output:
+    """How one command speaks: to people, or with `as_json`, to a script."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def document(self, body: Json) -> None:
+        """The command's result, for scripts only."""
+        if self.as_json:
+            print(json.dumps(body, indent=1, default=str, ensure_ascii=False))  # noqa: T201
+
+    def raw(self, document: bytes) -> None:
+        """A result that is a JSON document already."""
+        sys.stdout.write(document.decode())
+
+    def line(self, text: str) -> None:
+        """A line of the result, for people only."""
+        if not self.as_json:
+            print(text)  # noqa: T201
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """A table, for people only. Columns of numbers stand at the right."""
+        if self.as_json:
+            return
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        for index, column in enumerate(columns):
+            numbers = all(isinstance(row[index], int | float | None) for row in rows)
+            table.add_column(column, justify="right" if numbers else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(_cell(value) for value in row))
+        # A pipe has no width: lines are not folded there.
+        Console(width=None if sys.stdout.isatty() else 200, markup=False, highlight=False, soft_wrap=False).print(table)
+
+    def problem(self, text: str) -> None:
+        """One clear line on standard error."""
+        print(" ".join(text.split()), file=sys.stderr)  # noqa: T201
+
+    @contextmanager
+    def progress(self, doing: str, total: int | None = None) -> Iterator[Bar]:
+        """A bar on standard error while the block works, when somebody looks at it; endless when `total` is unknown."""
+        if self.as_json or not sys.stderr.isatty():
+            yield Bar(None, None)
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = [TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
+        if total is not None:
+            columns.insert(2, MofNCompleteColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+            yield Bar(shown, shown.add_task(doing, total=total))
+
+
+class Bar:
+    """A progress bar, or nothing where nobody looks."""
+
+    def __init__(self, shown: Progress | None, task: TaskID | None) -> None:
+        self._shown, self._task = shown, task
+
+    def advance(self, by: int = 1, doing: str | None = None) -> None:
+        if self._shown is not None and self._task is not None:
+            self._shown.update(self._task, advance=by, description=doing)
+
+    @contextmanager
+    def counting(self, *beginnings: str) -> Iterator[None]:
+        """Advance with every line of the suite's log that begins so: the steps of a flow are told nowhere else."""
+        handler = _Counter(self, beginnings)
+        logger = logging.getLogger("recosync")
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+
+
+class _Counter(logging.Handler):
+    def __init__(self, bar: Bar, beginnings: tuple[str, ...]) -> None:
+        super().__init__()
+        self._bar, self._beginnings = bar, beginnings
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().startswith(self._beginnings):
+            self._bar.advance()
+
+
+@contextmanager
+def reporting(as_json: bool, verbose: bool) -> Iterator[Output]:
+    """Run a command's work. Its failure becomes one line, with `as_json` a document too, and its exit code."""
+    output = Output(as_json=as_json)
+    with _log_to_stderr(verbose):
+        try:
+            yield output
+        except SyncError as e:
+            output.document({"error": str(e), "retryable": e.retryable})
+            output.problem(f"recosync: {e}")
+            raise typer.Exit(Exit.of(e)) from None
+        except Exception as e:
+            if isinstance(e, typer.Exit | typer.Abort | typer.BadParameter):
+                raise
+            # A bug. Its text may quote a row, so it stays out, as in the functions' log.
+            log.error(f"crashed: {type(e).__name__}", e)
+            output.document({"error": f"crashed: {type(e).__name__}", "retryable": False})
+            output.problem(f"recosync: crashed ({type(e).__name__}): --verbose shows where")
+            raise typer.Exit(Exit.FAILED) from None
+
+
+class _LineFormatter(logging.Formatter):
+    """`12:00:00 INFO part staged  rows=1000`, from the record that the functions print as JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = json.loads(log.JsonFormatter().format(record))
+        severity, message = fields.pop("severity"), fields.pop("message")
+        del fields["logger"]
+        told = " ".join(f"{name}={value}" for name, value in fields.items())
+        return f"{self.formatTime(record, '%H:%M:%S')} {severity} {message}  {told}".rstrip()
+
+
+@contextmanager
+def _log_to_stderr(verbose: bool) -> Iterator[None]:
+    """The suite's log in lines for people, if they ask for it; never on standard output, which is the answer's."""
+    logger = logging.getLogger("recosync")
+    handler: logging.Handler = logging.StreamHandler() if verbose else logging.NullHandler()
+    handler.setFormatter(_LineFormatter())
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.level, logger.propagate = before
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value)

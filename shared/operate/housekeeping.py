@@ -1,0 +1,212 @@
+"""Housekeeping: drop what nobody needs any more, a set time after it came.
+
+What readers see, what a rollback would go back to, and what waits for a human stays. Each part is dropped in a
+transaction of its own that looks again first and hardly waits: what can't be dropped now is left to the next run.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Literal
+
+import psycopg
+
+from shared import log
+from shared.daily import build
+from shared.db import ledger, queries, target
+from shared.db.postgres import Lock, connect, end_stale_holders, session_locks, translated, try_lock
+from shared.errors import SyncError
+from shared.names import ADOPTED, ObjectVersion, SnapshotId, parse_temporary_table
+from shared.services import Services
+
+#: Snapshots besides the published one that stay staged: as far as a rollback can go back.
+KEEP = 2
+
+#: How long the ledger tells of export calls and of failures.
+HISTORY = timedelta(days=90)
+
+#: The wait for a table that is to be dropped. Nobody queues behind it: what is dropped has no readers to come.
+LOCK_WAIT_MS = 500
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part that stands in PostgreSQL. `attached`: readers see it. `publication` is the last of its snapshot."""
+
+    id: int
+    table: str
+    snapshot: SnapshotId
+    version: ObjectVersion
+    staged_at: datetime
+    attached: bool
+    publication: int | None
+    pinned: bool
+    hold: Literal["undecided", "approved", "rejected"] | None
+
+
+def run(services: Services, now: datetime) -> Mapping[str, int | None] | None:
+    """Drop what is due at `now`; how many of each kind, None of one that failed. None while another run is at it."""
+    with (
+        connect(services.settings, "housekeeping") as connection,
+        session_locks(connection),
+        translated("beginning to drop what is old"),
+    ):
+        ledger.migrate(connection)
+        if not try_lock(connection, Lock.housekeeping(), session=True):
+            end_stale_holders(connection, Lock.housekeeping(), services.settings)
+            log.info("another call drops what is old")
+            return None
+        connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{LOCK_WAIT_MS}ms"])
+        before = now - services.settings.retention
+        steps: Mapping[str, Callable[[], int]] = {
+            "builds": lambda: _drop_builds(services, connection),
+            "stand_ins": lambda: _drop_stand_ins(connection),
+            "parts": lambda: _drop_parts(services, connection, before),
+            "temporary_tables": lambda: _drop_temporary_tables(services, before),
+            "ledger_rows": lambda: _forget(connection, now - HISTORY),
+        }
+        dropped = {kind: _logged(kind, step) for kind, step in steps.items()}
+        if any(dropped.values()):
+            log.info("dropped what was old", **dropped)
+        return dropped
+
+
+def due(parts: Iterable[Part], before: datetime, *, known: bool) -> set[SnapshotId]:
+    """The snapshots of one table that nobody needs: rejected, or no younger than `before` and of no use any more.
+
+    A table that is not `known` to the catalog keeps what readers see, and nothing to go back to.
+    """
+    by_snapshot: defaultdict[SnapshotId, list[Part]] = defaultdict(list)
+    for part in parts:
+        by_snapshot[part.snapshot].append(part)
+    seen = _seen(by_snapshot)
+    needed = _needed(seen, KEEP if known else 0)
+    found = set()
+    for snapshot, its in by_snapshot.items():
+        if snapshot in needed or any(part.attached or part.pinned for part in its):
+            continue
+        undecided = its[0].hold == "undecided" and known and (not seen or snapshot > seen[0])
+        old = max(part.staged_at for part in its) < before
+        if its[0].hold == "rejected" or (old and not undecided):
+            found.add(snapshot)
+    return found
+
+
+def _seen(by_snapshot: Mapping[SnapshotId, Sequence[Part]]) -> list[SnapshotId]:
+    """The snapshots that readers have seen, the last one first. The adopted one was there before any publish."""
+    last = {snapshot: its[0].publication or 0 for snapshot, its in by_snapshot.items()}
+    return sorted((s for s in last if last[s] or s == ADOPTED), key=lambda s: last[s], reverse=True)
+
+
+def _needed(seen: Sequence[SnapshotId], keep: int) -> set[SnapshotId]:
+    """What readers see, what they saw before it, and, after a rollback, what the next rollback would go to."""
+    older = sorted((snapshot for snapshot in seen if snapshot < seen[0]), reverse=True)
+    return {*seen[: 1 + keep], *older[:keep]}
+
+
+def _drop_parts(services: Services, connection: psycopg.Connection, before: datetime) -> int:
+    tables: defaultdict[str, list[Part]] = defaultdict(list)
+    for part in _parts(connection, None):
+        tables[part.table].append(part)
+    dropped = 0
+    for table, parts in tables.items():
+        with log.bound(table=table):
+            snapshots = due(parts, before, known=table in services.catalog.tables)
+            wanted = [part for part in parts if part.snapshot in snapshots]
+            gone = [part for part in wanted if _drop_part(services, connection, part, before)]
+            if len(gone) < len(wanted):
+                log.warning("parts are left to the next run", parts=[p.id for p in wanted if p not in gone])
+            dropped += len(gone)
+    return dropped
+
+
+def _drop_part(services: Services, connection: psycopg.Connection, part: Part, before: datetime) -> bool:
+    """Drop one part, if it is still due where no publish can come in between; False when it has to stay for now."""
+
+    def drop() -> bool:
+        # A publish holds this lock alone; the builds of views share it, and read nothing that has no parent.
+        free = try_lock(connection, Lock.publication(part.table), shared=True)
+        if not free or not try_lock(connection, Lock.part(part.version)):
+            return False
+        parts = _parts(connection, part.table)
+        if part.snapshot not in due(parts, before, known=part.table in services.catalog.tables):
+            return False
+        target.drop_child(connection, part.id)
+        return True
+
+    return _in_transaction(connection, drop)
+
+
+def _parts(connection: psycopg.Connection, table: str | None) -> list[Part]:
+    rows = connection.execute(queries.load("housekeeping")["parts"], {"table": table}).fetchall()
+    return [
+        Part(id_, of, SnapshotId.parse(snapshot), ObjectVersion(bucket, name, generation), *rest)
+        for id_, of, snapshot, bucket, name, generation, *rest in rows
+    ]
+
+
+def _drop_stand_ins(connection: psycopg.Connection) -> int:
+    """Drop what builds read instead of a table, once nothing depends on it: it keeps parts from being dropped."""
+
+    def drop(name: str) -> bool:
+        build.drop_stand_in(connection, name)
+        return True
+
+    names = [name for (name,) in connection.execute(queries.load("housekeeping")["stand_ins"]).fetchall()]
+    return sum(_in_transaction(connection, partial(drop, name)) for name in names)
+
+
+def _drop_builds(services: Services, connection: psycopg.Connection) -> int:
+    """Drop what killed builds left of views that left the catalog: no refresh comes by that would."""
+    dropped = 0
+    for name, view in connection.execute(queries.load("housekeeping")["builds"]).fetchall():
+        if view in services.catalog.views:
+            continue
+        with connection.transaction():
+            if try_lock(connection, Lock.view(view)):
+                build.drop(services, connection, [name])
+        dropped += name not in ledger.leftover_builds(connection, view)
+    return dropped
+
+
+def _drop_temporary_tables(services: Services, before: datetime) -> int:
+    """Drop what outlived its expiration, such as after the data set's defaults were changed by hand."""
+    tables = services.bigquery.tables(services.settings.temporary_dataset)
+    old = [ref for ref, created in tables if created < before and parse_temporary_table(ref.table) is not None]
+    for ref in old:
+        services.bigquery.drop(ref)
+    return len(old)
+
+
+def _forget(connection: psycopg.Connection, before: datetime) -> int:
+    statements = queries.load("housekeeping")
+    return sum(
+        connection.execute(statements[name], {"before": before}).rowcount
+        for name in ("forget_export_runs", "forget_failures")
+    )
+
+
+def _in_transaction(connection: psycopg.Connection, step: Callable[[], bool]) -> bool:
+    """Whether the step said yes and was committed; what the server refuses now, it may not refuse the next run."""
+    try:
+        with connection.transaction():
+            return step()
+    except psycopg.Error as e:
+        if connection.broken:
+            raise
+        log.warning("left to the next run", sqlstate=e.sqlstate)
+        return False
+
+
+def _logged(kind: str, step: Callable[[], int]) -> int | None:
+    """One kind's count; its failure leaves the other kinds alone."""
+    try:
+        with translated(f"dropping old {kind}"):
+            return step()
+    except SyncError as e:
+        log.failure("housekeeping failed", e)
+        return None

@@ -1,0 +1,178 @@
+"""Import a snapshot by hand: the steps that its events ask for, taken in this process or followed in the ledger."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import date
+
+from shared.catalog import Table
+from shared.daily import arrival, manifest
+from shared.daily.publish import publish_chosen
+from shared.db import decisions, ledger
+from shared.db.postgres import connect, translated
+from shared.errors import BadRequestError, BusyError, IncompleteError, PermanentError, RetryableError
+from shared.names import ObjectVersion, SnapshotFolder, SnapshotId, format_day
+from shared.services import Services
+
+#: Seconds without any progress of those at work, after which they are left to themselves.
+PATIENCE = 300
+
+#: Seconds between two looks at how far they are.
+PAUSE = 1.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """A complete snapshot in Cloud Storage."""
+
+    table: Table
+    snapshot: SnapshotId
+    manifest: ObjectVersion
+    parts: int
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What came of a snapshot. `outcome` is published, held, rejected, pinned or older; `reasons` say why it is held.
+
+    `new` says whether it was this import that published it; `publication` and `published` are what readers see now.
+    """
+
+    table: str
+    snapshot: SnapshotId
+    outcome: str
+    new: bool
+    publication: int | None
+    published: SnapshotId | None
+    reasons: tuple[str, ...] = ()
+
+
+def find(services: Services, table: Table, day: date | None, snapshot: SnapshotId | None) -> Found:
+    """That snapshot, or the day's latest, or the latest of all.
+
+    Raises BadRequestError when there is none: a snapshot without a manifest is not complete.
+    """
+    settings = services.settings
+    for name in [snapshot] if snapshot else _snapshots(services, table, day):
+        folder = SnapshotFolder(settings.prefix, table.name, name)
+        stored = services.storage.find(settings.bucket, folder.manifest)
+        content = services.storage.read(stored.version) if stored else None
+        if stored is not None and content is not None:
+            parsed = manifest.parse(content, folder, [column.name for column in table.columns])
+            return Found(table, name, stored.version, len(parsed.parts))
+    asked = str(snapshot or "") or (format_day(day) if day else "")
+    of = f" of {asked}" if asked else ""
+    raise BadRequestError(
+        f"no complete snapshot{of} stands in gs://{settings.bucket}/{settings.prefix}/{table.name}/",
+        where=table.name,
+        remedy="Export it first",
+    )
+
+
+def run(services: Services, found: Found, by: str, *, chosen: bool) -> Imported:
+    """Take the snapshot to its publication, beside whoever else is at it; `by` is the operator who wants it.
+
+    When it was chosen, by its name or its day, it is published even if readers have a newer one. Raises BusyError or
+    IncompleteError when others hold parts of it and make no progress.
+    """
+    before = look(services, found.table, found.snapshot)
+    _patiently(services, found, lambda: arrival.handle(services, found.manifest, 1))
+    after = look(services, found.table, found.snapshot)
+    # What was published once, and gone back from, is nothing for an event; an operator may want it again.
+    if after.outcome == "under way" or (after.outcome == "older" and chosen):
+        _patiently(services, found, lambda: arrival.stage_all(services, found.table, found.manifest))
+        with connect(services.settings, "import") as connection:
+            publish_chosen(services, connection, found.table, found.snapshot, "import", by)
+        after = look(services, found.table, found.snapshot)
+    return replace(after, new=after.publication != before.publication)
+
+
+def follow(services: Services, found: Found, advance: Callable[[int], None]) -> Imported:
+    """Watch the functions import the snapshot; `advance` is told of parts as they are staged.
+
+    Raises PermanentError with what failed for good, RetryableError when nothing has moved for a while.
+    """
+    patience, known = _Patience(), 0
+    while True:
+        now = look(services, found.table, found.snapshot)
+        staged = _staged(services, found.table, found.snapshot)
+        advance(max(staged - known, 0))
+        known = max(staged, known)
+        if now.outcome != "under way":
+            return now
+        if failure := _failure(services, found.table, found.snapshot):
+            raise PermanentError(failure)
+        if not patience.goes_on(staged):
+            raise RetryableError("nothing has moved for a while", where=f"{found.table.name} {found.snapshot}")
+
+
+def look(services: Services, table: Table, snapshot: SnapshotId) -> Imported:
+    """Where the snapshot stands by the ledger; `under way` when nothing stops it."""
+    where = f"{table.name} {snapshot}"
+    with connect(services.settings, "import") as connection, translated(f"looking at {where}"):
+        ledger.migrate(connection)
+        published = ledger.published(connection, table.name)
+        hold = decisions.held(connection, table.name, snapshot)
+        pinned = decisions.pinned(connection, table.name)
+    outcome, reasons = "under way", tuple[str, ...]()
+    if published is not None and published.snapshot == snapshot:
+        outcome = "published"
+    elif hold is not None and hold.decision != "approved":
+        outcome, reasons = hold.decision or "held", hold.reasons
+    elif pinned is not None:
+        outcome = "pinned"
+    elif published is not None and published.snapshot > snapshot:
+        outcome = "older"
+    number, of = (published.number, published.snapshot) if published else (None, None)
+    return Imported(table.name, snapshot, outcome, False, number, of, tuple(reasons))
+
+
+def _patiently(services: Services, found: Found, step: Callable[[], object]) -> None:
+    """Take a step again while others are at parts of the snapshot and get on."""
+    patience = _Patience()
+    while True:
+        try:
+            step()
+            return
+        except (BusyError, IncompleteError):
+            if not patience.goes_on(_staged(services, found.table, found.snapshot)):
+                raise
+
+
+class _Patience:
+    """Goes on as long as something moves."""
+
+    def __init__(self) -> None:
+        self._seen, self._deadline = -1, 0.0
+
+    def goes_on(self, progress: int) -> bool:
+        """Whether to look again, after a pause."""
+        if progress > self._seen:
+            self._seen, self._deadline = progress, time.monotonic() + PATIENCE
+        time.sleep(PAUSE)
+        return time.monotonic() < self._deadline
+
+
+def _snapshots(services: Services, table: Table, day: date | None) -> list[SnapshotId]:
+    """Those that stand in Cloud Storage, the latest first."""
+    prefix = f"{services.settings.prefix}/{table.name}/" + (f"{format_day(day)}T" if day else "")
+    found = []
+    for name in services.storage.folders(services.settings.bucket, prefix):
+        try:
+            found.append(SnapshotId.parse(name.rstrip("/").rpartition("/")[2]))
+        except ValueError:
+            continue
+    return sorted(found, reverse=True)
+
+
+def _staged(services: Services, table: Table, snapshot: SnapshotId) -> int:
+    with connect(services.settings, "import") as connection, translated(f"looking at {table.name}"):
+        return sum(part.staged_rows is not None for part in ledger.named_parts(connection, table.name, snapshot))
+
+
+def _failure(services: Services, table: Table, snapshot: SnapshotId) -> str | None:
+    """What was recorded last as failed for good of the snapshot."""
+    with connect(services.settings, "import") as connection, translated(f"looking at {table.name}"):
+        return ledger.last_failure(connection, table.name, snapshot)

@@ -1,0 +1,78 @@
+"""Migrate: bring the ledger's schema and the tables' columns up to date, ahead of the publish that would do it."""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import errors as pg
+from psycopg import sql
+
+from shared import log
+from shared.catalog import Table
+from shared.daily import evolve
+from shared.daily.swap import add_columns
+from shared.db import columns, ledger, target
+from shared.db.postgres import connect, translated
+from shared.errors import BadRequestError
+from shared.services import Services
+
+
+def migrate(services: Services, *, reader: str | None = None) -> list[str]:
+    """Apply what can be applied now, and say of each change what became of it; nothing when all is up to date.
+
+    The ledger gets its newest schema, and tables the columns that the catalog has more, with the parts that are kept
+    for the way back. A column that the catalog drops or gives another type changes with the next publish, because the
+    rows do. `reader` is a role that may read the ledger from now on.
+
+    Raises BadRequestError when there is no such role, and TargetError when a table can't be one of the catalog's.
+    """
+    with connect(services.settings, "migrate") as connection, translated("migrating"):
+        done = _ledger(connection)
+        for table in services.catalog.tables.values():
+            with log.bound(table=table.name), translated(f"migrating {table.name}"):
+                done += _table(services, connection, table)
+        if reader is not None:
+            done += _reader(connection, reader)
+        return done
+
+
+def _ledger(connection: psycopg.Connection) -> list[str]:
+    if ledger.is_current(connection):
+        return []
+    ledger.migrate(connection)
+    return ["ledger: brought up to date"]
+
+
+def _table(services: Services, connection: psycopg.Connection, table: Table) -> list[str]:
+    if not columns.of_relation(connection, services.catalog.schema, table.name):
+        return []  # its first publish makes it
+    target.ensure(connection, services.catalog.schema, table)
+    done = [f"{table.name}: {name} {type_} added" for name, type_ in add_columns(services, connection, table).items()]
+    present = columns.of_relation(connection, services.catalog.schema, table.name)
+    changes = evolve.compare(services, connection, table, [], keep=False).changes
+    new = evolve.is_new(connection, table)
+    found = evolve.blocking(services, connection, table, changes)
+    for name in changes.breaking:
+        what = f"is {present[name]}, the catalog says {changes.columns.get(name, 'nothing')}"
+        users = evolve.foreign(services, table, [one for one in found if one.column == name])
+        if new:
+            fate = "alter the table, or the catalog: no publish made it, so none will change it"
+        elif users:
+            fate = f"the next publish will refuse that while other objects use it: {', '.join(users)}"
+        else:
+            fate = "it changes with the next publish"
+        done.append(f"{table.name}: {name} {what}; {fate}")
+    return done
+
+
+def _reader(connection: psycopg.Connection, role: str) -> list[str]:
+    """Let a role use the ledger's schema. Its tables may be read by whoever can, those of the parts by nobody."""
+    try:
+        may = connection.execute("SELECT has_schema_privilege(%s, %s, 'USAGE')", [role, ledger.SCHEMA]).fetchone()
+        if may and may[0]:
+            return []
+        connection.execute(
+            sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(ledger.SCHEMA), sql.Identifier(role))
+        )
+    except pg.UndefinedObject as e:
+        raise BadRequestError("there is no such role", where=role, remedy="CREATE ROLE it first") from e
+    return [f"{role}: may read the ledger"]

@@ -1,0 +1,62 @@
+"""Plan: what an export of a table would move and cost, by its metadata and a dry run in BigQuery."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from shared.catalog import Table
+from shared.daily import export, extract
+from shared.db import ledger, runs
+from shared.db.postgres import connect, translated
+from shared.gcp.bigquery import TableInfo
+from shared.services import Services
+
+#: The source is as the newest snapshot has it: an export would confirm that, and move nothing.
+UNCHANGED = "unchanged"
+
+_TIB = 1 << 40
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`source` says whether the source was changed since its newest snapshot. Rows are None where BigQuery counts them
+    only by a query (a view). `bytes_billed` is BigQuery's own estimate.
+    """
+
+    table: str
+    source: str
+    source_rows: int | None
+    rows_to_move: int | None
+    bytes_billed: int
+    usd: float
+
+
+def of(services: Services, table: Table, price_per_tib: float) -> Plan:
+    """The plan for one table. Raises SourceError when the source is not what the catalog says."""
+    source = extract.check_source(services, table)
+    state = _state(services, table, source)
+    # The query that is exported, and the one that counts its result: of the same rows, so asked of the source.
+    queries = (extract.select(table, source, datetime.now(UTC)), extract.count(table, source, source.ref))
+    still = state == UNCHANGED
+    billed = 0 if still else sum(services.bigquery.bytes_of(query, source.location) for query in queries)
+    return Plan(
+        table=table.name,
+        source=state,
+        source_rows=source.rows,
+        rows_to_move=0 if still else source.rows,
+        bytes_billed=billed,
+        usd=round(billed / _TIB * price_per_tib, 6),
+    )
+
+
+def _state(services: Services, table: Table, source: TableInfo) -> str:
+    """How the source stands to the newest snapshot, as an export judges it."""
+    with connect(services.settings, "plan") as connection, translated(f"looking at {table.name}"):
+        ledger.migrate(connection)
+        latest = runs.latest(connection, table.name)
+    if latest is None:
+        return "never exported"
+    if not latest.failed and export.is_unchanged(table, source, latest):
+        return UNCHANGED
+    return "changed" if source.modified and latest.source_modified else "may have changed"

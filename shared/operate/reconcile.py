@@ -1,0 +1,154 @@
+"""Reconcile: find what stands still because an event was lost, and send the event again.
+
+A manifest that was never imported is written onto itself: its new event goes the way of the first. A publication that
+its views do not hold, or whose message is owed, is announced again. Imports and refreshes recognise what they have done
+already, so that an event too many changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+import psycopg
+
+from shared import log
+from shared.catalog import Table
+from shared.daily.publish import announce
+from shared.db import decisions, ledger, queries
+from shared.db.postgres import connect, translated
+from shared.errors import SyncError
+from shared.gcp.storage import StoredObject
+from shared.names import SnapshotFolder, SnapshotId, snapshots_of
+from shared.services import Services
+
+#: The newest folders of a table that are looked at for a manifest: the rest is older, or was never completed.
+LOOK_AT = 10
+
+#: In a manifest's metadata: how many times it was written again. The pause doubles each time.
+TRIES = "recosync-tries"
+MOST_DOUBLINGS = 6
+
+#: Tries without success after which a human should look.
+PATIENCE = 3
+
+type Finished = Mapping[str, object]
+
+
+def run(services: Services, now: datetime) -> list[Finished]:
+    """Send again what was due RECONCILE_AFTER_MINUTES before `now`; what was sent, for the call's answer."""
+    with connect(services.settings, "reconcile") as connection, translated("looking for lost events"):
+        # Making it is for the role that owns it.
+        if not ledger.is_current(connection):
+            log.info("the ledger is not there yet, or older than this code: nothing to reconcile")
+            return []
+        finished = [
+            _logged(step, services, connection, table, now)
+            for table in services.catalog.tables.values()
+            for step in (_import, _refresh)
+        ]
+        return [done for done in finished if done is not None]
+
+
+def _import(services: Services, connection: psycopg.Connection, table: Table, now: datetime) -> Finished | None:
+    """Write the newest complete snapshot's manifest again, if it is of age, and neither published nor stopped."""
+    if decisions.pinned(connection, table.name) is not None:
+        return None
+    found = _newest_unpublished(services, connection, table)
+    if found is None:
+        return None
+    snapshot, manifest = found
+    tries = _tries(manifest)
+    pause = services.settings.reconcile_after * 2 ** min(tries, MOST_DOUBLINGS)
+    if now - manifest.created < pause or _stopped(connection, table.name, snapshot):
+        return None
+    content = services.storage.read(manifest.version)
+    if content is None:
+        return None
+    metadata = {**manifest.metadata, TRIES: str(tries + 1)}
+    if services.storage.replace(manifest.version, content, "application/json", metadata) is None:
+        return None  # another call was faster
+    with log.bound(snapshot=snapshot):
+        _tell("lost event: exported but not published, so its manifest is written again", tries + 1 >= PATIENCE)
+    return {"table": table.name, "snapshot_id": str(snapshot), "sent": "manifest", "tries": tries + 1}
+
+
+def _newest_unpublished(
+    services: Services, connection: psycopg.Connection, table: Table
+) -> tuple[SnapshotId, StoredObject] | None:
+    """The newest complete snapshot and its manifest, unless readers have seen it or a newer one."""
+    settings = services.settings
+    published = ledger.published(connection, table.name)
+    folders = services.storage.folders(settings.bucket, f"{settings.prefix}/{table.name}/")
+    for snapshot in reversed(snapshots_of(folders)[-LOOK_AT:]):
+        if published is not None and snapshot <= published.snapshot:
+            return None
+        if ledger.was_published(connection, table.name, snapshot):
+            return None  # an operator went back from it
+        manifest = services.storage.find(
+            settings.bucket, SnapshotFolder(settings.prefix, table.name, snapshot).manifest
+        )
+        if manifest is not None and manifest.bytes:
+            return snapshot, manifest
+    return None
+
+
+def _tries(manifest: StoredObject) -> int:
+    text = manifest.metadata.get(TRIES, "0")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+def _stopped(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> bool:
+    values = {"table": table, "snapshot": str(snapshot)}
+    row = connection.execute(queries.load("reconcile")["stopped"], values).fetchone()
+    return bool(row and row[0])
+
+
+def _refresh(services: Services, connection: psycopg.Connection, table: Table, now: datetime) -> Finished | None:
+    """Announce the table's publications whose message is owed, or whose views never came."""
+    statements, before = queries.load("reconcile"), now - services.settings.reconcile_after
+    values = {"table": table.name, "before": before}
+    (owed,) = connection.execute(statements["owed"], values).fetchone() or (0,)
+    # A view that also reads a table that was never published is built when that comes.
+    views = [
+        view.name
+        for view in services.catalog.views_of(table.name)
+        if all(ledger.published(connection, name) is not None for name in view.reads)
+    ]
+    behind = connection.execute(statements["behind"], {**values, "views": views, "now": now}).fetchone()
+    if behind is None:
+        if not owed:
+            return None
+        announce(services, connection, table.name)
+        _tell("lost event: the message of a publication was owed, so it is sent", again=False)
+        return {"table": table.name, "sent": "owed message"}
+    publication, names, waited = behind
+    # Owed until it is sent: should we die in between, the next run sends it.
+    connection.execute(statements["owe"], {"table": table.name, "publication": publication})
+    announce(services, connection, table.name)
+    _tell(
+        f"lost event: {', '.join(names)} does not hold what is published, so the message is sent again",
+        again=waited > services.settings.reconcile_after * 2**PATIENCE,
+    )
+    return {"table": table.name, "publication": publication, "sent": "message", "views": names}
+
+
+def _tell(message: str, again: bool) -> None:
+    """A WARNING, or an ERROR once sending it again has not helped."""
+    (log.error if again else log.warning)(message)
+
+
+def _logged(
+    step: Callable[[Services, psycopg.Connection, Table, datetime], Finished | None],
+    services: Services,
+    connection: psycopg.Connection,
+    table: Table,
+    now: datetime,
+) -> Finished | None:
+    """A step's outcome; its failure leaves the other tables alone."""
+    try:
+        with log.bound(table=table.name), translated(f"looking for lost events of {table.name}"):
+            return step(services, connection, table, now)
+    except SyncError as e:
+        log.failure("reconciliation failed", e)
+        return None

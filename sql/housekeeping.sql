@@ -1,0 +1,63 @@
+-- name: parts
+-- The parts that stand in PostgreSQL, of one table or of all, with what speaks for them.
+WITH seen AS (
+    SELECT
+        table_name,
+        snapshot_id,
+        max(publication) AS publication
+    FROM recosync.publication
+    GROUP BY table_name, snapshot_id
+)
+
+SELECT
+    part.id,
+    part.table_name,
+    part.snapshot_id,
+    part.bucket,
+    part.name,
+    part.generation,
+    part.staged_at,
+    child.inhrelid IS NOT NULL AS attached,
+    seen.publication,
+    pin.snapshot_id IS NOT NULL AS pinned,
+    CASE WHEN hold.snapshot_id IS NOT NULL THEN coalesce(hold.decision, 'undecided') END AS hold
+FROM recosync.part
+LEFT JOIN pg_inherits AS child ON child.inhrelid = to_regclass('recosync.part_' || part.id)
+LEFT JOIN seen ON part.table_name = seen.table_name AND part.snapshot_id = seen.snapshot_id
+LEFT JOIN recosync.pin ON part.table_name = pin.table_name AND part.snapshot_id = pin.snapshot_id
+LEFT JOIN recosync.hold ON part.table_name = hold.table_name AND part.snapshot_id = hold.snapshot_id
+WHERE part.dropped_at IS NULL AND part.table_name = coalesce(%(table)s, part.table_name)
+ORDER BY part.id;
+
+-- name: stand_ins
+-- The views that builds read instead of a table, by the names that builds have, and that nothing reads any more.
+SELECT relation.relname FROM pg_class AS relation
+INNER JOIN pg_namespace AS namespace ON relation.relnamespace = namespace.oid
+LEFT JOIN pg_rewrite AS own ON relation.oid = own.ev_class
+LEFT JOIN pg_depend AS depend
+    ON
+        relation.oid = depend.refobjid
+        AND depend.refclassid = 'pg_class'::regclass
+        AND depend.deptype = 'n'
+        AND (depend.classid <> 'pg_rewrite'::regclass OR own.oid <> depend.objid)
+WHERE
+    namespace.nspname = 'recosync'
+    AND relation.relkind = 'v'
+    AND relation.relname ~ '^[0-9]{8}T[0-9]{12}_'
+    AND depend.objid IS NULL
+ORDER BY relation.relname;
+
+-- name: builds
+SELECT
+    build_name,
+    view_name
+FROM recosync.building
+ORDER BY build_name;
+
+-- name: forget_export_runs
+DELETE FROM recosync.export_run
+WHERE finished_at < %(before)s;
+
+-- name: forget_failures
+DELETE FROM recosync.failure
+WHERE at < %(before)s;

@@ -1,0 +1,287 @@
+"""The daily flow from the command line, against the emulators: the old job's lines, and what is new."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from shared.daily import extract
+from shared.db.postgres import Lock
+from shared.names import SnapshotFolder, SnapshotId
+from shared.operate import imports, patience
+from shared.operate.cli.output import Exit
+from shared.services import Services
+from tests.commands import old_commands, recosync
+from tests.steps import Background, bookings, day, held, one, upload, users, wait_for
+from tests.uploads import Upload, arrive
+
+TABLE, VIEW = "non_recommendable_items_data", "non_recommendable_items_mv"
+SOURCE = "ml_reco_local.user_booked_item"
+ELSEWHERE = "elsewhere"
+
+
+@pytest.fixture
+def source(here):
+    """Fill the table's source with so many users, in three parts for 2,500."""
+
+    def fill(count: int) -> None:
+        here.bigquery_client.query(
+            f"CREATE OR REPLACE TABLE {SOURCE} AS"
+            " SELECT CONCAT('user-', CAST(n AS STRING)) AS user_id, 'item' AS item_id"
+            f" FROM UNNEST(GENERATE_ARRAY(1, {count})) AS n"
+        ).result()
+
+    fill(2_500)
+    return fill
+
+
+@pytest.fixture
+def elsewhere(here):
+    """A place that fires no events."""
+    bucket = here.storage_client.create_bucket(f"{here.project}-{ELSEWHERE}")
+    yield f"gs://{bucket.name}/recommendation_exports"
+    for blob in bucket.list_blobs():
+        blob.delete()
+    bucket.delete()
+
+
+def published(database) -> object:
+    return one(database, "SELECT max(publication) FROM recosync.publication WHERE table_name = %s", TABLE)
+
+
+def placeholders(path: str) -> Mapping[str, str]:
+    return {
+        "table_name": TABLE,
+        "view_name": VIEW,
+        "bucket_path": path,
+        "bucket-name": path.removeprefix("gs://").partition("/")[0],
+        "YYYYMMDD": "20260105",
+        "0-23": "7",
+    }
+
+
+def old(path: str, command: str) -> list[str]:
+    (line,) = (line for line in old_commands(**placeholders(path)) if line[0] == command)
+    return line
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [("export", "import-table", "materialize"), ("export-gcs", "import-to-gcloud", "materialize-gcloud")],
+    ids=" ".join,
+)
+def test_the_old_three_lines_bring_a_table_to_its_view(here, source, elsewhere, database, commands):
+    export, import_, materialize = (old(elsewhere, command) for command in commands)
+    for line in (export, import_, materialize):
+        ran = recosync(*line)
+        assert (ran.code, ran.err) == (0, "")
+        if line is import_:
+            # The export has done it, because nobody else would.
+            assert "published already" in ran.out
+    assert one(database, f"SELECT count(*) FROM {TABLE}") == 2_500
+    assert one(database, f"SELECT count(*) FROM {VIEW}") == 2_500
+    assert published(database) == 1
+
+
+def test_where_events_fire_an_export_leaves_the_import_to_the_functions(here, source, database):
+    ran = recosync(*old(f"gs://{here.bucket}/recommendation_exports", "export"))
+    assert (ran.code, ran.err) == (0, "")
+    assert "The functions import it" in ran.out
+    assert published(database) is None
+    assert recosync("import", TABLE, "--date", "20260105").code == 0
+    assert published(database) == 1
+
+
+def test_an_export_that_waits_follows_the_functions(here, source, services, database, monkeypatch):
+    monkeypatch.setattr(imports, "PAUSE", 0.05)
+    waiting = Background(lambda: recosync("export", TABLE, "--date", "20260105", "--wait", "--json"))
+    folder = SnapshotFolder(services.settings.prefix, TABLE, SnapshotId.parse("20260105T000000Z"))
+    wait_for(lambda: services.storage.find(here.bucket, folder.manifest))
+    assert waiting.running
+    arrive(services, services.storage.find(here.bucket, folder.manifest).version)
+    ran = waiting.result()
+    assert ran.code == 0
+    assert [entry["status"] for entry in ran.json["imported"]] == ["published"]
+
+
+def test_an_export_that_waits_tells_of_what_failed_for_good(here, source, services, monkeypatch):
+    monkeypatch.setattr(imports, "PAUSE", 0.05)
+    waiting = Background(lambda: recosync("export", TABLE, "--date", "20260105", "--wait"))
+    folder = SnapshotFolder(services.settings.prefix, TABLE, SnapshotId.parse("20260105T000000Z"))
+    wait_for(lambda: services.storage.find(here.bucket, folder.manifest))
+    part = next(iter(services.storage.objects(here.bucket, f"{folder}/1/")))
+    services.storage.delete(part.version)
+    with pytest.raises(Exception, match="gone from the bucket"):
+        arrive(services, services.storage.find(here.bucket, folder.manifest).version)
+    ran = waiting.result()
+    assert ran.code == Exit.FAILED
+    assert "is named by the manifest but gone from the bucket" in ran.err
+
+
+def test_without_a_date_the_latest_complete_snapshot_is_imported(services, database):
+    upload(services, 1, ["ann"]).manifest()
+    upload(services, 2, ["bob"]).manifest()
+    upload(services, 3, ["eve"])  # its manifest is still to come
+    assert recosync("import", TABLE).code == 0
+    assert users(database) == ["bob"]
+
+
+def test_a_snapshot_that_is_named_is_published_even_if_readers_have_a_newer_one(services, database):
+    for number, user in ((1, "ann"), (2, "bob")):
+        upload(services, number, [user]).manifest()
+    assert recosync("import", TABLE).code == 0
+    ran = recosync("import", TABLE, "--date", f"{day(1).at:%Y%m%d}", "--json")
+    assert ran.code == 0
+    assert ran.json["imported"] == [
+        {
+            "table": TABLE,
+            "snapshot_id": str(day(1)),
+            "status": "published",
+            "publication": 2,
+            "published_snapshot_id": str(day(1)),
+            "reasons": [],
+        }
+    ]
+    assert users(database) == ["ann"]
+
+
+def test_one_that_nobody_named_does_not_go_back(services, database, elsewhere):
+    """The latest of another place may be older than what readers see."""
+    arrive(services, upload(services, 2, ["bob"]).manifest())
+    bucket, _, prefix = elsewhere.removeprefix("gs://").partition("/")
+    there = Services.from_environment({**os.environ, "EXPORT_BUCKET": bucket, "EXPORT_PREFIX": prefix})
+    Upload(there, TABLE, day(1), [])
+    other = Upload(there, TABLE, day(1))
+    other.part(bookings(there, ["ann"]))
+    other.manifest()
+    ran = recosync("import", TABLE, "--bucket-path", elsewhere)
+    assert ran.code == Exit.HELD
+    assert f"recosync rollback {TABLE} {day(1)}" in ran.err
+    assert users(database) == ["bob"]
+
+
+def test_a_day_without_a_complete_snapshot_is_told(services):
+    ran = recosync("import", TABLE, "--date", "20260105")
+    assert ran.code == Exit.USAGE
+    assert f"no complete snapshot of 20260105 stands in gs://{services.settings.bucket}/" in ran.err
+
+
+def test_a_snapshot_beyond_its_limits_is_held_and_the_commands_are_told(services, database):
+    everybody = [f"user-{n}" for n in range(3_000)]
+    arrive(services, upload(services, 1, everybody).manifest())
+    upload(services, 2, everybody[:1_000]).manifest()
+    ran = recosync("import", TABLE)
+    assert ran.code == Exit.HELD
+    assert f"recosync approve {TABLE} {day(2)}" in ran.err
+    assert "1,000 rows, 66.7% fewer than the 3,000 published" in ran.err
+    assert len(users(database)) == 3_000
+
+
+def test_a_table_that_fails_for_good_leaves_the_others_alone(services, database):
+    broken = Upload(services, "enriched_user", day(1))
+    broken.part(b"no Parquet")
+    broken.manifest()
+    upload(services, 1, ["ann"]).manifest()
+    ran = recosync("import", "enriched_user", TABLE)
+    assert ran.code == Exit.FAILED
+    assert len(ran.err.splitlines()) == 1
+    assert users(database) == ["ann"]
+
+
+def test_who_looks_at_a_terminal_sees_a_bar(services):
+    upload(services, 1, ["ann"]).manifest()
+    terminal, ours = pty.openpty()
+    command = [sys.executable, "-m", "shared.operate", "import", TABLE]
+    environment = {**os.environ, "TERM": "xterm"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=ours, text=True) as process:
+        os.close(ours)
+        shown = b""
+        with suppress(OSError):  # the end of a terminal
+            while piece := os.read(terminal, 4096):
+                shown += piece
+        out, _ = process.communicate()
+    os.close(terminal)
+    assert (process.returncode, "published" in out) == (0, True)
+    assert f"importing {TABLE}".encode() in shown
+    assert b"1/1" in shown
+
+
+def test_materialize_waits_for_the_function_that_builds_the_same_view(here, services, monkeypatch):
+    monkeypatch.setattr(patience, "PAUSE", 0.05)
+    arrive(services, upload(services, 1, ["ann"]).manifest())
+    with held(here.dsn, Lock.view(VIEW)) as release:
+        waiting = Background(lambda: recosync("materialize", VIEW))
+        with psycopg.connect(here.dsn, autocommit=True) as other:
+            wait_for(
+                lambda: one(
+                    other, "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE %s", "%materialize%"
+                )
+            )
+        assert waiting.running
+        release(Lock.view(VIEW))
+        assert waiting.result().code == 0
+
+
+def test_the_log_is_on_standard_error_and_only_if_asked_for(services):
+    upload(services, 1, ["ann"]).manifest()
+    ran = recosync("import", TABLE, "--json", "--verbose")
+    assert json.loads(ran.out)["imported"][0]["status"] == "published"
+    assert any("INFO part staged" in line and f"table={TABLE}" in line for line in ran.err.splitlines())
+    assert recosync("import", TABLE, "--json").err == ""
+
+
+def test_materialize_rebuilds_what_is_fresh(services, database):
+    arrive(services, upload(services, 1, ["ann"]).manifest())
+    ages = []
+    for _ in range(2):
+        assert recosync("materialize", VIEW).code == 0
+        ages.append(one(database, "SELECT max(built_at) FROM recosync.view_build WHERE view_name = %s", VIEW))
+    assert ages[0] < ages[1]
+
+
+def test_a_view_of_a_table_that_was_never_published_can_not_be_rebuilt(services):
+    ran = recosync("materialize", VIEW)
+    assert ran.code == Exit.USAGE
+    assert f"reads {TABLE}, never published yet" in ran.err
+
+
+def test_an_unknown_table_or_view_is_told_with_those_that_there_are(services):
+    for command in ("export", "import", "plan", "materialize"):
+        ran = recosync(command, "nothing")
+        assert ran.code == Exit.USAGE
+        assert ran.err.startswith("recosync: nothing: is no ")
+
+
+def test_a_plan_tells_rows_and_bytes_and_moves_nothing(here, source, services, database):
+    plan = recosync("plan", TABLE, "--json")
+    assert plan.code == 0
+    (table,) = plan.json["tables"]
+    assert (table["source"], table["source_rows"], table["rows_to_move"]) == ("never exported", 2_500, 2_500)
+    assert list(services.storage.objects(here.bucket, "")) == []
+    assert published(database) is None
+    assert "2,500" in recosync("plan", TABLE).out
+
+
+def test_a_plan_says_when_there_is_nothing_to_move(source, monkeypatch):
+    monkeypatch.setattr(extract, "CLOCKS_DIFFER", timedelta())
+    assert recosync("export", TABLE).code == 0
+    assert recosync("import", TABLE).code == 0
+    (table,) = recosync("plan", TABLE, "--json").json["tables"]
+    assert (table["source"], table["rows_to_move"], table["usd"]) == ("unchanged", 0, 0)
+    source(2_600)
+    (table,) = recosync("plan", TABLE, "--json").json["tables"]
+    assert (table["source"], table["source_rows"], table["rows_to_move"]) == ("changed", 2_600, 2_600)
+
+
+def test_a_source_that_is_not_as_the_catalog_says_fails_an_export_for_good(here, source):
+    here.bigquery_client.query(f"CREATE OR REPLACE TABLE {SOURCE} AS SELECT 'ann' AS user_id").result()
+    ran = recosync("export", TABLE)
+    assert ran.code == Exit.FAILED
+    assert "column item_id is missing" in ran.err

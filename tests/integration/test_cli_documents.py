@@ -1,0 +1,147 @@
+"""Every command in the README and in docs/ runs, and its JSON has the shape that docs/cli.md shows."""
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from local import context
+from local.cloud import DATASETS, Deployment
+from shared.catalog import Table
+from shared.names import SnapshotId
+from shared.operate.cli import GROUPS
+from shared.services import Services
+from tests.commands import documented_commands, recosync, sections
+from tests.uploads import Upload, arrive, rows
+
+TABLE = "iris_france"
+BEFORE, NOW = SnapshotId.parse("20251231T050000Z"), SnapshotId.parse("20260101T050000Z")
+HOUR = datetime(2026, 1, 1, 5, tzinfo=UTC)
+
+#: What documents write where a reader puts something of theirs.
+PLACEHOLDERS = {
+    "TABLE": TABLE,
+    "SNAPSHOT": str(NOW),
+    "VIEW": "iris_france_mv",
+    "LOG": "past_offer_context",
+    "ROLE": "api",
+}
+
+EXAMPLES = {
+    " ".join(filter(None, (group.name, command.name))): command.example
+    for group in GROUPS
+    for command in group.commands
+}
+
+#: Commands whose JSON another's section, or another document, describes.
+ELSEWHERE = {"hourly-load": "hourly", "backfill": "hourly", "approve": "rollback"}
+
+#: Options by which an example has something of everything to show.
+MORE = {"verify": ("--from", f"{HOUR:%Y%m%d}", "--to", f"{HOUR:%Y%m%d}")}
+
+
+class World:
+    """A deployment in the middle of its life: sources, snapshots of a table, its views, and hours of the API's log."""
+
+    def __init__(self, here: Deployment, services: Services) -> None:
+        self._here, self._services = here, services
+
+    def prepare(self, command: str) -> None:
+        """Bring about what the command is for."""
+        name, tables = name_of(command), self._services.catalog.tables
+        table = next((tables[word] for word in filled_in(command) if word in tables), tables[TABLE])
+        self._fill_sources()
+        self._upload(table, BEFORE, "published")
+        self._upload(table, NOW, "held" if name in ("approve", "reject") else "published")
+        views = [view.name for view in self._services.catalog.views_of(table.name)]
+        assert recosync("materialize", *views).code == 0
+        context.create(self._here.dsn)
+        context.write(self._here.dsn, HOUR, HOUR.replace(hour=6), 20)
+        if name in ("hourly-load", "verify"):
+            assert recosync("hourly", "--date", f"{HOUR:%Y%m%d}", "--hour", HOUR.hour).code == 0
+
+    def _fill_sources(self) -> None:
+        """One row each, of the first type that its column can come from."""
+        for table in self._services.catalog.tables.values():
+            values = ", ".join(
+                f"'POINT (2 48)' AS `{column.name}`"
+                if "GEOGRAPHY" in column.type.sources
+                else f"CAST({repr('1') if column.type.sources[0] == 'STRING' else 'NULL'} AS {column.type.sources[0]})"
+                f" AS `{column.name}`"
+                for column in table.columns
+            )
+            name = f"{DATASETS[table.dataset]}.{table.source}"
+            self._here.bigquery_client.query(f"CREATE OR REPLACE TABLE {name} AS SELECT {values}").result()
+
+    def _upload(self, table: Table, snapshot: SnapshotId, outcome: str) -> None:
+        """One row; in one that is to be held, a column is NULL that must not be."""
+        text = [column.name for column in table.columns if column.type.sources[0] == "STRING"]
+        limited = next(name for name in reversed(text) if name in table.limits.null_share)
+        values = {name: [None if outcome == "held" and name == limited else "1"] for name in text}
+        upload = Upload(self._services, table.name, snapshot)
+        upload.part(rows(table.name, self._services, values))
+        assert arrive(self._services, upload.manifest()) == [outcome]
+
+
+@pytest.fixture
+def prepare(here: Deployment, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    monkeypatch.setenv("HOURLY_START", "20260101T00")
+    return World(here, Services.from_environment()).prepare
+
+
+def filled_in(command: str) -> list[str]:
+    return [PLACEHOLDERS.get(word, word) for word in shlex.split(command)[1:]]
+
+
+def name_of(command: str) -> str:
+    return next(name for name in sorted(EXAMPLES, key=len, reverse=True) if command.startswith(f"recosync {name}"))
+
+
+def runnable() -> list[str]:
+    """The documented commands. One that a text only names, without what it needs, stands for its example."""
+    found = [command for _, command in documented_commands() if not command.startswith("recosync --")]
+    examples = {f"recosync {name}": example for name, example in EXAMPLES.items()}
+    return list(dict.fromkeys(examples.get(command, command) for command in found))
+
+
+@pytest.mark.parametrize("command", runnable())
+def test_a_documented_command_runs(prepare, command):
+    prepare(command)
+    ran = recosync(*filled_in(command))
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out
+
+
+@pytest.mark.parametrize("name", [name for name in sections() if name not in ("In common", "status")])
+def test_the_json_of_a_command_is_as_documented(prepare, name):
+    prepare(EXAMPLES[name])
+    ran = recosync(*filled_in(EXAMPLES[name]), *MORE.get(name, ()), "--json")
+    assert ran.code == 0
+    assert shape(ran.json) == shape(sections()[ELSEWHERE.get(name, name)].json)
+
+
+def shape(document: object) -> object:
+    """The fields of a document, and those of the first of each of its lists' entries."""
+    if isinstance(document, dict):
+        return {key: shape(value) for key, value in document.items()}
+    if isinstance(document, list):
+        return [shape(document[0])] if document and isinstance(document[0], dict) else []
+    return None
+
+
+def test_the_shell_gets_its_completion(tmp_path):
+    """The one documented command that is about the shell that it runs in."""
+    script = Path(sys.executable).parent / "recosync"
+    environment = {**os.environ, "HOME": str(tmp_path), "PATH": f"{script.parent}:{os.environ['PATH']}"}
+    # A command after it keeps bash from replacing itself, so that it is found as the shell.
+    ran = subprocess.run(
+        ["bash", "-c", "recosync --install-completion; exit $?"], env=environment, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "bash completion installed" in ran.stdout
+    assert "recosync" in (tmp_path / ".bashrc").read_text()

@@ -1,0 +1,190 @@
+"""The hourly flow from the command line: the old job's lines, loads alone, ranges, and a recount."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from shared.db.postgres import Lock
+from shared.gcp.bigquery import BigQuery
+from shared.hourly.manifest import State
+from shared.names import Hour
+from shared.operate import patience
+from shared.operate.cli.output import Exit
+from tests.commands import old_commands, recosync
+from tests.hourly import Log, at, open_log
+from tests.hourly import named as body_of
+from tests.steps import Background, held, one, wait_for
+
+LOG = "past_offer_context"
+#: How a run shows in the server's list of sessions.
+RUN = "recosync hourly export"
+
+
+@pytest.fixture
+def log(here, database, monkeypatch):
+    """The API's log in a project whose flow owns hour 10 and those after it."""
+    monkeypatch.setenv("HOURLY_START", str(Hour(at(10))))
+    with open_log(here, database) as log:
+        yield log
+
+
+def named(hour: int) -> list[str]:
+    return ["--date", f"{at(hour):%Y%m%d}", "--hour", str(at(hour).hour)]
+
+
+def exported_only(log: Log, hour: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave an hour that stands in Cloud Storage and was not loaded."""
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(BigQuery, "load", killed)
+        with pytest.raises(Killed):
+            log.call(hour + 1, **body_of(hour))
+    assert log.state(hour) == State.EXPORTED
+
+
+OLD = [line for line in old_commands() if line[0].startswith("hourly")]
+
+
+@pytest.mark.parametrize("line", OLD, ids=" ".join)
+def test_an_old_line_brings_its_hour_to_bigquery(log, line):
+    """The place is the environment's own or another; the BigQuery table is the same."""
+    filled = {"<bucket-name>": log.here.hourly_bucket, "<YYYYMMDD>": f"{at(12):%Y%m%d}", "<0-23>": "12"}
+    words = [next((word.replace(k, v) for k, v in filled.items() if k in word), word) for word in line]
+    keys = log.add(12, rows=3)
+    gap = log.add(11, rows=2)
+    if words[0] == "hourly_load_gcs_to_bigquery":
+        assert recosync(*["hourly_export_process", *words[1:]]).code == 0
+    ran = recosync(*words)
+    assert (ran.code, ran.err) == (0, "")
+    moved = {12: keys} | ({11: gap} if "--recover-missed" in words else {})
+    assert log.bigquery() == moved
+    gone = {key for hour in moved.values() for key in hour} if "--delete-from-source" in words else set()
+    assert log.source() == sorted({*keys, *gap} - gone)
+
+
+def test_a_load_takes_an_exported_hour_to_its_end(log, monkeypatch):
+    keys = log.add(12, rows=3)
+    exported_only(log, 12, monkeypatch)
+    log.add(12)  # late: a load does not look for it
+    ran = recosync("hourly-load", *named(12), "--json")
+    assert ran.code == 0
+    assert [(hour["state"], hour["rows"]) for hour in ran.json["hours"]] == [("done", 3)]
+    assert log.bigquery() == {12: keys}
+
+
+def test_a_load_of_an_hour_that_was_never_exported_says_so_and_changes_nothing(log):
+    log.add(12)
+    before = log.everything()
+    ran = recosync("hourly-load", *named(12))
+    assert ran.code == Exit.FAILED
+    assert ran.err == f"recosync: hour {Hour(at(12))}: nothing of it was exported yet. Export it first\n"
+    assert log.state(12) is None
+    assert log.everything()[1:] == before[1:]
+
+
+def test_a_backfill_takes_as_many_runs_as_it_needs(log, monkeypatch):
+    monkeypatch.setenv("HOURLY_MAX_HOURS", "2")
+    keys = {hour: log.add(hour) for hour in (12, 13, 15, 20)}
+    ran = recosync("backfill", LOG, "--from", Hour(at(12)), "--until", Hour(at(20)), "--json")
+    assert ran.code == 0
+    assert len(ran.json["hours"]) == 8
+    assert ran.json["remaining"] == 0
+    assert log.bigquery() == {hour: keys[hour] for hour in (12, 13, 15)}
+    assert recosync("backfill", LOG, "--from", f"{at(0):%Y%m%d}", "--until", f"{at(24):%Y%m%d}").code == 0
+    assert log.bigquery() == keys
+
+
+def test_a_backfill_waits_while_the_function_is_at_the_log(log, monkeypatch):
+    monkeypatch.setattr(patience, "PAUSE", 0.05)
+    keys = log.add(12)
+    with held(log.here.dsn, Lock.hourly(LOG)) as release:
+        waiting = Background(lambda: recosync("backfill", LOG, "--from", Hour(at(12)), "--until", Hour(at(13))))
+        wait_for(lambda: one(log.database, "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s", RUN))
+        assert waiting.running
+        release(Lock.hourly(LOG))
+        assert waiting.result().code == 0
+    assert log.bigquery() == {12: keys}
+
+
+def test_a_backfill_goes_on_after_an_hour_that_fails_for_good_and_says_so(log):
+    keys = log.add(13)
+    log.add(12)
+    assert recosync("hourly", *named(14)).code == 0
+    log.load_by_hand(12, 999)
+    ran = recosync("backfill", LOG, "--from", Hour(at(12)), "--until", Hour(at(14)))
+    assert ran.code == Exit.FAILED
+    assert f"recosync: hour {Hour(at(12))} of " in ran.err
+    assert log.bigquery()[13] == keys
+
+
+def test_a_backfill_of_a_daily_table_says_what_there_is_instead(log):
+    ran = recosync("backfill", "iris_france", "--from", "20260101", "--until", "20260102")
+    assert ran.code == Exit.USAGE
+    assert "recosync import iris_france --date" in ran.err
+
+
+def test_hours_that_have_not_ended_are_told(log):
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    ran = recosync("hourly", "--date", f"{tomorrow:%Y%m%d}", "--hour", 5)
+    assert (ran.code, ran.out) == (Exit.USAGE, "")
+    assert "has not ended yet" in ran.err
+
+
+def test_another_run_at_the_log_is_no_failure_but_a_reason_to_come_back(log):
+    with held(log.here.dsn, Lock.hourly(LOG)):
+        ran = recosync("hourly", *named(12))
+    assert ran.code == Exit.RETRY
+    assert "another worker is at it" in ran.err
+
+
+def days(first: int = 0, last: int = 0) -> list[str]:
+    return ["--from", f"{at(24 * first):%Y%m%d}", "--to", f"{at(24 * last):%Y%m%d}"]
+
+
+def test_a_recount_of_what_agrees_says_so(log):
+    log.add(12, rows=3)
+    assert recosync("hourly", *named(12)).code == 0
+    ran = recosync("verify", LOG, *days(), "--json")
+    assert ran.code == 0
+    assert ran.json["agrees"] is True
+    assert [(day["manifest_rows"], day["bigquery_rows"]) for day in ran.json["days"]] == [(3, 3)]
+
+
+def test_a_recount_finds_what_bigquery_lacks_or_has_too_much(log):
+    log.add(12, rows=3)
+    log.add(13)
+    for hour in (12, 13):
+        assert recosync("hourly", *named(hour)).code == 0
+    log.erase_in_bigquery(12)
+    log.load_by_hand(14, 999)
+    ran = recosync("verify", LOG, *days())
+    assert ran.code == Exit.DIFFERS
+    assert ran.err.splitlines() == [
+        f"recosync: {LOG}: {Hour(at(12))}: 3 rows are verified, BigQuery holds 0",
+        f"recosync: {LOG}: {Hour(at(14))}: 0 rows are verified, BigQuery holds 1",
+    ]
+
+
+def test_a_recount_finds_as_many_rows_of_other_keys(log):
+    log.add(12)
+    assert recosync("hourly", *named(12)).code == 0
+    log.erase_in_bigquery(12)
+    log.load_by_hand(12, 999)
+    ran = recosync("verify", LOG, *days(), "--json")
+    assert ran.code == Exit.DIFFERS
+    assert ran.json["days"][0]["differences"] == [f"{Hour(at(12))}: BigQuery holds as many rows, but of other keys"]
+
+
+def test_a_damaged_manifest_is_a_difference(log):
+    log.add(12)
+    assert recosync("hourly", *named(12)).code == 0
+    log.manifest().upload_from_string(b"nothing")
+    ran = recosync("verify", LOG, *days())
+    assert ran.code == Exit.DIFFERS
+    assert "cut off or edited by hand" in ran.err

@@ -1,0 +1,138 @@
+"""Migrate: the ledger and the tables brought up to date ahead of the publish that would do it."""
+
+import shutil
+
+import psycopg
+import pytest
+
+from shared.catalog import ROOT
+from shared.db import ledger
+from shared.db.postgres import connect
+from shared.errors import BadRequestError
+from shared.operate import decisions
+from shared.operate.migrate import migrate
+from tests.drift import TABLE, VIEW, Drift, reading
+from tests.steps import day, one, wait_for
+from tests.uploads import Upload, arrive, rows
+
+BEFORE, AFTER = {"name": "varchar"}, {"name": "varchar", "price": "decimal"}
+
+
+@pytest.fixture
+def drift(services, database, tmp_path):
+    drift = Drift(services, database, tmp_path)
+    before = drift.of(BEFORE)
+    drift.publish(before, 1, name=["a", "b"])
+    drift.publish(before, 2, name=["c", "d"])
+    drift.refresh(before)
+    return drift
+
+
+def test_an_added_column_comes_without_a_publish_to_the_table_and_every_part(here, drift):
+    after = drift.of(AFTER)
+    with reading(here.cloud.postgres.dsn(here.name, "api"), TABLE, VIEW) as seen:
+        wait_for(lambda: len(seen) > 50)
+        assert migrate(after) == [f"{TABLE}: price numeric added"]
+    assert set(seen) == {(TABLE, 2), (VIEW, 2)}
+    assert drift.rows() == [(0, "c", None), (1, "d", None)]
+    assert [drift.types(part) for part in drift.parts()] == [drift.types()] * 4
+    assert migrate(after) == []
+    decisions.rollback(after, TABLE, day(1), "test")
+    assert drift.rows() == [(0, "a", None), (1, "b", None)]
+
+
+def test_a_part_that_is_staged_gets_it_and_the_functions_of_the_older_catalog_go_on(drift):
+    before = drift.of(BEFORE)
+    snapshot = Upload(before, TABLE, day(3))
+    part = snapshot.part(rows(TABLE, before, {"n": [0], "name": ["e"]}))
+    assert arrive(before, part) == ["staged"]
+    migrate(drift.of(AFTER))
+    assert [drift.types(part) for part in drift.parts()] == [drift.types()] * 5
+    assert arrive(before, snapshot.manifest()) == ["published"]
+    drift.publish(before, 4, name=["g", "h"])
+    assert drift.rows() == [(0, "g", None), (1, "h", None)]
+
+
+def test_it_tells_what_is_left_to_the_next_publish_and_what_stands_in_its_way(drift):
+    assert migrate(drift.of({"name": "text"})) == [
+        f"{TABLE}: name is character varying, the catalog says text; it changes with the next publish"
+    ]
+    drift.database.execute(f"CREATE VIEW public.theirs AS SELECT name FROM {TABLE}")
+    refused = "the next publish will refuse that while other objects use it"
+    assert migrate(drift.of({"other": "text"})) == [
+        f"{TABLE}: other text added",
+        f"{TABLE}: name is character varying, the catalog says nothing; {refused}: theirs (name)",
+    ]
+    assert set(drift.types()) == {"n", "name", "other"}
+
+
+def test_a_database_without_anything_gets_the_ledger_and_no_tables(services, database):
+    assert migrate(services) == ["ledger: brought up to date"]
+    assert migrate(services) == []
+    assert (
+        one(
+            database,
+            "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
+            " AND relname <> 'spatial_ref_sys'",
+        )
+        == 0
+    )
+
+
+@pytest.fixture
+def reader(here):
+    """A role of the test's own, that may do nothing yet; gives what connects as it."""
+    name = f"reader_{here.name}"
+    with psycopg.connect(here.cloud.postgres.dsn(here.name, "postgres"), autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{name}'".encode())
+        yield name
+        admin.execute(f"DROP OWNED BY {name}; DROP ROLE {name}".encode())
+
+
+def readable(dsn, name):
+    """The relations of the ledger's schema that the role may read, and those that it may not."""
+    query = """
+        SELECT has_table_privilege(oid, 'SELECT') AND has_schema_privilege('recosync', 'USAGE'), relname FROM pg_class
+        WHERE relnamespace = to_regnamespace('recosync') AND relkind IN ('r', 'v', 'm')
+    """
+    with psycopg.connect(dsn(name)) as connection:
+        rows = connection.execute(query).fetchall()
+    return {relation for may, relation in rows if may}, {relation for may, relation in rows if not may}
+
+
+LEDGER = {
+    "migration", "snapshot", "snapshot_part", "part", "receipt", "publication", "view_build", "building", "failure",
+    "hold", "pin", "export_run",
+}  # fmt: skip
+
+
+def test_a_reader_may_read_the_ledger_and_none_of_the_rows(here, drift, reader):
+    def dsn(role):
+        return here.cloud.postgres.dsn(here.name, role)
+
+    after = drift.of({"name": "text"})
+    drift.publish(after, 3, name=["e", "f"])  # the view stands over a view of the parts now
+    assert readable(dsn, reader)[0] == set()
+    assert migrate(after, reader=reader) == [f"{reader}: may read the ledger"]
+    assert migrate(after, reader=reader) == []
+    may, may_not = readable(dsn, reader)
+    assert may >= LEDGER
+    assert not [name for name in may if name.startswith("part_") or name.endswith(VIEW)]
+    assert [name for name in may_not if name.endswith(VIEW)]
+    assert {part.removeprefix("recosync.") for part in drift.parts()} <= may_not
+
+
+def test_a_reader_of_an_older_ledger_reads_the_newest_after_its_upgrade(here, services, reader, tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "sql" / "ledger", tmp_path / "sql" / "ledger")
+    (tmp_path / "sql" / "ledger" / "2.sql").rename(tmp_path / "2.sql")
+    with monkeypatch.context() as older:
+        older.setattr(ledger, "ROOT", tmp_path)
+        migrate(services, reader=reader)
+    with connect(services.settings, "test") as connection:
+        ledger.migrate(connection)
+    assert readable(lambda role: here.cloud.postgres.dsn(here.name, role), reader)[0] >= LEDGER
+
+
+def test_a_reader_that_is_no_role_is_refused(services):
+    with pytest.raises(BadRequestError, match="nobody: there is no such role"):
+        migrate(services, reader="nobody")
