@@ -14,6 +14,9 @@ from typing import Self
 #: (https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS).
 MAX_IDENTIFIER_BYTES = 63
 
+#: How far a snapshot's id may lie ahead of the clock: further, it would keep every real one from being published.
+AHEAD = timedelta(days=1)
+
 #: Earlier days are mistakes: nothing here is older.
 EPOCH = date(1970, 1, 1)
 

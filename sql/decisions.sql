@@ -33,13 +33,26 @@ DELETE FROM recosync.pin
 WHERE table_name = %(table)s;
 
 -- name: previous
--- What the table was published as before what it is published as now; the rows it held before any publish come last.
-SELECT snapshot.snapshot_id FROM recosync.snapshot AS snapshot
-LEFT JOIN recosync.publication AS publication
-    ON snapshot.table_name = publication.table_name AND snapshot.snapshot_id = publication.snapshot_id
+-- The newest snapshot before this one that readers have seen, and that no operator went back from; the rows that the
+-- table held before any publish come last.
+WITH history AS (
+    SELECT
+        snapshot_id,
+        lead(snapshot_id) OVER by_number AS next_snapshot,
+        lead(cause) OVER by_number AS next_cause
+    FROM recosync.publication
+    WHERE table_name = %(table)s
+    WINDOW by_number AS (ORDER BY publication)
+)
+
+SELECT snapshot_id FROM recosync.snapshot
 WHERE
-    snapshot.table_name = %(table)s
-    AND snapshot.snapshot_id < %(snapshot)s
-    AND (publication.publication IS NOT NULL OR snapshot.snapshot_id = %(adopted)s)
-ORDER BY snapshot.snapshot_id DESC
+    table_name = %(table)s
+    AND snapshot_id < %(snapshot)s
+    AND (snapshot_id = %(adopted)s OR snapshot_id IN (SELECT snapshot_id FROM history))
+    AND snapshot_id NOT IN (
+        SELECT snapshot_id FROM history
+        WHERE next_cause = 'rollback' AND next_snapshot < snapshot_id
+    )
+ORDER BY snapshot_id DESC
 LIMIT 1;

@@ -13,7 +13,13 @@ SELECT
         WHERE table_name = %(table)s
     ) AS failed,
     hold.reasons,
-    hold.decision
+    hold.decision,
+    (
+        SELECT snapshot_id FROM recosync.publication
+        WHERE table_name = %(table)s
+        ORDER BY publication DESC
+        LIMIT 1
+    ) AS seen
 FROM recosync.snapshot AS snapshot
 LEFT JOIN recosync.hold AS hold
     ON snapshot.table_name = hold.table_name AND snapshot.snapshot_id = hold.snapshot_id

@@ -7,7 +7,9 @@ INNER JOIN pg_catalog.pg_class AS relations ON schemas.oid = relations.relnamesp
 WHERE schemas.nspname = 'recosync';
 
 -- name: published
-SELECT DISTINCT ON (publication.table_name)
+WITH wanted AS (SELECT unnest(%(tables)s::text[]) AS name)
+
+SELECT
     publication.table_name AS name,
     publication.snapshot_id AS snapshot,
     publication.publication,
@@ -20,7 +22,7 @@ SELECT DISTINCT ON (publication.table_name)
         SELECT max(export_run.started_at) FROM recosync.export_run
         WHERE
             export_run.table_name = publication.table_name AND export_run.snapshot_id = publication.snapshot_id
-            AND export_run.outcome = 'confirmed unchanged'
+            AND export_run.outcome = 'confirmed unchanged' AND export_run.message IS NULL
     ) AS confirmed_at,
     receipt.made_at AS receipt_made_at,
     (receipt.bigquery ->> 'rows')::bigint AS bigquery_rows,
@@ -28,41 +30,103 @@ SELECT DISTINCT ON (publication.table_name)
     (receipt.postgresql ->> 'rows')::bigint AS postgresql_rows,
     (SELECT count(*) FROM jsonb_object_keys(receipt.postgresql -> 'columns')) AS columns,
     receipt.duplicate_keys
-FROM recosync.publication
+FROM wanted
+-- One step down the index for each table: the ledger keeps every publication there ever was.
+INNER JOIN LATERAL (
+    SELECT
+        latest.table_name,
+        latest.snapshot_id,
+        latest.publication,
+        latest.rows,
+        latest.published_at,
+        latest.cause
+    FROM recosync.publication AS latest
+    WHERE latest.table_name = wanted.name
+    ORDER BY latest.publication DESC
+    LIMIT 1
+) AS publication ON TRUE
 INNER JOIN recosync.snapshot
     ON publication.table_name = snapshot.table_name AND publication.snapshot_id = snapshot.snapshot_id
 LEFT JOIN recosync.receipt
-    ON publication.table_name = receipt.table_name AND publication.snapshot_id = receipt.snapshot_id
-ORDER BY publication.table_name ASC, publication.publication DESC;
+    ON publication.table_name = receipt.table_name AND publication.snapshot_id = receipt.snapshot_id;
 
 -- name: snapshots
-WITH recent AS (
+WITH wanted AS (SELECT unnest(%(tables)s::text[]) AS name),
+
+recent AS (
     SELECT
-        table_name,
-        snapshot_id,
-        export_started_at,
-        exported_at,
-        manifest_recorded_at,
-        row_number() OVER (PARTITION BY table_name ORDER BY snapshot_id DESC) AS place
-    FROM recosync.snapshot
-    WHERE snapshot_id <> %(adopted)s
+        newest.table_name,
+        newest.snapshot_id,
+        newest.export_started_at,
+        newest.exported_at,
+        newest.manifest_recorded_at
+    FROM wanted
+    INNER JOIN LATERAL (
+        SELECT
+            snapshot.table_name,
+            snapshot.snapshot_id,
+            snapshot.export_started_at,
+            snapshot.exported_at,
+            snapshot.manifest_recorded_at
+        FROM recosync.snapshot
+        WHERE snapshot.table_name = wanted.name AND snapshot.snapshot_id <> %(adopted)s
+        ORDER BY snapshot.snapshot_id DESC
+        LIMIT %(runs)s
+    ) AS newest ON TRUE
 ),
 
 -- A part that was dropped and staged again, for a rollback, was staged when it came first.
-first_staged AS (
+first_staged AS MATERIALIZED (
     SELECT DISTINCT ON (named.bucket, named.name, named.generation)
         named.table_name,
         named.snapshot_id,
         part.staged_at,
         part.seconds
-    FROM recosync.snapshot_part AS named
+    FROM recent
+    INNER JOIN recosync.snapshot_part AS named
+        ON recent.table_name = named.table_name AND recent.snapshot_id = named.snapshot_id
     INNER JOIN recosync.part
         ON
-            named.bucket = part.bucket AND named.name = part.name AND named.generation = part.generation
+            -- The first two follow from the name, and have an index.
+            named.table_name = part.table_name AND named.snapshot_id = part.snapshot_id
+            AND named.bucket = part.bucket AND named.name = part.name AND named.generation = part.generation
             AND part.rows IS NOT NULL
-    INNER JOIN recent ON named.table_name = recent.table_name AND named.snapshot_id = recent.snapshot_id
-    WHERE recent.place <= %(runs)s
     ORDER BY named.bucket, named.name, named.generation, part.id
+),
+
+staged AS (
+    SELECT
+        table_name,
+        snapshot_id,
+        min(staged_at - seconds * interval '1 second') AS began,
+        max(staged_at) AS ended
+    FROM first_staged
+    GROUP BY table_name, snapshot_id
+),
+
+published AS (
+    SELECT DISTINCT ON (publication.table_name, publication.snapshot_id)
+        publication.table_name,
+        publication.snapshot_id,
+        publication.publication,
+        publication.published_at,
+        publication.cause,
+        publication.seconds
+    FROM recent
+    INNER JOIN recosync.publication
+        ON recent.table_name = publication.table_name AND recent.snapshot_id = publication.snapshot_id
+    ORDER BY publication.table_name, publication.snapshot_id, publication.publication
+),
+
+refreshed AS (
+    SELECT
+        published.table_name,
+        published.snapshot_id,
+        max(view_build.built_at) AS ended
+    FROM published
+    INNER JOIN recosync.view_build
+        ON published.table_name = view_build.table_name AND published.publication = view_build.publication
+    GROUP BY published.table_name, published.snapshot_id
 )
 
 SELECT
@@ -80,54 +144,38 @@ SELECT
     hold.decision,
     hold.held_at AS held
 FROM recent
-LEFT JOIN LATERAL (
-    SELECT
-        min(first_staged.staged_at - first_staged.seconds * interval '1 second') AS began,
-        max(first_staged.staged_at) AS ended
-    FROM first_staged
-    WHERE first_staged.table_name = recent.table_name AND first_staged.snapshot_id = recent.snapshot_id
-) AS staged ON TRUE
-LEFT JOIN LATERAL (
-    SELECT
-        publication.publication,
-        publication.published_at,
-        publication.cause,
-        publication.seconds
-    FROM recosync.publication
-    WHERE publication.table_name = recent.table_name AND publication.snapshot_id = recent.snapshot_id
-    ORDER BY publication.publication
-    LIMIT 1
-) AS published ON TRUE
-LEFT JOIN LATERAL (
-    SELECT max(view_build.built_at) AS ended FROM recosync.view_build
-    WHERE view_build.table_name = recent.table_name AND view_build.publication = published.publication
-) AS refreshed ON TRUE
+LEFT JOIN staged ON recent.table_name = staged.table_name AND recent.snapshot_id = staged.snapshot_id
+LEFT JOIN published ON recent.table_name = published.table_name AND recent.snapshot_id = published.snapshot_id
+LEFT JOIN refreshed ON recent.table_name = refreshed.table_name AND recent.snapshot_id = refreshed.snapshot_id
 LEFT JOIN recosync.hold ON recent.table_name = hold.table_name AND recent.snapshot_id = hold.snapshot_id
-WHERE recent.place <= %(runs)s
 ORDER BY recent.table_name ASC, recent.snapshot_id DESC;
 
 -- name: calls
+WITH wanted AS (SELECT unnest(%(tables)s::text[]) AS name)
+
 SELECT
-    table_name AS name,
-    started_at,
-    finished_at,
-    outcome,
-    snapshot_id AS snapshot,
-    message
-FROM (
+    newest.table_name AS name,
+    newest.started_at,
+    newest.finished_at,
+    newest.outcome,
+    newest.snapshot_id AS snapshot,
+    newest.message
+FROM wanted
+INNER JOIN LATERAL (
     SELECT
-        table_name,
-        started_at,
-        finished_at,
-        outcome,
-        snapshot_id,
-        message,
-        row_number() OVER (PARTITION BY table_name ORDER BY id DESC) AS place
+        export_run.id,
+        export_run.table_name,
+        export_run.started_at,
+        export_run.finished_at,
+        export_run.outcome,
+        export_run.snapshot_id,
+        export_run.message
     FROM recosync.export_run
-    WHERE outcome <> 'exported already'
-) AS recent
-WHERE place <= %(runs)s
-ORDER BY table_name, place;
+    WHERE export_run.table_name = wanted.name AND export_run.outcome <> 'exported already'
+    ORDER BY export_run.id DESC
+    LIMIT %(runs)s
+) AS newest ON TRUE
+ORDER BY newest.table_name ASC, newest.id DESC;
 
 -- name: holds
 SELECT
@@ -156,17 +204,58 @@ SELECT
 FROM recosync.pin;
 
 -- name: views
-SELECT DISTINCT ON (view_build.view_name, view_build.table_name)
-    view_build.view_name AS name,
-    view_build.table_name,
-    view_build.publication,
+WITH wanted AS (
+    SELECT
+        unnest(%(views)s::text[]) AS view_name,
+        unnest(%(reads)s::text[]) AS table_name
+)
+
+SELECT
+    latest.view_name AS name,
+    latest.table_name,
+    latest.publication,
     publication.snapshot_id AS snapshot,
-    view_build.built_at,
-    view_build.seconds
-FROM recosync.view_build
+    latest.built_at,
+    latest.seconds
+FROM wanted
+INNER JOIN LATERAL (
+    SELECT
+        view_build.view_name,
+        view_build.table_name,
+        view_build.publication,
+        view_build.built_at,
+        view_build.seconds
+    FROM recosync.view_build
+    WHERE view_build.view_name = wanted.view_name AND view_build.table_name = wanted.table_name
+    ORDER BY view_build.publication DESC
+    LIMIT 1
+) AS latest ON TRUE
 INNER JOIN recosync.publication
-    ON view_build.table_name = publication.table_name AND view_build.publication = publication.publication
-ORDER BY view_build.view_name ASC, view_build.table_name ASC, view_build.publication DESC;
+    ON latest.table_name = publication.table_name AND latest.publication = publication.publication
+ORDER BY latest.view_name ASC, latest.table_name ASC;
+
+-- name: failed
+-- The newest snapshots that something failed for good of, and what that was last.
+WITH wanted AS (SELECT unnest(%(tables)s::text[]) AS name)
+
+SELECT
+    newest.table_name AS name,
+    newest.snapshot_id AS snapshot,
+    newest.at,
+    newest.message
+FROM wanted
+INNER JOIN LATERAL (
+    SELECT DISTINCT ON (failure.snapshot_id)
+        failure.table_name,
+        failure.snapshot_id,
+        failure.at,
+        failure.message
+    FROM recosync.failure
+    WHERE failure.table_name = wanted.name AND failure.snapshot_id IS NOT NULL
+    ORDER BY failure.snapshot_id DESC, failure.id DESC
+    LIMIT %(runs)s
+) AS newest ON TRUE
+ORDER BY newest.table_name ASC, newest.snapshot_id DESC;
 
 -- name: failures
 SELECT

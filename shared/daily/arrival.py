@@ -7,6 +7,7 @@ publishes.
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 import psycopg
 
@@ -19,7 +20,7 @@ from shared.daily.stage import stage
 from shared.db import decisions, ledger
 from shared.db.postgres import connect, translated
 from shared.errors import BusyError, DataError, IncompleteError, PermanentError
-from shared.names import ManifestName, ObjectVersion, PartName, SnapshotFolder, parse_object_name
+from shared.names import AHEAD, ManifestName, ObjectVersion, PartName, SnapshotFolder, parse_object_name
 from shared.services import Services
 
 #: The share of the function's time after which a manifest's call takes on no further part. The retry goes on from
@@ -86,6 +87,12 @@ def _handle(
             where=str(version),
             remedy="Add it to the catalog",
         )
+    if folder.snapshot.at > datetime.now(UTC) + AHEAD:
+        raise DataError(
+            "has a snapshot id in the future: no later snapshot would be published",
+            where=str(version),
+            remedy="Write it again under the time at which it was made",
+        )
     published = ledger.published(connection, table.name)
     if published is not None and published.snapshot >= folder.snapshot:
         announce(services, connection, table.name)
@@ -95,6 +102,7 @@ def _handle(
         return "repeated"  # an operator went back from it
     hold = decisions.held(connection, table.name, folder.snapshot)
     if hold is not None and hold.decision == "rejected":
+        announce(services, connection, table.name)
         return Outcome.REJECTED
     if isinstance(name, PartName):
         if services.storage.find(version.bucket, version.name, version.generation) is None:

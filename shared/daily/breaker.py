@@ -51,31 +51,43 @@ def _rows(limits: Limits, new: Facts, published: Facts) -> Iterator[str]:
 
 def _nulls(table: Table, new: Facts, published: Facts | None) -> Iterator[str]:
     for column, limit in table.limits.null_share.items():
-        now = new.profile.null_share(column)
-        before = published.profile.null_share(column) if published else None
-        if before is None:
-            before = 0.0 if column in table.key else 1.0
+        now, before = new.profile.null_share(column), 0.0
+        if published is not None:
+            known = published.profile.null_share(column)
+            if known is None:
+                continue  # nobody counted them
+            before = known
+        elif column not in table.key:
+            continue
         if now is not None and now > before + limit + _NOTHING:
-            yield f"{now:.2%} of {column} are NULL, {before:.2%} in what is published; the limit is {limit:.2%} more"
+            compared = f", {before:.2%} in what is published; the limit is {limit:.2%} more" if published else ""
+            yield f"{now:.2%} of {column} are NULL{compared}"
 
 
 def _keys(table: Table, new: Facts, published: Facts | None) -> Iterator[str]:
     limit = table.limits.duplicate_keys
-    before = (published.duplicate_keys if published else 0) or 0
-    if new.duplicate_keys is not None and new.duplicate_keys > before + limit:
-        key = ", ".join(table.key)
-        yield f"{new.duplicate_keys:,} rows repeat the key ({key}) of another, {before:,} in what is published"
+    before = published.duplicate_keys if published else 0
+    if new.duplicate_keys is not None and before is not None and new.duplicate_keys > before + limit:
+        compared = f", {before:,} in what is published" if published else ""
+        yield f"{new.duplicate_keys:,} rows repeat the key ({', '.join(table.key)}) of another{compared}"
 
 
 def _age(limits: Limits, new: Facts, published: Facts | None) -> Iterator[str]:
-    modified, age = new.source_modified, limits.source_age
-    if modified is None:
-        return
-    if age is not None and new.exported and new.exported - modified > timedelta(hours=age):
-        yield f"its source was last changed at {_minute(modified)}; the limit is {age} h before the export"
-    before = published.source_modified if published else None
+    modified, before = new.source_modified, published.source_modified if published else None
+    if modified is None or modified == before:
+        return  # not known, or what readers have is as old
+    aged = stale(limits, modified, new.exported) if new.exported else None
+    if aged:
+        yield aged
     if before is not None and modified < before:
         yield f"its source was last changed at {_minute(modified)}, that of what is published at {_minute(before)}"
+
+
+def stale(limits: Limits, modified: datetime, exported: datetime) -> str | None:
+    """What to say of a source that was changed too long before it was exported, or looked at; None when it was not."""
+    if limits.source_age is None or exported - modified <= timedelta(hours=limits.source_age):
+        return None
+    return f"its source was last changed at {_minute(modified)}; the limit is {limits.source_age} h before the export"
 
 
 def _minute(at: datetime) -> str:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from shared import log
 from shared.catalog import Table
-from shared.daily.extract import Extraction, check_source
+from shared.daily import source as sources
+from shared.daily.breaker import stale
+from shared.daily.extract import Extraction
 from shared.daily.manifest import Manifest
 from shared.db import ledger, runs
 from shared.db.postgres import connect, translated
 from shared.db.runs import Latest
 from shared.errors import BadRequestError, DriftError, RetryableError, SyncError
 from shared.gcp.bigquery import TableInfo
-from shared.names import SnapshotId, parse_day
+from shared.names import AHEAD, SnapshotId, parse_day
 from shared.services import Services
 
 #: The fields of the request's body and their JSON types.
@@ -55,12 +57,15 @@ class Exported:
 class Unchanged:
     """A table whose source has not changed since the newest snapshot: there is nothing to move.
 
-    `held_for` says why that snapshot still waits for a human.
+    `held_for` says why that snapshot waits for a human, `stale` that the source is older than it should be. `seen` is
+    the snapshot that readers see: an older one if that waits, was rejected, or an operator went back.
     """
 
     table: str
     snapshot: SnapshotId
+    seen: SnapshotId | None
     held_for: tuple[str, ...] = ()
+    stale: str | None = None
 
 
 type Result = Exported | Unchanged | SyncError
@@ -82,6 +87,8 @@ def parse(services: Services, body: Mapping[str, object], scheduled: datetime | 
             raise BadRequestError("date should be a day written YYYYMMDD") from None
         if not _EPOCH <= day <= now.date():
             raise BadRequestError("date is in the future, or before 1970")
+    if scheduled is not None and scheduled > now + AHEAD:
+        raise BadRequestError("the call is scheduled for the future")
     force = bool(body.get("force", False))
     return ExportRequest(
         tables=tuple(known[name] for name in dict.fromkeys(names)),
@@ -106,8 +113,7 @@ def run(services: Services, request: ExportRequest) -> tuple[Mapping[str, object
             for table in request.tables
         }
     results = {name: future.result() for name, future in futures.items()}
-    with connect(services.settings, "bq_export") as connection, translated("recording the exports"):
-        runs.record(connection, [_recorded(name, result, started) for name, result in results.items()])
+    recorded = _record(services, [_recorded(name, result, started) for name, result in results.items()])
     failures = {name: result for name, result in results.items() if isinstance(result, SyncError)}
     body = {
         "tables": [_answer(result) for result in results.values() if not isinstance(result, SyncError)],
@@ -115,7 +121,8 @@ def run(services: Services, request: ExportRequest) -> tuple[Mapping[str, object
             {"table": name, "error": str(error), "retryable": error.retryable} for name, error in failures.items()
         ],
     }
-    return body, 500 if any(error.retryable for error in failures.values()) else 200
+    retryable = not recorded or any(error.retryable for error in failures.values())
+    return body, 500 if retryable else 200
 
 
 def export(services: Services, table: Table, snapshot: SnapshotId, as_of: datetime, deadline: float) -> Exported:
@@ -134,9 +141,9 @@ def _export_logged(
     with log.bound(table=table.name):
         try:
             snapshot = _snapshot(services, table, request)
-            unchanged = _unchanged(services, table, request, snapshot, latest)
-            if unchanged is not None:
-                return unchanged
+            known = _known(services, table, request, snapshot, started, latest)
+            if known is not None:
+                return known
             with log.bound(snapshot=snapshot):
                 clock = time.monotonic()
                 exported = export(services, table, snapshot, started, clock + PATIENCE)
@@ -169,17 +176,32 @@ def _snapshot(services: Services, table: Table, request: ExportRequest) -> Snaps
     return SnapshotId.midnight(request.day)
 
 
-def _unchanged(
-    services: Services, table: Table, request: ExportRequest, snapshot: SnapshotId, latest: Latest | None
-) -> Unchanged | None:
-    """What is known already, when the source has not changed since; None when there is something to export."""
-    if request.force or request.day is not None or latest is None or latest.snapshot >= snapshot or latest.failed:
+def _known(
+    services: Services,
+    table: Table,
+    request: ExportRequest,
+    snapshot: SnapshotId,
+    started: datetime,
+    latest: Latest | None,
+) -> Exported | Unchanged | None:
+    """What the newest snapshot is, when the source has not changed since; None when there is something to export."""
+    if request.force or request.day is not None or latest is None or latest.snapshot >= snapshot:
         return None
-    if not is_unchanged(table, check_source(services, table), latest):
+    if latest.failed and not latest.published:
         return None
+    source = sources.check(services, table)
+    if not is_unchanged(table, source, latest):
+        return None
+    if not latest.published and not latest.held_for:
+        # On its way to PostgreSQL, unless its objects were deleted before they came there.
+        manifest = Extraction(services, table, latest.snapshot, started, 0).find_manifest()
+        return None if manifest is None else _exported(manifest, new=False)
     undecided = latest.held_for if latest.decision is None else ()
+    aged = stale(table.limits, source.modified, started) if source.modified else None
+    if aged:
+        log.error(f"source is stale: {aged}")
     log.info("source unchanged", since=str(latest.snapshot), held=bool(undecided))
-    return Unchanged(table.name, latest.snapshot, undecided)
+    return Unchanged(table.name, latest.snapshot, latest.seen, undecided, aged)
 
 
 def is_unchanged(table: Table, source: TableInfo, latest: Latest) -> bool:
@@ -190,14 +212,25 @@ def is_unchanged(table: Table, source: TableInfo, latest: Latest) -> bool:
     return known and columns == latest.columns
 
 
+def _record(services: Services, found: Sequence[runs.Run]) -> bool:
+    """Keep what was found; False when that failed, which a repeated call makes up for."""
+    try:
+        with connect(services.settings, "bq_export") as connection, translated("recording the exports"):
+            runs.record(connection, found)
+    except SyncError as e:
+        log.error(f"exports not recorded: {e}", e)
+        return False
+    return True
+
+
 def _recorded(table: str, result: Result, started: datetime) -> runs.Run:
     match result:
         case Exported():
             outcome: runs.Outcome = "exported" if result.new else "exported already"
             return runs.Run(table, started, outcome, result.snapshot, None)
         case Unchanged():
-            held = "; ".join(result.held_for)
-            return runs.Run(table, started, "held" if held else "confirmed unchanged", result.snapshot, held or None)
+            message = "; ".join((*result.held_for, *([result.stale] if result.stale else ())))
+            return runs.Run(table, started, "confirmed unchanged", result.snapshot, message or None)
         case DriftError():
             return runs.Run(table, started, "held", None, str(result))
         case _:
@@ -211,8 +244,13 @@ def _exported(manifest: Manifest, *, new: bool) -> Exported:
 
 def _answer(exported: Exported | Unchanged) -> Mapping[str, object]:
     if isinstance(exported, Unchanged):
-        state = {"status": "held", "reasons": exported.held_for} if exported.held_for else {"status": "unchanged"}
-        return {"table": exported.table, "snapshot_id": str(exported.snapshot), **state}
+        return {
+            "table": exported.table,
+            "snapshot_id": str(exported.snapshot),
+            "status": "held" if exported.held_for else "unchanged",
+            "published_snapshot_id": str(exported.seen) if exported.seen else None,
+            "reasons": [*exported.held_for, *([exported.stale] if exported.stale else [])],
+        }
     return {
         "table": exported.table,
         "snapshot_id": str(exported.snapshot),

@@ -7,15 +7,16 @@ twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from shared import log
-from shared.catalog import Column, PgType, Table
+from shared.catalog import Table
 from shared.daily import manifest as manifests
 from shared.daily.manifest import Manifest, ManifestPart, Origin
-from shared.db.profile import ColumnProfile, Profile, is_summed
-from shared.errors import DriftError, PermanentError, RetryableError, SourceError, SyncError
+from shared.daily.source import check, count, profile, select
+from shared.db.profile import Profile
+from shared.errors import PermanentError, RetryableError, SourceError, SyncError
 from shared.gcp.bigquery import Job, JobError, TableInfo
 from shared.gcp.storage import StoredObject
 from shared.names import (
@@ -47,18 +48,18 @@ class Extraction:
 
     def run(self) -> tuple[Manifest, bool]:
         """The manifest, and whether this call wrote it. The temporary table is dropped after it, never before."""
-        done = self._find_manifest()
+        done = self.find_manifest()
         if done is not None:
             self._drop_temporary(_attempt(done, self._folder))
             return done, False
-        manifest = self._extract(check_source(self._services, self._table))
+        manifest = self._extract(check(self._services, self._table))
         new = self._services.storage.create(
             self._services.settings.bucket, self._folder.manifest, manifest.to_json(), "application/json"
         )
         self._drop_temporary(_attempt(manifest, self._folder))
-        return manifest if new else self._find_manifest() or manifest, new
+        return manifest if new else self.find_manifest() or manifest, new
 
-    def _find_manifest(self) -> Manifest | None:
+    def find_manifest(self) -> Manifest | None:
         """The manifest, once somebody wrote it."""
         bucket = self._services.settings.bucket
         found = self._services.storage.find(bucket, self._folder.manifest)
@@ -76,18 +77,18 @@ class Extraction:
         attempt = 1
         tried = False
         while True:
-            query = self._services.bigquery.job(self._name("query", attempt), source.location)
+            query, began = self._services.bigquery.job(self._name("query", attempt), source.location), False
             if query is None:
                 tried = True
-                self._start_query(source, attempt)
+                began = self._start_query(source, attempt)
             try:
-                outcome = self._follow(source, attempt, began=query is None)
+                outcome = self._follow(source, attempt, began=began)
             except PermanentError:
                 self._drop_temporary(attempt)
                 raise
             if isinstance(outcome, Manifest):
                 return outcome
-            done = self._find_manifest()  # whoever took our output away wrote this first
+            done = self.find_manifest()  # whoever took our output away wrote this first
             if done is not None:
                 return done
             self._drop_temporary(attempt)
@@ -130,7 +131,9 @@ class Extraction:
             return self._job_error(name, extract.error, source)
         if profile is None:
             return RetryableError("the table it extracted is gone", where=f"job {name}")
-        origin = Origin(self._as_of, datetime.now(UTC), self._modified(source) if began else None, profile)
+        # What another call began read the source at another instant.
+        started = self._as_of if began else query.created or self._as_of
+        origin = Origin(started, datetime.now(UTC), self._modified(source) if began else None, profile)
         return self._check(extract, origin, source, attempt)
 
     def _modified(self, source: TableInfo) -> datetime | None:
@@ -140,20 +143,14 @@ class Extraction:
 
     def _profile(self, source: TableInfo, attempt: int) -> Profile:
         """What BigQuery counts of what it extracts, while it does."""
-        columns, sums = self._table.columns, _sums(self._table, source)
         sql = count(self._table, source, self._temporary(attempt))
-        ((rows, keys, *found),) = self._services.bigquery.rows(source.location, sql)
-        of = {
-            column.name: ColumnProfile(_whole(values), None if expression == _UNKNOWN else _whole(total))
-            for column, expression, values, total in zip(
-                columns, sums, found[: len(columns)], found[len(columns) :], strict=True
-            )
-        }
-        return Profile(_whole(rows), of, _whole(keys) if self._table.key else None)
+        (row,) = self._services.bigquery.rows(source.location, sql, self._services.settings.maximum_bytes_billed)
+        return profile(self._table, source, row)
 
-    def _start_query(self, source: TableInfo, attempt: int) -> None:
+    def _start_query(self, source: TableInfo, attempt: int) -> bool:
+        """Whether it was this call that began it."""
         hours = f"TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL {EXPIRATION_HOURS} HOUR)"
-        self._services.bigquery.query(
+        return self._services.bigquery.query(
             self._name("query", attempt),
             source.location,
             f"CREATE OR REPLACE TABLE {self._temporary(attempt).quoted} OPTIONS (expiration_timestamp = {hours}) AS"
@@ -195,78 +192,6 @@ class Extraction:
         return error.failure(f"job {name}", quote=source.kind == "TABLE")
 
 
-def check_source(services: Services, table: Table) -> TableInfo:
-    """The source's metadata. Raises DriftError when it lacks a column or has another type for it, SourceError when it
-    does not exist.
-    """
-    ref = TableRef(services.settings.project, services.settings.datasets[table.dataset], table.source)
-    source = services.bigquery.table(ref)
-    if source is None:
-        raise SourceError("does not exist", where=str(ref), remedy=f"Make it, or correct {table.dataset}")
-    types = {field.name: "ARRAY" if field.repeated else field.type for field in source.fields}
-    mistakes = [
-        f"column {column.name} is {types.get(column.name, 'missing')}, {column.type.sql} takes {_either(column)}"
-        for column in table.columns
-        if types.get(column.name) not in column.type.sources
-    ]
-    if mistakes:
-        raise DriftError("; ".join(mistakes), where=str(ref), remedy="Mend the source, or change the catalog")
-    return source
-
-
-def select(table: Table, source: TableInfo, as_of: datetime) -> str:
-    """The query whose result is exported."""
-    # A snapshot in time is for tables; a view is read as it is
-    # (https://cloud.google.com/bigquery/docs/access-historical-data).
-    at = f" FOR SYSTEM_TIME AS OF TIMESTAMP '{as_of.isoformat()}'" if source.kind == "TABLE" else ""
-    return f"SELECT {', '.join(_expressions(table, source))} FROM {source.ref.quoted}{at}"
-
-
-def count(table: Table, source: TableInfo, of: TableRef) -> str:
-    """The query that counts the rows, the keys, the values and the sums of a table with the columns of `source`."""
-    key = ", ".join(f"`{name}`" for name in table.key)
-    keys = f"(SELECT COUNT(*) FROM (SELECT 1 FROM {of.quoted} GROUP BY {key}))" if key else _UNKNOWN
-    counted = ["COUNT(*)", keys, *(f"COUNT(`{column.name}`)" for column in table.columns), *_sums(table, source)]
-    return f"SELECT {', '.join(counted)} FROM {of.quoted}"
-
-
-#: Of a column that does not add up to the same integer in BigQuery and in PostgreSQL.
-_UNKNOWN = "NULL"
-
-
-def _sums(table: Table, source: TableInfo) -> list[str]:
-    types = {field.name: field.type for field in source.fields}
-    return [_sum(column, types[column.name]) for column in table.columns]
-
-
-def _sum(column: Column, source: str) -> str:
-    """What BigQuery can add up of a column of that type as PostgreSQL does."""
-    if not is_summed(column):
-        return _UNKNOWN
-    if source == "STRING" and column.type in (PgType.VARCHAR, PgType.TEXT):
-        return f"SUM(BYTE_LENGTH(`{column.name}`))"
-    # A sum of INT64 may be longer than one.
-    sums = {"INT64": f"SUM(CAST(`{column.name}` AS NUMERIC))", "BOOL": f"COUNTIF(`{column.name}`)"}
-    return sums.get(source, _UNKNOWN)
-
-
-def _whole(number: object) -> int:
-    return int(str(number).partition(".")[0]) if number is not None else 0
-
-
-def _expressions(table: Table, source: TableInfo) -> Sequence[str]:
-    """The columns of the catalog, in its order. JSON leaves as text: TO_JSON_STRING would make a NULL the text
-    'null'.
-    """
-    types = {field.name: field.type for field in source.fields}
-    return [
-        f"IF(`{c.name}` IS NULL, NULL, TO_JSON_STRING(`{c.name}`)) AS `{c.name}`"
-        if types[c.name] == "JSON"
-        else f"`{c.name}`"
-        for c in table.columns
-    ]
-
-
 def _attempt(manifest: Manifest, folder: SnapshotFolder) -> int:
     """The attempt that made the manifest's parts; the first where another uploader made them."""
     names = (parse_object_name(part.name, folder.prefix) for part in manifest.parts[:1])
@@ -275,10 +200,6 @@ def _attempt(manifest: Manifest, folder: SnapshotFolder) -> int:
 
 def _part(file: StoredObject, rows: int) -> ManifestPart:
     return ManifestPart(file.version.name, file.version.generation, rows, file.bytes, file.crc32c)
-
-
-def _either(column: Column) -> str:
-    return " or ".join(column.type.sources)
 
 
 def _empty(table: Table, where: str) -> SourceError:

@@ -93,7 +93,7 @@ def parse(content: bytes, folder: SnapshotFolder, columns: Sequence[str]) -> Man
         raise _wrong(folder, "is not JSON") from None
     try:
         manifest = _parse(cast(dict[str, object], document), folder)
-    except (KeyError, TypeError, ValueError) as e:
+    except (KeyError, TypeError, ValueError, OverflowError) as e:
         raise _wrong(folder, f"is not a manifest of version {VERSION}: {type(e).__name__} at {e}") from None
     if (manifest.table, manifest.snapshot) != (folder.table, folder.snapshot):
         raise _wrong(folder, "names another table or snapshot than its folder")
@@ -164,6 +164,8 @@ def _text(document: dict[str, object], key: str) -> str:
     if not isinstance(value, str):
         raise TypeError(key)
     value.encode()  # half a surrogate pair can be written in JSON, but not to PostgreSQL
+    if "\0" in value:
+        raise ValueError(f"{key}, which holds a NUL")
     return value
 
 

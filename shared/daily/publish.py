@@ -8,16 +8,14 @@ import psycopg
 
 from shared import log
 from shared.catalog import Table
-from shared.daily import breaker
-from shared.daily.breaker import Facts
+from shared.daily.hold import held
 from shared.daily.receipt import receipt
 from shared.daily.swap import swap
-from shared.db import decisions, ledger, receipts, target
+from shared.db import decisions, ledger, target
 from shared.db.ledger import Cause
 from shared.db.postgres import translated
-from shared.db.profile import Profile
 from shared.db.receipts import Receipt
-from shared.errors import TargetError
+from shared.errors import BadRequestError, RetryableError, TargetError
 from shared.names import SnapshotId
 from shared.services import Services
 
@@ -43,8 +41,9 @@ def publish(services: Services, connection: psycopg.Connection, table: Table, sn
         counted = receipt(connection, table, snapshot)
         if counted is None:
             return Outcome.INCOMPLETE
-        refusal = _refusal(connection, table, snapshot, counted)
+        refusal = _refusal(services, connection, table, snapshot, counted)
         if refusal is not None:
+            announce(services, connection, table.name)  # what an operator published may be owed
             return refusal
         target.ensure(connection, services.catalog.schema, table)
 
@@ -61,8 +60,8 @@ def publish_chosen(
 ) -> int:
     """Publish what an operator chose, older than what is published or not, and note the decision with it; the number.
 
-    A rollback pins the snapshot: events leave it alone until it is unpinned. Raises like `publish`, and TargetError
-    when the snapshot is not staged any more.
+    A rollback pins the snapshot: events leave it alone until it is unpinned. Raises like `publish`, TargetError when
+    the snapshot is not staged any more, BadRequestError when the decision was overtaken.
     """
     with translated(f"publishing {table.name} {snapshot}"):
         if receipt(connection, table, snapshot) is None:
@@ -74,15 +73,29 @@ def publish_chosen(
         target.ensure(connection, services.catalog.schema, table)
 
         def note() -> None:
+            decided = decisions.decide(connection, table.name, snapshot, "approved", by)
             if cause == "rollback":
                 decisions.pin(connection, table.name, snapshot, by)
-            else:
-                decisions.decide(connection, table.name, snapshot, "approved", by)
+            if cause == "approval":
+                _check_approval(connection, table.name, snapshot, decided=decided)
                 decisions.unpin(connection, table.name)
 
         publication = swap(services, connection, table, snapshot, cause, also=note)
-        announce(services, connection, table.name)
+        try:
+            announce(services, connection, table.name)
+        except RetryableError as e:
+            # It is done; whoever asked should not ask again.
+            log.error("published, but its message is owed: the next event of the table sends it, or hourly_export", e)
         return publication or 0
+
+
+def _check_approval(connection: psycopg.Connection, table: str, snapshot: SnapshotId, *, decided: bool) -> None:
+    """Under the publication's lock, before it counts: nobody else decided, and readers have nothing newer."""
+    if not decided:
+        raise BadRequestError(f"somebody has just decided about {table} {snapshot}")
+    current = ledger.published(connection, table)
+    if current is not None and current.snapshot > snapshot:
+        raise BadRequestError(f"{table} is published as {current.snapshot}, which is newer than {snapshot}")
 
 
 def announce(services: Services, connection: psycopg.Connection, table: str) -> None:
@@ -110,33 +123,14 @@ def _settled(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -
     return Outcome.PINNED if decisions.pinned(connection, table) is not None else None
 
 
-def _refusal(connection: psycopg.Connection, table: Table, snapshot: SnapshotId, counted: Receipt) -> Outcome | None:
+def _refusal(
+    services: Services, connection: psycopg.Connection, table: Table, snapshot: SnapshotId, counted: Receipt
+) -> Outcome | None:
     """Why the snapshot may not be published; None when it may. What trips a limit is held from now on."""
     settled = _settled(connection, table.name, snapshot)
     if settled is Outcome.REPEATED:
         return None  # the swap sees that, and owed messages go out
-    held = decisions.held(connection, table.name, snapshot)
-    if held is None:
-        reasons = breaker.reasons(
-            table, _facts(connection, table.name, snapshot, counted), _published(connection, table)
-        )
-        if reasons and decisions.hold(connection, table.name, snapshot, reasons):
-            remedy = f"To publish it: recosync approve {table.name} {snapshot}. To drop it: reject instead of approve"
-            log.error(f"snapshot held: {'; '.join(reasons)}. {remedy}", reasons=reasons)
-        held = decisions.held(connection, table.name, snapshot)
-    if held is not None and held.decision != "approved":
-        return Outcome.REJECTED if held.decision == "rejected" else Outcome.HELD
+    hold = held(services, connection, table, snapshot, counted)
+    if hold is not None and hold.decision != "approved":
+        return Outcome.REJECTED if hold.decision == "rejected" else Outcome.HELD
     return settled
-
-
-def _published(connection: psycopg.Connection, table: Table) -> Facts | None:
-    published = ledger.published(connection, table.name)
-    if published is None:
-        return None
-    return _facts(connection, table.name, published.snapshot, receipts.find(connection, table.name, published.snapshot))
-
-
-def _facts(connection: psycopg.Connection, table: str, snapshot: SnapshotId, counted: Receipt | None) -> Facts:
-    stated = ledger.snapshot(connection, table, snapshot) or ledger.Snapshot(None, 0)
-    profile = counted.postgresql if counted else Profile(stated.rows)
-    return Facts(profile, counted.duplicate_keys if counted else None, stated.source_modified, stated.exported)

@@ -24,6 +24,9 @@ from shared.names import ObjectVersion, SnapshotId
 
 SCHEMA = "recosync"
 
+#: Characters of a message that are kept.
+MAX_MESSAGE = 4_000
+
 #: Why a snapshot was published: an event completed it, or an operator asked.
 type Cause = Literal["event", "approval", "rollback", "import"]
 
@@ -77,6 +80,14 @@ def migrate(connection: psycopg.Connection) -> None:
         with connection.transaction():
             # Another instance may be at it; it takes a moment, so wait rather than fail the event.
             await_lock(connection, Lock.ledger(), 30)
+            # A stage or a publish may be under way; only our own functions queue behind us.
+            connection.execute("SET LOCAL lock_timeout = '5s'")
+            if connection.info.parameter_status("server_encoding") != "UTF8":
+                raise ConfigurationError(
+                    "the database is not in UTF8, as BigQuery's text is",
+                    where=connection.info.dbname,
+                    remedy="Make it with ENCODING 'UTF8'",
+                )
             if not _one(connection, "schema_exists", {}):
                 _run(connection, "create_schema", {})
             _run(connection, "create_migration", {})
@@ -252,8 +263,7 @@ def record_failure(
         "table": table,
         "snapshot": str(snapshot) if snapshot else None,
         "subject": subject,
-        # It may quote the name of a column or a part, which somebody else chose.
-        "message": str(error).encode(errors="replace").decode().replace("\0", "?"),
+        "message": storable(str(error)),
     }
     _run(connection, "record_failure", values)
 
@@ -261,6 +271,11 @@ def record_failure(
 def last_failure(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> str | None:
     """What was recorded last as failed for good of the snapshot."""
     return cast(str | None, _one(connection, "last_failure", {"table": table, "snapshot": str(snapshot)}))
+
+
+def storable(message: str) -> str:
+    """A message as PostgreSQL takes it: it may quote the name of a column or a part, which somebody else chose."""
+    return message[:MAX_MESSAGE].encode(errors="replace").decode().replace("\0", "?")
 
 
 def as_json(profile: Profile | None) -> Jsonb | None:

@@ -77,8 +77,10 @@ class Profile:
             str(name): ColumnProfile(_count(column["values"]), None if column["sum"] is None else _whole(column["sum"]))
             for name, column in columns.items()
         }
-        keys = given.get("keys")
-        return cls(_count(given["rows"]), of, None if keys is None else _count(keys))
+        rows, keys = _count(given["rows"]), given.get("keys")
+        if (keys is not None and _count(keys) > rows) or any(column.values > rows for column in of.values()):
+            raise ValueError("more than there are rows")
+        return cls(rows, of, None if keys is None else _count(keys))
 
 
 class Tap:

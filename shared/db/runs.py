@@ -11,6 +11,7 @@ import psycopg
 
 from shared.db import queries
 from shared.db.decisions import Decision
+from shared.db.ledger import storable
 from shared.names import SnapshotId
 
 type Outcome = Literal["exported", "exported already", "confirmed unchanged", "held", "failed", "to be retried"]
@@ -18,7 +19,9 @@ type Outcome = Literal["exported", "exported already", "confirmed unchanged", "h
 
 @dataclass(frozen=True)
 class Latest:
-    """The newest snapshot whose manifest came. `columns` are (name, source type, PostgreSQL type)."""
+    """The newest snapshot whose manifest came, and `seen`, which readers see now. `columns` are (name, source type,
+    PostgreSQL type).
+    """
 
     snapshot: SnapshotId
     source_modified: datetime | None
@@ -27,6 +30,7 @@ class Latest:
     failed: bool
     held_for: tuple[str, ...]
     decision: Decision | None
+    seen: SnapshotId | None
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,16 @@ def latest(connection: psycopg.Connection, table: str) -> Latest | None:
     row = connection.execute(queries.load("runs")["latest"], {"table": table}).fetchone()
     if row is None:
         return None
-    snapshot, modified, columns, published, failed, reasons, decision = row
+    snapshot, modified, columns, published, failed, reasons, decision, seen = row
     return Latest(
-        SnapshotId.parse(snapshot), modified, _columns(columns), published, failed, tuple(reasons or ()), decision
+        snapshot=SnapshotId.parse(snapshot),
+        source_modified=modified,
+        columns=_columns(columns),
+        published=published,
+        failed=failed,
+        held_for=tuple(reasons or ()),
+        decision=decision,
+        seen=SnapshotId.parse(seen) if seen else None,
     )
 
 
@@ -59,7 +70,7 @@ def record(connection: psycopg.Connection, runs: Sequence[Run]) -> None:
                 "started": run.started,
                 "outcome": run.outcome,
                 "snapshot": str(run.snapshot) if run.snapshot else None,
-                "message": run.message,
+                "message": None if run.message is None else storable(run.message),
             }
             connection.execute(queries.load("runs")["record"], values)
 

@@ -68,6 +68,14 @@ def create_child(connection: psycopg.Connection, schema: str, table: Table, part
     )
 
 
+def own_rows(connection: psycopg.Connection, schema: str, table: str) -> int:
+    """How many rows stand in the table itself and in no child; 0 when there is no such table."""
+    if _find(connection, schema, table) is None:
+        return 0
+    row = connection.execute(sql.SQL("SELECT count(*) FROM ONLY {}").format(relation(schema, table))).fetchone()
+    return int(row[0]) if row else 0
+
+
 def drop_child(connection: psycopg.Connection, part_id: int) -> None:
     """Drop the table of a staged part, and note that it is gone. The caller knows that no reader sees it."""
     connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(child(part_id)))

@@ -6,7 +6,6 @@ A job is judged by its `state` and `errorResult`
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cached_property
@@ -77,13 +76,16 @@ class JobError:
 
 @dataclass(frozen=True)
 class Job:
-    """The state of a job. `files` is how many objects an extract wrote, `uris` are those that a load reads."""
+    """The state of a job. `files` is how many objects an extract wrote, `uris` are those that a load reads. `created` is
+    when it was asked for.
+    """
 
     name: JobName
     done: bool
     error: JobError | None
     files: int | None
     uris: tuple[str, ...] = ()
+    created: datetime | None = None
 
 
 class BigQuery:
@@ -182,6 +184,7 @@ class BigQuery:
                 error=JobError(error.get("reason", ""), error.get("message", "")) if error else None,
                 files=sum(counts) if counts else None,
                 uris=tuple(getattr(job, "source_uris", None) or ()),
+                created=job.created,
             )
 
     def query(
@@ -191,14 +194,14 @@ class BigQuery:
         sql: str,
         labels: Mapping[str, str],
         maximum_bytes_billed: int | None,
-    ) -> None:
-        """Start a query job under that name, or find it started."""
+    ) -> bool:
+        """Start a query job under that name; False when it was started already."""
         from google.cloud.bigquery import QueryJobConfig
 
         config = QueryJobConfig(labels=dict(labels), use_legacy_sql=False)
         if maximum_bytes_billed is not None:
             config.maximum_bytes_billed = maximum_bytes_billed
-        self._insert(
+        return self._insert(
             name,
             # A retry by the library would replace a failed job's id with a random one.
             lambda: self._client.query(sql, job_config=config, job_id=str(name), location=location, job_retry=None),
@@ -249,12 +252,16 @@ class BigQuery:
             ),
         )
 
-    def rows(self, location: str, sql: str, **parameters: "Value") -> list[tuple[object, ...]]:
+    def rows(
+        self, location: str, sql: str, maximum_bytes_billed: int | None = None, **parameters: "Value"
+    ) -> list[tuple[object, ...]]:
         """The rows of a small query with named parameters."""
         from google.cloud.bigquery import QueryJobConfig, ScalarQueryParameter
 
         given = [ScalarQueryParameter(name, _PARAMETERS[type(value)], value) for name, value in parameters.items()]
         config = QueryJobConfig(query_parameters=given, use_legacy_sql=False)
+        if maximum_bytes_billed is not None:
+            config.maximum_bytes_billed = maximum_bytes_billed
         with translated("querying BigQuery"):
             result = self._client.query(sql, job_config=config, location=location).result()
             return [tuple(row.values()) for row in result]
@@ -289,12 +296,15 @@ class BigQuery:
             self._client.delete_table(str(ref), not_found_ok=True)
 
     @staticmethod
-    def _insert(name: JobName, insert: Callable[[], object]) -> None:
+    def _insert(name: JobName, insert: Callable[[], object]) -> bool:
         from google.api_core.exceptions import Conflict
 
-        # 409 says that the job exists: another call, or this one's lost answer, started it.
-        with translated(f"starting job {name}"), suppress(Conflict):
-            insert()
+        with translated(f"starting job {name}"):
+            try:
+                insert()
+            except Conflict:
+                return False  # the job exists: another call, or this one's lost answer, started it
+            return True
 
 
 def _modified(table: "Table") -> datetime | None:

@@ -14,7 +14,7 @@ from shared.catalog import Table
 from shared.daily.publish import publish_chosen
 from shared.db import decisions, ledger, target
 from shared.db.ledger import Cause
-from shared.db.postgres import connect, translated
+from shared.db.postgres import Lock, connect, lock_or_busy, translated
 from shared.errors import BadRequestError
 from shared.names import SnapshotId
 from shared.services import Services
@@ -65,20 +65,19 @@ def approve(services: Services, name: str, snapshot: SnapshotId | None, by: str)
     """
     with _table(services, name) as (connection, table):
         chosen = _undecided(connection, name, snapshot)
-        current = ledger.published(connection, name)
-        if current is not None and current.snapshot > chosen:
-            raise BadRequestError(f"{name} is published as {current.snapshot}, which is newer than {chosen}")
         return _publish(services, connection, table, chosen, "approval", by)
 
 
 def reject(services: Services, name: str, snapshot: SnapshotId | None, by: str) -> SnapshotId:
     """Drop a held snapshot for good, the newest unless another is named. Readers keep what they have.
 
-    Raises BadRequestError when it waits for no decision.
+    Raises BadRequestError when it waits for no decision, BusyError while something of the table is published.
     """
     with _table(services, name) as (connection, _):
         chosen = _undecided(connection, name, snapshot)
         with connection.transaction():
+            # No publish comes in between, nor is one under way.
+            lock_or_busy(connection, Lock.publication(name), services.settings)
             if not decisions.decide(connection, name, chosen, "rejected", by):
                 raise BadRequestError(f"somebody has just decided about {name} {chosen}")
             for part in ledger.named_parts(connection, name, chosen):

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from shared.catalog import Table
-from shared.daily import export, extract
+from shared.daily import export
+from shared.daily import source as sources
 from shared.db import ledger, runs
 from shared.db.postgres import connect, translated
 from shared.gcp.bigquery import TableInfo
@@ -34,10 +35,10 @@ class Plan:
 
 def of(services: Services, table: Table, price_per_tib: float) -> Plan:
     """The plan for one table. Raises SourceError when the source is not what the catalog says."""
-    source = extract.check_source(services, table)
+    source = sources.check(services, table)
     state = _state(services, table, source)
     # The query that is exported, and the one that counts its result: of the same rows, so asked of the source.
-    queries = (extract.select(table, source, datetime.now(UTC)), extract.count(table, source, source.ref))
+    queries = (sources.select(table, source, datetime.now(UTC)), sources.count(table, source, source.ref))
     still = state == UNCHANGED
     billed = 0 if still else sum(services.bigquery.bytes_of(query, source.location) for query in queries)
     return Plan(

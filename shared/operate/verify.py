@@ -9,7 +9,7 @@ from datetime import date, timedelta
 import psycopg
 
 from shared.catalog import HourlyTable, Table
-from shared.daily import extract
+from shared.daily import source as sources
 from shared.db import ledger, profile, receipts, target
 from shared.db import view as live_views
 from shared.db.ledger import Publication
@@ -147,7 +147,7 @@ def _views(services: Services, connection: psycopg.Connection, of: Table, publis
 
 def _source(services: Services, of: Table, modified: object) -> tuple[int | None, bool | None]:
     """How many rows BigQuery has now, and whether the source was changed since the export; None is unknown."""
-    source = extract.check_source(services, of)
+    source = sources.check(services, of)
     rows = source.rows
     if rows is None:
         ((count,),) = services.bigquery.rows(source.location, f"SELECT COUNT(*) FROM {source.ref.quoted}")

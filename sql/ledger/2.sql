@@ -30,8 +30,8 @@ CREATE TABLE recosync.receipt (
     FOREIGN KEY (table_name, snapshot_id) REFERENCES recosync.snapshot
 );
 COMMENT ON TABLE recosync.receipt IS
-'What each system counts of a snapshot: {"rows": n, "columns": {name: {"values": n, "sum": n or null}}}. Values are those '
-'that are not NULL; sum adds up integers, true as 1, and the bytes of text. All agree, or there is no receipt.';
+'What each system counts of a snapshot: {"rows": n, "columns": {name: {"values": n, "sum": n or null}}}. Values are '
+'those that are not NULL; sum adds up integers, true as 1, and the bytes of text. All agree, or there is no receipt.';
 
 ALTER TABLE recosync.publication
 ADD COLUMN cause text NOT NULL DEFAULT 'event' CHECK (cause IN ('event', 'approval', 'rollback', 'import')),

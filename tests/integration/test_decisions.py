@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
 import psycopg
 import pytest
 
 from shared.daily import refresh
 from shared.db import ledger, target
-from shared.db.postgres import connect
-from shared.errors import BadRequestError, TargetError
-from shared.names import ADOPTED
+from shared.db.postgres import Lock, connect
+from shared.errors import BadRequestError, BusyError, DataError, TargetError
+from shared.names import ADOPTED, SnapshotId
 from shared.operate import decisions
-from tests.steps import TABLE, day, one, publish, upload, users
-from tests.uploads import arrive
+from tests.steps import TABLE, Background, bookings, day, held, one, publish, upload, users, wait_for
+from tests.uploads import Upload, arrive
 
 MANY = [f"u{n}" for n in range(3_000)]
 FEW = ["ana", "bob"]
@@ -21,6 +24,12 @@ FEW = ["ana", "bob"]
 @pytest.fixture
 def full(services):
     publish(services, 1, MANY)
+
+
+def waiting(database) -> int:
+    """How many sessions wait for an advisory lock."""
+    query = "SELECT count(*) FROM pg_locks JOIN pg_database ON database = pg_database.oid"
+    return one(database, f"{query} WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()")
 
 
 def arrives(services, number, *parts):
@@ -124,6 +133,75 @@ def test_after_unpin_the_next_event_publishes(services, database):
     assert not decisions.unpin(services, TABLE, "ana")
     assert arrive(services, manifest) == ["published"]
     assert users(database) == ["cleo"]
+
+
+def test_a_second_rollback_does_not_go_back_to_what_was_bad(services, database):
+    publish(services, 1, ["good"])
+    publish(services, 2, ["bad"])
+    decisions.rollback(services, TABLE, None, "ana")
+    decisions.unpin(services, TABLE, "ana")
+    publish(services, 3, ["bad again"])
+    assert decisions.rollback(services, TABLE, None, "ana").snapshot == day(1)
+    assert users(database) == ["good"]
+
+
+@pytest.mark.usefixtures("full")
+def test_what_an_operator_put_before_readers_is_not_held_any_more(services, database):
+    arrives(services, 2, FEW)
+    decisions.rollback(services, TABLE, day(2), "ana")
+    assert users(database) == FEW
+    with pytest.raises(BadRequestError, match="is not held|approved already"):
+        decisions.reject(services, TABLE, None, "ana")
+    assert users(database) == FEW
+
+
+@pytest.mark.usefixtures("full")
+def test_nothing_is_rejected_while_a_publish_is_under_way(here, services, database):
+    arrives(services, 2, FEW)
+    with held(here.dsn, Lock.publication(TABLE)), pytest.raises(BusyError):
+        decisions.reject(services, TABLE, None, "ana")
+    assert decisions.reject(services, TABLE, None, "ana") == day(2)
+
+
+@pytest.mark.usefixtures("full")
+def test_an_approval_that_waits_behind_a_newer_publish_is_refused(here, services, database):
+    arrives(services, 2, FEW)
+    with held(here.dsn, Lock.publication(TABLE)) as release:
+        newer = Background(lambda: arrives(services, 3, MANY[:2_900]))
+        wait_for(lambda: waiting(database) == 1)
+        approval = Background(lambda: decisions.approve(services, TABLE, day(2), "ana"))
+        wait_for(lambda: waiting(database) == 2)
+        release(Lock.publication(TABLE))
+        assert newer.result() == ["published"]
+        with pytest.raises(BadRequestError, match="which is newer"):
+            approval.result()
+    assert len(users(database)) == 2_900
+    assert one(database, "SELECT decision FROM recosync.hold") is None
+
+
+def test_a_rollback_whose_message_is_owed_is_done_and_the_next_event_sends_it(services, database, caplog):
+    publish(services, 1, ["ana"])
+    publish(services, 2, ["bob"])
+    lost = replace(services, settings=replace(services.settings, topic="missing"))
+    assert decisions.rollback(lost, TABLE, None, "ana").snapshot == day(1)
+    assert "its message is owed" in caplog.text
+    assert one(database, "SELECT count(*) FROM recosync.publication WHERE announced_at IS NULL") == 1
+    assert arrives(services, 3, ["cleo"]) == ["pinned"]
+    assert one(database, "SELECT count(*) FROM recosync.publication WHERE announced_at IS NULL") == 0
+
+
+def test_a_first_snapshot_over_a_full_table_is_compared_with_its_rows(services, database):
+    database.execute(f"CREATE TABLE {TABLE} (user_id varchar, item_id varchar)".encode())
+    database.execute(f"INSERT INTO {TABLE} SELECT 'old', 'item' FROM generate_series(1, 3000)".encode())
+    assert arrives(services, 1, FEW) == ["held"]
+    assert len(users(database)) == 3_000
+
+
+def test_a_snapshot_of_the_future_is_refused(services, database):
+    future = Upload(services, TABLE, SnapshotId(datetime.now(UTC) + timedelta(days=2)))
+    future.part(bookings(services, ["ana"]))
+    with pytest.raises(DataError, match="snapshot id in the future"):
+        arrive(services, future.manifest())
 
 
 def test_a_rollback_goes_further_back_and_forward_again(services, database):

@@ -8,8 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shared.catalog import Column, PgType
-from shared.daily import export, extract
-from shared.names import SnapshotId
+from shared.daily import arrival, export, extract
+from shared.db.postgres import connect
+from shared.errors import BadRequestError
+from shared.names import ObjectVersion, SnapshotId, TableRef, parse_object_name
 from shared.operate import decisions
 from tests.steps import TABLE, one
 from tests.uploads import arrive
@@ -22,7 +24,8 @@ class Mornings:
     """Calls at planned instants, and the import of what they made."""
 
     def __init__(self, here, services) -> None:
-        self.client, self.services, self.at = here.bigquery_client, services, FIRST - timedelta(hours=1)
+        self.client, self.client_storage, self.services = here.bigquery_client, here.storage_client, services
+        self.at = FIRST - timedelta(hours=1)
 
     def source(self, rows: int, kind: str = "TABLE") -> None:
         query = (
@@ -40,10 +43,21 @@ class Mornings:
 
     def bring(self) -> list[str]:
         """Hand the objects of the newest snapshot to the import."""
+        return arrive(self.services, *[o for o in self.objects() if o.name.endswith("manifest.json")])
+
+    def objects(self) -> list[ObjectVersion]:
+        """The objects of the newest snapshot."""
         storage, bucket = self.services.storage, self.services.settings.bucket
         folder = storage.folders(bucket, f"{self.services.settings.prefix}/{TABLE}/")[-1]
-        manifests = [o.version for o in storage.objects(bucket, folder) if o.version.name.endswith("manifest.json")]
-        return arrive(self.services, *manifests)
+        return [stored.version for stored in storage.objects(bucket, folder)]
+
+    def record(self) -> None:
+        """Let the manifest of the newest snapshot be recorded, and the worker die before it has staged anything."""
+        (manifest,) = [version for version in self.objects() if version.name.endswith("manifest.json")]
+        with connect(self.services.settings, "test") as connection:
+            name = parse_object_name(manifest.name, self.services.settings.prefix)
+            table = self.services.catalog.tables[TABLE]
+            assert arrival._record(self.services, connection, table, name.folder, manifest)
 
     def jobs(self) -> int:
         return len([job for job in self.client.list_jobs() if job.job_id.startswith("recosync-")])
@@ -71,7 +85,10 @@ def outcomes(database) -> list[str]:
 
 def test_an_unchanged_source_is_confirmed_and_nothing_moves(settled, database):
     jobs = settled.jobs()
-    assert settled.call() == {"table": TABLE, "snapshot_id": "20260301T020000Z", "status": "unchanged"}
+    first = "20260301T020000Z"
+    assert settled.call() == {
+        "table": TABLE, "snapshot_id": first, "status": "unchanged", "published_snapshot_id": first, "reasons": [],
+    }  # fmt: skip
     assert settled.jobs() == jobs
     assert outcomes(database) == ["exported", "confirmed unchanged"]
     assert one(database, "SELECT max(publication) FROM recosync.publication") == 1
@@ -129,9 +146,82 @@ def test_a_held_snapshot_is_told_again_and_not_exported_again(settled, database)
     answer = settled.call()
     assert (answer["status"], answer["snapshot_id"]) == ("held", held)
     assert "95.0% fewer" in answer["reasons"][0]
-    assert outcomes(database) == ["exported", "exported", "held"]
+    outcome, message = database.execute("SELECT outcome, message FROM recosync.export_run ORDER BY id DESC").fetchone()
+    assert (outcome, message) == ("confirmed unchanged", answer["reasons"][0])
+    assert answer["published_snapshot_id"] == "20260301T020000Z"
     decisions.reject(settled.services, TABLE, None, "test")
     assert settled.call()["status"] == "unchanged"
+
+
+def test_a_snapshot_on_its_way_is_not_called_confirmed(settled, database):
+    settled.source(2_100)
+    settled.call()
+    settled.record()
+    assert settled.call()["status"] == "exported already"
+    assert outcomes(database)[-1] == "exported already"
+
+
+def test_a_snapshot_whose_objects_are_gone_before_they_came_is_exported_again(settled):
+    settled.source(2_100)
+    settled.call()
+    settled.record()
+    for version in settled.objects():
+        settled.client_storage.bucket(version.bucket).blob(version.name).delete()
+    assert settled.call()["status"] == "exported"
+
+
+def test_a_job_that_another_call_has_just_begun_leaves_the_time_of_the_source_unknown(settled, monkeypatch):
+    """Its query may have read the source before the change that this call has seen."""
+    settled.source(2_200)
+    unknown, asked = settled.services.bigquery.job, []
+
+    def not_there_yet(name, location):
+        asked.append(name)
+        return None if len(asked) == 1 else unknown(name, location)
+
+    settled.at += timedelta(hours=1)
+    table = settled.services.catalog.tables[TABLE]
+    begun = extract.Extraction(settled.services, table, SnapshotId(settled.at), datetime.now(UTC), 0)
+    begun._start_query(
+        settled.services.bigquery.table(TableRef(settled.services.settings.project, *SOURCE.split("."))), 1
+    )
+    monkeypatch.setattr(settled.services.bigquery, "job", not_there_yet)
+    settled.at -= timedelta(hours=1)
+    assert settled.call()["status"] == "exported"
+    settled.bring()
+    assert settled.call()["status"] == "exported"
+
+
+def test_a_refresh_that_failed_for_good_does_not_export_an_unchanged_source(settled, database):
+    row = "('TargetError', %s, '20260301T020000Z', 'publication 1', 'test')"
+    statement = f"INSERT INTO recosync.failure (kind, table_name, snapshot_id, subject, message) VALUES {row}"
+    database.execute(statement.encode(), [TABLE])
+    assert settled.call()["status"] == "unchanged"
+
+
+def test_a_source_that_stays_as_it_is_for_too_long_is_told(settled, database, caplog):
+    known = settled.services.catalog
+    strict = replace(known.tables[TABLE], limits=replace(known.tables[TABLE].limits, source_age=0))
+    settled.services = replace(settled.services, catalog=replace(known, tables={**known.tables, TABLE: strict}))
+    answer = settled.call()
+    assert answer["status"] == "unchanged"
+    assert "the limit is 0 h before the export" in answer["reasons"][0]
+    assert "source is stale" in caplog.text
+    assert one(database, "SELECT message FROM recosync.export_run ORDER BY id DESC") == answer["reasons"][0]
+
+
+def test_what_can_not_be_recorded_is_asked_for_again(mornings, database):
+    mornings.source(10)
+    mornings.call()
+    database.execute("ALTER TABLE recosync.export_run ADD CHECK (id < 2)")
+    asked = export.parse(mornings.services, {"tables": [TABLE]}, mornings.at, datetime.now(UTC))
+    answer, status = export.run(mornings.services, asked)
+    assert (status, answer["tables"][0]["status"]) == (500, "exported already")
+
+
+def test_a_call_for_the_future_is_refused(services):
+    with pytest.raises(BadRequestError, match="scheduled for the future"):
+        export.parse(services, {}, datetime.now(UTC) + timedelta(days=2), datetime.now(UTC))
 
 
 def test_a_source_whose_types_drifted_is_held_with_what_differs(settled, database):

@@ -59,6 +59,8 @@ def test_a_key_may_not_lose_a_value_or_gain_a_duplicate():
     assert len(reasons(table(), facts(ids=9_999), facts())) == 1
     (reason,) = reasons(table(), facts(duplicates=3), facts())
     assert reason == "3 rows repeat the key (id) of another, 0 in what is published"
+    (reason,) = reasons(table(), facts(duplicates=3), None)
+    assert reason == "3 rows repeat the key (id) of another"
     assert reasons(table(duplicate_keys=3), facts(duplicates=3), facts()) == []
 
 
@@ -81,6 +83,17 @@ def test_a_source_that_nobody_has_filled_is_told():
 def test_a_source_that_went_back_in_time_is_told():
     (reason,) = reasons(table(), facts(modified=NOON - timedelta(hours=3)), facts())
     assert "09:00 UTC, that of what is published at 2026-01-02 11:00 UTC" in reason
+
+
+def test_readers_who_have_a_source_as_old_are_not_kept_from_it():
+    old = facts(modified=NOON - timedelta(hours=49))
+    assert reasons(table(source_age=48), old, old) == []
+
+
+def test_what_nobody_counted_of_the_published_trips_nothing():
+    unknown = Facts(Profile(10_000), None, None, None)
+    assert reasons(table(), facts(ids=9_000, duplicates=5), unknown) == []
+    assert len(reasons(table(), facts(6_000), unknown)) == 1
 
 
 def test_what_is_not_known_trips_nothing():

@@ -1,0 +1,101 @@
+"""The BigQuery source of a table: whether it is what the catalog says, and the queries that read and count it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from shared.catalog import Column, PgType, Table
+from shared.db.profile import ColumnProfile, Profile, is_summed
+from shared.errors import DriftError, SourceError
+from shared.gcp.bigquery import TableInfo
+from shared.names import TableRef
+from shared.services import Services
+
+#: Of a column that does not add up to the same integer in BigQuery and in PostgreSQL.
+_UNKNOWN = "NULL"
+
+
+def check(services: Services, table: Table) -> TableInfo:
+    """The source's metadata. Raises DriftError when it lacks a column or has another type for it, SourceError when it
+    does not exist.
+    """
+    ref = TableRef(services.settings.project, services.settings.datasets[table.dataset], table.source)
+    source = services.bigquery.table(ref)
+    if source is None:
+        raise SourceError("does not exist", where=str(ref), remedy=f"Make it, or correct {table.dataset}")
+    types = {field.name: "ARRAY" if field.repeated else field.type for field in source.fields}
+    mistakes = [
+        f"column {column.name} is {types.get(column.name, 'missing')}, {column.type.sql} takes {_either(column)}"
+        for column in table.columns
+        if types.get(column.name) not in column.type.sources
+    ]
+    if mistakes:
+        raise DriftError("; ".join(mistakes), where=str(ref), remedy="Mend the source, or change the catalog")
+    return source
+
+
+def select(table: Table, source: TableInfo, as_of: datetime) -> str:
+    """The query whose result is exported."""
+    # A snapshot in time is for tables; a view is read as it is
+    # (https://cloud.google.com/bigquery/docs/access-historical-data).
+    at = f" FOR SYSTEM_TIME AS OF TIMESTAMP '{as_of.isoformat()}'" if source.kind == "TABLE" else ""
+    return f"SELECT {', '.join(_expressions(table, source))} FROM {source.ref.quoted}{at}"
+
+
+def count(table: Table, source: TableInfo, of: TableRef) -> str:
+    """The query that counts the rows, the keys, the values and the sums of a table with the columns of `source`."""
+    key = ", ".join(f"`{name}`" for name in table.key)
+    keys = f"(SELECT COUNT(*) FROM (SELECT 1 FROM {of.quoted} GROUP BY {key}))" if key else _UNKNOWN
+    counted = ["COUNT(*)", keys, *(f"COUNT(`{column.name}`)" for column in table.columns), *_sums(table, source)]
+    return f"SELECT {', '.join(counted)} FROM {of.quoted}"
+
+
+def profile(table: Table, source: TableInfo, counted: Sequence[object]) -> Profile:
+    """What the row that `count` gives says."""
+    rows, keys, *found = counted
+    columns, sums = table.columns, _sums(table, source)
+    of = {
+        column.name: ColumnProfile(_whole(values), None if expression == _UNKNOWN else _whole(total))
+        for column, expression, values, total in zip(
+            columns, sums, found[: len(columns)], found[len(columns) :], strict=True
+        )
+    }
+    return Profile(_whole(rows), of, _whole(keys) if table.key else None)
+
+
+def _sums(table: Table, source: TableInfo) -> list[str]:
+    types = {field.name: field.type for field in source.fields}
+    return [_sum(column, types[column.name]) for column in table.columns]
+
+
+def _sum(column: Column, source: str) -> str:
+    """What BigQuery can add up of a column of that type as PostgreSQL does."""
+    if not is_summed(column):
+        return _UNKNOWN
+    if source == "STRING" and column.type in (PgType.VARCHAR, PgType.TEXT):
+        return f"SUM(BYTE_LENGTH(`{column.name}`))"
+    # A sum of INT64 may be longer than one.
+    sums = {"INT64": f"SUM(CAST(`{column.name}` AS NUMERIC))", "BOOL": f"COUNTIF(`{column.name}`)"}
+    return sums.get(source, _UNKNOWN)
+
+
+def _whole(number: object) -> int:
+    return int(str(number).partition(".")[0]) if number is not None else 0
+
+
+def _expressions(table: Table, source: TableInfo) -> Sequence[str]:
+    """The columns of the catalog, in its order. JSON leaves as text: TO_JSON_STRING would make a NULL the text
+    'null'.
+    """
+    types = {field.name: field.type for field in source.fields}
+    return [
+        f"IF(`{c.name}` IS NULL, NULL, TO_JSON_STRING(`{c.name}`)) AS `{c.name}`"
+        if types[c.name] == "JSON"
+        else f"`{c.name}`"
+        for c in table.columns
+    ]
+
+
+def _either(column: Column) -> str:
+    return " or ".join(column.type.sources)
