@@ -76,8 +76,8 @@ class JobError:
 
 @dataclass(frozen=True)
 class Job:
-    """The state of a job. `files` is how many objects an extract wrote, `uris` are those that a load reads. `created` is
-    when it was asked for.
+    """The state of a job. `files` is how many objects an extract wrote, `uris` those that a load reads, `created` when
+    it was asked for.
     """
 
     name: JobName

@@ -134,7 +134,7 @@ def test_a_snapshot_that_failed_for_good_is_exported_again(settled, database):
     row = "('DataError', %s, %s, 'test', 'test')"
     statement = f"INSERT INTO recosync.failure (kind, table_name, snapshot_id, subject, message) VALUES {row}"
     database.execute(statement.encode(), [TABLE, str(SnapshotId(settled.at))])
-    settled.bring()
+    settled.record()
     assert settled.call()["status"] == "exported"
 
 
@@ -182,9 +182,8 @@ def test_a_job_that_another_call_has_just_begun_leaves_the_time_of_the_source_un
     settled.at += timedelta(hours=1)
     table = settled.services.catalog.tables[TABLE]
     begun = extract.Extraction(settled.services, table, SnapshotId(settled.at), datetime.now(UTC), 0)
-    begun._start_query(
-        settled.services.bigquery.table(TableRef(settled.services.settings.project, *SOURCE.split("."))), 1
-    )
+    source = TableRef(settled.services.settings.project, *SOURCE.split("."))
+    begun._start_query(settled.services.bigquery.table(source), 1)
     monkeypatch.setattr(settled.services.bigquery, "job", not_there_yet)
     settled.at -= timedelta(hours=1)
     assert settled.call()["status"] == "exported"
