@@ -264,7 +264,7 @@ def _explained(imported: Imported) -> list[str]:
                 f"held: recosync approve {name} {snapshot}, or recosync reject {name} {snapshot}",
             ]
         case "rejected":
-            return [f"somebody rejected it; recosync rollback {name} {snapshot} publishes it nevertheless"]
+            return [f"somebody rejected it, and its parts are dropped; a new one: recosync export {name} --force"]
         case "pinned":
             return [f"the table stays at {imported.published} until: recosync rollback {name} --unpin"]
         case "older":

@@ -55,6 +55,8 @@ def _waiting(output: Output, table: TableStatus) -> None:
         output.line(f"  {hold.approve}\n  {hold.reject}")
     if table.drift is not None:
         output.line(f"{table.name} is held: {table.drift.message}")
+    for what in table.trouble:
+        output.line(f"{table.name}: {what}")
     if table.pin is not None:
         output.line(f"{table.name} stays at {table.pin.snapshot}, by {table.pin.pinned_by}\n  {table.pin.unpin}")
 
