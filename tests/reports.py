@@ -40,7 +40,7 @@ def table(name: str = "enriched_user", **changes: object) -> TableStatus:
     receipt = Receipt(NOW, 3_000_000, 3_000_000, 3_000_000, 8, 0)
     published = Published(SNAPSHOT, 7, 3_000_000, NOW, "event", NOW, NOW, receipt)
     runs = tuple(run(NOW - timedelta(days=n)) for n in range(7))
-    values: dict[str, object] = {"fresh": True, "held": (), "drift": None, "pin": None, "runs": runs}
+    values: dict[str, object] = {"fresh": True, "held": (), "drift": None, "pin": None, "trouble": (), "runs": runs}
     return TableStatus(**{"name": name, "published": published, **values, **changes})  # type: ignore[arg-type]
 
 
@@ -86,7 +86,8 @@ def report(**changes: object) -> Report:
         "problems": (),
         "tables": tuple(table(name) for name in names),
         "views": tuple(
-            ViewStatus(f"{name}_mv", (ViewSource(name, SNAPSHOT, NOW, 3.2, True),), ()) for name in (*names, "item_ids")
+            ViewStatus(f"{name}_mv", (ViewSource(name, SNAPSHOT, NOW, 3.2, True),), (), ())
+            for name in (*names, "item_ids")
         ),
         "failures": Failures(0, ()),
         "logs": (log(),),

@@ -278,10 +278,14 @@ class DamagedError(DataError):
     """A manifest that is cut off, edited by hand or not one at all. It is rebuilt where that needs no guessing."""
 
 
+class OtherVersionError(ConfigurationError):
+    """A manifest that another version of this code wrote."""
+
+
 def parse(content: bytes, table: str, day: dt.date, where: str) -> DayManifest:
     """The manifest of a table's day.
 
-    Raises DamagedError that says what is wrong with it, ConfigurationError when another version of this code wrote it.
+    Raises DamagedError that says what is wrong with it, OtherVersionError when another version of this code wrote it.
     """
     sealed = _SEALED.match(content)
     body = content[sealed.end() :] if sealed else b""
@@ -292,7 +296,7 @@ def parse(content: bytes, table: str, day: dt.date, where: str) -> DayManifest:
         Hour.parse(manifest.start)
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as e:
         # It is as its writer wanted it: rebuilding it would throw away what that one knew.
-        raise ConfigurationError(
+        raise OtherVersionError(
             f"was written by another version of this system: {e}", where=where, remedy="Deploy that version, or a newer"
         ) from None
     if (manifest.table, manifest.date) != (table, format_day(day)):

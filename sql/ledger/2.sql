@@ -83,7 +83,11 @@ CREATE TABLE recosync.export_run (
 COMMENT ON TABLE recosync.export_run IS
 'What each export call found of each table. held: the source is not what the catalog says, and message says how.';
 CREATE INDEX export_run_by_table ON recosync.export_run (table_name, id DESC);
+CREATE INDEX export_run_confirmed ON recosync.export_run (table_name, snapshot_id, started_at)
+WHERE outcome = 'confirmed unchanged' AND message IS NULL;
 CREATE INDEX failure_by_time ON recosync.failure (at);
+CREATE INDEX publication_by_snapshot ON recosync.publication (table_name, snapshot_id);
+CREATE INDEX view_build_by_publication ON recosync.view_build (table_name, publication);
 
 -- Who may use the schema may read the ledger, and not the parts that stand beside it: those hold rows. A role for the
 -- status page needs nothing but GRANT USAGE ON SCHEMA recosync.

@@ -42,6 +42,9 @@ TABLES = {
 #: What became of recommendable_offers_raw this morning.
 HELD_ROWS = 1_134_650
 
+#: Why non_recommendable_items_data was not exported at first, three days ago.
+REFUSED = "tmp_prod: refused (404): Not found: Dataset recosync:tmp_prod. Make what is missing, or grant the role"
+
 
 def environment(here: Deployment) -> dict[str, str]:
     """What the status function would find in its environment."""
@@ -74,6 +77,8 @@ def _days(database: psycopg.Connection, table: str) -> None:
         if table == "iris_france" and age < 8:
             run(database, table, at, "confirmed unchanged", SnapshotId(NOW - timedelta(days=8)).at)
             continue
+        if table == "non_recommendable_items_data" and age == 3:
+            run(database, table, at - timedelta(hours=1), "failed", message=REFUSED)
         held = table == "recommendable_offers_raw" and age == 0
         rows = int(TABLES[table][0] * (1 - 0.0006 * age - 0.0003 * chance.random()))
         rows = HELD_ROWS if held else rows
@@ -155,9 +160,6 @@ def _trouble(database: psycopg.Connection) -> None:
             held + timedelta(minutes=1, seconds=57),
         ],
     )
-    failed = NOW.replace(hour=5, minute=0, second=2) - timedelta(days=3)
-    refused = "tmp_prod: refused (404): Not found: Dataset recosync:tmp_prod. Make what is missing, or grant the role"
-    run(database, "non_recommendable_items_data", failed - timedelta(hours=1), "failed", message=refused)
     counted = "its footer counts 400,514 rows, the manifest 400,515. Export the snapshot again with force"
     database.execute(
         "INSERT INTO recosync.failure (at, kind, table_name, snapshot_id, subject, message)"

@@ -7,7 +7,7 @@ from itertools import pairwise
 import msgspec
 import pytest
 
-from shared.operate.status.report import Drift, Failures, HourState, Pin, Problem
+from shared.operate.status.report import Drift, Failures, HourState, Pin, Problem, ViewSource, ViewStatus
 from tests.reports import NOW, SNAPSHOT, failure, held, log, report, table
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
@@ -73,7 +73,12 @@ def everything():
                 pin=Pin(SNAPSHOT, NOW, "ana", "recosync rollback held --unpin"),
             ),
             table("drifted", drift=Drift(NOW, "venue_id is STRING"), runs=()),
+            table("failed", trouble=("snapshot 20261123T050000Z failed: " + "a part is gone " * 20,)),
             table("new", published=None, fresh=False, runs=()),
+        ),
+        views=(
+            ViewStatus("held_mv", (ViewSource("held", SNAPSHOT, NOW, 3.2, False),), (), ()),
+            ViewStatus("failed_mv", (ViewSource("failed", SNAPSHOT, NOW, 3.2, False),), ("new",), ("failed", "new")),
         ),
         failures=Failures(99, (failure(), failure("short"))),
         logs=(hours,),

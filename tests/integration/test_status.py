@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from datetime import timedelta
 
@@ -163,6 +164,62 @@ def test_a_view_that_holds_less_than_its_table_is_behind(filled, database):
     assert (views["item_ids_mv"].reads, views["item_ids_mv"].missing) == ((), (OFFERS,))
 
 
+def test_a_view_that_lags_needs_somebody_after_an_hour(filled, database):
+    database.execute("DELETE FROM recosync.view_build WHERE view_name = 'enriched_user_mv' AND publication = 9")
+    lagging = "UPDATE recosync.publication SET published_at = %s WHERE table_name = 'enriched_user' AND publication = 9"
+    for age, overdue in ((timedelta(minutes=59), ()), (timedelta(minutes=61), ("enriched_user",))):
+        database.execute(lagging, [month.NOW - age])
+        view = next(view for view in look(filled).views if view.name == "enriched_user_mv")
+        assert view.overdue == overdue
+        assert ("1 view behind" in look(filled).summary) == bool(overdue)
+    database.execute("DELETE FROM recosync.view_build WHERE view_name = 'item_ids_mv'")
+    view = next(view for view in look(filled).views if view.name == "item_ids_mv")
+    assert (view.missing, view.overdue) == ((OFFERS,), (OFFERS,))
+    assert "2 views behind" in look(filled).summary
+
+
+def test_a_refresh_that_failed_is_told_until_the_views_hold_what_is_published(filled, database):
+    database.execute(
+        "INSERT INTO recosync.failure (at, kind, table_name, snapshot_id, subject, message)"
+        " VALUES (%s, 'TargetError', 'enriched_user', '20261123T050002Z', 'publication 9', 'others depend on it')",
+        [month.NOW - timedelta(hours=1)],
+    )
+    assert table(filled, "enriched_user").trouble == ()
+    database.execute("DELETE FROM recosync.view_build WHERE view_name = 'enriched_user_mv' AND publication = 9")
+    seen = table(filled, "enriched_user")
+    assert seen.trouble == ("the refresh of publication 9 failed: others depend on it",)
+    assert seen.runs[0].outcome is Outcome.PUBLISHED
+    assert "1 in trouble" in look(filled).summary
+
+
+def test_a_snapshot_that_failed_for_good_needs_somebody(filled, database):
+    database.execute(
+        "INSERT INTO recosync.snapshot (table_name, snapshot_id, rows, columns, manifest_recorded_at)"
+        " VALUES ('iris_france', '20261123T090000Z', 5, '[]', %s)",
+        [month.NOW],
+    )
+    assert table(filled, "iris_france").runs[0].outcome is Outcome.UNDER_WAY
+    database.execute(
+        "INSERT INTO recosync.failure (kind, table_name, snapshot_id, subject, message)"
+        " VALUES ('DataError', 'iris_france', '20261123T090000Z', 'part', 'first'),"
+        " ('DataError', 'iris_france', '20261123T090000Z', 'part', 'a part is gone')"
+    )
+    seen = table(filled, "iris_france")
+    assert (seen.runs[0].outcome, seen.runs[0].message) == (Outcome.FAILED, "a part is gone")
+    assert seen.trouble == ("snapshot 20261123T090000Z failed: a part is gone",)
+    assert "1 in trouble" in look(filled).summary
+
+
+def test_a_call_that_found_the_source_unchanged_but_too_old_does_not_renew_what_is_fresh(filled, database):
+    before = table(filled, "iris_france").published.fresh_at
+    told = "its source was last changed at 2026-11-15 02:46 UTC; the limit is 48 h"
+    month.run(database, "iris_france", month.NOW, "confirmed unchanged", month.NOW - timedelta(days=8), told)
+    seen = table(filled, "iris_france")
+    assert seen.published.fresh_at == before
+    assert (seen.fresh, seen.trouble, seen.runs[0].message) == (False, (told,), told)
+    assert told in render(look(filled))
+
+
 def test_rows_from_before_the_first_publish_have_no_age_and_no_runs(asked, database):
     ledger.migrate(database)
     database.execute(
@@ -198,7 +255,20 @@ def test_a_damaged_manifest_is_a_damaged_day_and_the_others_stand(filled, here):
         ("2026-11-21", False),
         ("2026-11-20", True),
     ]
-    assert "24 hours with a damaged manifest" in report.summary
+    assert "24 hours with an unreadable manifest" in report.summary
+
+
+def test_a_manifest_of_another_version_is_a_day_that_cannot_be_read_and_the_others_stand(filled, here):
+    name = "cloudsql_hourly/past_offer_context/manifests/20261120.json"
+    blob = here.storage_client.bucket(here.hourly_bucket).blob(name)
+    body = b' "version": 2\n}\n'
+    blob.metadata = {"settled": "true", "start": str(month.START)}
+    blob.upload_from_string(b'{\n "checksum": "sha256:%s",\n' % hashlib.sha256(body).hexdigest().encode() + body)
+    report = look(filled)
+    assert report.complete
+    damaged = [(str(day.date), day.damaged) for day in report.logs[0].days if day.damaged]
+    assert [day for day, _ in damaged] == ["2026-11-20"]
+    assert "another version" in damaged[0][1]
 
 
 def test_without_a_ledger_the_page_says_how_to_make_one_and_shows_the_hours(asked):

@@ -12,7 +12,7 @@ import pytest
 from shared.catalog import ROOT
 from shared.errors import BadRequestError
 from shared.operate.status import page, schema
-from shared.operate.status.report import Drift, Failures, HourState, Pin, Problem, Report
+from shared.operate.status.report import Drift, Failures, HourState, Pin, Problem, Report, ViewSource, ViewStatus
 from tests.reports import NOW, SNAPSHOT, failure, held, log, report, table
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>&lt;"
@@ -22,7 +22,11 @@ def full() -> Report:
     """As much as the page ever shows."""
     busy = tuple(
         table(
-            name, held=(held(name, "r" * 300),), drift=Drift(NOW, "d" * 400), pin=Pin(SNAPSHOT, NOW, "me", "recosync")
+            name,
+            held=(held(name, "r" * 300),),
+            drift=Drift(NOW, "d" * 400),
+            pin=Pin(SNAPSHOT, NOW, "me", "recosync"),
+            trouble=("t" * 400,) * 4,
         )
         for name in ("enriched_user", "recommendable_offers_raw", "non_recommendable_items_data", "iris_france")
     )
@@ -63,6 +67,7 @@ def test_whatever_came_from_data_is_escaped():
                 held=(held(HOSTILE, HOSTILE),),
                 drift=Drift(NOW, HOSTILE),
                 pin=Pin(HOSTILE, NOW, HOSTILE, HOSTILE),
+                trouble=(HOSTILE,),
             ),
         ),
         failures=Failures(1, (failure(HOSTILE, table=HOSTILE, snapshot=HOSTILE),)),
@@ -114,6 +119,38 @@ def test_the_json_is_the_same_report():
     body, status, headers = page.answer(full(), page.parse({"format": "json"}))
     assert (status, headers["Content-Type"]) == (200, "application/json")
     assert msgspec.json.decode(body, type=Report) == full()
+
+
+def test_the_json_cuts_texts_that_have_no_end():
+    long = "x" * 5_000
+    endless = report(
+        tables=(table(held=(held(reason=long),), drift=Drift(NOW, long), trouble=(long,)),),
+        failures=Failures(1, (failure(long),)),
+        problems=(Problem("hours", long),),
+    )
+    read = msgspec.json.decode(endless.to_json(), type=Report)
+    (seen,) = read.tables
+    texts = (*seen.held[0].reasons, seen.drift.message, *seen.trouble, read.failures.newest[0].message)
+    assert {*texts, read.problems[0].message} == {"x" * 3_999 + "…"}
+
+
+def test_a_view_that_lags_and_one_that_is_overdue_are_told_apart():
+    lagging, fresh = (ViewSource("iris_france", SNAPSHOT, NOW, 3.2, current) for current in (False, True))
+    views = (
+        ViewStatus("lagging_mv", (lagging,), (), ()),
+        ViewStatus("overdue_mv", (lagging,), (), ("iris_france",)),
+        ViewStatus("fresh_mv", (fresh,), (), ()),
+        ViewStatus("new_mv", (), ("iris_france",), ()),
+        ViewStatus("unbuilt_mv", (), ("iris_france",), ("iris_france",)),
+    )
+    text = page.render(report(views=views))
+    assert (text.count(">behind<"), text.count(">overdue<"), text.count("not built yet")) == (1, 2, 2)
+
+
+def test_what_is_wrong_with_a_table_stands_in_its_card():
+    assert "its export failed: no such table" in page.render(
+        report(tables=(table(trouble=("its export failed: no such table",)),))
+    )
 
 
 def test_the_schema_in_the_docs_is_that_of_the_report():

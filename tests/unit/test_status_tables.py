@@ -7,7 +7,7 @@ import pytest
 
 from shared import catalog
 from shared.operate.status import tables
-from shared.operate.status.ledger import CallRow, HoldRow, LedgerRows, PublishedRow, SnapshotRow
+from shared.operate.status.ledger import CallRow, FailedRow, HoldRow, LedgerRows, PublishedRow, SnapshotRow
 from tests.reports import NOW, SNAPSHOT
 
 TABLE = "iris_france"
@@ -31,13 +31,13 @@ ARRIVED = SnapshotRow(
 STANDS = PublishedRow(TABLE, OLDER, 1, 5, NOW, "event", None, NOW, None, None, None, None, None, 0, None)
 
 
-def call(outcome, snapshot=None, age=0):
+def call(outcome, snapshot=None, age=0, message="why"):
     at = NOW - timedelta(days=age)
-    return CallRow(TABLE, at, at + timedelta(seconds=9), outcome, snapshot, "why")
+    return CallRow(TABLE, at, at + timedelta(seconds=9), outcome, snapshot, message)
 
 
-def look(snapshots=(), calls=(), published=(STANDS,), holds=()):
-    rows = LedgerRows(list(published), list(snapshots), list(calls), list(holds), [], [], [])
+def look(snapshots=(), calls=(), published=(STANDS,), holds=(), failed=()):
+    rows = LedgerRows(list(published), list(snapshots), list(calls), list(failed), list(holds), [], [], [])
     return next(table for table in tables.statuses(catalog.load(), rows, NOW) if table.name == TABLE)
 
 
@@ -61,6 +61,40 @@ def test_an_export_that_has_not_arrived_is_under_way_and_then_its_snapshot_is_th
 )
 def test_what_became_of_a_snapshot(changes, outcome):
     assert look([replace(ARRIVED, **changes)]).runs[0].outcome == outcome
+
+
+def failed(snapshot, at=NOW):
+    return FailedRow(TABLE, snapshot, at, "cut off")
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome"),
+    [
+        ({}, "failed"),
+        ({"held": NOW}, "held"),
+        ({"held": NOW, "decision": "approved"}, "failed"),
+        ({"held": NOW, "decision": "rejected"}, "rejected"),
+        ({"published": NOW, "cause": "event"}, "published"),
+    ],
+)
+def test_a_snapshot_that_failed_is_not_under_way(changes, outcome):
+    seen = look([replace(ARRIVED, **changes)], failed=[failed(SNAPSHOT)])
+    assert seen.runs[0].outcome == outcome
+    assert bool(seen.trouble) == (outcome == "failed")
+
+
+def test_an_export_whose_snapshot_failed_before_it_was_recorded_is_not_under_way():
+    seen = look(calls=[call("exported", SNAPSHOT)], failed=[failed(SNAPSHOT)])
+    assert [(run.outcome, run.message) for run in seen.runs] == [("failed", "cut off")]
+    assert seen.trouble == (f"snapshot {SNAPSHOT} failed: cut off",)
+
+
+def test_only_the_newest_snapshot_and_the_last_export_need_somebody():
+    assert look(failed=[failed(SNAPSHOT)]).trouble == (f"snapshot {SNAPSHOT} failed: cut off",)
+    assert look([replace(ARRIVED, snapshot=NEWER)], failed=[failed(SNAPSHOT)]).trouble == ()
+    assert look(calls=[call("exported", NEWER)], failed=[failed(SNAPSHOT)]).trouble == ()
+    assert look(calls=[call("to be retried"), call("failed", age=1)]).trouble == ("its export failed: why",)
+    assert look(calls=[call("confirmed unchanged", message=None), call("failed", age=1)]).trouble == ()
 
 
 def test_a_publish_begins_when_the_last_part_is_staged_unless_a_human_decided():
@@ -90,6 +124,34 @@ def test_freshness_is_when_the_source_was_last_known_to_be_this():
     assert not look(published=[old]).fresh
     assert look(published=[replace(old, confirmed_at=NOW - timedelta(hours=1))]).fresh
     assert not look(published=[]).fresh
+
+
+def test_a_source_past_its_age_limit_is_not_fresh_until_a_call_says_otherwise():
+    aged = call("confirmed unchanged", OLDER, message="its source was last changed at 2026-01-01 05:00 UTC")
+    seen = look(calls=[aged])
+    assert (seen.fresh, seen.trouble) == (False, (aged.message,))
+    assert look(calls=[call("to be retried"), aged]).trouble == (aged.message,)
+    assert look(calls=[replace(aged, message=None), aged]).fresh
+    # It was approved after that call, or the call spoke of a snapshot that waits.
+    assert look(calls=[aged], published=[replace(STANDS, published_at=NOW + timedelta(minutes=1))]).fresh
+    assert look(calls=[replace(aged, snapshot=SNAPSHOT)]).fresh
+
+
+def test_a_call_that_found_a_held_snapshot_unchanged_is_no_drift():
+    for outcome in ("held", "confirmed unchanged"):
+        seen = look([replace(ARRIVED, held=NOW)], [call(outcome, SNAPSHOT)])
+        assert (seen.drift, [(run.outcome, run.message) for run in seen.runs]) == (
+            None,
+            [("held", None), ("confirmed unchanged", "why")],
+        )
+
+
+def test_what_lies_in_the_future_is_not_fresh():
+    assert look(published=[replace(STANDS, export_started_at=NOW + timedelta(minutes=4))]).fresh
+    seen = look(published=[replace(STANDS, export_started_at=NOW + timedelta(hours=2))])
+    assert (seen.fresh, "began in the future" in seen.trouble[0]) == (False, True)
+    seen = look(published=[replace(STANDS, snapshot="20990101T000000Z", export_started_at=None)])
+    assert (seen.fresh, "lies in the future" in seen.trouble[0]) == (False, True)
 
 
 def test_a_command_quotes_what_a_shell_would_read():

@@ -19,7 +19,7 @@ def gather(services: HourlyServices, now: datetime | None = None) -> Report:
     problems: list[Problem] = []
     rows: ledger.LedgerRows | None = None
     try:
-        rows = ledger.read(services.settings, now)
+        rows = ledger.read(services.settings, services.catalog, now)
     except SyncError as e:
         problems.append(_problem(Problem("ledger", str(e)), e))
     logs = tuple(_logs(services, now, problems))
@@ -30,7 +30,7 @@ def gather(services: HourlyServices, now: datetime | None = None) -> Report:
         attention=False,
         problems=tuple(problems),
         tables=None if rows is None else tables.statuses(services.catalog, rows, now),
-        views=None if rows is None else tables.view_statuses(services.catalog, rows),
+        views=None if rows is None else tables.view_statuses(services.catalog, rows, now),
         failures=None if rows is None else tables.failures(rows),
         logs=logs,
     )

@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 from shared import log
 from shared.errors import SyncError
 from shared.hourly import recover
-from shared.hourly.manifest import Audit, DamagedError, DayManifest, HourRecord, State
+from shared.hourly.manifest import Audit, DamagedError, DayManifest, HourRecord, OtherVersionError, State
 from shared.hourly.names import LogFolder
 from shared.hourly.store import Store
 from shared.names import Hour
@@ -38,7 +38,10 @@ _STATES: Mapping[State, HourState] = {
 
 
 def read(services: HourlyServices, table: str, now: datetime) -> LogStatus:
-    """The last days of a log. A damaged manifest is a damaged day. Raises SyncError when the bucket can't be read."""
+    """The last days of a log. A manifest that is damaged, or another version's, is a damaged day.
+
+    Raises SyncError when the bucket can't be read.
+    """
     settings = services.settings
     store = Store(services.storage, settings.bucket, LogFolder(settings.prefix, table))
     stored = store.listing()
@@ -96,7 +99,7 @@ def _read(store: Store, day: date) -> DayManifest | SyncError | None:
     """Raises SyncError for what is no fault of the manifest's."""
     try:
         return store.read(day)
-    except DamagedError as e:
+    except (DamagedError, OtherVersionError) as e:
         return e
 
 

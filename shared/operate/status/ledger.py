@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import psycopg
 from psycopg.rows import class_row
 
-from shared.catalog import ROOT
+from shared.catalog import ROOT, Catalog
 from shared.db import queries
 from shared.db.postgres import connect, translated
 from shared.errors import ConfigurationError
@@ -79,6 +80,16 @@ class CallRow:
 
 
 @dataclass(frozen=True)
+class FailedRow:
+    """A snapshot that something failed for good of: when that was last, and what."""
+
+    name: str
+    snapshot: str
+    at: datetime
+    message: str
+
+
+@dataclass(frozen=True)
 class HoldRow:
     """A snapshot that waits for a decision."""
 
@@ -131,15 +142,18 @@ class LedgerRows:
     published: list[PublishedRow]
     snapshots: list[SnapshotRow]
     calls: list[CallRow]
+    failed: list[FailedRow]
     holds: list[HoldRow]
     pins: list[PinRow]
     views: list[ViewRow]
     failures: list[FailureRow]
 
 
-def read(settings: CommonSettings, now: datetime) -> LedgerRows:
-    """Read the ledger. Raises SyncError: RetryableError when it can't be reached, ConfigurationError when it is not
-    there, too old, or closed to this role.
+def read(settings: CommonSettings, catalog: Catalog, now: datetime) -> LedgerRows:
+    """Read what the ledger says of the catalog's tables and views.
+
+    Raises SyncError: RetryableError when it can't be reached, ConfigurationError when it is not there, too old, or
+    closed to this role.
     """
     with (
         connect(settings, "status") as connection,
@@ -148,21 +162,27 @@ def read(settings: CommonSettings, now: datetime) -> LedgerRows:
     ):
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         connection.execute("SELECT set_config('statement_timeout', %s, true)", [f"{PATIENCE_MS}ms"])
+        # Compiling a query takes longer than any of these.
+        connection.execute("SET LOCAL jit = off")
         _check(connection)
-        runs = {"runs": RUNS, "adopted": str(ADOPTED)}
+        tables = {"tables": list(catalog.tables)}
+        runs = {**tables, "runs": RUNS}
+        pairs = [(view.name, table) for view in catalog.views.values() for table in view.reads]
+        sources = {"views": [view for view, _ in pairs], "reads": [table for _, table in pairs]}
         recent = {"since": now - timedelta(days=FAILURE_DAYS), "limit": FAILURES}
         return LedgerRows(
-            published=_rows(connection, PublishedRow, "published", {}),
-            snapshots=_rows(connection, SnapshotRow, "snapshots", runs),
+            published=_rows(connection, PublishedRow, "published", tables),
+            snapshots=_rows(connection, SnapshotRow, "snapshots", {**runs, "adopted": str(ADOPTED)}),
             calls=_rows(connection, CallRow, "calls", runs),
+            failed=_rows(connection, FailedRow, "failed", runs),
             holds=_rows(connection, HoldRow, "holds", {}),
             pins=_rows(connection, PinRow, "pins", {}),
-            views=_rows(connection, ViewRow, "views", {}),
+            views=_rows(connection, ViewRow, "views", sources),
             failures=_rows(connection, FailureRow, "failures", recent),
         )
 
 
-def _rows[R](connection: psycopg.Connection, kind: type[R], query: str, values: dict[str, object]) -> list[R]:
+def _rows[R](connection: psycopg.Connection, kind: type[R], query: str, values: Mapping[str, object]) -> list[R]:
     with connection.cursor(row_factory=class_row(kind)) as cursor:
         return cursor.execute(queries.load("status")[query], values).fetchall()
 

@@ -10,17 +10,27 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from shared.operate.status.words import clip
+
 #: Written as RFC 3339.
 type Instant = Annotated[datetime, Meta(tz=True)]
 
 type SnapshotName = Annotated[str, Meta(description="A snapshot's id, YYYYMMDDTHHMMSSZ.")]
 
 
+#: Characters of any text that `?format=json` gives.
+LONGEST = 4_000
+
+type Message = Annotated[
+    str, Meta(description=f"At most {LONGEST:,} characters: what is longer is cut, and ends in an ellipsis.")
+]
+
+
 class Problem(Struct, frozen=True):
     """A part of the report that could not be read. What belongs to it is missing, the rest stands."""
 
     section: Literal["ledger", "hours"]
-    message: str
+    message: Message
     log: str | None = None
 
 
@@ -86,12 +96,16 @@ class Outcome(StrEnum):
 
 
 class Run(Struct, frozen=True):
-    """A snapshot on its way, or an export call that made none; then it has a message and no stages."""
+    """A snapshot on its way, or an export call that made none; then it has no stages.
+
+    `message` says why it failed or was held. That of a call that found the source unchanged says why readers are not
+    fresh all the same.
+    """
 
     at: Instant
     outcome: Outcome
     snapshot: SnapshotName | None = None
-    message: str | None = None
+    message: Message | None = None
     stages: tuple[Stage, ...] = ()
 
 
@@ -101,7 +115,7 @@ class Held(Struct, frozen=True):
     snapshot: SnapshotName
     rows: int
     held_at: Instant
-    reasons: tuple[str, ...]
+    reasons: tuple[Message, ...]
     approve: str
     reject: str
 
@@ -110,7 +124,7 @@ class Drift(Struct, frozen=True):
     """The source is no longer what the catalog says, so the last export call held the table."""
 
     at: Instant
-    message: str
+    message: Message
 
 
 class Pin(Struct, frozen=True):
@@ -123,14 +137,20 @@ class Pin(Struct, frozen=True):
 
 
 class TableStatus(Struct, frozen=True):
-    """One table of the catalog."""
+    """One table of the catalog. `trouble` says what a human should look at, besides what is held and how old it is."""
 
     name: str
-    fresh: Annotated[bool, Meta(description="Whether the source was last known to be this within 26 hours.")]
+    fresh: Annotated[
+        bool,
+        Meta(
+            description="Whether the source was last known to be this within 26 hours, and is not past its age limit."
+        ),
+    ]
     published: Published | None
     held: tuple[Held, ...]
     drift: Drift | None
     pin: Pin | None
+    trouble: tuple[Message, ...]
     runs: Annotated[tuple[Run, ...], Meta(description="The last seven, newest first.")]
 
 
@@ -145,11 +165,20 @@ class ViewSource(Struct, frozen=True):
 
 
 class ViewStatus(Struct, frozen=True):
-    """One view of the catalog. `reads` lacks the tables that it was not built from yet."""
+    """One view of the catalog. `reads` lacks the tables that it was not built from yet, which are `missing`.
+
+    `overdue` are the tables of which it has not held what is published for more than an hour.
+    """
 
     name: str
     reads: tuple[ViewSource, ...]
     missing: tuple[str, ...]
+    overdue: tuple[str, ...]
+
+    @property
+    def behind(self) -> tuple[str, ...]:
+        """The tables of which it does not hold what is published."""
+        return (*(source.table for source in self.reads if not source.current), *self.missing)
 
 
 class Failure(Struct, frozen=True):
@@ -160,7 +189,7 @@ class Failure(Struct, frozen=True):
     table: str | None
     snapshot: str | None
     subject: str
-    message: str
+    message: Message
 
 
 class Failures(Struct, frozen=True):
@@ -201,7 +230,7 @@ class HourStatus(Struct, frozen=True):
     verified_at: Instant | None = None
     deleted_rows: Annotated[int, Meta(description="Rows that were deleted from the source.")] = 0
     kept_rows: Annotated[int, Meta(description="Rows that changed after their export, so they stayed.")] = 0
-    failure: str | None = None
+    failure: Message | None = None
 
 
 class Difference(Struct, frozen=True):
@@ -226,7 +255,7 @@ class DayStatus(Struct, frozen=True):
 
     date: dt.date
     hours: tuple[HourStatus, ...]
-    damaged: str | None = None
+    damaged: Message | None = None
 
     @property
     def rows(self) -> int:
@@ -251,7 +280,7 @@ class LogStatus(Struct, frozen=True):
 
 class Report(Struct, frozen=True):
     """The status of one deployment. All times are UTC. `tables`, `views` and `failures` are null, and a log is missing,
-    when `problems` says that they could not be read.
+    when `problems` says that they could not be read. No text is longer than 4,000 characters.
     """
 
     made_at: Instant
@@ -274,4 +303,17 @@ class Report(Struct, frozen=True):
         return msgspec.structs.replace(self, summary=summary, attention=attention)
 
     def to_json(self) -> bytes:
-        return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
+        return msgspec.json.format(msgspec.json.encode(_clipped(msgspec.to_builtins(self))), indent=1) + b"\n"
+
+
+def _clipped(value: object) -> object:
+    """The same with every text cut to LONGEST."""
+    match value:
+        case str():
+            return clip(value, LONGEST)
+        case dict():
+            return {key: _clipped(of) for key, of in value.items()}
+        case list() | tuple():
+            return [_clipped(of) for of in value]
+        case _:
+            return value

@@ -14,14 +14,15 @@ def needs_attention(report: Report) -> bool:
     tables = report.tables or ()
     return bool(
         report.problems
-        or any(not table.fresh or table.held or table.drift for table in tables)
+        or any(not table.fresh or table.held or table.drift or table.trouble for table in tables)
+        or any(view.overdue for view in report.views or ())
         or any(hour.state in TROUBLE for log in report.logs for hour in log.hours)
     )
 
 
 def sentence(report: Report) -> str:
     """The state of everything in a line: `All 4 tables fresh; 2 held; last hour done 12 min ago`."""
-    told = [*_tables(report), *(text for log in report.logs for text in _log(log, report))]
+    told = [*_tables(report), *_views(report), *(text for log in report.logs for text in _log(log, report))]
     told += [f"the hours of {problem.log} can't be read" for problem in report.problems if problem.section == "hours"]
     if report.failures is not None and report.failures.total:
         count = report.failures.total
@@ -36,7 +37,14 @@ def _tables(report: Report) -> list[str]:
     told = [f"All {count} tables fresh" if fresh == count else f"{fresh} of {count} tables fresh"]
     held = sum(len(table.held) + (table.drift is not None) for table in report.tables)
     pinned = sum(table.pin is not None for table in report.tables)
-    return told + [f"{number} {word}" for number, word in ((held, "held"), (pinned, "pinned")) if number]
+    trouble = sum(bool(table.trouble) for table in report.tables)
+    counts = ((held, "held"), (pinned, "pinned"), (trouble, "in trouble"))
+    return told + [f"{number} {word}" for number, word in counts if number]
+
+
+def _views(report: Report) -> list[str]:
+    overdue = sum(bool(view.overdue) for view in report.views or ())
+    return [f"{overdue} {'view' if overdue == 1 else 'views'} behind"] if overdue else []
 
 
 def _log(log: LogStatus, report: Report) -> list[str]:
@@ -48,7 +56,7 @@ def _log(log: LogStatus, report: Report) -> list[str]:
     for state, one, many in (
         (HourState.GAP, "gap", "gaps"),
         (HourState.FAILED, "hour failed", "hours failed"),
-        (HourState.DAMAGED, "hour with a damaged manifest", "hours with a damaged manifest"),
+        (HourState.DAMAGED, "hour with an unreadable manifest", "hours with an unreadable manifest"),
     ):
         count = sum(hour.state is state for hour in log.hours)
         if count:

@@ -1,23 +1,16 @@
-"""Tables and views, from the ledger's rows: what stands, how fresh it is, what waits for a decision, how runs went."""
+"""Tables and views, from the ledger's rows: what stands, how fresh it is, what waits for a decision."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
-from shared.catalog import Catalog
-from shared.names import ADOPTED, SnapshotId
-from shared.operate.status.ledger import (
-    RUNS,
-    CallRow,
-    FailureRow,
-    HoldRow,
-    LedgerRows,
-    PinRow,
-    PublishedRow,
-    SnapshotRow,
-)
+import msgspec
+
+from shared.catalog import Catalog, View
+from shared.operate.status import runs, trouble
+from shared.operate.status.ledger import FailureRow, HoldRow, LedgerRows, PinRow, PublishedRow, ViewRow
 from shared.operate.status.report import (
     Drift,
     Failure,
@@ -27,9 +20,6 @@ from shared.operate.status.report import (
     Pin,
     Published,
     Receipt,
-    Run,
-    Stage,
-    StageName,
     TableStatus,
     ViewSource,
     ViewStatus,
@@ -38,60 +28,87 @@ from shared.operate.status.report import (
 #: A table is fresh when its source was looked at so lately: a day, and time for the export and its retries.
 FRESH = timedelta(hours=26)
 
-_CALLS = {
-    "confirmed unchanged": Outcome.UNCHANGED,
-    "held": Outcome.SOURCE_CHANGED,
-    "failed": Outcome.FAILED,
-    "to be retried": Outcome.RETRIED,
-    "exported": Outcome.UNDER_WAY,
-}
+#: How long after a publish its views are expected: a refresh, lost events and retries take less.
+LATE = timedelta(hours=1)
 
 
 def statuses(catalog: Catalog, rows: LedgerRows, now: datetime) -> tuple[TableStatus, ...]:
     """Every table of the catalog, in its order."""
-    return tuple(_status(name, rows, now) for name in catalog.tables)
+    behind = {table for view in view_statuses(catalog, rows, now) for table in view.behind}
+    return tuple(_status(name, rows, now, refreshed=name not in behind) for name in catalog.tables)
 
 
-def view_statuses(catalog: Catalog, rows: LedgerRows) -> tuple[ViewStatus, ...]:
+def view_statuses(catalog: Catalog, rows: LedgerRows, now: datetime) -> tuple[ViewStatus, ...]:
     """Every view of the catalog, in its order."""
-    current = {row.name: row.publication for row in rows.published}
-    statuses = []
-    for view in catalog.views.values():
-        reads = tuple(
-            ViewSource(
-                row.table_name, row.snapshot, row.built_at, row.seconds, row.publication == current.get(row.table_name)
-            )
-            for row in rows.views
-            if row.name == view.name and row.table_name in view.reads
-        )
-        missing = tuple(table for table in view.reads if table not in {source.table for source in reads})
-        statuses.append(ViewStatus(view.name, reads, missing))
-    return tuple(statuses)
+    published = {row.name: row for row in rows.published}
+    return tuple(_view_status(view, rows.views, published, now) for view in catalog.views.values())
 
 
 def failures(rows: LedgerRows) -> Failures:
     return Failures(rows.failures[0].total if rows.failures else 0, tuple(map(_failure, rows.failures)))
 
 
-def _status(name: str, rows: LedgerRows, now: datetime) -> TableStatus:
+def _view_status(
+    view: View, rows: Iterable[ViewRow], published: Mapping[str, PublishedRow], now: datetime
+) -> ViewStatus:
+    reads = tuple(
+        ViewSource(
+            row.table_name,
+            row.snapshot,
+            row.built_at,
+            row.seconds,
+            row.table_name in published and row.publication == published[row.table_name].publication,
+        )
+        for row in rows
+        if row.name == view.name and row.table_name in view.reads
+    )
+    missing = tuple(table for table in view.reads if table not in {source.table for source in reads})
+    status = ViewStatus(view.name, reads, missing, ())
+    overdue = tuple(table for table in status.behind if _is_overdue((table, *missing), published, now))
+    return msgspec.structs.replace(status, overdue=overdue)
+
+
+def _is_overdue(awaited: Iterable[str], published: Mapping[str, PublishedRow], now: datetime) -> bool:
+    """Whether a refresh should have come: a view is not built before all that it reads is published."""
+    publishes = [published[table].published_at if table in published else None for table in awaited]
+    return all(at is not None and now - at > LATE for at in publishes)
+
+
+def _status(name: str, rows: LedgerRows, now: datetime, *, refreshed: bool) -> TableStatus:
     published = next((_published(row) for row in rows.published if row.name == name), None)
     calls = [row for row in rows.calls if row.name == name]
+    snapshots = [row for row in rows.snapshots if row.name == name]
+    failed = {row.snapshot: row for row in rows.failed if row.name == name}
     # A call that is to be retried has not seen the source's types.
     last = next((call for call in calls if call.outcome != "to be retried"), None)
-    drifted = last if last and last.outcome == "held" else None
+    drifted = last if last and runs.call_outcome(last) is Outcome.SOURCE_CHANGED else None
+    aged = trouble.of_age(last, published)
+    troubles = (
+        trouble.of_time(published, now),
+        aged,
+        trouble.of_export(last),
+        trouble.of_import(runs.newest_failed(snapshots, calls, failed, published)),
+        trouble.of_refresh(failed, published, refreshed=refreshed),
+    )
     return TableStatus(
         name=name,
-        fresh=published is not None and published.fresh_at is not None and now - published.fresh_at < FRESH,
+        fresh=_is_fresh(published, now) and aged is None,
         published=published,
         held=tuple(_held(row) for row in rows.holds if row.name == name),
         drift=Drift(drifted.finished_at, drifted.message or "") if drifted else None,
         pin=next((_pin(row) for row in rows.pins if row.name == name), None),
-        runs=_runs([row for row in rows.snapshots if row.name == name], calls, published),
+        trouble=tuple(what for what in troubles if what is not None),
+        runs=runs.of_table(snapshots, calls, failed, published),
     )
 
 
+def _is_fresh(published: Published | None, now: datetime) -> bool:
+    at = published.fresh_at if published else None
+    return at is not None and -trouble.CLOCKS <= now - at < FRESH
+
+
 def _published(row: PublishedRow) -> Published:
-    exported_at = row.export_started_at or _instant(row.snapshot)
+    exported_at = row.export_started_at or trouble.instant(row.snapshot)
     receipt = None
     if row.receipt_made_at is not None and row.postgresql_rows is not None:
         receipt = Receipt(
@@ -114,12 +131,6 @@ def _published(row: PublishedRow) -> Published:
     )
 
 
-def _instant(snapshot: str) -> datetime | None:
-    """When a snapshot was asked for; None for the rows that a table held before its first publish."""
-    at = SnapshotId.parse(snapshot)
-    return None if at == ADOPTED else at.at
-
-
 def _held(row: HoldRow) -> Held:
     approve, reject = (shlex.join(("recosync", decision, row.name, row.snapshot)) for decision in ("approve", "reject"))
     return Held(row.snapshot, row.rows, row.held_at, tuple(row.reasons), approve, reject)
@@ -127,51 +138,6 @@ def _held(row: HoldRow) -> Held:
 
 def _pin(row: PinRow) -> Pin:
     return Pin(row.snapshot, row.pinned_at, row.pinned_by, shlex.join(("recosync", "rollback", row.name, "--unpin")))
-
-
-def _runs(snapshots: Iterable[SnapshotRow], calls: Iterable[CallRow], published: Published | None) -> tuple[Run, ...]:
-    """The last runs, newest first: each snapshot once, and the calls that made none."""
-    arrived = [_arrived(row, published) for row in snapshots]
-    known = {run.snapshot for run in arrived}
-    asked = [_call(row) for row in calls if row.outcome != "exported" or row.snapshot not in known]
-    return tuple(sorted((*arrived, *asked), key=lambda run: run.at, reverse=True)[:RUNS])
-
-
-def _call(row: CallRow) -> Run:
-    stages: tuple[Stage, ...] = ()
-    if row.outcome == "exported":
-        export = Stage(StageName.EXPORT, row.started_at, row.finished_at)
-        stages = (export, *(Stage(name, None, None) for name in list(StageName)[1:]))
-    return Run(row.started_at, _CALLS[row.outcome], row.snapshot, row.message, stages)
-
-
-def _arrived(row: SnapshotRow, published: Published | None) -> Run:
-    # A decision may take a human a day: the publish began when it was taken.
-    waited = row.cause != "event"
-    began = row.stage_ended
-    if row.published is not None and waited:
-        began = None if row.seconds is None else row.published - timedelta(seconds=row.seconds)
-    return Run(
-        at=row.export_began or row.stage_began or row.recorded,
-        outcome=_outcome(row, published),
-        snapshot=row.snapshot,
-        stages=(
-            Stage(StageName.EXPORT, row.export_began, row.export_ended),
-            Stage(StageName.STAGE, row.stage_began, row.stage_ended),
-            Stage(StageName.PUBLISH, began, row.published),
-            Stage(StageName.REFRESH, row.published, row.refresh_ended),
-        ),
-    )
-
-
-def _outcome(row: SnapshotRow, published: Published | None) -> Outcome:
-    if row.published is not None:
-        return Outcome.PUBLISHED
-    if row.decision == "rejected":
-        return Outcome.REJECTED
-    if published is not None and published.snapshot >= row.snapshot:
-        return Outcome.PASSED_OVER
-    return Outcome.HELD if row.held is not None and row.decision is None else Outcome.UNDER_WAY
 
 
 def _failure(row: FailureRow) -> Failure:

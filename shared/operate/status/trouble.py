@@ -1,0 +1,58 @@
+"""What a human should look at in a table, besides what is held and how old it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from shared.names import ADOPTED, SnapshotId
+from shared.operate.status.ledger import CallRow, FailedRow
+from shared.operate.status.report import Published
+
+#: How far clocks may be apart.
+CLOCKS = timedelta(minutes=5)
+
+
+def of_time(published: Published | None, now: datetime) -> str | None:
+    """Why the age of what readers see means nothing."""
+    if published is None:
+        return None
+    at = instant(published.snapshot)
+    if at is not None and at > now + CLOCKS:
+        return f"the id of its snapshot, {published.snapshot}, lies in the future: events publish nothing older"
+    if published.fresh_at is not None and published.fresh_at > now + CLOCKS:
+        return f"the export of its snapshot, {published.snapshot}, began in the future, says the manifest"
+    return None
+
+
+def of_age(last: CallRow | None, published: Published | None) -> str | None:
+    """Why readers are not fresh though the last call found the source unchanged: it is past its age limit."""
+    if last is None or published is None or last.outcome != "confirmed unchanged":
+        return None
+    # What an operator published since then is for the next call to judge.
+    judged = last.snapshot == published.snapshot and last.started_at >= published.published_at
+    return last.message if judged else None
+
+
+def of_export(last: CallRow | None) -> str | None:
+    if last is None or last.outcome != "failed":
+        return None
+    return f"its export failed: {last.message or 'no reason was recorded'}"
+
+
+def of_import(failed: FailedRow | None) -> str | None:
+    return f"snapshot {failed.snapshot} failed: {failed.message}" if failed else None
+
+
+def of_refresh(failed: Mapping[str, FailedRow], published: Published | None, *, refreshed: bool) -> str | None:
+    """Why views do not hold what is published. What failed before the publish was mended by it."""
+    failure = failed.get(published.snapshot) if published else None
+    if failure is None or published is None or refreshed or failure.at < published.published_at:
+        return None
+    return f"the refresh of publication {published.publication} failed: {failure.message}"
+
+
+def instant(snapshot: str) -> datetime | None:
+    """When a snapshot was asked for; None for the rows that a table held before its first publish."""
+    at = SnapshotId.parse(snapshot)
+    return None if at == ADOPTED else at.at
