@@ -47,6 +47,27 @@ WHERE
     AND depend.objid IS NULL
 ORDER BY relation.relname;
 
+-- name: readers_of_stand_ins
+-- The materialized views of a schema that read parts, because they were built for other columns of their table.
+SELECT DISTINCT reader.relname FROM pg_class AS relation
+INNER JOIN pg_namespace AS namespace ON relation.relnamespace = namespace.oid
+INNER JOIN pg_depend AS depend
+    ON
+        relation.oid = depend.refobjid
+        AND depend.refclassid = 'pg_class'::regclass
+        AND depend.classid = 'pg_rewrite'::regclass
+INNER JOIN pg_rewrite AS rule ON depend.objid = rule.oid
+INNER JOIN pg_class AS reader ON rule.ev_class = reader.oid
+INNER JOIN pg_namespace AS home ON reader.relnamespace = home.oid
+WHERE
+    namespace.nspname = 'recosync'
+    AND relation.relkind = 'v'
+    AND relation.relname ~ '^[0-9]{8}T[0-9]{12}_'
+    AND reader.relkind = 'm'
+    AND home.nspname = %(schema)s
+    AND reader.relname NOT IN (SELECT building.build_name FROM recosync.building)
+ORDER BY reader.relname;
+
 -- name: builds
 SELECT
     build_name,

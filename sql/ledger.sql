@@ -95,6 +95,12 @@ WHERE table_name = %(table)s
 ORDER BY publication DESC
 LIMIT 1;
 
+-- name: published_for
+SELECT clock_timestamp() - published_at FROM recosync.publication
+WHERE table_name = %(table)s
+ORDER BY publication DESC
+LIMIT 1;
+
 -- name: was_published
 SELECT count(*) > 0 FROM recosync.publication
 WHERE table_name = %(table)s AND snapshot_id = %(snapshot)s;

@@ -4,13 +4,25 @@ SELECT
     attribute.attname,
     format_type(attribute.atttypid, attribute.atttypmod) AS type,
     attribute.attnotnull,
-    relation.relkind::text
+    relation.relkind::text,
+    attribute.attgenerated <> '' AS generated,
+    pg_get_expr(def.adbin, def.adrelid) AS default_value
 FROM pg_class AS relation
 INNER JOIN pg_namespace AS namespace ON relation.relnamespace = namespace.oid
 LEFT JOIN pg_attribute AS attribute
     ON relation.oid = attribute.attrelid AND attribute.attnum > 0 AND NOT attribute.attisdropped
+LEFT JOIN pg_attrdef AS def ON attribute.attrelid = def.adrelid AND attribute.attnum = def.adnum
 WHERE namespace.nspname = %(schema)s AND relation.relname = %(table)s
 ORDER BY attribute.attnum;
+
+-- name: required
+-- Those of these columns that are NOT NULL.
+SELECT attname FROM pg_attribute
+WHERE
+    attrelid = to_regclass(%(table)s)
+    AND attname = any(%(columns)s)
+    AND attnum > 0
+    AND attnotnull;
 
 -- name: checks
 -- CHECK constraints that a child of these columns must have too
@@ -20,7 +32,7 @@ SELECT
     pg_get_constraintdef(oid) AS definition
 FROM pg_constraint
 WHERE
-    conrelid = %(table)s::regclass
+    conrelid = to_regclass(%(table)s)
     AND contype = 'c'
     AND NOT connoinherit
     AND NOT EXISTS (

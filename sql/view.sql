@@ -64,6 +64,11 @@ INNER JOIN granted ON relation.oid = granted.oid
 CROSS JOIN LATERAL aclexplode(granted.acl) AS acl
 WHERE relation.oid = to_regclass(%(view)s) AND acl.grantee <> relation.relowner;
 
+-- name: column_names
+SELECT attname FROM pg_attribute
+WHERE attrelid = to_regclass(%(view)s) AND attnum > 0 AND NOT attisdropped
+ORDER BY attnum;
+
 -- name: sources
 -- The relations of a schema that a view reads.
 SELECT DISTINCT source.relname

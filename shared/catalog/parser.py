@@ -30,12 +30,22 @@ from shared.settings import DATASET_VARIABLES
 #: https://cloud.google.com/bigquery/docs/clustered-tables#limitations
 MAX_CLUSTERING = 4
 
+LEDGER_SCHEMA = "recosync"
+
+#: The relations of that schema: tables, what belongs to them, and parts.
+_LEDGER_NAME = re.compile(
+    r"(?:building|export_run|failure|hold|migration|part|pin|publication|receipt|snapshot|snapshot_part|view_build)"
+    r"(?:_pkey|_id_seq|_by_\w+|_staged_once|_confirmed|_\d+)?"
+)
+
 
 def load(file: Path = CATALOG_FILE, views_folder: Path = VIEWS_FOLDER) -> Catalog:
     """Read and validate the catalog. Raises ConfigurationError that lists every mistake."""
-    text = file.read_text()
     try:
+        text = file.read_text(encoding="utf-8")
         document = tomllib.loads(text)
+    except UnicodeDecodeError as e:
+        raise ConfigurationError(f"is not in UTF-8: byte {e.start + 1}", where=str(file.name)) from None
     except tomllib.TOMLDecodeError as e:
         raise ConfigurationError(f"is not TOML: {e}", where=str(file.name)) from None
     parser = _Parser(views_folder)
@@ -47,6 +57,13 @@ def load(file: Path = CATALOG_FILE, views_folder: Path = VIEWS_FOLDER) -> Catalo
 
 
 type KeyPath = tuple[str, ...]
+
+
+def is_ledger_name(name: str) -> bool:
+    """Whether something in the ledger's schema has the name, or may get it. While the views of a table are built for
+    other columns, what they are built from has the table's name there.
+    """
+    return bool(_LEDGER_NAME.fullmatch(name))
 
 
 class _Parser:
@@ -61,6 +78,8 @@ class _Parser:
         schema = self._text(document, (), "schema", default="public")
         if not is_identifier(schema):
             self._mistake(("schema",), "is no identifier")
+        elif schema == LEDGER_SCHEMA:
+            self._mistake(("schema",), "is the ledger's")
         tables = {name: self._table(name, entry) for name, entry in self._entries(document, "tables")}
         views = {name: self._view(name, entry, tables) for name, entry in self._entries(document, "views")}
         logs = self._entries(document, "hourly") if "hourly" in document else ()
@@ -74,6 +93,8 @@ class _Parser:
         for name, entry in self._mapping(document, (), kind).items():
             if not is_identifier(name):
                 self._mistake((kind, name), "is no identifier (letters, digits and _, 63 at most)")
+            elif is_ledger_name(name):
+                self._mistake((kind, name), f"is a name that the schema {LEDGER_SCHEMA} needs for itself")
             elif not isinstance(entry, dict):
                 self._mistake((kind, name), f"should be a [{kind}.{name}] block")
             else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 from psycopg import sql
@@ -17,9 +17,10 @@ from shared import log
 from shared.catalog import Table, View
 from shared.daily import live
 from shared.daily.build import Build, StandIn, build_all, publications
-from shared.db import columns, ledger, target
+from shared.db import columns, demands, ledger, target
 from shared.db import view as live_views
 from shared.db.columns import Changes, Columns, Dependant
+from shared.db.demands import Demands
 from shared.db.postgres import Lock, lock_or_busy, session_locks
 from shared.errors import BusyError, TargetError
 from shared.services import Services
@@ -34,11 +35,16 @@ class Evolution:
 
     changes: Changes
     parts: Mapping[int, Columns]
+    demands: Demands
     builds: tuple[Build, ...] = ()
 
     @property
     def breaking(self) -> tuple[str, ...]:
         return self.changes.breaking
+
+    def is_like(self, other: Evolution) -> bool:
+        """Whether the table needs and demands the same, whatever is built for it."""
+        return (self.changes, self.demands) == (other.changes, other.demands)
 
     def lacking(self) -> Iterator[tuple[sql.Identifier, Columns]]:
         """The parts that lack a column of the table to be, with what they have."""
@@ -58,13 +64,13 @@ def compare(
     present = columns.of_relation(connection, services.catalog.schema, table.name)
     parts = columns.of_parts(connection, part_ids)
     declared = columns.of_catalog(table)
-    kept = present.keys() if keep else present.keys() - declared.keys()
-    if kept and not keep:
-        kept -= present.keys() if is_new(connection, table) else columns.recorded(connection, table.name)
-    try:
-        return Evolution(columns.changes(present, declared, list(parts.values()), kept), parts)
-    except TargetError as e:
-        raise TargetError(e.what, where=table.name, remedy=e.remedy) from e
+    kept = present.keys() if keep else columns.of_others(connection, table, present)
+    with _at(table.name):
+        changes = columns.changes(present, declared, list(parts.values()), kept)
+    # The constraints of a retyped column are made anew with it, by the server.
+    checked = changes.columns.keys() - changes.retyped.keys()
+    relation = target.relation(services.catalog.schema, table.name)
+    return Evolution(changes, parts, demands.of(connection, relation, changes.columns.keys(), checked))
 
 
 def is_new(connection: psycopg.Connection, table: Table) -> bool:
@@ -78,10 +84,12 @@ def prepared(
 ) -> Iterator[Evolution]:
     """What the table needs, with the views built that the swap has to put in place; dropped if it does not.
 
-    Raises TargetError, before anything was changed, when the columns may not change or a view can't be built without
-    them, BusyError while others are at the views.
+    Raises TargetError, before anything was changed that readers see, when the columns may not change, a view can't be
+    built without them, or the parts are not as the table demands; BusyError while others are at the views.
     """
     found = compare(services, connection, table, part_ids, keep=keep)
+    if found.demands and _impose(services, connection, table, found):
+        found = compare(services, connection, table, part_ids, keep=keep)
     if not found.breaking:
         yield found
         return
@@ -98,11 +106,56 @@ def prepared(
             live.clear(services, connection, view, READERS_PATIENCE)
         builds = _build(services, connection, table, found, views) if views else []
         try:
-            yield Evolution(found.changes, found.parts, tuple(builds))
+            yield replace(found, builds=tuple(builds))
         finally:
             with suppress(psycopg.Error):
                 for view in views:
                     live.drop_leftovers(services, connection, view)
+
+
+def _impose(services: Services, connection: psycopg.Connection, table: Table, found: Evolution) -> bool:
+    """Make the parts as the table demands, which it may have come to demand after they were staged; whether any was
+    changed. It takes long, as each is read for it.
+    """
+    changed = False
+    wanted = found.changes.columns
+    for id_, present in found.parts.items():
+        part = target.child(id_)
+        met = demands.of(connection, part, wanted.keys(), wanted.keys())
+        missing = found.demands.beyond(met)
+        if not missing or not present:  # somebody dropped it, which is told later
+            continue
+        with _at(f"{services.catalog.schema}.{table.name}"), connection.transaction():
+            _refuse_lacking(table, missing, present)
+            if missing.checks:  # they may use any column
+                columns.add(connection, part, present, wanted)
+            demands.impose(connection, part, missing)
+            unlike = missing.beyond(demands.of(connection, part, wanted.keys(), wanted.keys()))
+            for name, check in unlike.checks.items():
+                raise TargetError(
+                    f"its constraint {name} is another one when it is made of the server's own text",
+                    remedy=f"ALTER TABLE … DROP CONSTRAINT {name}, ADD CONSTRAINT {name}_2 {check}",
+                )
+        changed = True
+    return changed
+
+
+def _refuse_lacking(table: Table, missing: Demands, present: Columns) -> None:
+    lacking = sorted(missing.required - present.keys())
+    if lacking:
+        raise TargetError(
+            f"{', '.join(lacking)} is NOT NULL, and the snapshot was staged without it",
+            remedy=f"ALTER it to DROP NOT NULL, or: recosync export {table.name} --force",
+        )
+
+
+@contextmanager
+def _at(where: str) -> Iterator[None]:
+    """Say where a TargetError was found that does not know it."""
+    try:
+        yield
+    except TargetError as e:
+        raise TargetError(e.what, where=where, remedy=e.remedy) from e
 
 
 def blocking(services: Services, connection: psycopg.Connection, table: Table, changes: Changes) -> list[Dependant]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import psycopg
 
 from shared import log
@@ -9,6 +11,7 @@ from shared.catalog import Table
 from shared.daily.breaker import Facts, reasons
 from shared.db import decisions, ledger, receipts, target
 from shared.db.decisions import Hold
+from shared.db.ledger import Publication
 from shared.db.profile import Profile
 from shared.db.receipts import Receipt
 from shared.names import SnapshotId
@@ -22,21 +25,27 @@ def held(
     found = decisions.held(connection, table.name, snapshot)
     if found is None:
         new = _facts(connection, table.name, snapshot, counted)
-        tripped = reasons(table, new, _published(services, connection, table))
+        published = ledger.published(connection, table.name)
+        back = published is not None and published.snapshot > snapshot
+        seen = _published(services, connection, table, published)
+        # Who goes back to an older snapshot asks for its older source.
+        tripped = reasons(table, new, replace(seen, source_modified=None) if seen and back else seen)
         if not tripped:
             return None
         # The alert comes before the commit: it may come twice, and is never lost.
         with connection.transaction():
             if decisions.hold(connection, table.name, snapshot, tripped):
-                remedy = f"To publish it: recosync approve {table.name} {snapshot}. To drop it: reject, not approve"
+                passes = "rollback" if back else "approve"
+                remedy = f"To publish it: recosync {passes} {table.name} {snapshot}. To drop it: reject, not {passes}"
                 log.error(f"snapshot held: {'; '.join(tripped)}. {remedy}", reasons=tripped)
         found = decisions.held(connection, table.name, snapshot)
     return found
 
 
-def _published(services: Services, connection: psycopg.Connection, table: Table) -> Facts | None:
+def _published(
+    services: Services, connection: psycopg.Connection, table: Table, published: Publication | None
+) -> Facts | None:
     """What readers see: of a table that was never published, its own rows if it has any."""
-    published = ledger.published(connection, table.name)
     if published is None:
         rows = target.own_rows(connection, services.catalog.schema, table.name)
         return Facts(Profile(rows), None, None, None) if rows else None

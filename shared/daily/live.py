@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import psycopg
 from psycopg import sql
 
 from shared import log
 from shared.catalog import View
 from shared.daily.build import Build, drop, drop_stand_in
-from shared.db import ledger, target
+from shared.db import columns, ledger, target
 from shared.db import view as live_views
+from shared.db.view import Grant
 from shared.errors import BusyError, TargetError
 from shared.services import Services
+
+#: What is to be done after columns changed. The server refuses a statement that was prepared before on a column that is
+#: another now, or with `*`, as often as it is executed.
+RECYCLE = "recycle the API's connections: what they prepared on these columns, or with *, fails until then"
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """What became of a live view: grants of columns that are gone, and whether its columns are others now."""
+
+    view: View
+    lost: tuple[Grant, ...] = ()
+    columns_changed: bool = False
 
 
 def clear(services: Services, connection: psycopg.Connection, view: View, patience: float) -> None:
@@ -34,14 +51,19 @@ def drop_leftovers(services: Services, connection: psycopg.Connection, view: Vie
         drop(services, connection, leftovers)
 
 
-def replace(services: Services, connection: psycopg.Connection, build: Build) -> None:
+def replace(services: Services, connection: psycopg.Connection, build: Build) -> Replaced:
     """Put the build into the live view's place. The live view is locked first, so that no grant to it is missed."""
     schema, name = services.catalog.schema, build.view.name
     live, new = target.relation(schema, name), target.relation(schema, build.name)
+    replaced = Replaced(build.view)
     if live_views.exists(connection, live):
         old = target.relation(schema, f"{build.name}_old")
         live_views.rename(connection, live, f"{build.name}_old")
-        live_views.pass_on(connection, old, new)
+        lost = live_views.pass_on(connection, old, new)
+        for stand_in in live_views.sources(connection, new, ledger.SCHEMA):
+            live_views.let_owner_read(connection, new, target.relation(ledger.SCHEMA, stand_in))
+        before, after = (columns.of_relation(connection, schema, view) for view in (f"{build.name}_old", build.name))
+        replaced = Replaced(build.view, tuple(lost), columns_changed=before != after)
         stand_ins = live_views.sources(connection, old, ledger.SCHEMA)
         live_views.drop(connection, old)
         for stand_in in stand_ins:
@@ -49,6 +71,22 @@ def replace(services: Services, connection: psycopg.Connection, build: Build) ->
                 drop_stand_in(connection, stand_in)
     live_views.rename(connection, new, name)
     ledger.forget_building(connection, build.name)
+    return replaced
+
+
+def tell(replaced: Iterable[Replaced]) -> None:
+    """Log what an operator has to know of views that were replaced, once that is committed."""
+    for each in replaced:
+        for grant in each.lost:
+            log.warning(
+                "a grant went with its column",
+                view=each.view.name,
+                column=grant.column,
+                grantee=grant.grantee or "PUBLIC",
+                privilege=grant.privilege,
+            )
+        if each.columns_changed:
+            log.warning(f"a view's columns changed: {RECYCLE}", view=each.view.name)
 
 
 def refuse_dependants(services: Services, connection: psycopg.Connection, view: View) -> None:

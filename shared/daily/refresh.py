@@ -124,8 +124,9 @@ def _swap(services: Services, connection: psycopg.Connection, builds: Sequence[B
                 connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{wait}ms"])
                 # Should this worker freeze with the locks in hand, the server ends the transaction after a second.
                 connection.execute("SET LOCAL idle_in_transaction_session_timeout = '1s'")
+                replaced = []
                 for build in builds:
-                    live.replace(services, connection, build)
+                    replaced.append(live.replace(services, connection, build))
                     ledger.record_view_build(connection, build.view.name, build.publications, build.seconds)
             break
         except (pg.LockNotAvailable, pg.InternalError_) as e:
@@ -137,6 +138,7 @@ def _swap(services: Services, connection: psycopg.Connection, builds: Sequence[B
             for build in builds:
                 live.refuse_dependants(services, connection, build.view)
             raise
+    live.tell(replaced)
     log.info("views swapped", views=where, tries=patience.tries + 1, seconds=round(time.monotonic() - started, 3))
 
 

@@ -52,6 +52,7 @@ def _load(
     rows = _copy(services, connection, table, version, footer, plan, target.child(part_id), tap)
     if rows != footer.rows:
         raise DataError(f"PostgreSQL took {rows} rows of {footer.rows}", where=str(version))
+    target.drop_defaults(connection, part_id)
     held = of_table(connection, target.child(part_id), table.columns)
     differences = tap.profile.differences(held)
     if differences:

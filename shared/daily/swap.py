@@ -16,8 +16,8 @@ from psycopg import sql
 from shared import log
 from shared.catalog import Table
 from shared.daily import evolve, live
-from shared.daily.build import Build
 from shared.daily.evolve import Evolution
+from shared.daily.live import RECYCLE, Replaced
 from shared.daily.receipt import of_adopted
 from shared.db import columns, ledger, receipts, target
 from shared.db.ledger import Cause
@@ -67,9 +67,9 @@ def swap(
             if unless():
                 return None
             _check_staged(connection, table.name, snapshot, ids)
-            if evolve.compare(services, connection, table, ids, keep=keep).changes != evolution.changes:
+            if not evolution.is_like(evolve.compare(services, connection, table, ids, keep=keep)):
                 raise BusyError("its columns were changed meanwhile", where=table.name)
-            _change(services, connection, table, evolution)
+            replaced = _change(services, connection, table, evolution)
             if unless():
                 raise psycopg.Rollback
             also()
@@ -81,6 +81,7 @@ def swap(
     if publication is None:
         return None
     log.info("snapshot published", publication=publication, rows=rows, cause=cause, seconds=round(seconds, 3))
+    live.tell(replaced)
     if evolution.changes:
         _tell(evolution)
         extend_parts(services, connection, table)
@@ -97,7 +98,7 @@ def add_columns(services: Services, connection: psycopg.Connection, table: Table
         present = columns.of_relation(connection, services.catalog.schema, table.name)
         added = {name: type_ for name, type_ in wanted.items() if name not in present}
         if added:
-            _lock_out_readers(connection, parent)
+            _lock_out_readers(connection, parent, lambda: None)
             columns.add(connection, parent, present, wanted)
     extend_parts(services, connection, table)
     return added
@@ -117,16 +118,22 @@ def extend_parts(services: Services, connection: psycopg.Connection, table: Tabl
             log.warning("a part keeps its columns for now", id=id_, sqlstate=e.sqlstate)
 
 
-def _change(services: Services, connection: psycopg.Connection, table: Table, evolution: Evolution) -> None:
-    """Give the table its new children, columns and views."""
+def _change(
+    services: Services, connection: psycopg.Connection, table: Table, evolution: Evolution
+) -> Sequence[Replaced]:
+    """Give the table its new children, columns and views; the views that were replaced."""
     parent = target.relation(services.catalog.schema, table.name)
     adopted = _adopt(services, connection, table)
-    _lock_out_readers(connection, parent, lambda: _replace_views(services, connection, evolution.builds))
+    builds = evolution.builds
+    replaced = _lock_out_readers(
+        connection, parent, lambda: [live.replace(services, connection, build) for build in builds]
+    )
     _change_children(services, connection, table, evolution)
     if adopted:
         connection.execute(sql.SQL("TRUNCATE ONLY {}").format(parent))
     elif _has_own_rows(connection, parent):
         raise BusyError("rows were written to it just now; they are adopted next time", where=table.name)
+    return replaced
 
 
 def _check_staged(connection: psycopg.Connection, table: str, snapshot: SnapshotId, ids: Sequence[int]) -> None:
@@ -150,14 +157,14 @@ def _change_children(services: Services, connection: psycopg.Connection, table: 
         connection.execute(sql.SQL("ALTER TABLE {} INHERIT {}").format(target.child(id_), parent))
 
 
-def _replace_views(services: Services, connection: psycopg.Connection, builds: Sequence[Build]) -> None:
-    for build in builds:
-        live.replace(services, connection, build)
-
-
 def _tell(evolution: Evolution) -> None:
     changes = evolution.changes
-    log.info("columns changed", added=list(changes.added), dropped=changes.dropped, retyped=dict(changes.retyped))
+    log.warning(
+        f"columns changed: {RECYCLE}",
+        added=list(changes.added),
+        dropped=changes.dropped,
+        retyped=dict(changes.retyped),
+    )
 
 
 def _await_builds(services: Services, connection: psycopg.Connection, table: str) -> None:
@@ -169,11 +176,9 @@ def _await_builds(services: Services, connection: psycopg.Connection, table: str
         raise
 
 
-def _lock_out_readers(
-    connection: psycopg.Connection, parent: sql.Identifier, also: Callable[[], object] = lambda: None
-) -> None:
+def _lock_out_readers[T](connection: psycopg.Connection, parent: sql.Identifier, also: Callable[[], T]) -> T:
     """Take the table from its readers, in tries so short that none of them stalls for long; what else is to be taken
-    from them, `also` takes in the same try.
+    from them, `also` takes in the same try, and its result is returned.
 
     Should this worker freeze while it holds the lock, the server ends the transaction after a second.
     """
@@ -187,9 +192,9 @@ def _lock_out_readers(
                 connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{STALL_MS if queues else 1}ms"])
                 nowait = sql.SQL("" if queues else "NOWAIT")
                 connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE {}").format(parent, nowait))
-                also()
+                result = also()
             connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{STALL_MS}ms"])
-            return
+            return result
         except (pg.LockNotAvailable, pg.InternalError_) as e:
             # PostgreSQL has no state of its own for a tuple of its catalog that a GRANT is just changing.
             if isinstance(e, pg.InternalError_) and e.sqlstate != "XX000":
@@ -235,10 +240,12 @@ def _adopt(services: Services, connection: psycopg.Connection, table: Table) -> 
         )
     target.create_child(connection, services.catalog.schema, table, part_id)
     present = columns.of_relation(connection, services.catalog.schema, table.name)
-    names = sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns if column.name in present)
+    held = columns.of_parts(connection, [part_id])[part_id]
+    names = sql.SQL(", ").join(sql.Identifier(name) for name in held if name in present)
     rows = connection.execute(
         sql.SQL("INSERT INTO {} ({}) SELECT {} FROM ONLY {}").format(target.child(part_id), names, names, parent)
     ).rowcount
+    target.drop_defaults(connection, part_id)
     receipt = of_adopted(connection, table, target.child(part_id))
     ledger.finish_part(connection, part_id, 0.0, None, receipt.postgresql)
     columns_now = [{"name": c.name, "type": c.type.sql, "postgresql": c.type.sql} for c in table.columns]

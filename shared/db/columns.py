@@ -82,7 +82,7 @@ def of_catalog(table: Table) -> dict[str, str]:
 def of_relation(connection: psycopg.Connection, schema: str, name: str) -> dict[str, str]:
     """The columns of a relation, in order; none when there is no such relation."""
     rows = connection.execute(_query("columns"), {"schema": schema, "table": name}).fetchall()
-    return {column: type_ for column, type_, _, _ in rows if column is not None}
+    return {column: type_ for column, type_, *_ in rows if column is not None}
 
 
 def of_parts(connection: psycopg.Connection, part_ids: Sequence[int]) -> dict[int, dict[str, str]]:
@@ -98,6 +98,16 @@ def of_parts(connection: psycopg.Connection, part_ids: Sequence[int]) -> dict[in
 def recorded(connection: psycopg.Connection, table: str) -> set[str]:
     """The columns that a snapshot of the table was ever recorded with: nobody else added those."""
     return {name for (name,) in connection.execute(_query("recorded_columns"), {"table": table})}
+
+
+def of_others(connection: psycopg.Connection, table: Table, present: Collection[str]) -> set[str]:
+    """Those of the table's columns that neither the catalog has nor any snapshot had: others added them, or a newer
+    catalog that is about to be deployed. None before the first publish, when nobody can tell.
+    """
+    found = set(present) - {column.name for column in table.columns}
+    if not found or ledger.published(connection, table.name) is None:
+        return set()
+    return found - recorded(connection, table.name)
 
 
 def dependants(connection: psycopg.Connection, schema: str, table: str, names: Sequence[str]) -> list[Dependant]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, LiteralString, cast
 
 import psycopg
@@ -200,6 +200,11 @@ def published(connection: psycopg.Connection, table: str) -> Publication | None:
     """What readers see now."""
     row = _row(connection, "published", {"table": table})
     return None if row is None else Publication(cast(int, row[0]), SnapshotId.parse(cast(str, row[1])))
+
+
+def published_for(connection: psycopg.Connection, table: str) -> timedelta | None:
+    """For how long readers have seen what they see now."""
+    return cast(timedelta | None, _one(connection, "published_for", {"table": table}))
 
 
 def was_published(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> bool:

@@ -107,8 +107,8 @@ class Tap:
 def of_table(connection: psycopg.Connection, table: sql.Composable, columns: Sequence[Column]) -> Profile:
     """The profile of a table's rows, by PostgreSQL."""
     counted = [sql.SQL("count({})").format(sql.Identifier(column.name)) for column in columns]
-    expressions = sql.SQL(", ").join([*counted, *map(_sum, columns)])
-    query = sql.SQL("SELECT count(*), {} FROM {}").format(expressions, table)
+    expressions = sql.SQL(", ").join([sql.SQL("count(*)"), *counted, *map(_sum, columns)])
+    query = sql.SQL("SELECT {} FROM {}").format(expressions, table)
     rows, *found = cast(tuple[int | None, ...], connection.execute(query).fetchone())
     values, sums = found[: len(columns)], found[len(columns) :]
     return Profile(

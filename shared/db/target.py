@@ -13,7 +13,8 @@ import psycopg
 from psycopg import sql
 
 from shared.catalog import Table
-from shared.db import ledger, queries
+from shared.db import demands, ledger, queries
+from shared.db.columns import of_others
 from shared.db.postgres import Lock, await_lock, translated
 from shared.errors import TargetError
 
@@ -49,23 +50,33 @@ def ensure(connection: psycopg.Connection, schema: str, table: Table) -> None:
 def create_child(connection: psycopg.Connection, schema: str, table: Table, part_id: int) -> None:
     """A table for one part, with what its parent demands of a child, and out of autovacuum's way.
 
-    Its columns are spelled out: LIKE would lock the parent until the copy ends. Autovacuum would be in the publisher's
-    way for longer than the publisher waits.
+    Besides the catalog's columns it has those of others that are NOT NULL, with the default that fills them. Columns
+    are spelled out: LIKE would lock the parent until the copy ends. Autovacuum would be in the publisher's way for
+    longer than the publisher waits.
     """
     found = _find(connection, schema, table.name)
-    required = found.required if found else frozenset()
-    parts = [_definition(column.name, column.type.sql, not_null=column.name in required) for column in table.columns]
+    required = {column.name for column in found.columns if column.required} if found else set()
     names = [column.name for column in table.columns]
-    for name, definition in connection.execute(
-        _query("checks"), {"table": _regclass(schema, table.name), "columns": names}
-    ):
-        # The definition is the server's own rendering of a constraint that stands in it.
-        parts.append(sql.SQL("CONSTRAINT {} {}").format(sql.Identifier(name), sql.SQL(definition)))
+    parts = [_definition(column.name, column.type.sql, not_null=column.name in required) for column in table.columns]
+    for column in _required_of_others(connection, table, found):
+        default = sql.SQL(" DEFAULT ") + _verbatim(column.default or "NULL")
+        parts.append(_definition(column.name, column.type, not_null=True) + default)
+    for name, check in demands.of(connection, relation(schema, table.name), (), names).checks.items():
+        parts.append(sql.SQL("CONSTRAINT {} {}").format(sql.Identifier(name), _verbatim(check)))
     connection.execute(
         sql.SQL("CREATE TABLE {} ({}) WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false)").format(
             child(part_id), sql.SQL(", ").join(parts)
         )
     )
+
+
+def drop_defaults(connection: psycopg.Connection, part_id: int) -> None:
+    """Once a part's rows are in it, forget what filled columns of others: it would keep them from dropping those."""
+    found = _find(connection, ledger.SCHEMA, ledger.child(part_id))
+    names = [column.name for column in found.columns if column.default] if found else []
+    if names:
+        actions = sql.SQL(", ").join(sql.SQL("ALTER {} DROP DEFAULT").format(sql.Identifier(name)) for name in names)
+        connection.execute(sql.SQL("ALTER TABLE {} {}").format(child(part_id), actions))
 
 
 def own_rows(connection: psycopg.Connection, schema: str, table: str) -> int:
@@ -102,22 +113,44 @@ def unattached(connection: psycopg.Connection, schema: str, table: str) -> list[
 
 
 @dataclass(frozen=True)
+class _Column:
+    """A column as the server has it; the default is an expression."""
+
+    name: str
+    type: str
+    required: bool
+    generated: bool
+    default: str | None
+
+
+@dataclass(frozen=True)
 class _Found:
-    """What the server has under a name: the kind of relation, and its columns that are NOT NULL."""
+    """What the server has under a name: the kind of relation, and its columns."""
 
     kind: str
-    required: frozenset[str]
+    columns: tuple[_Column, ...]
 
 
 def _find(connection: psycopg.Connection, schema: str, table: str) -> _Found | None:
     rows = connection.execute(_query("columns"), {"schema": schema, "table": table}).fetchall()
     if not rows:
         return None
-    columns = [row for row in rows if row[0] is not None]
+    kind = rows[0][3]
     return _Found(
-        kind=rows[0][3],
-        required=frozenset(name for name, _, not_null, _ in columns if not_null),
+        kind,
+        tuple(
+            _Column(name, type_, required, generated, default)
+            for name, type_, required, _, generated, default in rows
+            if name is not None
+        ),
     )
+
+
+def _required_of_others(connection: psycopg.Connection, table: Table, found: _Found | None) -> list[_Column]:
+    """The NOT NULL columns that others added."""
+    required = [column for column in found.columns if column.required] if found else []
+    names = of_others(connection, table, [column.name for column in required])
+    return [column for column in required if column.name in names]
 
 
 def _check(connection: psycopg.Connection, schema: str, table: Table, found: _Found) -> None:
@@ -131,11 +164,31 @@ def _check(connection: psycopg.Connection, schema: str, table: Table, found: _Fo
             where=where,
             remedy="Drop them: rows of child tables can't be referred to",
         )
+    for column in found.columns:
+        if column.generated:
+            raise TargetError(
+                f"its column {column.name} is generated, which no part has",
+                where=where,
+                remedy=f"ALTER TABLE … ALTER {column.name} DROP EXPRESSION, or drop it: a view can compute it",
+            )
+    for column in _required_of_others(connection, table, found):
+        if column.default is None:
+            raise TargetError(
+                f"its column {column.name}, which the catalog does not have, is NOT NULL and has no default",
+                where=where,
+                remedy=f"ALTER TABLE … ALTER {column.name} DROP NOT NULL, or SET DEFAULT",
+            )
 
 
-def _definition(name: str, type_: LiteralString, *, not_null: bool = False) -> sql.Composed:
-    definition = sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(type_))
+def _definition(name: str, type_: str, *, not_null: bool = False) -> sql.Composed:
+    definition = sql.SQL("{} {}").format(sql.Identifier(name), _verbatim(type_))
     return definition + sql.SQL(" NOT NULL") if not_null else definition
+
+
+def _verbatim(text: str) -> sql.SQL:
+    """A type of the catalog, or the server's own rendering of what stands in it."""
+    trusted: LiteralString = text
+    return sql.SQL(trusted)
 
 
 def _regclass(schema: str, table: str) -> str:

@@ -53,15 +53,22 @@ def has_old_readers(connection: psycopg.Connection, view: sql.Identifier, second
     return bool(row and row[0])
 
 
-def pass_on(connection: psycopg.Connection, old: sql.Identifier, new: sql.Identifier) -> None:
-    """Give the new view the owner and exactly the grants of the old one."""
+def pass_on(connection: psycopg.Connection, old: sql.Identifier, new: sql.Identifier) -> list[Grant]:
+    """Give the new view the owner and exactly the grants of the old one; those of columns that it lacks, which can't
+    be given.
+    """
     owner = cast(str, _one(connection, "owner", old))
     if owner != _one(connection, "owner", new):
         connection.execute(sql.SQL("ALTER MATERIALIZED VIEW {} OWNER TO {}").format(new, sql.Identifier(owner)))
     # Default privileges may give the new one what was taken from the old one.
     for grant in _grants(connection, new):
         connection.execute(sql.SQL("REVOKE ALL ON {} FROM {}").format(new, grant.role))
+    lost = []
+    columns = {name for (name,) in connection.execute(_query("column_names"), _values(connection, new))}
     for grant in _grants(connection, old):
+        if grant.column is not None and grant.column not in columns:
+            lost.append(grant)
+            continue
         connection.execute(
             sql.SQL("GRANT {}{} ON {} TO {}{}").format(
                 sql.SQL(grant.privilege),  # one of the server's own keywords, from its own catalog
@@ -71,6 +78,13 @@ def pass_on(connection: psycopg.Connection, old: sql.Identifier, new: sql.Identi
                 sql.SQL(" WITH GRANT OPTION" if grant.grantable else ""),
             )
         )
+    return lost
+
+
+def let_owner_read(connection: psycopg.Connection, view: sql.Identifier, source: sql.Identifier) -> None:
+    """Let the view's owner refresh it from a source that belongs to us."""
+    owner = cast(str, _one(connection, "owner", view))
+    connection.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(source, sql.Identifier(owner)))
 
 
 def rename(connection: psycopg.Connection, view: sql.Identifier, name: str) -> None:

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from shared.errors import ConfigurationError, RetryableError, SourceError, SyncError
-from shared.gcp.errors import TRANSIENT_REASONS, translated
+from shared.gcp.errors import TRANSIENT_REASONS, reason, translated
 from shared.names import JobName, PartitionRef, TableRef
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ DEPLOYMENT_REASONS = frozenset(("accessDenied", "billingNotEnabled", "notFound")
 _PARAMETERS = {int: "INT64", str: "STRING", date: "DATE"}
 _ALIASES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
 
+#: Kinds of tables whose metadata count their rows: of a view they say 0, of a materialized one what it last computed.
+_COUNTED = frozenset(("TABLE", "SNAPSHOT"))
 
 #: The service's own form of a column (https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema).
 type FieldDocument = Mapping[str, str]
@@ -43,7 +45,7 @@ class Field:
 
 @dataclass(frozen=True)
 class TableInfo:
-    """A table's metadata. `rows` is None where BigQuery does not know it (a view); `partitioned_by` is the column by
+    """A table's metadata. `rows` is None where only a query counts them (a view); `partitioned_by` is the column by
     whose days it is partitioned.
     """
 
@@ -123,7 +125,7 @@ class BigQuery:
                 ref=ref,
                 kind=table.table_type,
                 location=table.location,
-                rows=table.num_rows,
+                rows=table.num_rows if table.table_type in _COUNTED else None,
                 fields=tuple(fields),
                 partitioned_by=days.field if days and days.type_ == "DAY" else None,
                 clustered_by=tuple(table.clustering_fields or ()),
@@ -256,6 +258,7 @@ class BigQuery:
         self, location: str, sql: str, maximum_bytes_billed: int | None = None, **parameters: "Value"
     ) -> list[tuple[object, ...]]:
         """The rows of a small query with named parameters."""
+        from google.api_core.exceptions import BadRequest
         from google.cloud.bigquery import QueryJobConfig, ScalarQueryParameter
 
         given = [ScalarQueryParameter(name, _PARAMETERS[type(value)], value) for name, value in parameters.items()]
@@ -263,8 +266,12 @@ class BigQuery:
         if maximum_bytes_billed is not None:
             config.maximum_bytes_billed = maximum_bytes_billed
         with translated("querying BigQuery"):
-            result = self._client.query(sql, job_config=config, location=location).result()
-            return [tuple(row.values()) for row in result]
+            try:
+                result = self._client.query(sql, job_config=config, location=location).result()
+                return [tuple(row.values()) for row in result]
+            except BadRequest as e:
+                # What a view computes fails with the value that it failed at.
+                raise JobError(reason(e) or "invalid", "").failure("querying BigQuery", quote=False) from e
 
     def bytes_of(self, sql: str, location: str) -> int:
         """How many bytes a query would process, as BigQuery estimates it without running it

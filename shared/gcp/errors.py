@@ -54,7 +54,7 @@ def translated(doing: str) -> Iterator[None]:
         raise ConfigurationError(
             f"no usable credentials ({type(e).__name__})",
             where=doing,
-            remedy="Run the function as an account of its own",
+            remedy="Run the function as an account of its own; elsewhere: gcloud auth application-default login",
         ) from e
     except (api.Forbidden, api.Unauthorized, api.NotFound) as e:
         if _is_transient(e):
@@ -70,6 +70,11 @@ def translated(doing: str) -> Iterator[None]:
         if _is_transient(e):
             raise RetryableError(f"Google Cloud did not answer well ({e.code})", where=doing) from e
         raise PermanentError(f"refused ({e.code}): {_message(e)}", where=doing) from e
+
+
+def reason(e: "GoogleAPICallError") -> str:
+    """The service's code for what went wrong; empty where it gives none."""
+    return next((str(error["reason"]) for error in e.errors if isinstance(error, dict) and error.get("reason")), "")
 
 
 def _is_transient(e: "GoogleAPICallError") -> bool:

@@ -5,13 +5,13 @@ Each run holds the log's lock only while it works, so that the hourly function g
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import cast
 
-from shared.errors import BadRequestError
+from shared.errors import BadRequestError, SyncError
 from shared.hourly import run as hourly
 from shared.hourly.run import HourlyRequest
 from shared.names import Hour, format_day
@@ -42,12 +42,20 @@ def parse(services: HourlyServices, log: str, first: Hour, until: Hour, *, delet
 def run(services: HourlyServices, request: HourlyRequest, done: Callable[[int], None]) -> dict[str, object]:
     """Work until nothing remains, or an hour fails in a way that a later call may mend; the answers of all runs as one.
 
-    `done` is told how many hours each run got through.
+    `done` is told how many hours each run got through. A run that fails as a whole fails the first hour that it was
+    for, unless it is the first: then there is nothing else to tell of, and its failure is raised.
     """
     hours: list[object] = []
     failed: list[object] = []
+    answer: Mapping[str, object] = {}
     while True:
-        answer, status = while_busy(partial(hourly.run, services, request))
+        try:
+            answer, status = while_busy(partial(hourly.run, services, request))
+        except SyncError as e:
+            if not answer:
+                raise
+            failed.append({"hour": str(request.hours[0]), "error": str(e), "retryable": e.retryable})
+            return {**answer, "hours": hours, "failed": failed}
         hours += cast(list[object], answer["hours"])
         failed += cast(list[object], answer["failed"])
         remaining = cast(int, answer["remaining"])

@@ -35,12 +35,18 @@ def rollback(services: Services, name: str, snapshot: SnapshotId | None, by: str
     """Put a snapshot that is still staged back before the readers' eyes, the previous one unless another is named, and
     pin it: events leave it in place until `unpin`.
 
-    Raises BadRequestError when there is none, TargetError when it is not staged any more.
+    Repeated, it does not go further back: without a name it only leaves what is not pinned. Raises BadRequestError when
+    there is none, TargetError when it is not staged any more.
     """
     with _table(services, name) as (connection, table):
         current = ledger.published(connection, name)
         if current is None:
             raise BadRequestError(f"{name} was never published")
+        if snapshot is None and decisions.pinned(connection, name) == current.snapshot:
+            raise BadRequestError(
+                f"{name} is back at {current.snapshot} already",
+                remedy=f"To go further, name a snapshot: recosync rollback {name} SNAPSHOT",
+            )
         chosen = snapshot or decisions.previous(connection, name, current.snapshot)
         if chosen is None:
             raise BadRequestError(f"{name} has no snapshot before {current.snapshot}")

@@ -9,10 +9,20 @@ from datetime import date
 
 from shared.catalog import Table
 from shared.daily import arrival, manifest
+from shared.daily.hold import held
 from shared.daily.publish import publish_chosen
+from shared.daily.receipt import receipt
 from shared.db import decisions, ledger
 from shared.db.postgres import connect, translated
-from shared.errors import BadRequestError, BusyError, IncompleteError, PermanentError, RetryableError
+from shared.errors import (
+    BadRequestError,
+    BusyError,
+    DataError,
+    IncompleteError,
+    PermanentError,
+    RetryableError,
+    TargetError,
+)
 from shared.names import ObjectVersion, SnapshotFolder, SnapshotId, format_day
 from shared.services import Services
 
@@ -35,7 +45,8 @@ class Found:
 
 @dataclass(frozen=True)
 class Imported:
-    """What came of a snapshot. `outcome` is published, held, rejected, pinned or older; `reasons` say why it is held.
+    """What came of a snapshot. `outcome` is published, held, rejected, pinned, older or waiting, which nobody is at;
+    `reasons` say why it is held.
 
     `new` says whether it was this import that published it; `publication` and `published` are what readers see now.
     """
@@ -52,16 +63,17 @@ class Imported:
 def find(services: Services, table: Table, day: date | None, snapshot: SnapshotId | None) -> Found:
     """That snapshot, or the day's latest, or the latest of all.
 
-    Raises BadRequestError when there is none: a snapshot without a manifest is not complete.
+    Raises BadRequestError when there is none: a snapshot without a manifest is not complete. Raises DataError when its
+    manifest is not one of what the catalog says.
     """
     settings = services.settings
     for name in [snapshot] if snapshot else _snapshots(services, table, day):
         folder = SnapshotFolder(settings.prefix, table.name, name)
         stored = services.storage.find(settings.bucket, folder.manifest)
-        content = services.storage.read(stored.version) if stored else None
+        # An empty object is nothing to an event either.
+        content = services.storage.read(stored.version) if stored and stored.bytes else None
         if stored is not None and content is not None:
-            parsed = manifest.parse(content, folder, [column.name for column in table.columns])
-            return Found(table, name, stored.version, len(parsed.parts))
+            return Found(table, name, stored.version, _parts(services, table, folder, content))
     asked = str(snapshot or "") or (format_day(day) if day else "")
     of = f" of {asked}" if asked else ""
     raise BadRequestError(
@@ -74,17 +86,16 @@ def find(services: Services, table: Table, day: date | None, snapshot: SnapshotI
 def run(services: Services, found: Found, by: str, *, chosen: bool) -> Imported:
     """Take the snapshot to its publication, beside whoever else is at it; `by` is the operator who wants it.
 
-    When it was chosen, by its name or its day, it is published even if readers have a newer one. Raises BusyError or
-    IncompleteError when others hold parts of it and make no progress.
+    When it was chosen, by its name or its day, it is published even if readers have a newer one; what they have never
+    seen only within its limits. Raises BusyError or IncompleteError when others hold or drop parts of it and make no
+    progress.
     """
     before = look(services, found.table, found.snapshot)
     _patiently(services, found, lambda: arrival.handle(services, found.manifest, 1))
     after = look(services, found.table, found.snapshot)
     # What was published once, and gone back from, is nothing for an event; an operator may want it again.
     if after.outcome == "under way" or (after.outcome == "older" and chosen):
-        _patiently(services, found, lambda: arrival.stage_all(services, found.table, found.manifest))
-        with connect(services.settings, "import") as connection:
-            publish_chosen(services, connection, found.table, found.snapshot, "import", by)
+        _patiently(services, found, lambda: _publish(services, found, by))
         after = look(services, found.table, found.snapshot)
     return replace(after, new=after.publication != before.publication)
 
@@ -129,6 +140,32 @@ def look(services: Services, table: Table, snapshot: SnapshotId) -> Imported:
     return Imported(table.name, snapshot, outcome, False, number, of, tuple(reasons))
 
 
+def _publish(services: Services, found: Found, by: str) -> None:
+    """Stage what is not, and publish, unless it is held now. Raises IncompleteError when parts were dropped again."""
+    table, snapshot = found.table, found.snapshot
+    arrival.stage_all(services, table, found.manifest)
+    with connect(services.settings, "import") as connection:
+        with translated(f"publishing {table.name} {snapshot}"):
+            counted = receipt(connection, table, snapshot)
+            if counted is None:
+                raise _dropped(found)
+            # What readers have seen has passed the limits, or somebody has let it pass.
+            seen = ledger.was_published(connection, table.name, snapshot)
+            hold = None if seen else held(services, connection, table, snapshot, counted)
+            if hold is not None and hold.decision != "approved":
+                return
+        try:
+            publish_chosen(services, connection, table, snapshot, "import", by)
+        except TargetError as e:
+            if _is_staged(services, table, snapshot):
+                raise
+            raise _dropped(found) from e
+
+
+def _dropped(found: Found) -> IncompleteError:
+    return IncompleteError("parts of it were dropped just now", where=f"{found.table.name} {found.snapshot}")
+
+
 def _patiently(services: Services, found: Found, step: Callable[[], object]) -> None:
     """Take a step again while others are at parts of the snapshot and get on."""
     patience = _Patience()
@@ -165,6 +202,25 @@ def _snapshots(services: Services, table: Table, day: date | None) -> list[Snaps
         except ValueError:
             continue
     return sorted(found, reverse=True)
+
+
+def _parts(services: Services, table: Table, folder: SnapshotFolder, content: bytes) -> int:
+    """How many parts a manifest names. Raises DataError with the way that there still is to such a snapshot."""
+    try:
+        return len(manifest.parse(content, folder, [column.name for column in table.columns]).parts)
+    except DataError as e:
+        remedy = f"Export it anew: recosync export {table.name} --force"
+        if _is_staged(services, table, folder.snapshot):
+            # With its own columns, whatever the catalog has.
+            remedy = f"It is staged: recosync rollback {table.name} {folder.snapshot} publishes it as it was"
+        raise DataError(e.what, where=e.where, remedy=remedy) from e
+
+
+def _is_staged(services: Services, table: Table, snapshot: SnapshotId) -> bool:
+    with connect(services.settings, "import") as connection, translated(f"looking at {table.name}"):
+        ledger.migrate(connection)
+        parts = ledger.named_parts(connection, table.name, snapshot)
+    return bool(parts) and all(part.staged_rows is not None for part in parts)
 
 
 def _staged(services: Services, table: Table, snapshot: SnapshotId) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import psycopg
 from psycopg import errors as pg
 from psycopg import sql
@@ -9,6 +11,7 @@ from psycopg import sql
 from shared import log
 from shared.catalog import Table
 from shared.daily import evolve
+from shared.daily.live import RECYCLE
 from shared.daily.swap import add_columns
 from shared.db import columns, ledger, target
 from shared.db.postgres import connect, translated
@@ -16,8 +19,11 @@ from shared.errors import BadRequestError
 from shared.services import Services
 
 
-def migrate(services: Services, *, reader: str | None = None) -> list[str]:
-    """Apply what can be applied now, and say of each change what became of it; nothing when all is up to date.
+def migrate(
+    services: Services, *, reader: str | None = None, tell: Callable[[str], object] = lambda change: None
+) -> list[str]:
+    """Apply what can be applied now, and say of each change what became of it; nothing when all is up to date. `tell`
+    is told of each as it is made: those before a failure stay.
 
     The ledger gets its newest schema, and tables the columns that the catalog has more, with the parts that are kept
     for the way back. A column that the catalog drops or gives another type changes with the next publish, because the
@@ -25,14 +31,21 @@ def migrate(services: Services, *, reader: str | None = None) -> list[str]:
 
     Raises BadRequestError when there is no such role, and TargetError when a table can't be one of the catalog's.
     """
+    changes = []
+    for change in _changes(services, reader):
+        changes.append(change)
+        tell(change)
+    return changes
+
+
+def _changes(services: Services, reader: str | None) -> Iterator[str]:
     with connect(services.settings, "migrate") as connection, translated("migrating"):
-        done = _ledger(connection)
+        yield from _ledger(connection)
         for table in services.catalog.tables.values():
             with log.bound(table=table.name), translated(f"migrating {table.name}"):
-                done += _table(services, connection, table)
+                yield from _table(services, connection, table)
         if reader is not None:
-            done += _reader(connection, reader)
-        return done
+            yield from _reader(connection, reader)
 
 
 def _ledger(connection: psycopg.Connection) -> list[str]:
@@ -42,11 +55,14 @@ def _ledger(connection: psycopg.Connection) -> list[str]:
     return ["ledger: brought up to date"]
 
 
-def _table(services: Services, connection: psycopg.Connection, table: Table) -> list[str]:
+def _table(services: Services, connection: psycopg.Connection, table: Table) -> Iterator[str]:
     if not columns.of_relation(connection, services.catalog.schema, table.name):
-        return []  # its first publish makes it
+        return  # its first publish makes it
     target.ensure(connection, services.catalog.schema, table)
-    done = [f"{table.name}: {name} {type_} added" for name, type_ in add_columns(services, connection, table).items()]
+    added = add_columns(services, connection, table)
+    yield from (f"{table.name}: {name} {type_} added" for name, type_ in added.items())
+    if added:
+        yield f"{table.name}: {RECYCLE}"
     present = columns.of_relation(connection, services.catalog.schema, table.name)
     changes = evolve.compare(services, connection, table, [], keep=False).changes
     new = evolve.is_new(connection, table)
@@ -59,9 +75,8 @@ def _table(services: Services, connection: psycopg.Connection, table: Table) -> 
         elif users:
             fate = f"the next publish will refuse that while other objects use it: {', '.join(users)}"
         else:
-            fate = "it changes with the next publish"
-        done.append(f"{table.name}: {name} {what}; {fate}")
-    return done
+            fate = f"it changes with the next publish; then {RECYCLE}"
+        yield f"{table.name}: {name} {what}; {fate}"
 
 
 def _reader(connection: psycopg.Connection, role: str) -> list[str]:

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
+from typing import cast
 
 import psycopg
+from psycopg import sql
 
-from shared.catalog import HourlyTable, Table
+from shared.catalog import Column, HourlyTable, Table, View
 from shared.daily import source as sources
-from shared.db import ledger, profile, receipts, target
+from shared.db import columns, ledger, profile, receipts, target
 from shared.db import view as live_views
 from shared.db.ledger import Publication
 from shared.db.postgres import connect, translated
-from shared.errors import PermanentError, SyncError
+from shared.errors import ConfigurationError, PermanentError, SyncError
 from shared.gcp.bigquery import BigQuery
+from shared.hourly import recover
 from shared.hourly.context import day_in_bigquery
-from shared.hourly.manifest import NOTHING
+from shared.hourly.manifest import NOTHING, Content, DayManifest
 from shared.hourly.names import LogFolder
 from shared.hourly.store import Store
-from shared.names import Hour, TableRef
+from shared.names import Hour, TableRef, format_day
 from shared.services import HourlyServices, Services
+from shared.settings import HourlySettings
+
+#: How long after its end an hour may be on its way: the call that exports it comes after it, and may be repeated.
+GRACE = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class TableVerdict:
 
 @dataclass(frozen=True)
 class DayVerdict:
-    """One day of a log: rows that are verified by the manifest, and rows that BigQuery holds now."""
+    """One day of a log: rows that are verified by the manifest, and rows that BigQuery holds now of the same hours."""
 
     log: str
     day: date
@@ -51,21 +58,49 @@ class DayVerdict:
 
 
 def table(services: Services, of: Table) -> TableVerdict:
-    """Recount one table and its views."""
+    """Recount one table and its views. What keeps it from being counted is a difference."""
+    try:
+        return _table(services, of)
+    except PermanentError as e:
+        return TableVerdict(of.name, None, None, None, None, [str(e)])
+
+
+def days(
+    services: HourlyServices, log: HourlyTable, first: date, last: date, done: Callable[[], None]
+) -> Iterator[DayVerdict]:
+    """Recount the days of a log that have a manifest, or should have; `done` is called once per day of the range."""
+    settings = services.settings
+    store = Store(services.storage, settings.bucket, LogFolder(settings.prefix, log.name))
+    ref = TableRef(settings.project, settings.dataset, log.name)
+    info = services.bigquery.table(ref)
+    stored, start = store.listing(), _first_owned(store, settings)
+    # Of what ended later, nobody can say yet that it is missing.
+    due = Hour(datetime.now(UTC) - GRACE)
+    for day in (first + timedelta(days=n) for n in range((last - first).days + 1)):
+        owned = start is not None and start < due and start.day <= day <= due.plus(-1).day
+        if day in stored or owned:
+            location = info.location if info else None
+            yield _day(services.bigquery, store, ref, location, log, day)
+        done()
+
+
+def _table(services: Services, of: Table) -> TableVerdict:
+    relation = target.relation(services.catalog.schema, of.name)
     with connect(services.settings, "verify") as connection, translated(f"counting {of.name}"):
         ledger.migrate(connection)
-        published = ledger.published(connection, of.name)
-        if published is None:
+        if ledger.published(connection, of.name) is None:
             return TableVerdict(of.name, None, None, None, None, notes=["never published"])
-        # One snapshot of PostgreSQL, so that a publish in between is no difference.
+        # One state of everything, so that a publish in between is no difference: it waits for this lock.
         with connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            published = ledger.published(connection, of.name) or published
+            connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(relation))
+            published = cast(Publication, ledger.published(connection, of.name))
             receipt = receipts.find(connection, of.name, published.snapshot)
-            counted = profile.of_table(connection, target.relation(services.catalog.schema, of.name), of.columns)
-            differences = list(_views(services, connection, of, published))
+            same, notes = _same(services, connection, of)
+            counted = profile.of_table(connection, relation, same)
+            differences, waiting = _views(services, connection, of, published)
             stated = ledger.snapshot(connection, of.name, published.snapshot)
-    notes: list[str] = []
+    notes += waiting
     exported = None
     if receipt is None:
         notes.append("published before there were receipts: nothing to compare with")
@@ -94,20 +129,57 @@ def table(services: Services, of: Table) -> TableVerdict:
     )
 
 
-def days(
-    services: HourlyServices, log: HourlyTable, first: date, last: date, done: Callable[[], None]
-) -> Iterator[DayVerdict]:
-    """Recount the days of a log that have a manifest; `done` is called once per day of the range."""
-    settings = services.settings
-    store = Store(services.storage, settings.bucket, LogFolder(settings.prefix, log.name))
-    ref = TableRef(settings.project, settings.dataset, log.name)
-    info = services.bigquery.table(ref)
-    stored = store.listing()
-    for day in (first + timedelta(days=n) for n in range((last - first).days + 1)):
-        if day in stored:
-            location = info.location if info else None
-            yield _day(services.bigquery, store, ref, location, log, day)
-        done()
+def _same(services: Services, connection: psycopg.Connection, of: Table) -> tuple[list[Column], list[str]]:
+    """The columns that the table has as the catalog says, and a note on the others: the catalog may be newer than what
+    is published.
+    """
+    present = columns.of_relation(connection, services.catalog.schema, of.name)
+    others = [
+        f"{column.name} is {present.get(column.name, 'missing')}, the catalog says {column.type.sql}"
+        for column in of.columns
+        if present.get(column.name) != column.type.sql
+    ]
+    same = [column for column in of.columns if present.get(column.name) == column.type.sql]
+    return same, [f"not counted: {'; '.join(others)}"] if others else []
+
+
+def _views(
+    services: Services, connection: psycopg.Connection, of: Table, published: Publication
+) -> tuple[list[str], list[str]]:
+    """What is wrong with the views of the table, and what is only to be waited for."""
+    differences, notes = [], []
+    age = ledger.published_for(connection, of.name) or timedelta()
+    for view in services.catalog.views_of(of.name):
+        lag = _lag(services, connection, of, view, published)
+        missing = sorted(name for name in view.reads if ledger.published(connection, name) is None)
+        if lag and missing:
+            notes.append(f"{lag}: it also reads {', '.join(missing)}, never published")
+        elif lag and age < services.settings.reconcile_after:
+            notes.append(f"{lag}: its refresh may be under way")
+        elif lag:
+            differences.append(lag)
+    return differences, notes
+
+
+def _lag(
+    services: Services, connection: psycopg.Connection, of: Table, view: View, published: Publication
+) -> str | None:
+    if not live_views.exists(connection, target.relation(services.catalog.schema, view.name)):
+        return f"view {view.name} does not exist"
+    held = ledger.view_publications(connection, view.name).get(of.name)
+    if held is None or held < published.number:
+        return f"view {view.name} is behind: it holds publication {held or 'none'}, readers see {published.number}"
+    return None
+
+
+def _first_owned(store: Store, settings: HourlySettings) -> Hour | None:
+    """The first hour that the flow owns; None while nothing says which."""
+    try:
+        return recover.first_owned(store, settings)
+    except ConfigurationError:
+        if settings.start is not None:
+            raise
+        return None
 
 
 def _day(
@@ -115,34 +187,35 @@ def _day(
 ) -> DayVerdict:
     try:
         manifest = store.read(day)
+        held = day_in_bigquery(bigquery, ref, location, log, day) if location else {}
     except SyncError as e:
         if e.retryable:
             raise
         return DayVerdict(log.name, day, 0, 0, [str(e)])
-    held = day_in_bigquery(bigquery, ref, location, log, day) if location else {}
-    differences, expected_rows = [], 0
-    for number in range(24):
-        hour = Hour.of_day(day, number)
-        record = manifest.record(hour) if manifest else None
+    if manifest is None:
+        rows = sum(content.rows for content in held.values())
+        remedy = f"recosync hourly --table-name {log.name} --date {format_day(day)}"
+        told = f"{format_day(day)}: there is no manifest, BigQuery holds {rows} rows. To export it: {remedy}"
+        return DayVerdict(log.name, day, 0, rows, [told])
+    return _compare(log, day, manifest, held)
+
+
+def _compare(log: HourlyTable, day: date, manifest: DayManifest, held: Mapping[Hour, Content]) -> DayVerdict:
+    start, differences = Hour.parse(manifest.start), []
+    expected_rows, found_rows = 0, 0
+    for hour in (Hour.of_day(day, number) for number in range(24)):
+        record = manifest.record(hour)
+        if record is None and hour < start:
+            continue  # others' rows, if there are any
         expected, found = record.content if record else NOTHING, held.get(hour, NOTHING)
-        expected_rows += expected.rows
+        expected_rows, found_rows = expected_rows + expected.rows, found_rows + found.rows
         if record is not None and record.work is not None and found != expected:
             continue  # a batch is on its way
         if found.rows != expected.rows:
             differences.append(f"{hour}: {expected.rows} rows are verified, BigQuery holds {found.rows}")
         elif found != expected:
             differences.append(f"{hour}: BigQuery holds as many rows, but of other keys")
-    return DayVerdict(log.name, day, expected_rows, sum(content.rows for content in held.values()), differences)
-
-
-def _views(services: Services, connection: psycopg.Connection, of: Table, published: Publication) -> Iterator[str]:
-    """What is wrong with the views of the table."""
-    for view in services.catalog.views_of(of.name):
-        held = ledger.view_publications(connection, view.name).get(of.name)
-        if not live_views.exists(connection, target.relation(services.catalog.schema, view.name)):
-            yield f"view {view.name} does not exist"
-        elif held is None or held < published.number:
-            yield f"view {view.name} is behind: it holds publication {held or 'none'}, readers see {published.number}"
+    return DayVerdict(log.name, day, expected_rows, found_rows, differences)
 
 
 def _source(services: Services, of: Table, modified: object) -> tuple[int | None, bool | None]:
@@ -150,7 +223,8 @@ def _source(services: Services, of: Table, modified: object) -> tuple[int | None
     source = sources.check(services, of)
     rows = source.rows
     if rows is None:
-        ((count,),) = services.bigquery.rows(source.location, f"SELECT COUNT(*) FROM {source.ref.quoted}")
+        query = f"SELECT COUNT(*) FROM {source.ref.quoted}"
+        ((count,),) = services.bigquery.rows(source.location, query, services.settings.maximum_bytes_billed)
         rows = int(str(count))
     if source.modified is None or modified is None:
         return rows, None

@@ -163,8 +163,11 @@ def test_one_that_nobody_named_does_not_go_back(services, database, elsewhere):
     other.manifest()
     ran = recosync("import", TABLE, "--bucket-path", elsewhere)
     assert ran.code == Exit.HELD
-    assert f"recosync rollback {TABLE} {day(1)}" in ran.err
+    command = f"recosync import {TABLE} --snapshot {day(1)} --bucket-path {elsewhere}"
+    assert command in ran.err
     assert users(database) == ["bob"]
+    assert recosync(*command.split()[1:]).code == 0
+    assert users(database) == ["ann"]
 
 
 def test_a_day_without_a_complete_snapshot_is_told(services):
@@ -252,6 +255,14 @@ def test_a_view_of_a_table_that_was_never_published_can_not_be_rebuilt(services)
     assert f"reads {TABLE}, never published yet" in ran.err
 
 
+def test_views_that_were_rebuilt_are_told_with_the_failure_of_another(services):
+    arrive(services, upload(services, 1, ["ann"]).manifest())
+    ran = recosync("materialize", VIEW, "iris_france_mv", "--json")
+    assert ran.code == Exit.USAGE
+    assert [view["view"] for view in ran.json["rebuilt"]] == [VIEW]
+    assert "never published yet" in ran.json["error"]
+
+
 def test_an_unknown_table_or_view_is_told_with_those_that_there_are(services):
     for command in ("export", "import", "plan", "materialize"):
         ran = recosync(command, "nothing")
@@ -278,6 +289,12 @@ def test_a_plan_says_when_there_is_nothing_to_move(source, monkeypatch):
     source(2_600)
     (table,) = recosync("plan", TABLE, "--json").json["tables"]
     assert (table["source"], table["source_rows"], table["rows_to_move"]) == ("changed", 2_600, 2_600)
+
+
+def test_a_plan_of_a_view_knows_no_rows(here):
+    here.bigquery_client.query(f"CREATE OR REPLACE VIEW {SOURCE} AS SELECT 'ann' AS user_id, 'x' AS item_id").result()
+    (table,) = recosync("plan", TABLE, "--json").json["tables"]
+    assert (table["source_rows"], table["rows_to_move"]) == (None, None)
 
 
 def test_a_source_that_is_not_as_the_catalog_says_fails_an_export_for_good(here, source):

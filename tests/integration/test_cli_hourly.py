@@ -8,8 +8,9 @@ from shared.db.postgres import Lock
 from shared.gcp.bigquery import BigQuery
 from shared.hourly.manifest import State
 from shared.names import Hour
-from shared.operate import patience
+from shared.operate import backfill, patience
 from shared.operate.cli.output import Exit
+from shared.services import HourlyServices
 from tests.commands import old_commands, recosync
 from tests.hourly import Log, at, open_log
 from tests.hourly import named as body_of
@@ -123,6 +124,19 @@ def test_a_backfill_goes_on_after_an_hour_that_fails_for_good_and_says_so(log):
     assert log.bigquery()[13] == keys
 
 
+def test_a_backfill_that_fails_halfway_tells_what_it_did_before(log, monkeypatch):
+    monkeypatch.setenv("HOURLY_MAX_HOURS", "2")
+    services = HourlyServices.from_environment()
+    request = backfill.parse(services, LOG, Hour(at(12)), Hour(at(16)), delete=False)
+    answer = backfill.run(services, request, lambda _: log.database.execute(f"DROP TABLE {LOG}"))
+    assert [hour["hour"] for hour in answer["hours"]] == [str(Hour(at(12))), str(Hour(at(13)))]
+    (failed,) = answer["failed"]
+    assert failed["hour"] == answer["next"] == str(Hour(at(14)))
+    assert answer["remaining"] == 2
+    ran = recosync("backfill", LOG, "--from", Hour(at(14)), "--until", Hour(at(16)), "--json")
+    assert ran.json == {"error": failed["error"], "retryable": failed["retryable"]}
+
+
 def test_a_backfill_of_a_daily_table_says_what_there_is_instead(log):
     ran = recosync("backfill", "iris_france", "--from", "20260101", "--until", "20260102")
     assert ran.code == Exit.USAGE
@@ -179,6 +193,53 @@ def test_a_recount_finds_as_many_rows_of_other_keys(log):
     ran = recosync("verify", LOG, *days(), "--json")
     assert ran.code == Exit.DIFFERS
     assert ran.json["days"][0]["differences"] == [f"{Hour(at(12))}: BigQuery holds as many rows, but of other keys"]
+
+
+def test_rows_of_hours_before_the_first_owned_are_others(log):
+    log.add(12)
+    assert recosync("hourly", *named(12)).code == 0
+    log.load_by_hand(5, 999)
+    ran = recosync("verify", LOG, *days(), "--json")
+    assert ran.code == 0
+    assert [(day["manifest_rows"], day["bigquery_rows"]) for day in ran.json["days"]] == [(1, 1)]
+
+
+def test_an_hour_before_the_first_owned_that_was_exported_by_name_is_counted(log):
+    log.add(5)
+    for hour in (5, 12):
+        assert recosync("hourly", *named(hour)).code == 0
+    log.erase_in_bigquery(5)
+    ran = recosync("verify", LOG, *days())
+    assert ran.code == Exit.DIFFERS
+    assert f"{Hour(at(5))}: 1 rows are verified, BigQuery holds 0" in ran.err
+
+
+def test_an_owned_day_without_a_manifest_is_a_difference(log):
+    log.add(12)
+    for hour in (12, 24 + 1):
+        assert recosync("hourly", *named(hour)).code == 0
+    log.manifest().delete()
+    ran = recosync("verify", LOG, *days(-1, 1))
+    assert ran.code == Exit.DIFFERS
+    (line,) = ran.err.splitlines()
+    command = f"recosync hourly --table-name {LOG} --date {at(0):%Y%m%d}"
+    assert line == (
+        f"recosync: {LOG}: {at(0):%Y%m%d}: there is no manifest, BigQuery holds 1 rows. To export it: {command}"
+    )
+    assert recosync(*command.split()[1:]).code == 0
+    assert recosync("verify", LOG, *days(-1, 1)).code == 0
+
+
+@pytest.mark.parametrize("ago", [-24, 0, 1, 2])
+def test_hours_that_may_be_on_their_way_are_not_missing(log, monkeypatch, ago):
+    monkeypatch.setenv("HOURLY_START", str(Hour(datetime.now(UTC) - timedelta(hours=ago))))
+    ran = recosync("verify", LOG, "--json")
+    assert (ran.code, ran.json["days"]) == (0, [])
+
+
+def test_a_log_of_which_nothing_says_since_when_lacks_nothing(log, monkeypatch):
+    monkeypatch.delenv("HOURLY_START")
+    assert recosync("verify", LOG).code == 0
 
 
 def test_a_damaged_manifest_is_a_difference(log):

@@ -1,16 +1,19 @@
-"""What operators look at and decide from the command line: status, verify, rollback, approve, reject."""
+"""What operators look at and decide from the command line: status, rollback, approve, reject, migrate."""
 
 import getpass
+from functools import partial
 
 import pytest
 
+from shared.db.postgres import Lock
+from shared.operate import patience
 from shared.operate.cli.output import Exit
+from tests import steps
 from tests.commands import recosync
 from tests.steps import TABLE, day, one, upload, users
 from tests.uploads import arrive
 
 VIEW = "non_recommendable_items_mv"
-SOURCE = "ml_reco_local.user_booked_item"
 EVERYBODY = [f"user-{n:04}" for n in range(3_000)]
 
 
@@ -27,12 +30,6 @@ def held(services):
     """A table with a snapshot that was lost by two thirds."""
     assert arrive(services, upload(services, 1, EVERYBODY).manifest()) == ["published"]
     assert arrive(services, upload(services, 2, EVERYBODY[:1_000]).manifest()) == ["held"]
-
-
-def as_published(here, user: str) -> None:
-    here.bigquery_client.query(
-        f"CREATE OR REPLACE TABLE {SOURCE} AS SELECT '{user}' AS user_id, 'item' AS item_id"
-    ).result()
 
 
 def test_a_rollback_brings_the_rows_and_the_views_back_and_pins_them(services, database, two):
@@ -61,6 +58,37 @@ def test_what_was_gone_back_from_is_published_again_by_an_import(database, two):
     for option in ((), ("--unpin",)):
         assert recosync("rollback", TABLE, *option).code == 0
     assert recosync("import", TABLE, "--json").json["imported"][0]["status"] == "published"
+    assert users(database) == ["bob"]
+
+
+@pytest.fixture
+def foreign(database, two):
+    """Somebody's view over ours, which keeps ours from being replaced."""
+    database.execute(f"CREATE VIEW theirs AS SELECT * FROM {VIEW}")
+
+
+def test_a_rollback_whose_views_stay_behind_is_told_and_not_to_be_repeated(database, foreign):
+    ran = recosync("rollback", TABLE, "--json")
+    assert ran.code == Exit.FAILED
+    assert (ran.json["snapshot_id"], ran.json["publication"]) == (str(day(1)), 3)
+    assert "theirs" in ran.json["views"]
+    assert f"its views alone: recosync materialize {VIEW}" in ran.err
+    assert (users(database), users(database, VIEW)) == (["ann"], ["bob"])
+    ran = recosync("rollback", TABLE)
+    assert ran.code == Exit.USAGE
+    assert f"is back at {day(1)} already" in ran.err
+    database.execute("DROP VIEW theirs")
+    assert recosync("materialize", VIEW).code == 0
+    assert users(database, VIEW) == ["ann"]
+
+
+def test_a_rollback_whose_views_somebody_builds_is_told(here, services, database, two, monkeypatch):
+    arrive(services, upload(services, 3, ["eve"]).manifest())
+    monkeypatch.setattr(patience, "while_busy", partial(patience.while_busy, seconds=0))
+    with steps.held(here.dsn, Lock.view(VIEW)):
+        ran = recosync("rollback", TABLE, "--json")
+    assert (ran.code, ran.json["snapshot_id"]) == (Exit.RETRY, str(day(2)))
+    assert recosync("rollback", TABLE).code == Exit.USAGE
     assert users(database) == ["bob"]
 
 
@@ -100,51 +128,6 @@ def test_what_is_rejected_never_is(services, database, held):
     assert recosync("approve", TABLE, day(2)).code == Exit.USAGE
 
 
-def test_a_recount_of_what_agrees_says_so(here, services, two):
-    as_published(here, "bob")
-    ran = recosync("verify", TABLE, "--json")
-    assert ran.code == 0
-    (table,) = ran.json["tables"]
-    assert (table["receipt_rows"], table["postgresql_rows"], table["source_rows"]) == (1, 1, 1)
-    assert "agrees" in recosync("verify", TABLE).out
-
-
-def test_a_source_that_went_on_is_told_and_no_difference(here, two):
-    here.bigquery_client.query(
-        f"CREATE OR REPLACE TABLE {SOURCE} AS SELECT 'u' AS user_id, 'i' AS item_id UNION ALL SELECT 'v', 'i'"
-    ).result()
-    ran = recosync("verify", TABLE, "--json")
-    assert ran.code == 0
-    assert ran.json["tables"][0]["notes"] == ["BigQuery holds 2 rows now, 1 when it was exported"]
-
-
-def test_rows_that_somebody_changed_behind_our_back_are_found(here, database, two):
-    as_published(here, "bob")
-    child = one(database, "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass", TABLE)
-    database.execute(f"UPDATE {child} SET user_id = 'robert'")
-    ran = recosync("verify", TABLE)
-    assert ran.code == Exit.DIFFERS
-    assert ran.err == f"recosync: {TABLE}: the receipt and PostgreSQL: different contents of user_id\n"
-    database.execute(f"DELETE FROM {child}")
-    assert "1 rows and 0" in recosync("verify", TABLE).err
-
-
-def test_a_view_that_is_behind_or_gone_is_found(here, services, database, two):
-    as_published(here, "eve")
-    arrive(services, upload(services, 3, ["eve"]).manifest())
-    ran = recosync("verify", TABLE)
-    assert ran.code == Exit.DIFFERS
-    assert f"view {VIEW} is behind: it holds publication 2, readers see 3" in ran.err
-    database.execute(f"DROP MATERIALIZED VIEW {VIEW}")
-    assert f"view {VIEW} does not exist" in recosync("verify", TABLE).err
-
-
-def test_a_table_that_was_never_published_has_nothing_to_compare(services):
-    ran = recosync("verify", TABLE, "--json")
-    assert ran.code == 0
-    assert ran.json["tables"][0]["notes"] == ["never published"]
-
-
 def test_the_status_tells_what_waits_and_the_commands_for_it(services, held):
     ran = recosync("status")
     assert ran.code == 0
@@ -166,6 +149,13 @@ def test_a_migration_makes_the_ledger_and_lets_a_role_read_it(here, services, da
     ran = recosync("migrate", "--reader", "nobody")
     assert ran.code == Exit.USAGE
     assert "there is no such role" in ran.err
+
+
+def test_a_migration_that_fails_tells_what_it_changed_before(services):
+    ran = recosync("migrate", "--reader", "nobody", "--json")
+    assert ran.code == Exit.USAGE
+    assert ran.json["changes"] == ["ledger: brought up to date"]
+    assert "there is no such role" in ran.json["error"]
 
 
 def test_a_migration_adds_the_columns_that_the_catalog_has_more(services, database):

@@ -209,7 +209,10 @@ def test_a_rollback_goes_further_back_and_forward_again(services, database):
         publish(services, number, [user])
     decisions.rollback(services, TABLE, None, "ana")
     assert users(database) == ["bob"]
-    decisions.rollback(services, TABLE, None, "ana")
+    with pytest.raises(BadRequestError, match=f"is back at {day(2)} already. To go further, name a snapshot"):
+        decisions.rollback(services, TABLE, None, "ana")
+    assert users(database) == ["bob"]
+    decisions.rollback(services, TABLE, day(1), "ana")
     assert users(database) == ["ana"]
     assert decisions.rollback(services, TABLE, day(3), "ana").publication == 6
     assert users(database) == ["cleo"]

@@ -63,7 +63,7 @@ def test_the_two_snapshots_before_the_published_one_stay_and_a_rollback_to_each_
     assert staged(database) == days(3, 4, 5)
     assert users(database) == ["ann-5", "bob-5"]
     for number in (4, 3):
-        rollback(services, TABLE, None, "an operator")
+        rollback(services, TABLE, day(number), "an operator")
         assert users(database) == [f"ann-{number}", f"bob-{number}"]
         assert kept(services)["parts"] == 0
     assert kept(services) == dict.fromkeys(("builds", "stand_ins", "parts", "temporary_tables", "ledger_rows"), 0)

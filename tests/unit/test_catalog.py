@@ -128,6 +128,11 @@ def test_a_table_may_be_empty_when_the_catalog_says_so(load):
         ('["users"]', '[["users"]]', "10: views.users_mv.reads", "which is no table"),
         ("[views.users_mv]", "[views.users]", "8: views.users", "is also the name of a table"),
         ("[tables.users]", 'schema = "a b"\n[tables.users]', "1: schema", "is no identifier"),
+        ("[tables.users]", 'schema = "recosync"\n[tables.users]', "1: schema", "is the ledger's"),
+        ("[tables.users]", "[tables.hold]\n[tables.users]", "1: tables.hold", "the schema recosync needs for itself"),
+        ("[tables.users]", "[tables.part_17]\n[tables.users]", "1: tables.part_17", "needs for itself"),
+        ("[views.users_mv]", "[views.part_pkey]", "8: views.part_pkey", "needs for itself"),
+        ("[views.users_mv]", "[hourly.pin]\n[views.users_mv]", "8: hourly.pin", "needs for itself"),
         ("[tables.users]", "colour = 1\n[tables.users]", "1: colour", "known are hourly, schema, tables, views"),
     ],
 )  # fmt: skip

@@ -213,6 +213,14 @@ def test_every_mistake_in_a_catalog_is_told_with_its_line(tmp_path):
     assert len(ran.err.splitlines()) == len(ran.json["mistakes"])
 
 
+def test_a_catalog_that_is_no_text_is_a_mistake(tmp_path):
+    file = tmp_path / "catalog.toml"
+    file.write_bytes(b"# \xe9t\xe9\n")
+    ran = recosync("catalog", "check", "--file", file, "--json")
+    assert ran.code == Exit.FAILED
+    assert ran.json["mistakes"] == ["catalog.toml: is not in UTF-8: byte 3"]
+
+
 def test_a_template_that_does_not_render_is_told(tmp_path, monkeypatch):
     from shared import catalog
 

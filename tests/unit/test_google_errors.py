@@ -3,6 +3,7 @@
 import pytest
 import requests
 from google.api_core import exceptions as api
+from google.auth.exceptions import DefaultCredentialsError
 
 from shared.errors import ConfigurationError, PermanentError, RetryableError, SourceError
 from shared.gcp.bigquery import JobError
@@ -32,6 +33,11 @@ def test_a_failure_is_of_the_kind_that_may_mend_it(error, failure):
         raise error
     assert type(e.value) is failure
     assert e.value.where == "looking"
+
+
+def test_who_has_no_credentials_is_told_where_to_get_them():
+    with pytest.raises(ConfigurationError, match="gcloud auth application-default login"), translated("looking"):
+        raise DefaultCredentialsError("none were found")
 
 
 @pytest.mark.parametrize(

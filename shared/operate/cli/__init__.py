@@ -5,6 +5,11 @@ Everything heavy is imported by the command that needs it: `--help` and shell co
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+from contextlib import suppress
+
 import typer
 
 from shared.operate.cli import daily, decide, hourly, look
@@ -14,6 +19,12 @@ DESCRIPTION = """BigQuery tables to PostgreSQL every day, the API's log back eve
 
 It works on the deployment that the environment describes, with the variables that the functions have.
 """
+
+#: The exit code of what SIGINT ended, as a shell has it.
+INTERRUPTED = 130
+
+#: For a terminal whose cursor a progress bar has hidden.
+SHOW_CURSOR = "\x1b[?25h\n"
 
 #: Every command, in the order of the help.
 GROUPS: tuple[Group, ...] = (daily.GROUP, hourly.GROUP, look.GROUP, look.CATALOG, decide.GROUP)
@@ -41,4 +52,17 @@ def build() -> typer.Typer:
 
 def main() -> None:
     """The console script."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)
     build()(prog_name="recosync")
+
+
+def _leave(*_: object) -> None:
+    """Leave at once: threads at work would be waited for, and what they do is taken up by the next call."""
+    # What is written just now can't be flushed as well.
+    with suppress(OSError, RuntimeError):
+        if sys.stderr.isatty():
+            sys.stderr.write(SHOW_CURSOR)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(INTERRUPTED)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from shared.errors import SyncError
+from shared.errors import BadRequestError
 from shared.names import SnapshotId, format_day
+from shared.operate.cli import imported
 from shared.operate.cli.commands import (
     AsJson,
     BucketOption,
@@ -28,12 +29,12 @@ from shared.operate.cli.commands import (
     fires_events,
     known_tables,
     known_views,
-    operator,
 )
 from shared.operate.cli.output import Exit, Json, Output, reporting
 
 if TYPE_CHECKING:
-    from shared.operate.imports import Found, Imported
+    from shared.catalog import Table
+    from shared.operate.imports import Imported
     from shared.services import Services
 
 GROUP = Group()
@@ -57,8 +58,9 @@ def export_tables(
     """
     with reporting(as_json, verbose) as output:
         from shared.daily import export
-        from shared.operate import imports
 
+        if date is not None and force:
+            raise BadRequestError("--force takes no --date: it makes a snapshot of now")
         functions = fires_events(bucket_path)
         services = daily_services(bucket_path)
         asked = known_tables(services, tables, table_name)
@@ -69,23 +71,20 @@ def export_tables(
         with output.progress("exporting", total=len(asked)) as bar, bar.counting("snapshot", "source", "export"):
             answer, _ = export.run(services, request)
         # An unchanged source has brought nothing.
-        brought = [entry for entry in _entries(answer, "tables") if "parts" in entry]
-        found = [
-            imports.find(
-                services,
-                services.catalog.tables[str(entry["table"])],
-                None,
-                SnapshotId.parse(str(entry["snapshot_id"])),
-            )
-            for entry in (brought if wait or not functions else ())
-        ]
-        step = _follow if functions else partial(_import, chosen=True)
-        imported, failed = _each(found, partial(step, output, services))
-        if functions:
-            fresh = {entry["table"] for entry in brought if entry["status"] == "exported"}
-            imported = [replace(each, new=each.table in fresh) for each in imported]
-        answer = {**answer, "failed": [*_entries(answer, "failed"), *failed]}
-        _tell_export(output, answer, imported, functions=functions and not wait and bool(brought))
+        brought = {str(entry["table"]): entry for entry in _entries(answer, "tables") if "parts" in entry}
+        stays = wait or not functions
+        looked_at = [table for table in asked if table.name in brought and (stays or not _is_new(brought[table.name]))]
+        step = partial(_come_of, output, services, brought, functions)
+        done, failed = imported.each(looked_at, step)
+        answer = {**answer, "failed": [*_entries(answer, "failed"), *(each.entry for each in failed)]}
+        _tell_export(output, {**answer, "imported": [imported.entry(each) for each in done if stays]})
+        if stays:
+            imported.show(output, done, bucket_path)
+        else:
+            _tell_events(output, done, new=any(map(_is_new, brought.values())))
+        codes = [Exit.RETRY if failure["retryable"] else Exit.FAILED for failure in _entries(answer, "failed")]
+        held = any(entry["status"] == "held" for entry in _entries(answer, "tables"))
+        imported.leave(done if stays else (), codes, held=held)
 
 
 @GROUP.command("import", "import-table", "import-to-gcloud", example="recosync import iris_france --date 20260101")
@@ -106,15 +105,22 @@ def import_tables(
     with reporting(as_json, verbose) as output:
         from shared.operate import imports
 
+        if date is not None and snapshot is not None:
+            raise BadRequestError("--snapshot takes no --date: it names its own")
         services = daily_services(bucket_path)
         asked = known_tables(services, tables, table_name)
-        found = [imports.find(services, table, date, snapshot) for table in asked]
         chosen = date is not None or snapshot is not None
-        imported, failed = _each(found, partial(_import, output, services, chosen=chosen))
-        output.document({"imported": [_entry(each) for each in imported], "failed": failed})
-        _tell_failed(output, failed)
-        _show(output, imported)
-        _leave(imported, failed)
+
+        def bring(table: Table) -> Imported:
+            found = imports.find(services, table, date, snapshot)
+            return imported.bring(output, services, found, chosen=chosen)
+
+        done, failed = imported.each(asked, bring)
+        entries = [each.entry for each in failed]
+        output.document({"imported": [imported.entry(each) for each in done], "failed": entries})
+        imported.show_failed(output, entries)
+        imported.show(output, done, bucket_path)
+        imported.leave(done, [Exit.of(each.error) for each in failed])
 
 
 @GROUP.command("materialize", "materialize-gcloud", example="recosync materialize iris_france_mv")
@@ -132,13 +138,18 @@ def materialize(
         services = daily_services()
         asked = known_views(services, views, view_name)
         rebuilt: list[Json] = []
-        with output.progress("rebuilding", total=len(asked)) as bar:
-            for view in asked:
-                started = time.monotonic()
-                while_busy(partial(refresh.rebuild, services, view))
-                rebuilt.append({"view": view.name, "seconds": round(time.monotonic() - started, 3)})
-                bar.advance(doing=view.name)
-        output.table("Views rebuilt", ["View", "Seconds"], [[view["view"], view["seconds"]] for view in rebuilt])
+        output.done = {"rebuilt": rebuilt}
+        try:
+            with output.progress("rebuilding", total=len(asked)) as bar:
+                for view in asked:
+                    started = time.monotonic()
+                    while_busy(partial(refresh.rebuild, services, view))
+                    rebuilt.append({"view": view.name, "seconds": round(time.monotonic() - started, 3)})
+                    bar.advance(doing=view.name)
+        finally:
+            if rebuilt:
+                rows = [[view["view"], view["seconds"]] for view in rebuilt]
+                output.table("Views rebuilt", ["View", "Seconds"], rows)
         output.document({"rebuilt": rebuilt})
 
 
@@ -160,15 +171,16 @@ def plan(
 
         services = daily_services()
         asked = known_tables(services, tables)
-        plans: list[plan.Plan] = []
-        failed: list[Json] = []
         with output.progress("asking BigQuery", total=len(asked)) as bar:
-            for table in asked:
+
+            def ask(table: Table) -> plan.Plan:
                 try:
-                    plans.append(plan.of(services, table, price_per_tib))
-                except SyncError as e:
-                    failed.append({"table": table.name, "error": str(e), "retryable": e.retryable})
-                bar.advance(doing=table.name)
+                    return plan.of(services, table, price_per_tib)
+                finally:
+                    bar.advance(doing=table.name)
+
+            plans, failed = imported.each(asked, ask)
+        entries = [each.entry for each in failed]
         output.table(
             f"What an export would do, at {price_per_tib:.2f} USD per TiB",
             ["Table", "Source", "Source rows", "Rows to move", "Bytes billed", "USD"],
@@ -178,119 +190,53 @@ def plan(
         output.document(
             {
                 "tables": [asdict(p) for p in plans],
-                "failed": failed,
+                "failed": entries,
                 "usd": total,
                 "price_per_tib": price_per_tib,
             }
         )
-        _tell_failed(output, failed)
-        _leave((), failed)
+        imported.show_failed(output, entries)
+        imported.leave((), [Exit.of(each.error) for each in failed])
 
 
-def _each(found: Sequence[Found], step: Callable[[Found], Imported]) -> tuple[list[Imported], list[Json]]:
-    """What came of each snapshot, and what failed: one leaves the others alone."""
-    imported: list[Imported] = []
-    failed: list[Json] = []
-    for each in found:
-        try:
-            imported.append(step(each))
-        except SyncError as e:
-            failed.append({"table": each.table.name, "error": str(e), "retryable": e.retryable})
-    return imported, failed
-
-
-def _import(output: Output, services: Services, found: Found, *, chosen: bool) -> Imported:
-    """Import a snapshot in this process; `chosen` when the operator named it or its day."""
-    from shared.operate import imports
-
-    with output.progress(f"importing {found.table.name}", total=found.parts) as bar, bar.counting("part staged"):
-        return imports.run(services, found, operator(), chosen=chosen)
-
-
-def _follow(output: Output, services: Services, found: Found) -> Imported:
-    """Follow the functions' import of a snapshot."""
-    from shared.operate import imports
-
-    with output.progress(f"following {found.table.name}", total=found.parts) as bar:
-        return imports.follow(services, found, bar.advance)
-
-
-def _tell_export(output: Output, answer: Json, imported: Sequence[Imported], *, functions: bool) -> None:
-    failed = _entries(answer, "failed")
+def _tell_export(output: Output, answer: Json) -> None:
     fields = ("table", "snapshot_id", "status", "rows", "parts", "bytes")
     output.table(
         "Exported",
         ["Table", "Snapshot", "Status", "Rows", "Parts", "Bytes"],
         [[entry.get(name) for name in fields] for entry in _entries(answer, "tables")],
     )
-    output.document({**answer, "imported": [_entry(each) for each in imported]})
-    if functions:
+    output.document(answer)
+    imported.show_failed(output, _entries(answer, "failed"))
+
+
+def _tell_events(output: Output, stood: Sequence[Imported], *, new: bool) -> None:
+    """What comes of the snapshots without this command: of those that `stood` there before, nothing."""
+    if new:
         output.line("The functions import it: `recosync status` tells how far they are, --wait follows them.")
-    _tell_failed(output, failed)
-    _show(output, imported)
-    _leave(imported, failed, held=any(entry["status"] == "held" for entry in _entries(answer, "tables")))
+    for each in stood:
+        for line in imported.explained(each):
+            output.line(f"{each.table} {each.snapshot}: {line}")
 
 
-def _tell_failed(output: Output, failed: Sequence[Json]) -> None:
-    for failure in failed:
-        output.problem(f"recosync: {failure['error']}")
+def _come_of(
+    output: Output, services: Services, brought: Mapping[str, Json], functions: bool, table: Table
+) -> Imported:
+    """What comes of an exported snapshot: at the hands of the functions, or in this process where no event fires."""
+    from shared.operate import imports
+
+    snapshot = SnapshotId.parse(str(brought[table.name]["snapshot_id"]))
+    if functions and not _is_new(brought[table.name]):
+        return imported.standing(services, table, snapshot)
+    found = imports.find(services, table, None, snapshot)
+    if functions:
+        return imported.follow(output, services, found)
+    return imported.bring(output, services, found, chosen=True)
 
 
-def _show(output: Output, imported: Sequence[Imported]) -> None:
-    if imported:
-        output.table(
-            "Imported",
-            ["Table", "Snapshot", "Outcome", "Publication"],
-            [[each.table, each.snapshot, _words(each), each.publication] for each in imported],
-        )
-    for each in imported:
-        for line in _explained(each):
-            output.problem(f"recosync: {each.table} {each.snapshot}: {line}")
-
-
-def _words(imported: Imported) -> str:
-    if imported.outcome == "published":
-        return "published" if imported.new else "published already"
-    return imported.outcome
-
-
-def _explained(imported: Imported) -> list[str]:
-    """Why readers don't see the snapshot, and what to do."""
-    name, snapshot = imported.table, imported.snapshot
-    match imported.outcome:
-        case "held":
-            return [
-                *imported.reasons,
-                f"held: recosync approve {name} {snapshot}, or recosync reject {name} {snapshot}",
-            ]
-        case "rejected":
-            return [f"somebody rejected it, and its parts are dropped; a new one: recosync export {name} --force"]
-        case "pinned":
-            return [f"the table stays at {imported.published} until: recosync rollback {name} --unpin"]
-        case "older":
-            return [f"{imported.published} is published; going back to it: recosync rollback {name} {snapshot}"]
-    return []
-
-
-def _leave(imported: Sequence[Imported], failed: Sequence[Json] = (), *, held: bool = False) -> None:
-    """Leave with the exit code that says the most: what can be retried first, then what failed, then what waits."""
-    if any(failure["retryable"] for failure in failed):
-        raise typer.Exit(Exit.RETRY)
-    if failed or any(each.outcome == "rejected" for each in imported):
-        raise typer.Exit(Exit.FAILED)
-    if held or any(each.outcome != "published" for each in imported):
-        raise typer.Exit(Exit.HELD)
-
-
-def _entry(imported: Imported) -> Json:
-    return {
-        "table": imported.table,
-        "snapshot_id": str(imported.snapshot),
-        "status": _words(imported),
-        "publication": imported.publication,
-        "published_snapshot_id": imported.published and str(imported.published),
-        "reasons": list(imported.reasons),
-    }
+def _is_new(entry: Json) -> bool:
+    """Whether this command wrote the manifest, whose event the functions get."""
+    return entry["status"] == "exported"
 
 
 def _entries(answer: Json, name: str) -> list[Json]:

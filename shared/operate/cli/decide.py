@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shared.errors import BadRequestError
+from shared.errors import BadRequestError, SyncError
 from shared.operate.cli.commands import (
     AsJson,
     Group,
@@ -17,7 +17,7 @@ from shared.operate.cli.commands import (
     known_tables,
     operator,
 )
-from shared.operate.cli.output import Output, reporting
+from shared.operate.cli.output import Exit, Output, reporting
 
 if TYPE_CHECKING:
     from shared.operate.decisions import Published
@@ -46,8 +46,8 @@ def rollback(
         if unpin and snapshot:
             raise BadRequestError("--unpin takes no snapshot")
         if not unpin:
-            _tell(output, services, decisions.rollback(services, known.name, snapshot, operator()))
-            output.line(f"It stays there until: recosync rollback {known.name} --unpin")
+            published = decisions.rollback(services, known.name, snapshot, operator())
+            _tell(output, services, published, f"It stays there until: recosync rollback {known.name} --unpin")
             return
         done = decisions.unpin(services, known.name, operator())
         output.document({"table": known.name, "status": "unpinned" if done else "was not pinned"})
@@ -84,15 +84,23 @@ def reject(
         output.document({"table": known.name, "snapshot_id": str(rejected), "status": "rejected"})
 
 
-def _tell(output: Output, services: Services, published: Published) -> None:
-    """Tell what readers see now, and bring the views along."""
+def _tell(output: Output, services: Services, published: Published, *lines: str) -> None:
+    """Tell what readers see now, and bring the views along. When they don't come, what is published is told all the
+    same: the command is not to be repeated for them.
+    """
     before = f" (before: {published.previous})" if published.previous else ""
     output.line(
         f"{published.table} is {published.snapshot}, publication {published.publication}{before}:"
         f" {published.seconds * 1000:.0f} ms."
     )
-    views = _refresh(output, services, published)
-    output.line(f"Its views: {views}.")
+    failure: SyncError | None = None
+    try:
+        views = _refresh(output, services, published)
+        output.line(f"Its views: {views}.")
+    except SyncError as e:
+        failure, views = e, str(e)
+    for line in lines:
+        output.line(line)
     output.document(
         {
             "table": published.table,
@@ -103,6 +111,11 @@ def _tell(output: Output, services: Services, published: Published) -> None:
             "views": views,
         }
     )
+    if failure is not None:
+        names = " ".join(view.name for view in services.catalog.views_of(published.table))
+        output.problem(f"recosync: its views are as they were: {failure}")
+        output.problem(f"recosync: {published.table} is published; its views alone: recosync materialize {names}")
+        raise typer.Exit(Exit.of(failure))
 
 
 def _refresh(output: Output, services: Services, published: Published) -> str:

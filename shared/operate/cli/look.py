@@ -95,11 +95,17 @@ def migrate(
     with reporting(as_json, verbose) as output:
         from shared.operate.migrate import migrate as bring_up_to_date
 
-        with output.progress("migrating"):
-            changes = bring_up_to_date(daily_services(), reader=reader)
+        changes: list[str] = []
+        output.done = {"changes": changes}
+        try:
+            with output.progress("migrating"):
+                bring_up_to_date(daily_services(), reader=reader, tell=changes.append)
+        finally:
+            for change in changes:
+                output.line(change)
         output.document({"changes": changes})
-        for change in changes or ["Nothing to change."]:
-            output.line(change)
+        if not changes:
+            output.line("Nothing to change.")
 
 
 @CATALOG.command("check", example="recosync catalog check")
@@ -189,6 +195,8 @@ def _tell(output: Output, verdicts: Sequence[TableVerdict], days: Sequence[DayVe
             ["Log", "Day", "Manifest", "BigQuery", "Verdict"],
             [[d.log, d.day, d.manifest_rows, d.bigquery_rows, _verdict(d.differences, [])] for d in days],
         )
+    if not verdicts and not days:
+        output.line("There is nothing to count on these days.")
     for verdict in verdicts:
         for difference in verdict.differences:
             output.problem(f"recosync: {verdict.table}: {difference}")

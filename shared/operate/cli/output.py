@@ -43,6 +43,8 @@ class Output:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
+        #: What stands in the document of a command that fails: what it had done before.
+        self.done: Json = {}
 
     def document(self, body: Json) -> None:
         """The command's result, for scripts only."""
@@ -135,7 +137,7 @@ def reporting(as_json: bool, verbose: bool) -> Iterator[Output]:
         try:
             yield output
         except SyncError as e:
-            output.document({"error": str(e), "retryable": e.retryable})
+            output.document({**output.done, "error": str(e), "retryable": e.retryable})
             output.problem(f"recosync: {e}")
             raise typer.Exit(Exit.of(e)) from None
         except Exception as e:
@@ -143,7 +145,7 @@ def reporting(as_json: bool, verbose: bool) -> Iterator[Output]:
                 raise
             # A bug. Its text may quote a row, so it stays out, as in the functions' log.
             log.error(f"crashed: {type(e).__name__}", e)
-            output.document({"error": f"crashed: {type(e).__name__}", "retryable": False})
+            output.document({**output.done, "error": f"crashed: {type(e).__name__}", "retryable": False})
             output.problem(f"recosync: crashed ({type(e).__name__}): --verbose shows where")
             raise typer.Exit(Exit.FAILED) from None
 

@@ -1,0 +1,78 @@
+"""What a table demands of the rows in it, and so of each part that becomes its child: NOT NULL and CHECK constraints.
+
+A part gets them when it is staged. What the table came to demand later is asked of the part before it is published,
+while no reader sees it: the server reads all of it for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import LiteralString
+
+import psycopg
+from psycopg import errors as pg
+from psycopg import sql
+
+from shared.db import queries
+from shared.errors import TargetError
+
+_NOT_VALID = " NOT VALID"
+
+
+@dataclass(frozen=True)
+class Demands:
+    """The columns that are NOT NULL, and the CHECK constraints by name, as the server prints them."""
+
+    required: frozenset[str]
+    checks: Mapping[str, str]
+
+    def __bool__(self) -> bool:
+        return bool(self.required or self.checks)
+
+    def beyond(self, met: Demands) -> Demands:
+        """Those that are not among the ones `met`."""
+        return Demands(
+            self.required - met.required,
+            {
+                name: check
+                for name, check in self.checks.items()
+                if met.checks.get(name) not in (check, check.removesuffix(_NOT_VALID))
+            },
+        )
+
+
+def of(
+    connection: psycopg.Connection, table: sql.Identifier, required: Collection[str], checked: Collection[str]
+) -> Demands:
+    """What a table demands of the columns `required`, and of `checked` alone; nothing when there is no such table."""
+    name = table.as_string(connection)
+    rows = connection.execute(_query("required"), {"table": name, "columns": list(required)}).fetchall()
+    checks = connection.execute(_query("checks"), {"table": name, "columns": list(checked)}).fetchall()
+    return Demands(frozenset(column for (column,) in rows), dict(checks))
+
+
+def impose(connection: psycopg.Connection, part: sql.Identifier, demands: Demands) -> None:
+    """Make the part meet the demands. Raises TargetError that names the one that its rows don't meet."""
+    actions = [sql.SQL("ALTER {} SET NOT NULL").format(sql.Identifier(name)) for name in sorted(demands.required)]
+    for name, check in demands.checks.items():
+        definition: LiteralString = check  # the server's own rendering of a constraint that stands in it
+        # One of the same name may be what the table demanded before.
+        actions.append(sql.SQL("DROP CONSTRAINT IF EXISTS {}").format(sql.Identifier(name)))
+        actions.append(sql.SQL("ADD CONSTRAINT {} {}").format(sql.Identifier(name), sql.SQL(definition)))
+    try:
+        connection.execute(sql.SQL("ALTER TABLE {} {}").format(part, sql.SQL(", ").join(actions)))
+    except pg.NotNullViolation as e:
+        raise TargetError(
+            f"{e.diag.column_name} is NOT NULL, and rows of the snapshot have nothing in it",
+            remedy="ALTER it to DROP NOT NULL, or publish another snapshot",
+        ) from e
+    except pg.CheckViolation as e:
+        raise TargetError(
+            f"rows of the snapshot are not as its constraint {e.diag.constraint_name} demands",
+            remedy="Drop it, or publish another snapshot",
+        ) from e
+
+
+def _query(name: str) -> LiteralString:
+    return queries.load("target")[name]
