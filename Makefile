@@ -1,5 +1,5 @@
 # Two commands to begin with: make demo, make test. Each sets up what it needs.
-.PHONY: demo test local lint types setup
+.PHONY: demo test local lint types terraform setup
 
 NOX := .venv/bin/nox
 
@@ -15,7 +15,7 @@ test: setup
 local: setup
 	@.venv/bin/python -m local.serve
 
-lint types: setup
+lint types terraform: setup
 	@$(NOX) -s $@
 
 setup:

@@ -5,6 +5,7 @@ Python is the point.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -65,6 +66,42 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Types, strictly. What to check is in pyproject.toml."""
     _run(session, "mypy", *session.posargs)
+
+
+@nox.session(python=_interpreter("3.13") or "3.13", default=False)
+def terraform(session: nox.Session) -> None:
+    """Format, validity and tests of the root module and of each small one, and checkov. Reaches no cloud.
+
+    TF_CLI_CONFIG_FILE says where the providers are, if they can't be fetched.
+    """
+    if shutil.which("terraform") is None:
+        session.skip("terraform is not installed: the infrastructure is NOT TESTED")
+    here = {"UV_PROJECT_ENVIRONMENT": session.virtualenv.location}
+    only = ("--no-default-groups", "--group", "terraform", "--no-install-project")
+    session.run_install("uv", "sync", "--quiet", "--frozen", *only, env=here)
+    session.run("terraform", "fmt", "-check", "-diff", "-recursive", "terraform", external=True)
+    session.run("checkov", "--config-file", "terraform/.checkov.yaml")
+    # A copy: what init writes, a lock file of stand-ins above all, must not lie in the tree.
+    copy = Path(session.create_tmp()) / "tree"
+    shutil.rmtree(copy, ignore_errors=True)
+    for part in ("functions", "shared", "sql", "terraform"):
+        shutil.copytree(part, copy / part, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*", "__pycache__"))
+    modules = sorted(path.parent for path in copy.glob("terraform/modules/*/versions.tf"))
+    for module in (copy / "terraform", *modules):
+        with session.chdir(module):
+            _init(session)
+            session.run("terraform", "validate", external=True)
+            session.run("terraform", "test", *session.posargs, external=True)
+
+
+def _init(session: nox.Session) -> None:
+    """Have the providers, or skip the session where there are none to be had."""
+    command = ("terraform", "init", "-backend=false", "-input=false", "-no-color")
+    made = subprocess.run(command, capture_output=True, text=True)
+    if made.returncode and re.search("Failed to (query available provider packages|install provider)", made.stderr):
+        session.skip("terraform has no providers (no network, no TF_CLI_CONFIG_FILE): the infrastructure is NOT TESTED")
+    if made.returncode:
+        session.error(made.stderr)
 
 
 @nox.session(venv_backend="none", default=False)

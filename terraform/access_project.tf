@@ -1,0 +1,45 @@
+# The roles that no smaller resource has. All others stand beside the resource they are granted on.
+
+resource "google_project_iam_member" "job_user" {
+  for_each = toset(["bq_export", "hourly_export"])
+
+  project = var.project_id
+  role    = "roles/bigquery.jobUser"
+  member  = local.runtime[each.key]
+}
+
+resource "google_project_iam_member" "event_receiver" {
+  project = var.project_id
+  role    = "roles/eventarc.eventReceiver"
+  member  = google_service_account.trigger.member
+}
+
+# A bucket's events reach Eventarc through a topic that Eventarc makes: there is none yet to grant this on.
+data "google_storage_project_service_account" "this" {
+  project = var.project_id
+}
+
+resource "google_project_iam_member" "bucket_events" {
+  project = var.project_id
+  role    = "roles/pubsub.publisher"
+  member  = data.google_storage_project_service_account.this.member
+}
+
+resource "google_project_iam_member" "build_logs" {
+  project = var.project_id
+  role    = "roles/logging.logWriter"
+  member  = google_service_account.build.member
+}
+
+# Cloud Functions copies each archive to a bucket that it makes with the first function: only its name is known.
+resource "google_project_iam_member" "build_source" {
+  project = var.project_id
+  role    = "roles/storage.objectViewer"
+  member  = google_service_account.build.member
+
+  condition {
+    title       = "sources of functions"
+    description = "Only what Cloud Functions has copied to be built"
+    expression  = "resource.name.startsWith(\"projects/_/buckets/gcf-v2-sources-${data.google_project.this.number}-${var.region}\")"
+  }
+}

@@ -1,0 +1,32 @@
+# One account per function, one for Eventarc's calls, one for Cloud Scheduler's, one that builds. None has a key.
+
+locals {
+  functions = ["bq_export", "gcs_import", "hourly_export", "mv_refresh", "status"]
+  runtime   = { for name, account in google_service_account.runtime : name => account.member }
+}
+
+resource "google_service_account" "runtime" {
+  for_each = toset(local.functions)
+
+  account_id   = "${local.prefix}-${replace(each.key, "_", "-")}"
+  display_name = "What ${each.key} runs as (${var.environment})"
+  depends_on   = [google_project_service.this]
+}
+
+resource "google_service_account" "trigger" {
+  account_id   = "${local.prefix}-trigger"
+  display_name = "Brings events to gcs_import and mv_refresh (${var.environment})"
+  depends_on   = [google_project_service.this]
+}
+
+resource "google_service_account" "scheduler" {
+  account_id   = "${local.prefix}-scheduler"
+  display_name = "Calls bq_export and hourly_export (${var.environment})"
+  depends_on   = [google_project_service.this]
+}
+
+resource "google_service_account" "build" {
+  account_id   = "${local.prefix}-build"
+  display_name = "Builds the functions (${var.environment})"
+  depends_on   = [google_project_service.this]
+}

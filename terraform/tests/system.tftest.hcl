@@ -1,0 +1,150 @@
+# What a deployment is: names, triggers, schedules, and that nothing is lost by destroying it.
+
+mock_provider "google" {
+  mock_data "google_project" {
+    defaults = { number = "123456789012" }
+  }
+  mock_resource "google_service_account" {
+    defaults = { member = "serviceAccount:mocked@example-project.iam.gserviceaccount.com" }
+  }
+  mock_data "google_storage_project_service_account" {
+    defaults = { member = "serviceAccount:service-123456789012@gs-project-accounts.iam.gserviceaccount.com" }
+  }
+  mock_resource "google_cloudfunctions2_function" {
+    defaults = { service_config = { uri = "https://mocked.example.run.app" } }
+  }
+  mock_resource "google_pubsub_topic" {
+    defaults = { id = "projects/example-project/topics/mocked" }
+  }
+}
+
+variables {
+  project_id      = "example-project"
+  environment     = "dev"
+  region          = "europe-west1"
+  source_datasets = { ml_recommendation = "ml_reco_dev", seed = "seed_dev" }
+  cloud_sql       = { instance = "recommendation-dev", connection_limit = 100, reserved_connections = 30 }
+  vpc             = { connector = "projects/example-project/locations/europe-west1/connectors/serverless" }
+  hourly_start    = "20260101T00"
+}
+
+run "names" {
+  command = plan
+
+  assert {
+    condition     = toset(keys(output.functions)) == toset(["bq_export", "gcs_import", "mv_refresh", "hourly_export", "status"])
+    error_message = "There are five functions."
+  }
+  assert {
+    condition     = output.functions.gcs_import.name == "recosync-dev-gcs-import"
+    error_message = "A function's name says what it is and where."
+  }
+  assert {
+    condition     = output.schedules == { daily = "sync_bq_to_cloudsql_recommendation_tables", hourly = "export_cloudsql_tables_to_bigquery_hourly" }
+    error_message = "The jobs are named as those they replace."
+  }
+  assert {
+    condition     = output.datasets == { tmp = "tmp_dev", raw = "raw_dev" }
+    error_message = "Data sets are named by the environment."
+  }
+  assert {
+    condition     = output.secrets == { loader = "recommendation-dev_database_url", status = "recommendation-dev_status_database_url" }
+    error_message = "The secrets are named by the instance."
+  }
+  assert {
+    condition     = length(setintersection([output.buckets.export], [output.buckets.hourly])) == 0
+    error_message = "Hours live in a bucket of their own, or each would call gcs_import."
+  }
+}
+
+run "catalog" {
+  command = plan
+
+  assert {
+    condition     = toset(local.daily_tables) == toset(["enriched_user", "recommendable_offers_raw", "non_recommendable_items_data", "iris_france"])
+    error_message = "The tables are the catalog's."
+  }
+  assert {
+    condition     = local.logs["past_offer_context"].cluster_by == ["import_hour", "user_id"] && length(jsondecode(local.logs["past_offer_context"].schema)) == 30
+    error_message = "A log has the schema and the clustering of the catalog."
+  }
+}
+
+run "deployed" {
+  command = apply
+
+  variables {
+    database_urls = {
+      loader = "postgresql://loader:secret@10.0.0.2/recommendation"
+      status = "postgresql://status:secret@10.0.0.2/recommendation"
+    }
+    database_urls_version = 1
+  }
+
+  assert {
+    condition     = toset(keys(local.triggers)) == toset(["gcs_import", "mv_refresh"]) && local.triggers.gcs_import.bucket == output.buckets.export && local.triggers.mv_refresh.topic == output.completion_topic
+    error_message = "Uploads call gcs_import, publications mv_refresh."
+  }
+  assert {
+    condition     = alltrue([for name, environment in output.function_environment : environment.FUNCTION_TIMEOUT_SECONDS == tostring(var.limits[name].timeout_seconds)])
+    error_message = "Each function is told how long it lives."
+  }
+  assert {
+    condition     = alltrue([for environment in output.function_environment : !contains(keys(environment), "DATABASE_URL") && environment.DATABASE_URL_FILE == "/secrets/database_url"])
+    error_message = "The database URL is a file, never a variable."
+  }
+  assert {
+    condition     = alltrue([for name, object in google_storage_bucket_object.archive : object.name == "${name}-${module.archive[name].sha256}.zip"])
+    error_message = "An archive is named by what is in it."
+  }
+  assert {
+    condition     = output.connections.needed == 35 && output.connections.free == 70
+    error_message = "2 + 4 + 3 × 7 + 2 × 3 + 2 connections."
+  }
+}
+
+run "identities" {
+  command = plan
+
+  assert {
+    condition = length(distinct([
+      for account in concat(values(google_service_account.runtime), [google_service_account.trigger, google_service_account.scheduler, google_service_account.build]) : account.account_id
+    ])) == 8
+    error_message = "Each function, the triggers, the scheduler and the build have an account of their own."
+  }
+  assert {
+    condition = toset([
+      for grant in concat(values(google_project_iam_member.job_user), [
+        google_project_iam_member.event_receiver, google_project_iam_member.bucket_events,
+        google_project_iam_member.build_logs, google_project_iam_member.build_source,
+      ]) : grant.role
+    ]) == toset(["roles/bigquery.jobUser", "roles/eventarc.eventReceiver", "roles/pubsub.publisher", "roles/logging.logWriter", "roles/storage.objectViewer"])
+    error_message = "On the project there are only the roles that no smaller resource has."
+  }
+  assert {
+    condition     = strcontains(google_project_iam_member.build_source.condition[0].expression, "gcf-v2-sources-123456789012-europe-west1")
+    error_message = "The build reads only what Cloud Functions has copied for it."
+  }
+}
+
+run "apis_stay_on" {
+  command = plan
+
+  assert {
+    condition     = alltrue([for api in google_project_service.this : api.disable_on_destroy == false])
+    error_message = "Destroying this leaves the project's other users their APIs."
+  }
+}
+
+run "other_domains_subscribe_with_dead_letters" {
+  command = plan
+
+  variables {
+    completion_subscriptions = { recosync-cache = { subscriber = "serviceAccount:cache@example-project.iam.gserviceaccount.com" } }
+  }
+
+  assert {
+    condition     = contains(keys(output.alerts), "dead_letters")
+    error_message = "Their dead letters are watched."
+  }
+}

@@ -1,0 +1,93 @@
+variable "project_id" {
+  description = "The project that holds everything. One environment per project: the names of the Scheduler jobs are fixed."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project_id))
+    error_message = "A project's id has 6 to 30 lowercase letters, digits or hyphens, a letter first."
+  }
+}
+
+variable "environment" {
+  description = "dev, stg or prod: part of the data sets' names, and ENV_SHORT_NAME of the functions."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = contains(["dev", "stg", "prod"], var.environment)
+    error_message = "The environment is dev, stg or prod."
+  }
+}
+
+variable "region" {
+  description = "Where everything runs: the region of the Cloud SQL instance."
+  type        = string
+  nullable    = false
+
+  validation {
+    # Where Cloud Functions of the second generation, Cloud Scheduler and Eventarc are all to be had.
+    condition = contains([
+      "africa-south1", "asia-east1", "asia-east2", "asia-northeast1", "asia-northeast2", "asia-northeast3",
+      "asia-south1", "asia-south2", "asia-southeast1", "asia-southeast2", "australia-southeast1",
+      "australia-southeast2", "europe-central2", "europe-north1", "europe-southwest1", "europe-west1",
+      "europe-west2", "europe-west3", "europe-west4", "europe-west6", "europe-west8", "europe-west9",
+      "europe-west10", "europe-west12", "me-central1", "me-central2", "me-west1", "northamerica-northeast1",
+      "northamerica-northeast2", "southamerica-east1", "southamerica-west1", "us-central1", "us-east1", "us-east4",
+      "us-east5", "us-south1", "us-west1", "us-west2", "us-west3", "us-west4",
+    ], var.region)
+    error_message = "The region is none that Cloud Functions runs in: name one such as europe-west1, no zone and no multi-region."
+  }
+}
+
+variable "bigquery_location" {
+  description = "Where the data sets of the sources are; theirs is where tmp_ and raw_ are made. null is the region."
+  type        = string
+  default     = null
+}
+
+variable "source_datasets" {
+  description = "The existing data sets that the daily tables come from."
+  type = object({
+    ml_recommendation = string
+    seed              = string
+  })
+  nullable = false
+
+  validation {
+    condition     = alltrue([for name in values(var.source_datasets) : can(regex("^[A-Za-z0-9_]+$", name))])
+    error_message = "A data set's id has letters, digits and underscores, without the project."
+  }
+}
+
+variable "keep_data" {
+  description = "Let `terraform destroy` stop at buckets and data sets that hold something, at the raw tables and at the secrets. false deletes all of it."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
+variable "status_viewers" {
+  description = "Who may look at the status page: user:…, group:…, serviceAccount:… or domain:…"
+  type        = list(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for member in var.status_viewers : can(regex("^(user|group|serviceAccount|domain|principal|principalSet):.+$", member))])
+    error_message = "A viewer is named with its kind, such as group:data@example.com; allUsers and allAuthenticatedUsers are refused."
+  }
+}
+
+variable "completion_subscriptions" {
+  description = "Subscriptions of others to the publications, by name: the member that pulls, or the endpoint that messages are pushed to. Each gets a dead letter topic."
+  type = map(object({
+    subscriber    = string
+    push_endpoint = optional(string)
+    push_identity = optional(string)
+    max_attempts  = optional(number, 10)
+    ack_seconds   = optional(number, 60)
+  }))
+  default  = {}
+  nullable = false
+}

@@ -1,0 +1,62 @@
+variable "cloud_sql" {
+  description = "The existing Cloud SQL instance. `connection_limit` is its max_connections, `reserved_connections` what the API and people need of it."
+  type = object({
+    instance             = string
+    connection_limit     = number
+    reserved_connections = number
+  })
+  nullable = false
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]*$", var.cloud_sql.instance))
+    error_message = "The instance is named by its id, without project and region."
+  }
+
+  validation {
+    condition     = var.cloud_sql.reserved_connections >= 3 && var.cloud_sql.reserved_connections < var.cloud_sql.connection_limit
+    error_message = "At least 3 connections stay reserved (PostgreSQL keeps them for superusers), and fewer than there are."
+  }
+}
+
+variable "vpc" {
+  description = "The way to the instance's private address: an existing Serverless VPC Access connector (projects/…/connectors/…), or a /28 subnetwork for one that is made here."
+  type = object({
+    connector     = optional(string)
+    subnetwork    = optional(string)
+    host_project  = optional(string)
+    min_instances = optional(number, 2)
+    max_instances = optional(number, 4)
+  })
+  nullable = false
+
+  validation {
+    condition     = (var.vpc.connector == null) != (var.vpc.subnetwork == null)
+    error_message = "Name either an existing connector or the subnetwork for a new one."
+  }
+}
+
+variable "database_urls" {
+  description = "The URLs of the loader's role and of the status page's, to write into the secrets on this apply. In no plan and no state; with database_urls_version."
+  type = object({
+    loader = string
+    status = string
+  })
+  default   = null
+  ephemeral = true
+
+  validation {
+    condition     = (var.database_urls == null) == (var.database_urls_version == null)
+    error_message = "Give both database_urls and database_urls_version, or neither: without them, what is in the secrets stays."
+  }
+
+  validation {
+    condition     = var.database_urls == null ? true : alltrue([for url in values(var.database_urls) : can(regex("^postgres(ql)?://[^/]+/.+$", url))])
+    error_message = "A database URL is postgresql://<user>:<password>@<host>/<database>."
+  }
+}
+
+variable "database_urls_version" {
+  description = "With database_urls: a number other than the last one writes them. null leaves what is in the secrets, and versions to whoever adds them."
+  type        = number
+  default     = null
+}

@@ -1,0 +1,20 @@
+"""One plan of everything, for all that is asked of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.terraform.workspace import Workspace, copy_of_the_tree
+
+
+@pytest.fixture(scope="session")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Of an environment that names everybody who can be named."""
+    workspace = Workspace(copy_of_the_tree(tmp_path_factory.mktemp("tree")), "terraform")
+    return workspace.plan(
+        "environments/dev.tfvars",
+        status_viewers=["group:viewers@example.com"],
+        completion_subscriptions={"cache": {"subscriber": "serviceAccount:cache@other.iam.gserviceaccount.com"}},
+    )

@@ -1,0 +1,86 @@
+"""What alerts count is what the functions log, and every alert has its entry in the runbook."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from shared import catalog
+from shared.hourly.manifest import State
+from shared.hourly.schema import to_json
+from tests.terraform.workspace import ROOT
+
+METRICS = (ROOT / "terraform" / "modules" / "monitoring" / "metrics.tf").read_text()
+
+
+def texts(kind):
+    """The `messages` or `beginnings` that metrics look for."""
+    return [
+        text for found in re.findall(rf"\b{kind}\s*=\s*\[(.*?)\]", METRICS) for text in re.findall(r'"(.*?)"', found)
+    ]
+
+
+@pytest.fixture(scope="module")
+def logged():
+    """The first text of every call that logs, as far as it is constant, and whether that is all of it."""
+    code = "\n".join(file.read_text() for file in (ROOT / "shared").rglob("*.py"))
+    calls = re.findall(r"(?:log\.\w+\)?|_tell)\(\s*f?\"([^\"{]*)(\"|\{)", code)
+    return {text: end == '"' for text, end in calls}
+
+
+@pytest.mark.parametrize("message", texts("messages"))
+def test_a_message_is_logged(logged, message):
+    assert logged.get(message) is True
+
+
+@pytest.mark.parametrize("beginning", texts("beginnings"))
+def test_messages_begin_so(logged, beginning):
+    assert [text for text in logged if text.startswith(beginning)]
+
+
+def test_there_are_metrics():
+    assert texts("messages")
+    assert texts("beginnings")
+
+
+def test_an_hour_has_the_states_that_are_counted():
+    (states,) = re.findall(r"jsonPayload\.state=\((.*?)\)\"", METRICS)
+    assert {State(name) for name in re.findall(r'\\"(\w+)\\"', states)} == {State.DONE, State.EMPTY, State.DELETED}
+
+
+def test_every_alert_has_an_entry_in_the_runbook(plan):
+    headings = re.findall(r"^## (.+)$", (ROOT / "docs" / "runbook.md").read_text(), re.MULTILINE)
+    alerts = plan["planned_values"]["outputs"]["alerts"]["value"].values()
+    assert sorted(alerts) == sorted(headings)
+
+
+def test_an_alert_names_its_entry(plan):
+    policies = [c["change"]["after"] for c in plan["resource_changes"] if c["type"] == "google_monitoring_alert_policy"]
+    for policy in policies:
+        title = policy["display_name"].removeprefix("recosync dev: ")
+        assert policy["documentation"][0]["content"].endswith(f"docs/runbook.md#{title.lower().replace(' ', '-')}")
+
+
+def test_every_table_of_the_catalog_is_expected_daily(plan):
+    (query,) = (
+        condition["query"]
+        for change in plan["resource_changes"]
+        if change["address"].endswith('alert_policy.promql["snapshot_missing"]')
+        for condition in change["change"]["after"]["conditions"][0]["condition_prometheus_query_language"]
+    )
+    assert set(re.findall(r'vector\(1\), "table", "(\w+)"', query)) == catalog.load().tables.keys()
+
+
+def test_every_log_of_the_catalog_has_its_table(plan):
+    made = {
+        change["change"]["after"]["table_id"]: change["change"]["after"]
+        for change in plan["resource_changes"]
+        if change["type"] == "google_bigquery_table"
+    }
+    logs = catalog.load().hourly
+    assert made.keys() == logs.keys()
+    for name, log in logs.items():
+        assert tuple(made[name]["clustering"]) == log.cluster_by
+        assert made[name]["time_partitioning"][0]["field"] == "import_date"
+        assert to_json(log) == (ROOT / "shared" / "schemas" / f"{name}.json").read_text()
