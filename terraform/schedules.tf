@@ -18,7 +18,7 @@ module "hourly_schedule" {
   source = "./modules/schedule"
 
   name             = "export_cloudsql_tables_to_bigquery_hourly"
-  description      = "Exports the last complete hour of each log, and what earlier calls have left"
+  description      = "Exports the last complete hour of past_offer_context, and what earlier calls have left"
   region           = var.region
   schedule         = var.schedules.hourly
   time_zone        = var.schedules.time_zone
