@@ -19,7 +19,7 @@ from shared.db.postgres import connect, translated
 from shared.db.runs import Latest
 from shared.errors import BadRequestError, DriftError, RetryableError, SyncError
 from shared.gcp.bigquery import TableInfo
-from shared.names import AHEAD, SnapshotId, parse_day
+from shared.names import AHEAD, SnapshotId, parse_day, snapshots_of
 from shared.services import Services
 
 #: The fields of the request's body and their JSON types.
@@ -168,12 +168,8 @@ def _snapshot(services: Services, table: Table, request: ExportRequest) -> Snaps
     if request.day is None:
         return SnapshotId(request.at)
     prefix = f"{services.settings.prefix}/{table.name}/{request.day:%Y%m%d}T"
-    for name in reversed(services.storage.folders(services.settings.bucket, prefix)):
-        try:
-            return SnapshotId.parse(name.rstrip("/").rpartition("/")[2])
-        except ValueError:
-            continue
-    return SnapshotId.midnight(request.day)
+    found = snapshots_of(services.storage.folders(services.settings.bucket, prefix))
+    return found[-1] if found else SnapshotId.midnight(request.day)
 
 
 def _known(

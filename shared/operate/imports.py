@@ -23,7 +23,7 @@ from shared.errors import (
     RetryableError,
     TargetError,
 )
-from shared.names import ObjectVersion, SnapshotFolder, SnapshotId, format_day
+from shared.names import ObjectVersion, SnapshotFolder, SnapshotId, format_day, snapshots_of
 from shared.services import Services
 
 #: Seconds without any progress of those at work, after which they are left to themselves.
@@ -195,13 +195,7 @@ class _Patience:
 def _snapshots(services: Services, table: Table, day: date | None) -> list[SnapshotId]:
     """Those that stand in Cloud Storage, the latest first."""
     prefix = f"{services.settings.prefix}/{table.name}/" + (f"{format_day(day)}T" if day else "")
-    found = []
-    for name in services.storage.folders(services.settings.bucket, prefix):
-        try:
-            found.append(SnapshotId.parse(name.rstrip("/").rpartition("/")[2]))
-        except ValueError:
-            continue
-    return sorted(found, reverse=True)
+    return snapshots_of(services.storage.folders(services.settings.bucket, prefix))[::-1]
 
 
 def _parts(services: Services, table: Table, folder: SnapshotFolder, content: bytes) -> int:
