@@ -17,6 +17,10 @@ from shared.gcp.parquet import Footer
 from shared.names import ObjectVersion, SnapshotId
 from shared.services import Services
 
+#: How closely ANALYZE looks at a part: 3,000 rows in place of 30,000, a tenth of the time. Plans go by the statistics
+#: of the whole table, which a publish takes in full.
+STATISTICS_TARGET = "10"
+
 
 def stage(
     services: Services,
@@ -53,12 +57,13 @@ def _load(
     if rows != footer.rows:
         raise DataError(f"PostgreSQL took {rows} rows of {footer.rows}", where=str(version))
     target.drop_defaults(connection, part_id)
-    held = of_table(connection, target.child(part_id), table.columns)
+    held = of_table(connection, target.child(part_id), table.columns, expected=tap.profile)
     differences = tap.profile.differences(held)
     if differences:
         raise DataError(f"Parquet and PostgreSQL differ: {'; '.join(differences)}", where=str(version))
     seconds = time.monotonic() - started
     ledger.finish_part(connection, part_id, seconds, tap.profile, held)
+    connection.execute("SELECT set_config('default_statistics_target', %s, true)", [STATISTICS_TARGET])
     connection.execute(sql.SQL("ANALYZE {}").format(target.child(part_id)))
     log.info("part staged", rows=rows, seconds=round(seconds, 3), rows_per_second=round(rows / seconds))
 

@@ -25,7 +25,10 @@ FLOAT_SCALE = 18
 
 _INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
 _FLOATS = {"FLOAT", "DOUBLE"}
-_TIMESTAMPS = {"TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"}
+_INSTANT = "TIMESTAMP WITH TIME ZONE"
+_TIMESTAMPS = {"TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"}
+#: 4713 BC and the end of 294246 AD in microseconds from 1970.
+_FIRST_US, _LAST_US = -210_863_520_000_000_000, 9_223_371_158_400_000_000
 _INTEGER_BITS = {
     PgType.SMALLINT: ("SMALLINT", 16),
     PgType.INTEGER: ("INTEGER", 32),
@@ -199,6 +202,11 @@ def _date(column: Column, source: str) -> Cast | None:
 def _timestamp(column: Column, source: str) -> Cast | None:
     name = _quoted(column.name)
     limit = "timestamp takes finite instants from 4713 BC to 294246 AD"
+    if source == _INSTANT:
+        # Its cast asks a calendar for the offset of UTC, row by row: 0.7 s per million where this takes 0.01 s.
+        # Of the infinities, epoch_us is NULL.
+        fits = f"epoch_us({name}) BETWEEN {_FIRST_US} AND {_LAST_US}"
+        return Cast(column, f"make_timestamp(epoch_us({name}))", "timestamp", fits, fits, limit)
     if source in _TIMESTAMPS or source == "DATE":
         # Nanoseconds can't be compared with the bounds as they are: they end in 2262.
         instant = f"TRY_CAST({name} AS TIMESTAMP)"

@@ -45,7 +45,7 @@ def copy(
     FREEZE (https://www.postgresql.org/docs/current/sql-copy.html) makes the rows visible to transactions older than
     this one: without it, they would read an empty table once it is published.
     """
-    encoder = _encoder(columns, reader.schema)
+    encoder = encoder_of(columns, reader.schema)
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary, FREEZE)").format(
         target, sql.SQL(", ").join(sql.Identifier(cast.column.name) for cast in columns)
     )
@@ -63,7 +63,7 @@ def batch_rows(footer: Footer) -> int:
     return max(64, min(16_384, BATCH_BYTES * footer.rows // footer.bytes))
 
 
-def _encoder(columns: Sequence[casts.Cast], schema: pa.Schema) -> pgpq.ArrowToPostgresBinaryEncoder:
+def encoder_of(columns: Sequence[casts.Cast], schema: pa.Schema) -> pgpq.ArrowToPostgresBinaryEncoder:
     """The encoder for exactly these columns. Raises DataError when DuckDB gives other types than were planned."""
     from pgpq import ArrowToPostgresBinaryEncoder
 

@@ -104,18 +104,36 @@ class Tap:
         return Profile(batch.num_rows, found)
 
 
-def of_table(connection: psycopg.Connection, table: sql.Composable, columns: Sequence[Column]) -> Profile:
-    """The profile of a table's rows, by PostgreSQL."""
-    counted = [sql.SQL("count({})").format(sql.Identifier(column.name)) for column in columns]
-    expressions = sql.SQL(", ").join([sql.SQL("count(*)"), *counted, *map(_sum, columns)])
+def of_table(
+    connection: psycopg.Connection, table: sql.Composable, columns: Sequence[Column], expected: Profile | None = None
+) -> Profile:
+    """The profile of a table's rows, by PostgreSQL.
+
+    The columns that are `expected` to hold no NULL are looked at together: a fifth less work than to count the values
+    of each, which is done only if there is one after all.
+    """
+    whole = [c for c in columns if expected and expected.rows and expected.null_share(c.name) == 0]
+    counted = [column for column in columns if column not in whole]
+    nulls = sql.SQL("count(*) FILTER (WHERE num_nulls({}) > 0)").format(sql.SQL(", ").join(map(_name, whole)))
+    expressions = sql.SQL(", ").join(
+        [
+            sql.SQL("count(*)"),
+            nulls if whole else sql.SQL("0"),
+            *(sql.SQL("count({})").format(_name(column)) for column in counted),
+            *map(_sum, columns),
+        ]
+    )
     query = sql.SQL("SELECT {} FROM {}").format(expressions, table)
-    rows, *found = cast(tuple[int | None, ...], connection.execute(query).fetchone())
-    values, sums = found[: len(columns)], found[len(columns) :]
+    rows, incomplete, *found = cast(tuple[int | None, ...], connection.execute(query).fetchone())
+    if incomplete:
+        return of_table(connection, table, columns)
+    values = dict.fromkeys((column.name for column in whole), int(rows or 0))
+    values |= {column.name: int(count or 0) for column, count in zip(counted, found, strict=False)}
     return Profile(
         int(rows or 0),
         {
-            column.name: ColumnProfile(int(count or 0), int(total or 0) if is_summed(column) else None)
-            for column, count, total in zip(columns, values, sums, strict=True)
+            column.name: ColumnProfile(values[column.name], int(total or 0) if is_summed(column) else None)
+            for column, total in zip(columns, found[len(counted) :], strict=True)
         },
     )
 
@@ -125,8 +143,12 @@ def is_summed(column: Column) -> bool:
     return column.type in (*_TEXT, *_INTEGERS, PgType.BOOLEAN)
 
 
+def _name(column: Column) -> sql.Identifier:
+    return sql.Identifier(column.name)
+
+
 def _sum(column: Column) -> sql.Composable:
-    name = sql.Identifier(column.name)
+    name = _name(column)
     if column.type in _TEXT:
         return sql.SQL("sum(octet_length({}))").format(name)
     if column.type in _INTEGERS:
