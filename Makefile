@@ -1,5 +1,5 @@
 # Two commands to begin with: make demo, make test. Each sets up what it needs.
-.PHONY: demo test local lint types terraform setup
+.PHONY: demo test local lint types terraform bench setup
 
 NOX := .venv/bin/nox
 
@@ -17,6 +17,10 @@ local: setup
 
 lint types terraform: setup
 	@$(NOX) -s $@
+
+# Speed and memory beside their references; ARGS makes it shorter: make bench ARGS="--rows 100000 --case load"
+bench: setup
+	@$(NOX) -s bench -- $(ARGS)
 
 setup:
 	@./local/setup.sh

@@ -104,6 +104,15 @@ def _init(session: nox.Session) -> None:
         session.error(made.stderr)
 
 
+@nox.session(python=_interpreter("3.13") or "3.13", default=False)
+def bench(session: nox.Session) -> None:
+    """Speed and memory beside their references: `-- --rows 100000 --case load` for less, `-- --write` for the docs."""
+    here = {"UV_PROJECT_ENVIRONMENT": session.virtualenv.location}
+    only = ("--no-default-groups", "--group", "bench", "--group", "local", "--no-install-project")
+    session.run_install("uv", "sync", "--quiet", "--frozen", *only, env=here)
+    session.run("python", "-m", "tests.bench", *session.posargs)
+
+
 @nox.session(venv_backend="none", default=False)
 def demo(session: nox.Session) -> None:
     """The daily job and a day of hours on emulators: `-- --rows 3000000` for more."""

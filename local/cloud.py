@@ -35,7 +35,7 @@ from local import CACHE, ROOT
 from local.bigquery import BigQuery
 from local.eventarc import Eventarc, storage_events, topic_events
 from local.functions import FLEET, Instance, Spec
-from local.postgres import Cluster
+from local.postgres import RELAXED, Cluster
 from local.pubsub import PubSub
 from local.storage import Storage
 
@@ -51,8 +51,8 @@ _OTHER_DATASETS = ("tmp_local", "raw_local")
 class Cloud:
     """Everything that stands in for Google Cloud, on free loopback ports, in processes that end with us."""
 
-    def __init__(self, rows_per_part: int = 60_000) -> None:
-        self._rows_per_part = rows_per_part
+    def __init__(self, rows_per_part: int = 60_000, postgres: Mapping[str, str] = RELAXED) -> None:
+        self._rows_per_part, self._postgres_settings = rows_per_part, postgres
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -66,7 +66,7 @@ class Cloud:
             stack.callback(self.storage.stop)
             self.bigquery = BigQuery(self.folder, _PROJECT, self.storage.url, self._rows_per_part)
             stack.callback(self.bigquery.stop)
-            self.postgres = Cluster(self.folder)
+            self.postgres = Cluster(self.folder, self._postgres_settings)
             stack.callback(self.postgres.close)
             self.postgres.ready()
             self.postgres.create_template()

@@ -60,19 +60,27 @@ CREATE MACRO item_id(n) AS ['livre', 'cinéma', 'théâtre', 'musique', 'œuvre'
 def load(client: bigquery.Client, folder: Path, rows: int = 300_000) -> None:
     """Fill the sources: `rows` offers, two users for three of them and five bookings."""
     with duckdb.connect() as db:
-        db.execute(_MACROS)
-        towns = _towns()
-        db.register("town", towns)
-        sizes = {"offers": rows, "users": rows * 2 // 3, "bookings": rows * 5 // 3, "towns": len(towns)}
-        for name, value in sizes.items():
-            db.execute(f"CREATE MACRO {name}() AS {value}")
+        prepare(db, offers=rows, users=rows * 2 // 3, bookings=rows * 5 // 3)
         for table, dataset in SOURCES.items():
             _load(client, db, table, dataset, folder / f"{table}.parquet")
 
 
+def prepare(db: duckdb.DuckDBPyConnection, **sizes: int) -> None:
+    """What the queries of `source` build on; `sizes` are of offers, users and bookings."""
+    db.execute(_MACROS)
+    towns = _towns()
+    db.register("town", towns)
+    for name, value in {**sizes, "towns": len(towns)}.items():
+        db.execute(f"CREATE OR REPLACE MACRO {name}() AS {value}")
+
+
+def source(table: str) -> str:
+    """The DuckDB query for the rows of a source."""
+    return (ROOT / "local" / "input" / f"{table}.sql").read_text().rstrip().removesuffix(";")
+
+
 def _load(client: bigquery.Client, db: duckdb.DuckDBPyConnection, table: str, dataset: str, file: Path) -> None:
-    query = (ROOT / "local" / "input" / f"{table}.sql").read_text().rstrip().removesuffix(";")
-    rows = db.sql(query)
+    rows = db.sql(source(table))
     schema = [
         bigquery.SchemaField(name, _TYPES[str(kind)]) for name, kind in zip(rows.columns, rows.types, strict=True)
     ]

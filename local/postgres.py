@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -19,15 +20,9 @@ from local.prerequisites import postgres_bin
 from local.process import Process, ProcessError, free_port
 
 _TEMPLATE = "recosync_template"
-_SETTINGS = {
-    "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
-    "shared_buffers": "128MB",
-    "max_wal_size": "2GB",
-    # A power cut may take this data. A crash of the server may not: synchronous_commit stays on.
-    "fsync": "off",
-    "full_page_writes": "off",
-}
+_SETTINGS = {"listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
+#: A power cut may take this data. A crash of the server may not: synchronous_commit stays on.
+RELAXED = {"shared_buffers": "128MB", "max_wal_size": "2GB", "fsync": "off", "full_page_writes": "off"}
 _STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 StopMode = Literal["smart", "fast", "immediate"]
 
@@ -35,7 +30,8 @@ StopMode = Literal["smart", "fast", "immediate"]
 class Cluster:
     """A running server; its data is gone when it closes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str] = RELAXED) -> None:
+        self._settings = {**_SETTINGS, **settings}
         self.port = free_port()
         self._log = folder / "postgres.log"
         # PostgreSQL refuses to run as root, and the user it runs as then may not be able to enter our folder.
@@ -62,7 +58,7 @@ class Cluster:
 
     def start(self) -> None:
         """Start the server, on the same port and data as before; `ready` waits for it."""
-        settings = [f"-c{name}={value}" for name, value in _SETTINGS.items()]
+        settings = [f"-c{name}={value}" for name, value in self._settings.items()]
         command: list[str | Path] = [postgres_bin() / "postgres", "-D", self._data]
         command += ["-p", str(self.port), *settings]
         self._server = Process("PostgreSQL", command, self._log, stop_signal=signal.SIGINT, user=self._user)
@@ -88,7 +84,7 @@ class Cluster:
 
     def create_template(self) -> None:
         """Make the database that clones are made of: PostGIS and the roles."""
-        with self._superuser("postgres") as admin:
+        with self.superuser("postgres") as admin:
             for role in ("recosync", "api", "status"):
                 admin.execute(
                     sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), sql.Literal(role))
@@ -96,7 +92,7 @@ class Cluster:
             # To see how old other roles' transactions are.
             admin.execute("GRANT pg_read_all_stats TO recosync")
             self._create_database(admin, _TEMPLATE, "template1")
-        with self._superuser(_TEMPLATE) as admin:
+        with self.superuser(_TEMPLATE) as admin:
             admin.execute("CREATE EXTENSION postgis")
             admin.execute("ALTER DEFAULT PRIVILEGES FOR ROLE recosync IN SCHEMA public GRANT SELECT ON TABLES TO api")
             # The ledger's schema is the only one that it makes.
@@ -104,25 +100,35 @@ class Cluster:
 
     def clone(self, name: str) -> str:
         """A new database like the template; its DSN for recosync."""
-        with self._superuser("postgres") as admin:
+        with self.superuser("postgres") as admin:
             self._create_database(admin, name, _TEMPLATE)
         return self.dsn(name)
 
     def drop(self, name: str) -> None:
         """Drop a database, whoever is connected to it."""
-        with self._superuser("postgres") as admin:
+        with self.superuser("postgres") as admin:
             admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def _create_database(self, admin: psycopg.Connection, name: str, template: str) -> None:
         statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER recosync STRATEGY file_copy")
         admin.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
 
-    def _superuser(self, database: str) -> psycopg.Connection:
+    @property
+    def pid(self) -> int:
+        """The process that starts the others."""
+        return self._server.pid
+
+    @property
+    def place(self) -> Path:
+        """A folder that the server can write to."""
+        return self._data.parent
+
+    def superuser(self, database: str) -> psycopg.Connection:
         return psycopg.connect(self.dsn(database, "postgres"), autocommit=True)
 
     def _accepts(self) -> bool:
         try:
-            self._superuser("postgres").close()
+            self.superuser("postgres").close()
         except psycopg.OperationalError:
             return False
         return True

@@ -54,7 +54,8 @@ sync() {
     make_tools
     python=$(find_python) || fail "Python 3.13 is missing: install it so that python3.13 is on PATH, or with pyenv"
     echo "setup: installing the locked dependencies" >&2
-    UV_PROJECT_ENVIRONMENT=.venv "$tools/bin/uv" sync --quiet --frozen --all-groups --no-group terraform --python "$python" ||
+    UV_PROJECT_ENVIRONMENT=.venv "$tools/bin/uv" sync --quiet --frozen --all-groups \
+        --no-group terraform --no-group bench --python "$python" ||
         fail "uv could not install the dependencies: it says why above (it needs PyPI)"
     echo "$wanted" >"$stamp"
 }

@@ -91,6 +91,15 @@ class Source:
         with translated("counting an hour"):
             return self._connection.execute(statement).fetchone() or (0, 0, 0)
 
+    def rows_up_to(self, rows: Range, most: int) -> int:
+        """How many rows there are; `most` if there are that many or more, which takes no longer for a large hour."""
+        statement = sql.SQL("SELECT count(*) FROM (SELECT FROM {} WHERE {} LIMIT {}) AS few").format(
+            self._relation, self._where(rows), sql.Literal(most)
+        )
+        with translated("counting an hour"):
+            (count,) = self._connection.execute(statement).fetchone() or (0,)
+            return int(count)
+
     def statement(self, rows: Range) -> str:
         """The query for the rows, as `outbound` wants them."""
         statement = sql.SQL("SELECT {} FROM {} WHERE {}").format(

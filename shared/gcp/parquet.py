@@ -188,6 +188,13 @@ class Parquet:
 
         return self._reading(version, read)
 
+    def rows(self, versions: Sequence[ObjectVersion]) -> int:
+        """How many rows the footers of some files count in all. A failure names the first."""
+        urls = ", ".join(_literal(self._url(version)) for version in versions)
+        query = f"SELECT sum(num_rows) FROM parquet_file_metadata([{urls}])"
+        found = self._reading(versions[0], lambda: self._connection().execute(query).fetchall())
+        return int(found[0][0])
+
     def batches(self, version: ObjectVersion, expressions: Sequence[str], batch_rows: int) -> pa.RecordBatchReader:
         """The rows of a file, in its order, as Arrow batches of the given DuckDB expressions."""
         query = f"SELECT {', '.join(expressions)} FROM {_table(_literal(self._url(version)))}"

@@ -13,11 +13,11 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from shared import log
-from shared.catalog import IMPORT_DATE, IMPORT_HOUR
 from shared.db import postgres, unload
+from shared.db.outbound import Note
 from shared.db.source import Range
 from shared.errors import BusyError, DataError, RetryableError, SyncError
-from shared.gcp.parquet_writer import snappy
+from shared.gcp.parquet_writer import row_groups, snappy
 from shared.hourly.context import Run
 from shared.hourly.manifest import (
     NOTHING,
@@ -69,14 +69,14 @@ def export(run: Run, hour: Hour, record: HourRecord | None, *, delete: bool) -> 
     _refuse_strangers(run, hour, record, before)
     with run.source.snapshot() as snapshot:
         rows = Range.of(hour, keys)
-        content = Content.of(*run.source.content(rows))
-        if not content.rows:
+        some = run.source.rows_up_to(rows, TWO_FROM)
+        if not some:
             return _nothing(run, hour, record)
         begun = _begin(record)
         deletion = (record.deletion if record else None) or (Deletion(begun.began_at) if delete else None)
         record = run.store.advance(hour, record, (record or HourRecord()).change(work=begun, deletion=deletion))
         with _removing(run, hour, begun.attempt, BaseException):
-            parts, rounded = _write(run, hour, begun, snapshot, rows, content.rows)
+            parts, content, rounded = _write(run, hour, begun, snapshot, rows, halved=some == TWO_FROM)
     with _removing(run, hour, begun.attempt, BaseException):
         _check(run, hour, parts, content)
     done = Export(
@@ -156,7 +156,7 @@ def _late(run: Run, hour: Hour, record: HourRecord) -> list[int]:
         late: list[int] = []
         for number in range(passes):
             statement = run.source.keys_statement(Range.of(hour), passes, number)
-            batches = list(unload.batches(conninfo, snapshot, statement, ["*"]))
+            batches = list(unload.batches(conninfo, snapshot, statement))
             if batches:
                 given, among = pa.Table.from_batches(batches), f"abs(key % {passes}) = {number}"
                 late += run.services.parquet.absent(exported, "key", given, LATE_LIMIT - len(late), among)
@@ -179,22 +179,30 @@ def _refuse_strangers(run: Run, hour: Hour, record: HourRecord | None, held: Con
 
 
 def _write(
-    run: Run, hour: Hour, begun: Exporting, snapshot: str, rows: Range, count: int
-) -> tuple[list[Part], Counter[str]]:
-    """The parts of a batch, in the order of their ranges, and how many values of each column were rounded."""
-    ranges = rows.halves() if count >= TWO_FROM else (rows,)
+    run: Run, hour: Hour, begun: Exporting, snapshot: str, rows: Range, *, halved: bool
+) -> tuple[list[Part], Content, Counter[str]]:
+    """The parts of a batch, in the order of their ranges, what PostgreSQL counts meanwhile in the same snapshot, and
+    how many values of each column were rounded.
+    """
+    ranges = rows.halves() if halved else (rows,)
     stop = threading.Event()
     with ThreadPoolExecutor(len(ranges)) as executor:
         futures = [
             log.submit(executor, _write_part, run, hour, begun, index, snapshot, range_, stop)
             for index, range_ in enumerate(ranges)
         ]
+        try:
+            content = Content.of(*run.source.content(rows))
+        except BaseException:
+            stop.set()
+            raise
         wait(futures)
     failures = [error for future in futures if (error := future.exception()) is not None]
     for error in sorted(failures, key=lambda error: isinstance(error, _StoppedError)):
         raise error
     written = [future.result() for future in futures]
-    return [part for part, _ in written if part], sum((rounded for _, rounded in written), Counter())
+    parts = [part for part, _ in written if part]
+    return parts, content, sum((rounded for _, rounded in written), Counter())
 
 
 def _write_part(
@@ -204,10 +212,9 @@ def _write_part(
     outbound, storage = run.source.outbound, run.services.storage
     data, keys = (BatchFile(run.folder, kind, batch_id(hour, begun), index) for kind in (Kind.PART, Kind.KEYS))
     conninfo = postgres.conninfo(run.services.settings, "hourly export")
-    select = ["*", f"DATE '{hour.day}' AS {IMPORT_DATE}", f"{hour.number}::BIGINT AS {IMPORT_HOUR}"]
     rounded: Counter[str] = Counter()
     try:
-        with closing(unload.batches(conninfo, snapshot, run.source.statement(rows), select)) as batches:
+        with closing(unload.batches(conninfo, snapshot, run.source.statement(rows))) as batches:
             first = next(batches, None)
             if first is None:
                 return None, rounded
@@ -215,14 +222,18 @@ def _write_part(
                 storage.writer(run.bucket, str(data)) as data_stream,
                 storage.writer(run.bucket, str(keys)) as keys_stream,
                 snappy(data_stream, outbound.schema) as data_file,
-                snappy(keys_stream, outbound.keys_schema) as keys_file,
+                snappy(keys_stream, outbound.keys_schema, differences=True) as keys_file,
             ):
-                for batch in _until(chain([first], batches), stop):
-                    rounded += _inspect(run, batch)
-                    # Keys that wait would keep their whole batch in memory, so their row groups end together.
-                    keys_file.write(outbound.keys(batch))
-                    if data_file.write(outbound.rows(batch)):
-                        keys_file.flush()
+
+                def write(group: pa.RecordBatch) -> Counter[str]:
+                    rows, notes = outbound.rows(group, hour)
+                    rounded = _inspect(run, notes)
+                    data_file.write(rows)
+                    keys_file.write(outbound.keys(group))
+                    return rounded
+
+                # No name here keeps a row group in memory while the next is read.
+                rounded = sum(map(write, row_groups(_until(chain([first], batches), stop))), rounded)
         return Part(data_file.rows, _stored(run, data), _stored(run, keys)), rounded
     except BaseException:
         stop.set()
@@ -236,17 +247,17 @@ def _until(batches: Iterable[pa.RecordBatch], stop: threading.Event) -> Iterator
         yield batch
 
 
-def _inspect(run: Run, batch: pa.RecordBatch) -> Counter[str]:
+def _inspect(run: Run, notes: Iterable[Note]) -> Counter[str]:
     """How many values of each column were rounded. Raises DataError for a row that can't leave."""
     rounded: Counter[str] = Counter()
-    for note, count, key in run.source.outbound.noted(batch):
+    for note in notes:
         if note.problem is not None:
             raise DataError(
                 note.problem,
-                where=f"{run.table.name}.{note.column} of the row with {run.table.key} {key}",
+                where=f"{run.table.name}.{note.column} of the row with {run.table.key} {note.key}",
                 remedy="Mend the row or declare another type in the catalog, then ask for this hour by date and hour",
             )
-        rounded[note.column] += count
+        rounded[note.column] += note.rows
     return rounded
 
 
@@ -260,7 +271,7 @@ def _stored(run: Run, file: BatchFile) -> StoredFile:
 def _check(run: Run, hour: Hour, parts: Iterable[Part], content: Content) -> None:
     """What stands in Cloud Storage, read back, is what PostgreSQL counted in the same snapshot."""
     parts = list(parts)
-    footers = sum(run.services.parquet.footer(part.data.version(run.bucket)).rows for part in parts)
+    footers = run.services.parquet.rows([part.data.version(run.bucket) for part in parts]) if parts else 0
     stored = in_parquet(run, parts) if parts else NOTHING
     if stored != content or footers != content.rows:
         raise DataError(

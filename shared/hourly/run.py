@@ -78,7 +78,7 @@ def run(services: HourlyServices, request: HourlyRequest) -> tuple[Mapping[str, 
     500 when a call that is repeated may go on; else 200, with hours that failed for good under `failed`. Raises
     BusyError while another run is at the same log.
     """
-    with _opened(services, request.table) as run:
+    with opened(services, request.table) as run:
         return _work(run, request)
 
 
@@ -87,7 +87,7 @@ def load(services: HourlyServices, request: HourlyRequest) -> tuple[Mapping[str,
 
     Raises BusyError while another run is at the same log.
     """
-    with _opened(services, request.table) as run:
+    with opened(services, request.table) as run:
         answer = _Answer(run)
         for number, hour in enumerate(request.hours):
             if answer.stopped:
@@ -98,7 +98,7 @@ def load(services: HourlyServices, request: HourlyRequest) -> tuple[Mapping[str,
 
 
 @contextmanager
-def _opened(services: HourlyServices, table: HourlyTable) -> Iterator[Run]:
+def opened(services: HourlyServices, table: HourlyTable) -> Iterator[Run]:
     """The one run over a log that there may be at a time."""
     settings = services.settings
     target = TableRef(settings.project, settings.dataset, table.name)

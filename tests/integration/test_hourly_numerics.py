@@ -49,13 +49,15 @@ def leave(cloud, tmp_path_factory):
             with postgres.connect(log.services.settings, "test") as connection:
                 source = Source(connection, "public", log.table)
                 with source.snapshot() as snapshot:
-                    select = ["*", "DATE '2026-03-10' AS import_date", "10::BIGINT AS import_hour"]
                     statement = source.statement(Range.of(Hour(at(10))))
-                    batches = list(unload.batches(info, snapshot, statement, select))
+                    batches = list(unload.batches(info, snapshot, statement))
+            rows = []
             for batch in batches:
-                for note, count, _ in source.outbound.noted(batch):
-                    notes[note.column, note.problem] += count
-            return pa.Table.from_batches(map(source.outbound.rows, batches)).sort_by("n"), notes
+                fitting, noted = source.outbound.rows(batch, Hour(at(10)))
+                rows.append(fitting)
+                for note in noted:
+                    notes[note.column, note.problem] += note.rows
+            return pa.Table.from_batches(rows).sort_by("n"), notes
 
         yield leave
 

@@ -1,0 +1,1 @@
+"""Speed, beside the floor of what PostgreSQL allows: `nox -s bench`."""

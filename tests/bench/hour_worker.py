@@ -1,0 +1,64 @@
+"""Exports hours when told to, one JSON line in and one out: the step that hourly_export begins an hour with.
+
+What BigQuery is asked on the way is timed apart: its emulator would be most of a short hour.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from shared.hourly import run as runs
+from shared.hourly.context import Run
+from shared.hourly.export import export
+from shared.hourly.manifest import Content, Exported
+from shared.hourly.rebuild import open_day
+from shared.names import Hour
+from shared.services import HourlyServices
+
+
+class _Timed(Run):
+    """A run that knows how long BigQuery was waited for."""
+
+    waited = 0.0
+
+    def in_bigquery(self, hour: Hour) -> Content:
+        began = time.perf_counter()
+        try:
+            return super().in_bigquery(hour)
+        finally:
+            _Timed.waited += time.perf_counter() - began
+
+
+def main() -> None:
+    services = HourlyServices.from_environment()
+    (table,) = services.catalog.hourly.values()
+    for line in sys.stdin:
+        hour = Hour.parse(json.loads(line)["hour"])
+        with runs.opened(services, table) as found, _forgetting(found):
+            run = _Timed(**vars(found))
+            record = open_day(run, hour.day).record(hour)
+            _Timed.waited = 0.0
+            began, own = time.perf_counter(), time.process_time()
+            done = export(run, hour, record, delete=False)
+            seconds, own = time.perf_counter() - began, time.process_time() - own
+        assert done is not None
+        assert isinstance(done.work, Exported)
+        answer = {"seconds": seconds, "BigQuery": _Timed.waited, "CPU": own, "rows": done.work.export.content.rows}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+@contextmanager
+def _forgetting(run: Run) -> Iterator[None]:
+    """Leave nothing behind, so that the same hour can be exported again."""
+    yield
+    for stored in list(run.services.storage.objects(run.bucket, str(run.folder))):
+        run.services.storage.delete(stored.version)
+
+
+if __name__ == "__main__":
+    main()

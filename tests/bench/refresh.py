@@ -1,0 +1,208 @@
+"""Case 4: the five views, after all four tables were published.
+
+The floor is what a careful person runs by hand: CREATE TABLE AS and the same indexes, over as many connections and with
+the same memory as the product allows itself. It makes tables: without the rows frozen for older transactions, without
+visibility map, statistics, swap, grants and ledger. The old way is a plpgsql function for each view that returns its
+query, indexes made before REFRESH, and one view after the other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import psycopg
+import pyarrow.parquet as pq
+
+from local.cloud import Deployment
+from local.functions import Instance
+from shared import catalog
+from shared.catalog import View
+from shared.daily import build
+from shared.daily.templates import render, timestamp
+from shared.settings import Settings
+from tests.bench import bench as benches
+from tests.bench.bench import Bench, completed, finalized, send, upload, upload_manifest
+from tests.bench.measure import Result, Sample, Way, in_turn, ratios, speedups
+
+#: As many as Terraform's defaults deploy.
+_INSTANCES = 3
+_VARIABLE_CONFLICT = "#variable_conflict use_column"
+
+
+def five_views(bench: Bench) -> Iterator[Result]:
+    """Case 4: completion messages of four tables at once."""
+    product, floor, old = "recosync", "CREATE TABLE AS by hand", "functions, one by one"
+    with bench.deployed({"gcs_import": 1, "mv_refresh": _INSTANCES}) as here:
+        publications = _publish(bench, here)
+        ways = {
+            product: _product(bench, here, publications),
+            floor: _by_hand(bench, here),
+            old: _old_way(bench, here),
+        }
+        samples = in_turn(bench.rounds, ways)
+    what = f"refresh of five views, {bench.rows:,} rows"
+    yield ratios(4, what, 1.1, samples, product, floor)
+    yield speedups(4, what, 1.8, samples, product, old)
+
+
+@dataclass(frozen=True)
+class Statements:
+    """A view's template, taken apart: `query` makes the rows, `indexes` come slowest first."""
+
+    name: str
+    query: str
+    indexes: Sequence[str]
+
+    @classmethod
+    def of(cls, view: View) -> Statements:
+        rendered = render(view, timestamp(datetime.now(UTC)))
+        query = rendered.create.partition(f'CREATE MATERIALIZED VIEW "{rendered.build}" AS')[2]
+        return cls(rendered.build, query.removesuffix("WITH NO DATA"), rendered.indexes)
+
+
+def _publish(bench: Bench, here: Deployment) -> Mapping[str, int]:
+    """Import a snapshot of every table by its parts and manifest; the publications, in the catalog's order."""
+    (instance,) = here.instances["gcs_import"]
+    for table in catalog.load().tables.values():
+        file, snapshot = bench.parquet(table, bench.rows), bench.next_snapshot()
+        (part,) = upload(here, table, snapshot, [file])
+        rows = pq.read_metadata(file).num_rows
+        send(instance, finalized(upload_manifest(here, table, snapshot, {part: rows})))
+    with psycopg.connect(here.dsn) as connection:
+        rows_of = connection.execute(
+            "SELECT table_name, max(publication) FROM recosync.publication GROUP BY table_name"
+        )
+        found = dict(rows_of.fetchall())
+    return {name: found[name] for name in catalog.load().tables}
+
+
+def _product(bench: Bench, here: Deployment, publications: Mapping[str, int]) -> Way:
+    """Completion messages of all tables at once, one at a time to each instance."""
+    instances = here.instances["mv_refresh"]
+    events = [completed(here, table, publication) for table, publication in publications.items()]
+    for instance in instances:
+        send(instance, events[-1])  # imports and clients; a cold start is measured elsewhere
+
+    def run(_: int) -> Sample:
+        # Nothing of the work depends on why a view is outdated.
+        benches.execute(here.dsn, "DELETE FROM recosync.view_build")
+        waiting = iter(events)
+
+        def work(instance: Instance) -> None:
+            for event in waiting:
+                send(instance, event)
+
+        bench.settle(here)
+        written = [len(instance.log.read_text()) for instance in instances]
+        with bench.measured(here, instances) as sample, ThreadPoolExecutor(len(instances)) as pool:
+            list(pool.map(work, instances))
+        lines = "".join(i.log.read_text()[n:] for i, n in zip(instances, written, strict=True)).splitlines()
+        sample.spent |= _phases([json.loads(line) for line in lines if line.startswith("{")])
+        _check(here, list(catalog.load().views))
+        return sample
+
+    return run
+
+
+def _phases(lines: Sequence[Mapping[str, object]]) -> dict[str, float]:
+    """Where the time of each view went, by the function's own log."""
+    spent = {}
+    for line in lines:
+        if line["message"] == "view built":
+            for name, value in line.items():
+                if isinstance(value, float):
+                    spent[f"{line['view']} {name}"] = value
+        if line["message"] == "views swapped":
+            spent[f"swap of {line['views']}"] = float(str(line["seconds"]))
+    return spent
+
+
+def _by_hand(bench: Bench, here: Deployment) -> Way:
+    """As many views at once as the product builds, each over as many connections."""
+    views = list(catalog.load().views.values())
+    at_once = Settings.from_environment(here.env).max_builds
+
+    def run(_: int) -> Sample:
+        todo = [Statements.of(view) for view in views]
+
+        def make(view: Statements) -> None:
+            waiting = iter(view.indexes)
+
+            def index(connection: psycopg.Connection) -> None:
+                for statement in waiting:
+                    connection.execute(statement.encode())
+
+            with ExitStack() as stack, ThreadPoolExecutor(build.INDEX_WORKERS) as pool:
+                connections = [stack.enter_context(_careful(here)) for _ in range(build.INDEX_WORKERS)]
+                connections[0].execute(f'CREATE TABLE "{view.name}" AS {view.query}'.encode())
+                list(pool.map(index, connections))
+
+        bench.settle(here)
+        with bench.measured(here) as sample, ThreadPoolExecutor(at_once) as pool:
+            list(pool.map(make, todo))
+        _check(here, [view.name for view in todo])
+        benches.execute(here.dsn, *(f'DROP TABLE "{view.name}"' for view in todo))
+        return sample
+
+    return run
+
+
+def _old_way(bench: Bench, here: Deployment) -> Way:
+    views = list(catalog.load().views.values())
+
+    def run(_: int) -> Sample:
+        todo = [Statements.of(view) for view in views]
+        columns = [_columns(here, view.name) for view in views]
+        bench.settle(here)
+        with bench.measured(here) as sample, psycopg.connect(here.dsn, autocommit=True) as connection:
+            for view, returned in zip(todo, columns, strict=True):
+                body = f"$body$ {_VARIABLE_CONFLICT}\nBEGIN RETURN QUERY {view.query}; END $body$"
+                for statement in (
+                    f'CREATE FUNCTION "get_{view.name}"() RETURNS TABLE ({returned}) LANGUAGE plpgsql AS {body}',
+                    f'CREATE MATERIALIZED VIEW "{view.name}" AS SELECT * FROM "get_{view.name}"() WITH NO DATA',
+                    *view.indexes,
+                    f'REFRESH MATERIALIZED VIEW "{view.name}"',
+                ):
+                    connection.execute(statement.encode())
+        _check(here, [view.name for view in todo])
+        benches.execute(here.dsn, *(f'DROP MATERIALIZED VIEW "{view.name}"' for view in todo))
+        benches.execute(here.dsn, *(f'DROP FUNCTION "get_{view.name}"' for view in todo))
+        return sample
+
+    return run
+
+
+@contextmanager
+def _careful(here: Deployment) -> Iterator[psycopg.Connection]:
+    """A connection with the product's settings."""
+    with psycopg.connect(here.dsn, autocommit=True) as connection:
+        for name, value in build.SETTINGS.items():
+            connection.execute("SELECT set_config(%s, %s, false)", [name, value])
+        yield connection
+
+
+def _columns(here: Deployment, view: str) -> str:
+    """The columns of a view that stands, as a function returns them."""
+    with psycopg.connect(here.dsn) as connection:
+        found = connection.execute(
+            "SELECT quote_ident(attname) || ' ' || format_type(atttypid, atttypmod) FROM pg_attribute"
+            " WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+            [view],
+        )
+        return ", ".join(column for (column,) in found)
+
+
+def _check(here: Deployment, relations: Sequence[str]) -> None:
+    """What was made holds what the tables hold now, with all its indexes."""
+    tally = 'SELECT count(*), (SELECT count(*) FROM pg_index WHERE indrelid = \'"{}"\'::regclass) FROM "{}"'
+    with psycopg.connect(here.dsn) as connection:
+        for view, relation in zip(catalog.load().views.values(), relations, strict=True):
+            statements = Statements.of(view)
+            (wanted,) = connection.execute(f"SELECT count(*) FROM ({statements.query}) AS q".encode()).fetchone() or ()
+            found = connection.execute(tally.format(relation, relation).encode()).fetchone()
+            assert found == (wanted, len(statements.indexes)), (relation, found)
