@@ -107,7 +107,13 @@ WHERE table_name = %(table)s AND snapshot_id = %(snapshot)s;
 
 -- name: publish
 INSERT INTO recosync.publication (table_name, publication, snapshot_id, rows, cause, seconds)
-SELECT %(table)s, coalesce(max(publication), 0) + 1, %(snapshot)s, %(rows)s, %(cause)s, %(seconds)s
+SELECT
+    %(table)s,
+    coalesce(max(publication), 0) + 1,
+    %(snapshot)s,
+    %(rows)s,
+    %(cause)s,
+    extract(EPOCH FROM clock_timestamp() - now())
 FROM recosync.publication
 WHERE table_name = %(table)s
 RETURNING publication;

@@ -18,24 +18,41 @@ WHERE
     AND activity.datname = current_database()
     AND activity.xact_start < clock_timestamp() - make_interval(secs => %(age)s);
 
--- name: dependants
--- What would be lost with a view: other views by their rewrite rules, functions with parsed bodies, and what uses the
--- type of its rows.
-SELECT DISTINCT coalesce(dependant.oid::regclass::text, pg_describe_object(depend.classid, depend.objid, 0)) AS name
+-- name: standing
+-- A view's owner and all grants on it and its columns, as text; and what would be lost with it: other views by their
+-- rewrite rules, functions with parsed bodies, and what uses the type of its rows.
+SELECT
+    concat_ws(
+        ' ',
+        live.relowner,
+        live.relacl,
+        (
+            SELECT string_agg(own.attname || own.attacl::text, ' ' ORDER BY own.attnum)
+            FROM pg_attribute AS own
+            WHERE own.attrelid = live.oid
+        )
+    ) AS access,
+    array(
+        SELECT DISTINCT
+            coalesce(dependant.oid::regclass::text, pg_describe_object(depend.classid, depend.objid, 0)) AS name
+        FROM pg_depend AS depend
+        LEFT JOIN pg_type AS rows ON live.reltype = rows.oid
+        LEFT JOIN pg_rewrite AS rule ON depend.classid = 'pg_rewrite'::regclass AND depend.objid = rule.oid
+        LEFT JOIN pg_class AS dependant
+            ON
+                rule.ev_class = dependant.oid
+                OR (depend.classid = 'pg_class'::regclass AND depend.objid = dependant.oid)
+        WHERE
+            (
+                (depend.refclassid = 'pg_class'::regclass AND live.oid = depend.refobjid)
+                OR (depend.refclassid = 'pg_type'::regclass AND depend.refobjid IN (rows.oid, rows.typarray))
+            )
+            AND depend.deptype = 'n'
+            AND dependant.oid IS DISTINCT FROM live.oid
+        ORDER BY name
+    ) AS dependants
 FROM pg_class AS live
-LEFT JOIN pg_type AS rows ON live.reltype = rows.oid
-INNER JOIN pg_depend AS depend
-    ON
-        (depend.refclassid = 'pg_class'::regclass AND live.oid = depend.refobjid)
-        OR (depend.refclassid = 'pg_type'::regclass AND depend.refobjid IN (rows.oid, rows.typarray))
-LEFT JOIN pg_rewrite AS rule ON depend.classid = 'pg_rewrite'::regclass AND depend.objid = rule.oid
-LEFT JOIN pg_class AS dependant
-    ON rule.ev_class = dependant.oid OR (depend.classid = 'pg_class'::regclass AND depend.objid = dependant.oid)
-WHERE
-    live.oid = to_regclass(%(view)s)
-    AND depend.deptype = 'n'
-    AND dependant.oid IS DISTINCT FROM live.oid
-ORDER BY name;
+WHERE live.oid = to_regclass(%(view)s);
 
 -- name: grants
 -- Who may do what with a relation or a column of it, its owner left out.

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import TupleRow
 
 from shared import log
 from shared.catalog import View
-from shared.daily.build import Build, drop, drop_stand_in
+from shared.daily.build import Build, drop, dropped_stand_in
 from shared.db import columns, ledger, target
 from shared.db import view as live_views
-from shared.db.view import Grant
+from shared.db.view import Grant, Standing
 from shared.errors import BusyError, TargetError
 from shared.services import Services
 
@@ -23,12 +24,22 @@ RECYCLE = "recycle the API's connections: what they prepared on these columns, o
 
 
 @dataclass(frozen=True)
-class Replaced:
-    """What became of a live view: grants of columns that are gone, and whether its columns are others now."""
+class Replacement:
+    """A build that is to take a live view's place. `old` is the name that the live one gets, None where there is none,
+    and `stood` how that stands; `stand_ins` are what it reads instead of tables, `lost` the grants of columns that the
+    build lacks.
+    """
 
-    view: View
+    build: Build
+    old: str | None = None
+    stood: Standing | None = None
+    stand_ins: tuple[str, ...] = ()
     lost: tuple[Grant, ...] = ()
     columns_changed: bool = False
+
+    @property
+    def view(self) -> View:
+        return self.build.view
 
 
 def clear(services: Services, connection: psycopg.Connection, view: View, patience: float) -> None:
@@ -51,32 +62,74 @@ def drop_leftovers(services: Services, connection: psycopg.Connection, view: Vie
         drop(services, connection, leftovers)
 
 
-def replace(services: Services, connection: psycopg.Connection, build: Build) -> Replaced:
-    """Put the build into the live view's place. The live view is locked first, so that no grant to it is missed."""
+def prepare(services: Services, connection: psycopg.Connection, build: Build) -> Replacement:
+    """Do all that can be done before readers are locked out: from then on they wait, and a round trip is long."""
     schema, name = services.catalog.schema, build.view.name
-    live, new = target.relation(schema, name), target.relation(schema, build.name)
-    replaced = Replaced(build.view)
-    if live_views.exists(connection, live):
-        old = target.relation(schema, f"{build.name}_old")
-        live_views.rename(connection, live, f"{build.name}_old")
-        lost = live_views.pass_on(connection, old, new)
-        for stand_in in live_views.sources(connection, new, ledger.SCHEMA):
-            live_views.let_owner_read(connection, new, target.relation(ledger.SCHEMA, stand_in))
-        before, after = (columns.of_relation(connection, schema, view) for view in (f"{build.name}_old", build.name))
-        replaced = Replaced(build.view, tuple(lost), columns_changed=before != after)
-        stand_ins = live_views.sources(connection, old, ledger.SCHEMA)
-        live_views.drop(connection, old)
-        for stand_in in stand_ins:
-            if stand_in.endswith(f"_{name}") and len(stand_in) == len(build.name):
-                drop_stand_in(connection, stand_in)
-    live_views.rename(connection, new, name)
+    live, new = _live(services, build.view), target.relation(schema, build.name)
     ledger.forget_building(connection, build.name)
-    return replaced
+    stood = live_views.standing(connection, live)
+    if stood is None:
+        return Replacement(build)
+    # Should nobody come to drop it, the next build does.
+    old = f"{build.name}_old"
+    ledger.start_building(connection, old, name)
+    lost = live_views.pass_on(connection, live, new)
+    for stand_in in live_views.sources(connection, new, ledger.SCHEMA):
+        live_views.let_owner_read(connection, new, target.relation(ledger.SCHEMA, stand_in))
+    stand_ins = tuple(
+        stand_in
+        for stand_in in live_views.sources(connection, live, ledger.SCHEMA)
+        if stand_in.endswith(f"_{name}") and len(stand_in) == len(build.name)
+    )
+    before, after = (columns.of_relation(connection, schema, view) for view in (name, build.name))
+    return Replacement(build, old, stood, stand_ins, tuple(lost), columns_changed=before != after)
 
 
-def tell(replaced: Iterable[Replaced]) -> None:
+def replaced(
+    services: Services, connection: psycopg.Connection, replacements: Sequence[Replacement]
+) -> list[sql.Composable]:
+    """The statements that put the builds into the live views' places, whose rows are for `check`. The old views stay,
+    for `dropped`.
+    """
+    schema = services.catalog.schema
+    away = [(each, each.old) for each in replacements if each.old is not None]
+    return [
+        *(live_views.renamed(_live(services, each.view), old) for each, old in away),
+        *(live_views.renamed(target.relation(schema, each.build.name), each.view.name) for each in replacements),
+        # Now that it is locked, nothing of that can change any more.
+        *(live_views.asked_for_standing(connection, target.relation(schema, old)) for _, old in away),
+    ]
+
+
+def check(replacements: Iterable[Replacement], found: Iterable[Sequence[TupleRow]]) -> None:
+    """Raise BusyError when owner or grants of a live view were changed since its replacement was prepared, TargetError
+    when something depends on it, which would be lost.
+    """
+    for each, rows in zip((each for each in replacements if each.old is not None), found, strict=True):
+        stands = Standing(*rows[0])
+        _refuse(each.view, stands.dependants)
+        if each.stood is None or stands.access != each.stood.access:
+            raise BusyError("its grants were changed just now", where=each.view.name)
+
+
+def dropped(services: Services, replacements: Iterable[Replacement]) -> list[sql.Composed]:
+    """The statements that drop the old views, and what they read instead of tables."""
+    schema = services.catalog.schema
+    old = [live_views.dropped(target.relation(schema, each.old)) for each in replacements if each.old is not None]
+    stand_ins = [dropped_stand_in(name) for each in replacements for name in each.stand_ins]
+    return [*old, *stand_ins]
+
+
+def forget_old(connection: psycopg.Connection, replacements: Iterable[Replacement]) -> None:
+    """Note that the old views are gone."""
+    for each in replacements:
+        if each.old is not None:
+            ledger.forget_building(connection, each.old)
+
+
+def tell(replacements: Iterable[Replacement]) -> None:
     """Log what an operator has to know of views that were replaced, once that is committed."""
-    for each in replaced:
+    for each in replacements:
         for grant in each.lost:
             log.warning(
                 "a grant went with its column",
@@ -91,10 +144,14 @@ def tell(replaced: Iterable[Replaced]) -> None:
 
 def refuse_dependants(services: Services, connection: psycopg.Connection, view: View) -> None:
     """Raise TargetError when something depends on the view, and would be lost with it."""
-    names = live_views.dependants(connection, _live(services, view))
-    if names:
+    stands = live_views.standing(connection, _live(services, view))
+    _refuse(view, stands.dependants if stands else ())
+
+
+def _refuse(view: View, dependants: Sequence[str]) -> None:
+    if dependants:
         raise TargetError(
-            f"other objects depend on it: {', '.join(names)}",
+            f"other objects depend on it: {', '.join(dependants)}",
             where=view.name,
             remedy="Drop them, or make them read the tables instead",
         )

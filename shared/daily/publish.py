@@ -13,7 +13,7 @@ from shared.daily.receipt import receipt
 from shared.daily.swap import swap
 from shared.db import decisions, ledger, target
 from shared.db.ledger import Cause
-from shared.db.postgres import translated
+from shared.db.postgres import make_durable, translated
 from shared.db.receipts import Receipt
 from shared.errors import BadRequestError, RetryableError, TargetError
 from shared.names import SnapshotId
@@ -100,7 +100,10 @@ def _check_approval(connection: psycopg.Connection, table: str, snapshot: Snapsh
 
 def announce(services: Services, connection: psycopg.Connection, table: str) -> None:
     """Send the completion messages that are owed. Raises RetryableError until Pub/Sub takes them."""
-    for publication in ledger.unannounced(connection, table):
+    owed = ledger.unannounced(connection, table)
+    if owed:
+        make_durable(connection)  # nobody is told of what a crash could undo
+    for publication in owed:
         services.publisher.publish(
             services.settings.topic,
             {

@@ -17,10 +17,22 @@ from shared import log
 from shared.catalog import View
 from shared.daily import live
 from shared.daily.build import Build, build_all, drop, publications
+from shared.daily.live import Replacement
 from shared.db import ledger, target
 from shared.db import view as live_views
-from shared.db.postgres import Lock, Patience, await_shared_lock, connect, lock_or_busy, session_locks, translated
-from shared.errors import BadRequestError, PermanentError, SyncError, TargetError
+from shared.db.postgres import (
+    Lock,
+    Patience,
+    at_once,
+    await_shared_lock,
+    commit_later,
+    connect,
+    lock_or_busy,
+    make_durable,
+    session_locks,
+    translated,
+)
+from shared.errors import BadRequestError, BusyError, PermanentError, SyncError, TargetError
 from shared.services import Services
 
 #: Seconds to wait for a publish of the table to end, and for a gap between a view's readers.
@@ -119,27 +131,40 @@ def _swap(services: Services, connection: psycopg.Connection, builds: Sequence[B
     while True:
         try:
             with connection.transaction():
+                commit_later(connection)
                 # 1 ms is hardly a queue at all; readers that never leave a gap are met with the longest stall allowed.
                 wait = 1 if patience.tries < 50 else 25
                 connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{wait}ms"])
                 # Should this worker freeze with the locks in hand, the server ends the transaction after a second.
                 connection.execute("SET LOCAL idle_in_transaction_session_timeout = '1s'")
-                replaced = []
                 for build in builds:
-                    replaced.append(live.replace(services, connection, build))
                     ledger.record_view_build(connection, build.view.name, build.publications, build.seconds)
+                replacements = [live.prepare(services, connection, build) for build in builds]
+                live.check(replacements, at_once(connection, live.replaced(services, connection, replacements)))
             break
-        except (pg.LockNotAvailable, pg.InternalError_) as e:
+        except (pg.LockNotAvailable, pg.InternalError_, BusyError) as e:
             # PostgreSQL has no state of its own for a tuple of its catalog that a GRANT is just changing.
             if isinstance(e, pg.InternalError_) and e.sqlstate != "XX000":
                 raise
             patience.again(e, where)
-        except pg.DependentObjectsStillExist:
-            for build in builds:
-                live.refuse_dependants(services, connection, build.view)
-            raise
-    live.tell(replaced)
+    live.tell(replacements)
     log.info("views swapped", views=where, tries=patience.tries + 1, seconds=round(time.monotonic() - started, 3))
+    make_durable(connection)
+    _drop_old(services, connection, replacements)
+
+
+def _drop_old(services: Services, connection: psycopg.Connection, replacements: Sequence[Replacement]) -> None:
+    """Drop the old views in a transaction of its own: one that drops files waits for the disk before it lets its locks
+    go, and nobody waits for these.
+    """
+    try:
+        with connection.transaction():
+            connection.execute("SET LOCAL lock_timeout = '10s'")
+            for statement in live.dropped(services, replacements):
+                connection.execute(statement)
+            live.forget_old(connection, replacements)
+    except psycopg.Error as e:
+        log.warning("replaced views are left for the next refresh to drop", sqlstate=e.sqlstate)
 
 
 def _live(services: Services, view: View) -> sql.Identifier:

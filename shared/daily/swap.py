@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 import psycopg
 from psycopg import errors as pg
 from psycopg import sql
+from psycopg.rows import TupleRow
 
 from shared import log
 from shared.catalog import Table
 from shared.daily import evolve, live
 from shared.daily.evolve import Evolution
-from shared.daily.live import RECYCLE, Replaced
+from shared.daily.live import RECYCLE, Replacement
 from shared.daily.receipt import of_adopted
 from shared.db import columns, ledger, receipts, target
 from shared.db.ledger import Cause
-from shared.db.postgres import Lock, Patience, await_lock, end_stale_holders
+from shared.db.postgres import Lock, Patience, at_once, await_lock, commit_later, end_stale_holders
 from shared.errors import BusyError, DataError, IncompleteError
 from shared.names import ADOPTED, ObjectVersion, SnapshotId
 from shared.services import Services
@@ -56,12 +58,13 @@ def swap(
     parts = [(part.id, part.rows) for part in ledger.named_parts(connection, table.name, snapshot)]
     ids = [id_ for id_, _ in parts if id_ is not None]
     rows = sum(rows for _, rows in parts)
-    keep, publication = cause == "rollback", None
+    keep = cause == "rollback"
     if unless():
         return None
     with evolve.prepared(services, connection, table, ids, keep=keep) as evolution:
         started = time.monotonic()
         with connection.transaction():
+            commit_later(connection)
             # View builds read the table for long. Waiting for them here keeps us out of the readers' queue.
             _await_builds(services, connection, table.name)
             if unless():
@@ -69,19 +72,15 @@ def swap(
             _check_staged(connection, table.name, snapshot, ids)
             if not evolution.is_like(evolve.compare(services, connection, table, ids, keep=keep)):
                 raise BusyError("its columns were changed meanwhile", where=table.name)
-            replaced = _change(services, connection, table, evolution)
-            if unless():
-                raise psycopg.Rollback
             also()
-            seconds = time.monotonic() - started
-            publication = ledger.publish(connection, table.name, snapshot, rows, cause, seconds)
+            note = ledger.published_as(connection, table.name, snapshot, rows, cause)
+            replacements, publication = _change(services, connection, table, evolution, note)
             for build in evolution.builds:
                 held = {**build.publications, table.name: publication}
                 ledger.record_view_build(connection, build.view.name, held, build.seconds)
-    if publication is None:
-        return None
-    log.info("snapshot published", publication=publication, rows=rows, cause=cause, seconds=round(seconds, 3))
-    live.tell(replaced)
+    seconds = round(time.monotonic() - started, 3)
+    log.info("snapshot published", publication=publication, rows=rows, cause=cause, seconds=seconds)
+    live.tell(replacements)
     if evolution.changes:
         _tell(evolution)
         extend_parts(services, connection, table)
@@ -98,8 +97,7 @@ def add_columns(services: Services, connection: psycopg.Connection, table: Table
         present = columns.of_relation(connection, services.catalog.schema, table.name)
         added = {name: type_ for name, type_ in wanted.items() if name not in present}
         if added:
-            _lock_out_readers(connection, parent, lambda: None)
-            columns.add(connection, parent, present, wanted)
+            _lock_out_readers(connection, parent, columns.extended(parent, present, wanted))
     extend_parts(services, connection, table)
     return added
 
@@ -119,21 +117,32 @@ def extend_parts(services: Services, connection: psycopg.Connection, table: Tabl
 
 
 def _change(
-    services: Services, connection: psycopg.Connection, table: Table, evolution: Evolution
-) -> Sequence[Replaced]:
-    """Give the table its new children, columns and views; the views that were replaced."""
+    services: Services, connection: psycopg.Connection, table: Table, evolution: Evolution, note: sql.Composable
+) -> tuple[Sequence[Replacement], int]:
+    """Give the table its new children, columns and views, and `note` that; the views that were replaced, and the number
+    that it was noted by.
+    """
     parent = target.relation(services.catalog.schema, table.name)
     adopted = _adopt(services, connection, table)
-    builds = evolution.builds
-    replaced = _lock_out_readers(
-        connection, parent, lambda: [live.replace(services, connection, build) for build in builds]
+    replacements = [live.prepare(services, connection, build) for build in evolution.builds]
+    children = target.children(connection, services.catalog.schema, table.name)
+    *found, rest, noted = _lock_out_readers(
+        connection,
+        parent,
+        [
+            *live.replaced(services, connection, replacements),
+            *live.dropped(services, replacements),
+            *_changed_children(parent, children, evolution),
+            *([sql.SQL("TRUNCATE ONLY {}").format(parent)] if adopted else []),
+            _own_rows(parent),
+            note,
+        ],
     )
-    _change_children(services, connection, table, evolution)
-    if adopted:
-        connection.execute(sql.SQL("TRUNCATE ONLY {}").format(parent))
-    elif _has_own_rows(connection, parent):
+    live.check(replacements, found)
+    live.forget_old(connection, replacements)
+    if rest == [(True,)]:
         raise BusyError("rows were written to it just now; they are adopted next time", where=table.name)
-    return replaced
+    return replacements, noted[0][0]
 
 
 def _check_staged(connection: psycopg.Connection, table: str, snapshot: SnapshotId, ids: Sequence[int]) -> None:
@@ -142,19 +151,22 @@ def _check_staged(connection: psycopg.Connection, table: str, snapshot: Snapshot
         raise IncompleteError("parts of it were dropped just now: import it again", where=f"{table} {snapshot}")
 
 
-def _change_children(services: Services, connection: psycopg.Connection, table: Table, evolution: Evolution) -> None:
-    """Take the table's present children from it and give it these. No child is dropped here: that would take long.
+def _changed_children(
+    parent: sql.Identifier, children: Sequence[sql.Identifier], evolution: Evolution
+) -> list[sql.Composed]:
+    """The statements that take the table's present children from it and give it the new ones. No child is dropped here:
+    that would take long.
 
     In between, the columns change: of a table that has no children, and no rows unless it only gets more columns.
     """
-    parent = target.relation(services.catalog.schema, table.name)
-    for old in target.children(connection, services.catalog.schema, table.name):
-        connection.execute(sql.SQL("ALTER TABLE {} NO INHERIT {}").format(old, parent))
-    columns.alter(connection, parent, evolution.changes)
-    for child, present in evolution.lacking():
-        columns.add(connection, child, present, evolution.changes.columns)
-    for id_ in evolution.parts:
-        connection.execute(sql.SQL("ALTER TABLE {} INHERIT {}").format(target.child(id_), parent))
+    wanted = evolution.changes.columns
+    lacking = [columns.extended(child, present, wanted) for child, present in evolution.lacking()]
+    return [
+        *(sql.SQL("ALTER TABLE {} NO INHERIT {}").format(old, parent) for old in children),
+        *columns.altered(parent, evolution.changes),
+        *chain.from_iterable(lacking),
+        *(sql.SQL("ALTER TABLE {} INHERIT {}").format(target.child(id_), parent) for id_ in evolution.parts),
+    ]
 
 
 def _tell(evolution: Evolution) -> None:
@@ -176,9 +188,11 @@ def _await_builds(services: Services, connection: psycopg.Connection, table: str
         raise
 
 
-def _lock_out_readers[T](connection: psycopg.Connection, parent: sql.Identifier, also: Callable[[], T]) -> T:
-    """Take the table from its readers, in tries so short that none of them stalls for long; what else is to be taken
-    from them, `also` takes in the same try, and its result is returned.
+def _lock_out_readers(
+    connection: psycopg.Connection, parent: sql.Identifier, statements: Sequence[sql.Composable]
+) -> list[list[TupleRow]]:
+    """Take the table from its readers and execute the statements, in tries so short that no reader stalls for long; the
+    rows of each that gives any. Until the commit readers wait, and a round trip is long, so it is all one message.
 
     Should this worker freeze while it holds the lock, the server ends the transaction after a second.
     """
@@ -189,12 +203,11 @@ def _lock_out_readers[T](connection: psycopg.Connection, parent: sql.Identifier,
         try:
             with connection.transaction():
                 # 1 ms is hardly a queue at all.
-                connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{STALL_MS if queues else 1}ms"])
+                wait = sql.SQL("SET LOCAL lock_timeout = {}").format(f"{STALL_MS if queues else 1}ms")
                 nowait = sql.SQL("" if queues else "NOWAIT")
-                connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE {}").format(parent, nowait))
-                result = also()
-            connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{STALL_MS}ms"])
-            return result
+                lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE {}").format(parent, nowait)
+                then = sql.SQL("SET LOCAL lock_timeout = {}").format(f"{STALL_MS}ms")
+                return at_once(connection, [wait, lock, then, *statements])
         except (pg.LockNotAvailable, pg.InternalError_) as e:
             # PostgreSQL has no state of its own for a tuple of its catalog that a GRANT is just changing.
             if isinstance(e, pg.InternalError_) and e.sqlstate != "XX000":
@@ -215,9 +228,9 @@ def _analyze(connection: psycopg.Connection, parent: sql.Identifier) -> None:
         log.warning("statistics not renewed", sqlstate=e.sqlstate)
 
 
-def _has_own_rows(connection: psycopg.Connection, parent: sql.Identifier) -> bool:
-    row = connection.execute(sql.SQL("SELECT EXISTS (SELECT 1 FROM ONLY {})").format(parent)).fetchone()
-    return bool(row and row[0])
+def _own_rows(parent: sql.Identifier) -> sql.Composed:
+    """The query whether the table itself holds rows."""
+    return sql.SQL("SELECT EXISTS (SELECT 1 FROM ONLY {})").format(parent)
 
 
 def _adopt(services: Services, connection: psycopg.Connection, table: Table) -> bool:
@@ -226,7 +239,7 @@ def _adopt(services: Services, connection: psycopg.Connection, table: Table) -> 
     Whether there were any. Writers are locked out until the publish commits; readers go on.
     """
     parent = target.relation(services.catalog.schema, table.name)
-    if not _has_own_rows(connection, parent):
+    if connection.execute(_own_rows(parent)).fetchone() != (True,):
         return False
     connection.execute("SET LOCAL lock_timeout = '30s'")
     connection.execute(sql.SQL("LOCK TABLE ONLY {} IN SHARE ROW EXCLUSIVE MODE").format(parent))

@@ -116,10 +116,11 @@ def dependants(connection: psycopg.Connection, schema: str, table: str, names: S
     return [Dependant(*row) for row in connection.execute(_query("column_dependants"), values)]
 
 
-def alter(connection: psycopg.Connection, table: sql.Identifier, wanted: Changes) -> None:
-    """Change the columns of a table that has no rows and no children. What uses them makes the server refuse."""
-    _alter(
-        connection,
+def altered(table: sql.Identifier, wanted: Changes) -> list[sql.Composed]:
+    """The statement that changes the columns of a table that has no rows and no children, if they change. What uses
+    them makes the server refuse.
+    """
+    return _altered(
         table,
         [sql.SQL("DROP COLUMN {}").format(sql.Identifier(name)) for name in wanted.dropped]
         + [
@@ -131,10 +132,15 @@ def alter(connection: psycopg.Connection, table: sql.Identifier, wanted: Changes
     )
 
 
+def extended(table: sql.Identifier, present: Columns, wanted: Columns) -> list[sql.Composed]:
+    """The statement that adds the columns that the table lacks, empty, if it lacks any."""
+    return _altered(table, _additions({name: type_ for name, type_ in wanted.items() if name not in present}))
+
+
 def add(connection: psycopg.Connection, table: sql.Identifier, present: Columns, wanted: Columns) -> None:
     """Add the columns that the table lacks, empty."""
-    missing = {name: type_ for name, type_ in wanted.items() if name not in present}
-    _alter(connection, table, _additions(missing))
+    for statement in extended(table, present, wanted):
+        connection.execute(statement)
 
 
 def select(table: sql.Identifier, present: Columns, wanted: Columns) -> sql.Composed:
@@ -160,9 +166,8 @@ def _additions(added: Columns) -> list[sql.Composed]:
     return [sql.SQL("ADD COLUMN {} {}").format(sql.Identifier(n), _type(type_)) for n, type_ in added.items()]
 
 
-def _alter(connection: psycopg.Connection, table: sql.Identifier, actions: Sequence[sql.Composed]) -> None:
-    if actions:
-        connection.execute(sql.SQL("ALTER TABLE {} {}").format(table, sql.SQL(", ").join(actions)))
+def _altered(table: sql.Identifier, actions: Sequence[sql.Composed]) -> list[sql.Composed]:
+    return [sql.SQL("ALTER TABLE {} {}").format(table, sql.SQL(", ").join(actions))] if actions else []
 
 
 def _type(name: str) -> sql.SQL:

@@ -12,12 +12,13 @@ from datetime import datetime, timedelta
 from typing import Literal, LiteralString, cast
 
 import psycopg
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from shared import log
 from shared.catalog import ROOT
 from shared.db import queries
-from shared.db.postgres import Lock, await_lock, translated
+from shared.db.postgres import Lock, await_lock, bound, translated
 from shared.db.profile import Profile
 from shared.errors import ConfigurationError, PermanentError, SyncError
 from shared.names import ObjectVersion, SnapshotId
@@ -212,12 +213,12 @@ def was_published(connection: psycopg.Connection, table: str, snapshot: Snapshot
     return bool(_one(connection, "was_published", {"table": table, "snapshot": str(snapshot)}))
 
 
-def publish(
-    connection: psycopg.Connection, table: str, snapshot: SnapshotId, rows: int, cause: Cause, seconds: float
-) -> int:
-    """The next publication number of the table; its message is owed from now on."""
-    values = {"table": table, "snapshot": str(snapshot), "rows": rows, "cause": cause, "seconds": seconds}
-    return cast(int, _one(connection, "publish", values))
+def published_as(connection: psycopg.Connection, table: str, snapshot: SnapshotId, rows: int, cause: Cause) -> sql.SQL:
+    """The statement that takes the next publication number of the table, and returns it. Its message is owed from then
+    on. The seconds that it notes are the transaction's.
+    """
+    values = {"table": table, "snapshot": str(snapshot), "rows": rows, "cause": cause}
+    return bound(connection, _query("publish"), values)
 
 
 def unannounced(connection: psycopg.Connection, table: str) -> list[Publication]:

@@ -6,14 +6,16 @@ import hashlib
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, LiteralString
 
 import psycopg
 import psycopg.conninfo
 from psycopg import errors as pg
+from psycopg import sql
+from psycopg.rows import TupleRow
 
 from shared import log
 from shared.db import queries
@@ -208,6 +210,34 @@ def end_stale_holders(connection: psycopg.Connection, lock: Lock, settings: Comm
     ).rowcount
     if ended:
         log.warning("ended a backend that held a lock longer than a function lives", lock=lock.name)
+
+
+def at_once(connection: psycopg.Connection, statements: Iterable[sql.Composable]) -> list[list[TupleRow]]:
+    """Execute all the statements by one message to the server; the rows of each that gives any.
+
+    The server waits for us at the end alone, where `idle_in_transaction_session_timeout` counts. In the middle of a
+    pipeline, where psycopg would send the statements one by one, it does not.
+    """
+    cursor = connection.execute(sql.SQL(";\n").join(statements))
+    return [result.fetchall() for result in cursor.results() if result.description]
+
+
+def bound(connection: psycopg.Connection, query: LiteralString, values: Mapping[str, object]) -> sql.SQL:
+    """A query with its values in it, for `at_once`."""
+    text = psycopg.ClientCursor(connection).mogrify(query, values)
+    return sql.SQL(text.rstrip("; \n"))
+
+
+def commit_later(connection: psycopg.Connection) -> None:
+    """Let this transaction's locks go before its commit is on the disk, which takes long beside a COPY. Until
+    `make_durable`, a crash of the server may undo it.
+    """
+    connection.execute("SET LOCAL synchronous_commit = off")
+
+
+def make_durable(connection: psycopg.Connection) -> None:
+    """Return when all that was committed so far is on the disk: what is written last is written after it."""
+    connection.execute("SELECT pg_logical_emit_message(true, 'recosync', '')")
 
 
 def await_lock(connection: psycopg.Connection, lock: Lock, seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import LiteralString, cast
 
@@ -9,6 +10,7 @@ import psycopg
 from psycopg import sql
 
 from shared.db import queries
+from shared.db.postgres import bound
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,14 @@ class Grant:
         return sql.SQL("PUBLIC") if self.grantee is None else sql.Identifier(self.grantee)
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How a view stands: who owns it and may do what with it, in a form to compare, and what depends on it, by name."""
+
+    access: str
+    dependants: Sequence[str]
+
+
 def exists(connection: psycopg.Connection, view: sql.Identifier) -> bool:
     """Whether a materialized view has the name."""
     return _one(connection, "kind", view) == "m"
@@ -35,9 +45,15 @@ def name_is_taken(connection: psycopg.Connection, view: sql.Identifier) -> bool:
     return _one(connection, "kind", view) not in (None, "m")
 
 
-def dependants(connection: psycopg.Connection, view: sql.Identifier) -> list[str]:
-    """The objects that would be lost with the view, by name."""
-    return [name for (name,) in connection.execute(_query("dependants"), _values(connection, view)).fetchall()]
+def standing(connection: psycopg.Connection, view: sql.Identifier) -> Standing | None:
+    """How the view stands; None when there is none."""
+    row = connection.execute(_query("standing"), _values(connection, view)).fetchone()
+    return None if row is None else Standing(*row)
+
+
+def asked_for_standing(connection: psycopg.Connection, view: sql.Identifier) -> sql.SQL:
+    """The query for a row of `Standing`, to be sent with others."""
+    return bound(connection, _query("standing"), _values(connection, view))
 
 
 def sources(connection: psycopg.Connection, view: sql.Identifier, schema: str) -> set[str]:
@@ -87,14 +103,19 @@ def let_owner_read(connection: psycopg.Connection, view: sql.Identifier, source:
     connection.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(source, sql.Identifier(owner)))
 
 
-def rename(connection: psycopg.Connection, view: sql.Identifier, name: str) -> None:
-    """Give the view another name in its schema; nobody else uses it until the transaction ends."""
-    connection.execute(sql.SQL("ALTER MATERIALIZED VIEW {} RENAME TO {}").format(view, sql.Identifier(name)))
+def renamed(view: sql.Identifier, name: str) -> sql.Composed:
+    """The statement that gives the view another name in its schema."""
+    return sql.SQL("ALTER MATERIALIZED VIEW {} RENAME TO {}").format(view, sql.Identifier(name))
 
 
 def drop(connection: psycopg.Connection, view: sql.Identifier) -> None:
     """Drop the view if it is there and nothing depends on it."""
-    connection.execute(sql.SQL("DROP MATERIALIZED VIEW IF EXISTS {}").format(view))
+    connection.execute(dropped(view))
+
+
+def dropped(view: sql.Identifier) -> sql.Composed:
+    """The statement for `drop`."""
+    return sql.SQL("DROP MATERIALIZED VIEW IF EXISTS {}").format(view)
 
 
 def _grants(connection: psycopg.Connection, view: sql.Identifier) -> list[Grant]:

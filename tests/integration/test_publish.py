@@ -153,10 +153,10 @@ def test_rows_written_into_an_adopted_table_afterwards_are_neither_hidden_nor_lo
 def test_a_row_written_just_before_the_swap_is_adopted_by_the_retry(services, database, monkeypatch):
     locks_out = swapping._lock_out_readers
 
-    def write_first(connection, parent, also):
+    def write_first(connection, parent, statements):
         monkeypatch.setattr(swapping, "_lock_out_readers", locks_out)
         database.execute(f"INSERT INTO {TABLE} VALUES ('late', 'x')")
-        locks_out(connection, parent, also)
+        return locks_out(connection, parent, statements)
 
     monkeypatch.setattr(swapping, "_lock_out_readers", write_first)
     manifest = upload(services, 1, ["new"]).manifest()

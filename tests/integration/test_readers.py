@@ -14,12 +14,14 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from shared.daily import refresh as refreshing
+from shared.daily import swap as swapping
 from shared.daily.publish import publish
 from shared.daily.refresh import refresh
 from shared.db import ledger, target
 from shared.db.postgres import connect
 from shared.db.profile import of_table
-from shared.errors import RetryableError
+from shared.errors import DataError
 from shared.names import ObjectVersion
 from tests.steps import Background, day, one
 
@@ -135,15 +137,17 @@ def staged(services, connection, number):
         ledger.record_snapshot(connection, TABLE, day(number), ledger.Snapshot(ROWS, ROWS), [], parts)
 
 
-def rolled_back(call, monkeypatch, last_step):
-    """Let a transaction fail at its last step."""
+def rolled_back(call, monkeypatch, module):
+    """Let a transaction fail when all is done but its commit."""
+    at_once = module.at_once
 
-    def fail(*_):
-        raise RetryableError(last_step)
+    def fail(*given):
+        at_once(*given)
+        raise DataError("fails at the end")
 
     with monkeypatch.context() as failing:
-        failing.setattr(ledger, last_step, fail)
-        with pytest.raises(RetryableError, match=last_step):
+        failing.setattr(module, "at_once", fail)
+        with pytest.raises(DataError, match="fails at the end"):
             call()
 
 
@@ -165,10 +169,10 @@ def test_no_reader_ever_sees_less_than_one_whole_snapshot(here, services, monkey
         for number in range(2, SNAPSHOTS + 1):
             staged(services, connection, number)
             if number % 3 == 0:
-                rolled_back(lambda n=number: publish(services, connection, table, day(n)), monkeypatch, "publish")
+                rolled_back(lambda n=number: publish(services, connection, table, day(n)), monkeypatch, swapping)
             assert publish(services, connection, table, day(number))
             if number % 36 == 0:
-                rolled_back(lambda n=number: refresh(services, TABLE, n), monkeypatch, "record_view_build")
+                rolled_back(lambda n=number: refresh(services, TABLE, n), monkeypatch, refreshing)
             if number % 12 == 0:
                 assert refresh(services, TABLE, number) == "refreshed"
                 swaps += 1

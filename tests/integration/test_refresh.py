@@ -542,9 +542,8 @@ def test_a_view_whose_readers_would_outlast_the_swap_is_not_even_built(here, ser
 
 FREEZE = """
 import os, signal
-from shared.daily import refresh
-from shared.db import ledger
-ledger.record_view_build = lambda *_: os.kill(os.getpid(), signal.SIGSTOP)
+from shared.daily import live, refresh
+live.check = lambda *_: os.kill(os.getpid(), signal.SIGSTOP)
 refresh.refresh(services, sys.argv[1], 2)
 """
 

@@ -1,0 +1,64 @@
+"""What comes between the preparation of a swap and the moment when readers are locked out, and after it."""
+
+import pytest
+
+from shared.daily import live
+from shared.daily import refresh as refreshing
+from shared.daily.refresh import refresh
+from shared.errors import TargetError
+from tests.steps import TABLE, one, publish, users
+
+VIEW = "non_recommendable_items_mv"
+LEFT = "SELECT count(*) FROM pg_class WHERE relkind = 'm' AND relname ~ '^[0-9]'"
+
+
+@pytest.fixture(autouse=True)
+def replaceable(services):
+    """A live view, and a newer snapshot of its table."""
+    publish(services, 1, ["ann"])
+    assert refresh(services, TABLE, 1) == "refreshed"
+    publish(services, 2, ["bob"])
+
+
+@pytest.fixture
+def prepared(database, monkeypatch):
+    """Has statements executed when a swap is prepared, the first time."""
+    prepare = live.prepare
+
+    def then(statement):
+        def prepare_and_execute(*given):
+            found = prepare(*given)
+            monkeypatch.setattr(live, "prepare", prepare)
+            database.execute(statement)
+            return found
+
+        monkeypatch.setattr(live, "prepare", prepare_and_execute)
+
+    return then
+
+
+def test_a_grant_made_when_the_swap_is_prepared_survives_it(services, database, prepared):
+    prepared(f"GRANT SELECT ON {VIEW} TO pg_monitor")
+    assert refresh(services, TABLE, 2) == "refreshed"
+    assert users(database, VIEW) == ["bob"]
+    assert one(database, f"SELECT has_table_privilege('pg_monitor', '{VIEW}', 'SELECT')")
+
+
+def test_what_comes_to_depend_on_a_view_when_the_swap_is_prepared_keeps_it(services, database, prepared):
+    prepared(f"CREATE VIEW public.mine AS SELECT user_id FROM {VIEW}")
+    with pytest.raises(TargetError, match="other objects depend on it: mine"):
+        refresh(services, TABLE, 2)
+    assert users(database, "mine") == ["ann"]
+    assert one(database, LEFT) == 0
+
+
+def test_an_old_view_that_nobody_came_to_drop_is_dropped_by_the_next_refresh(services, database, monkeypatch):
+    with monkeypatch.context() as killed:
+        killed.setattr(refreshing, "_drop_old", lambda *_: None)
+        assert refresh(services, TABLE, 2) == "refreshed"
+    assert users(database, VIEW) == ["bob"]
+    assert one(database, LEFT) == 1
+    publish(services, 3, ["eve"])
+    assert refresh(services, TABLE, 3) == "refreshed"
+    assert one(database, LEFT) == 0
+    assert one(database, "SELECT count(*) FROM recosync.building") == 0
