@@ -1,6 +1,6 @@
 locals {
-  # What one instance holds at most (docs/design.md, Connections). A view that is built has one connection and two for
-  # its indexes. A publish that changes columns builds views too, within the same max_builds over all instances.
+  # What one instance holds at most (docs/design.md, Connections). A view that is built has two connections, and room for
+  # a third. A publish that changes columns builds views too, within the same max_builds over all instances.
   connections = {
     bq_export     = 1
     gcs_import    = 1

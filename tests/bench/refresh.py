@@ -123,12 +123,12 @@ def _phases(lines: Sequence[Mapping[str, object]]) -> dict[str, float]:
 
 
 def _by_hand(bench: Bench, here: Deployment) -> Way:
-    """As many views at once as the product builds, each over as many connections."""
+    """As many views at once as the product builds, over as many connections each; the one with most indexes first."""
     views = list(catalog.load().views.values())
     at_once = Settings.from_environment(here.env).max_builds
 
     def run(_: int) -> Sample:
-        todo = [Statements.of(view) for view in views]
+        todo = sorted(map(Statements.of, views), key=lambda view: len(view.indexes), reverse=True)
 
         def make(view: Statements) -> None:
             waiting = iter(view.indexes)
