@@ -128,7 +128,8 @@ def _by_hand(bench: Bench, here: Deployment) -> Way:
     at_once = Settings.from_environment(here.env).max_builds
 
     def run(_: int) -> Sample:
-        todo = sorted(map(Statements.of, views), key=lambda view: len(view.indexes), reverse=True)
+        todo = [Statements.of(view) for view in views]
+        longest_first = sorted(todo, key=lambda view: len(view.indexes), reverse=True)
 
         def make(view: Statements) -> None:
             waiting = iter(view.indexes)
@@ -144,7 +145,7 @@ def _by_hand(bench: Bench, here: Deployment) -> Way:
 
         bench.settle(here)
         with bench.measured(here) as sample, ThreadPoolExecutor(at_once) as pool:
-            list(pool.map(make, todo))
+            list(pool.map(make, longest_first))
         _check(here, [view.name for view in todo])
         benches.execute(here.dsn, *(f'DROP TABLE "{view.name}"' for view in todo))
         return sample
