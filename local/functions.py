@@ -61,7 +61,7 @@ class Instance:
         runtime |= {"THREADS": str(spec.threads), "K_SERVICE": name}
         # gunicorn would put a socket into HOME, where those of two instances collide.
         sockets = log.parent / str(port)
-        sockets.mkdir()
+        sockets.mkdir(exist_ok=True)  # one that has ended may have had the port
         self._env = {**env, **runtime, "XDG_RUNTIME_DIR": str(sockets)}
         self.start()
 
