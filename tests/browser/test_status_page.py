@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from shared.operate.status.report import Drift, Failures, HourState, Pin, Problem, ViewSource, ViewStatus
-from tests.reports import NOW, SNAPSHOT, failure, held, log, report, table
+from tests.kit.reports import NOW, SNAPSHOT, failure, held, log, report, table
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 

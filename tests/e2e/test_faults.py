@@ -12,7 +12,8 @@ import pytest
 from local.eventarc import Faults
 from shared.db.postgres import Lock
 from tests.e2e.system import scheduled
-from tests.steps import Background, held, one, wait_for
+from tests.kit.background import Background, wait_for
+from tests.kit.sessions import held, one
 
 #: Tables of several parts; two are enough to see a fault, and twice as fast as four.
 TABLES = ("enriched_user", "recommendable_offers_raw")

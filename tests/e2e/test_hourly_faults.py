@@ -20,7 +20,7 @@ from local.functions import FLEET
 from tests.e2e.conftest import REAL
 from tests.e2e.hourly_system import HOUR, Log, gates, step_of
 from tests.e2e.proxy import Answer, CutOffError, Forward, Request, standing_before
-from tests.steps import Background, wait_for
+from tests.kit.background import Background, wait_for
 
 ROWS = 60
 #: Rows of several chunks of an upload, which are sent while others are still read; and rows of two parts.

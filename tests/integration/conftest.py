@@ -8,7 +8,7 @@ import pytest
 
 if TYPE_CHECKING:
     from local.cloud import Cloud
-    from tests.hourly import Log
+    from tests.kit.logs import Log
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def project(
     cloud: "Cloud", request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator["Log"]:
     """A project that the tests of a module use one after the other."""
-    from tests.hourly import place
+    from tests.kit.logs import place
 
     name = request.path.stem.removeprefix("test_").replace("_", "-")
     with place(cloud, f"{name}-project", tmp_path_factory.mktemp("catalog"), "") as log:

@@ -9,8 +9,9 @@ from shared.db.postgres import connect
 from shared.errors import ConfigurationError, DataError, IncompleteError, RetryableError
 from shared.names import ObjectVersion
 from shared.settings import DatabaseUrl
-from tests.steps import TABLE, bookings, day, one, publish, upload, users
-from tests.uploads import arrive
+from tests.kit.sessions import one, users
+from tests.kit.snapshots import TABLE, bookings, day, publish, upload
+from tests.kit.uploads import arrive
 
 FOREIGN = [
     "strange/readme.txt",

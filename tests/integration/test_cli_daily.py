@@ -18,9 +18,11 @@ from shared.names import SnapshotFolder, SnapshotId
 from shared.operate import imports, patience
 from shared.operate.cli.output import Exit
 from shared.services import Services
-from tests.commands import old_commands, recosync
-from tests.steps import Background, bookings, day, held, one, upload, users, wait_for
-from tests.uploads import Upload, arrive
+from tests.kit.background import Background, wait_for
+from tests.kit.commands import old_commands, recosync
+from tests.kit.sessions import held, one, users
+from tests.kit.snapshots import bookings, day, upload
+from tests.kit.uploads import Upload, arrive
 
 TABLE, VIEW = "non_recommendable_items_data", "non_recommendable_items_mv"
 SOURCE = "ml_reco_local.user_booked_item"

@@ -16,8 +16,9 @@ from shared.catalog import Table
 from shared.names import SnapshotId
 from shared.operate.cli import GROUPS
 from shared.services import Services
-from tests.commands import documented_commands, recosync, sections
-from tests.uploads import Upload, arrive, rows
+from tests.kit.commands import recosync
+from tests.kit.documents import documented_commands, sections
+from tests.kit.uploads import Upload, arrive, rows
 
 TABLE = "iris_france"
 BEFORE, NOW = SnapshotId.parse("20251231T050000Z"), SnapshotId.parse("20260101T050000Z")

@@ -11,10 +11,11 @@ from shared.names import Hour
 from shared.operate import backfill, patience
 from shared.operate.cli.output import Exit
 from shared.services import HourlyServices
-from tests.commands import old_commands, recosync
-from tests.hourly import Log, at, open_log
-from tests.hourly import named as body_of
-from tests.steps import Background, held, one, wait_for
+from tests.kit.background import Background, wait_for
+from tests.kit.commands import old_commands, recosync
+from tests.kit.logs import Log, at, open_log
+from tests.kit.logs import named as body_of
+from tests.kit.sessions import held, one
 
 LOG = "past_offer_context"
 #: How a run shows in the server's list of sessions.

@@ -8,11 +8,12 @@ from shared.daily import arrival, extract
 from shared.errors import DataError
 from shared.operate import housekeeping, imports
 from shared.operate.cli.output import Exit
-from tests.commands import recosync
-from tests.drift import TABLE as DRIFTING
-from tests.drift import Drift
-from tests.steps import TABLE, day, one, publish, upload, users
-from tests.uploads import Upload, arrive
+from tests.kit.commands import recosync
+from tests.kit.drifting_tables import TABLE as DRIFTING
+from tests.kit.drifting_tables import Drift
+from tests.kit.sessions import one, users
+from tests.kit.snapshots import TABLE, day, publish, upload
+from tests.kit.uploads import Upload, arrive
 
 MANY = [f"user-{n:04}" for n in range(3_000)]
 

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 
-from tests.steps import TABLE
+from tests.kit.snapshots import TABLE
 
 #: A shell may have had SIGINT ignored for the tests, and so for what they start.
 COMMAND = """

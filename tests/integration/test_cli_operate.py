@@ -8,10 +8,11 @@ import pytest
 from shared.db.postgres import Lock
 from shared.operate import patience
 from shared.operate.cli.output import Exit
-from tests import steps
-from tests.commands import recosync
-from tests.steps import TABLE, day, one, upload, users
-from tests.uploads import arrive
+from tests.kit import sessions
+from tests.kit.commands import recosync
+from tests.kit.sessions import one, users
+from tests.kit.snapshots import TABLE, day, upload
+from tests.kit.uploads import arrive
 
 VIEW = "non_recommendable_items_mv"
 EVERYBODY = [f"user-{n:04}" for n in range(3_000)]
@@ -85,7 +86,7 @@ def test_a_rollback_whose_views_stay_behind_is_told_and_not_to_be_repeated(datab
 def test_a_rollback_whose_views_somebody_builds_is_told(here, services, database, two, monkeypatch):
     arrive(services, upload(services, 3, ["eve"]).manifest())
     monkeypatch.setattr(patience, "while_busy", partial(patience.while_busy, seconds=0))
-    with steps.held(here.dsn, Lock.view(VIEW)):
+    with sessions.held(here.dsn, Lock.view(VIEW)):
         ran = recosync("rollback", TABLE, "--json")
     assert (ran.code, ran.json["snapshot_id"]) == (Exit.RETRY, str(day(2)))
     assert recosync("rollback", TABLE).code == Exit.USAGE

@@ -6,11 +6,12 @@ import pytest
 
 from shared.operate import verify
 from shared.operate.cli.output import Exit
-from tests.commands import recosync
-from tests.drift import TABLE as DRIFTING
-from tests.drift import Drift
-from tests.steps import TABLE, one, publish_rows, upload
-from tests.uploads import arrive
+from tests.kit.commands import recosync
+from tests.kit.drifting_tables import TABLE as DRIFTING
+from tests.kit.drifting_tables import Drift
+from tests.kit.sessions import one
+from tests.kit.snapshots import TABLE, publish_rows, upload
+from tests.kit.uploads import arrive
 
 VIEW = "non_recommendable_items_mv"
 SOURCE = "ml_reco_local.user_booked_item"

@@ -14,8 +14,10 @@ from shared.db.postgres import Lock, connect
 from shared.errors import BadRequestError, BusyError, DataError, TargetError
 from shared.names import ADOPTED, SnapshotId
 from shared.operate import decisions
-from tests.steps import TABLE, Background, bookings, day, held, one, publish, upload, users, wait_for
-from tests.uploads import Upload, arrive
+from tests.kit.background import Background, wait_for
+from tests.kit.sessions import held, one, users
+from tests.kit.snapshots import TABLE, bookings, day, publish, upload
+from tests.kit.uploads import Upload, arrive
 
 MANY = [f"u{n}" for n in range(3_000)]
 FEW = ["ana", "bob"]

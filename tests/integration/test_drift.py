@@ -8,8 +8,10 @@ import pytest
 from shared.catalog import PgType
 from shared.daily.refresh import refresh
 from shared.operate import decisions
-from tests.drift import TABLE, VIEW, Drift, reading
-from tests.steps import day, one, publish_rows, wait_for
+from tests.kit.background import wait_for
+from tests.kit.drifting_tables import TABLE, VIEW, Drift, reading
+from tests.kit.sessions import one
+from tests.kit.snapshots import day, publish_rows
 
 OFFERS = "recommendable_offers_raw"
 

@@ -8,9 +8,10 @@ from shared.errors import TargetError
 from shared.names import ADOPTED
 from shared.operate import decisions
 from shared.operate.migrate import migrate
-from tests.drift import TABLE, VIEW, Drift
-from tests.steps import day, one
-from tests.uploads import Upload, arrive, rows
+from tests.kit.drifting_tables import TABLE, VIEW, Drift
+from tests.kit.sessions import one
+from tests.kit.snapshots import day
+from tests.kit.uploads import Upload, arrive, rows
 
 
 @pytest.fixture

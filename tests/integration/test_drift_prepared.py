@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from tests.drift import TABLE, VIEW, Drift
+from tests.kit.drifting_tables import TABLE, VIEW, Drift
 
 #: "cached plan must not change result type".
 REFUSED = "0A000"

@@ -7,9 +7,12 @@ from shared.daily import swap as swapping
 from shared.db.postgres import Lock
 from shared.errors import BusyError, TargetError
 from shared.operate import decisions
-from tests.drift import TABLE, VIEW, Drift
-from tests.steps import Background, day, held, one, wait_for, worker
-from tests.uploads import arrive
+from tests.kit.background import Background, wait_for
+from tests.kit.drifting_tables import TABLE, VIEW, Drift
+from tests.kit.sessions import held, one
+from tests.kit.snapshots import day
+from tests.kit.uploads import arrive
+from tests.kit.workers import worker
 
 BEFORE, AFTER = {"value": "integer"}, {"value": "bigint"}
 WITHOUT = {"other": "varchar"}

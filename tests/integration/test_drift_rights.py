@@ -7,8 +7,8 @@ import psycopg
 import pytest
 
 from shared.operate import housekeeping
-from tests.drift import TABLE, VIEW, Drift
-from tests.steps import one
+from tests.kit.drifting_tables import TABLE, VIEW, Drift
+from tests.kit.sessions import one
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from shared.gcp.bigquery import BigQuery
 from shared.gcp.storage import Storage
 from shared.names import JobName, SnapshotFolder, SnapshotId, TableRef
 from shared.services import Services
-from tests.uploads import arrive
+from tests.kit.uploads import arrive
 
 TABLE = "non_recommendable_items_data"
 SOURCE = "ml_reco_local.user_booked_item"

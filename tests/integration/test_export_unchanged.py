@@ -13,8 +13,9 @@ from shared.db.postgres import connect
 from shared.errors import BadRequestError
 from shared.names import ObjectVersion, SnapshotId, TableRef, parse_object_name
 from shared.operate import decisions
-from tests.steps import TABLE, one
-from tests.uploads import arrive
+from tests.kit.sessions import one
+from tests.kit.snapshots import TABLE
+from tests.kit.uploads import arrive
 
 SOURCE = "ml_reco_local.user_booked_item"
 FIRST = datetime(2026, 3, 1, 2, tzinfo=UTC)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from shared.errors import DataError, RetryableError
 from shared.names import SnapshotId
-from tests.columns import TABLE, Place, numbered, place
-from tests.uploads import Upload, arrive, parquet_bytes
+from tests.kit.typed_tables import TABLE, Place, numbered, place
+from tests.kit.uploads import Upload, arrive, parquet_bytes
 
 fuzz = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -3,7 +3,7 @@
 import pytest
 
 from shared.names import Hour
-from tests.hourly import at, named
+from tests.kit.logs import at, named
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import psycopg
 
 from shared.hourly import export, purge
 from shared.names import Hour
-from tests.hourly import at, named
+from tests.kit.logs import at, named
 
 
 def told(answer, hour):

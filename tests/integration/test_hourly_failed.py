@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.hourly import named
+from tests.kit.logs import named
 
 
 @pytest.fixture

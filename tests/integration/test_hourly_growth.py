@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from tests.hourly import create, named, with_tables
+from tests.kit.logs import create, named, with_tables
 
 BLOCK = """
 [hourly.Api_Visits]

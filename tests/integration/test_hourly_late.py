@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from shared.hourly import export
-from tests.hourly import named
+from tests.kit.logs import named
 
 
 @pytest.mark.parametrize("delete", [False, True], ids=["kept", "deleted"])

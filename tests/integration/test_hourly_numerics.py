@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shared.db import postgres, unload
 from shared.db.source import Range, Source
 from shared.names import Hour
-from tests.hourly import at, block, create, place
+from tests.kit.logs import at, block, create, place
 
 EXACT = Context(prec=40_000, rounding=ROUND_HALF_UP)
 #: Digits after the point, and the greatest value.

@@ -8,7 +8,7 @@ import pytest
 from shared.errors import ConfigurationError
 from shared.hourly import export
 from shared.names import Hour
-from tests.hourly import at, named, place
+from tests.kit.logs import at, named, place
 
 REBUILT = "hour manifest was rebuilt from objects and BigQuery"
 

@@ -4,7 +4,7 @@ import pytest
 
 from shared.errors import ConfigurationError
 from shared.names import Hour
-from tests.hourly import START, at, named
+from tests.kit.logs import START, at, named
 
 
 def test_gaps_are_filled_in_order_before_the_hour_that_was_asked_for(log):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.hourly import START, block, create, named, place
+from tests.kit.logs import START, block, create, named, place
 
 COLUMNS = {
     "num": "numeric NUMERIC",

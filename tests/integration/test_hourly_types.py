@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from local import context
-from tests.hourly import at, block, create, place
+from tests.kit.logs import at, block, create, place
 
 TEXTS = [
     ("", ""),

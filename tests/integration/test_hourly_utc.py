@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import psycopg
 import pytest
 
-from tests.hourly import Log, at, open_log
+from tests.kit.logs import Log, at, open_log
 
 
 @pytest.fixture

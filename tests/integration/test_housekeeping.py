@@ -14,8 +14,11 @@ from shared.db.postgres import Lock
 from shared.errors import IncompleteError
 from shared.operate import housekeeping
 from shared.operate.decisions import rollback
-from tests.steps import TABLE, Background, bookings, day, held, one, publish, upload, users, wait_for, worker
-from tests.uploads import arrive
+from tests.kit.background import Background, wait_for
+from tests.kit.sessions import held, one, users
+from tests.kit.snapshots import TABLE, bookings, day, publish, upload
+from tests.kit.uploads import arrive
+from tests.kit.workers import worker
 
 VIEW = "non_recommendable_items_mv"
 

@@ -9,7 +9,7 @@ from shared.catalog import ROOT
 from shared.db import ledger
 from shared.db.postgres import Lock, connect
 from shared.errors import ConfigurationError
-from tests.steps import held, one
+from tests.kit.sessions import held, one
 
 
 def migrate(services):

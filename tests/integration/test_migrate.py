@@ -12,9 +12,11 @@ from shared.db.postgres import connect
 from shared.errors import BadRequestError
 from shared.operate import decisions
 from shared.operate.migrate import migrate
-from tests.drift import TABLE, VIEW, Drift, reading
-from tests.steps import day, one, wait_for
-from tests.uploads import Upload, arrive, rows
+from tests.kit.background import wait_for
+from tests.kit.drifting_tables import TABLE, VIEW, Drift, reading
+from tests.kit.sessions import one
+from tests.kit.snapshots import day
+from tests.kit.uploads import Upload, arrive, rows
 
 BEFORE, AFTER = {"name": "varchar"}, {"name": "varchar", "price": "decimal"}
 

@@ -13,8 +13,10 @@ from shared.db.postgres import Lock
 from shared.errors import BusyError, ConfigurationError, DataError, IncompleteError, RetryableError, TargetError
 from shared.gcp import pubsub
 from shared.services import Services
-from tests.steps import TABLE, Background, bookings, day, held, one, publish, upload, users, wait_for
-from tests.uploads import arrive
+from tests.kit.background import Background, wait_for
+from tests.kit.sessions import held, one, users
+from tests.kit.snapshots import TABLE, bookings, day, publish, upload
+from tests.kit.uploads import arrive
 
 
 def publications(database):

@@ -23,7 +23,9 @@ from shared.db.postgres import connect
 from shared.db.profile import of_table
 from shared.errors import DataError
 from shared.names import ObjectVersion
-from tests.steps import Background, day, one
+from tests.kit.background import Background
+from tests.kit.sessions import one
+from tests.kit.snapshots import day
 
 TABLE = "recommendable_offers_raw"
 SNAPSHOTS = 300

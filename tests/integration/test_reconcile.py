@@ -16,8 +16,9 @@ from shared.gcp.storage import Storage
 from shared.names import ObjectVersion
 from shared.operate import reconcile
 from shared.operate.decisions import reject, rollback, unpin
-from tests.steps import TABLE, bookings, day, held, one, publish, upload, users
-from tests.uploads import arrive
+from tests.kit.sessions import held, one, users
+from tests.kit.snapshots import TABLE, bookings, day, publish, upload
+from tests.kit.uploads import arrive
 
 
 @pytest.fixture

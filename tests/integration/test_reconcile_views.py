@@ -8,7 +8,8 @@ import pytest
 from shared.daily.refresh import refresh
 from shared.errors import ConfigurationError, TargetError
 from shared.operate import reconcile
-from tests.steps import TABLE, day, one, publish, publish_rows
+from tests.kit.sessions import one
+from tests.kit.snapshots import TABLE, day, publish, publish_rows
 
 VIEW = "non_recommendable_items_mv"
 pytestmark = pytest.mark.filterwarnings("ignore:The return_immediately flag is deprecated")

@@ -17,7 +17,10 @@ from shared.daily.refresh import refresh
 from shared.db import view as live_views
 from shared.db.postgres import Lock
 from shared.errors import BusyError, PermanentError, RetryableError, TargetError
-from tests.steps import TABLE, Background, held, one, publish, publish_rows, users, wait_for, worker
+from tests.kit.background import Background, wait_for
+from tests.kit.sessions import held, one, users
+from tests.kit.snapshots import TABLE, publish, publish_rows
+from tests.kit.workers import worker
 
 VIEW = "non_recommendable_items_mv"
 COLUMNS = ("user_id", "item_id")

@@ -13,8 +13,11 @@ from shared.daily import arrival
 from shared.db.postgres import Lock
 from shared.errors import BusyError, DataError, RetryableError
 from shared.services import Services
-from tests.steps import TABLE, bookings, day, held, importing, one, publish, users, wait_for
-from tests.uploads import Upload, arrive, rows
+from tests.kit.background import wait_for
+from tests.kit.sessions import held, one, users
+from tests.kit.snapshots import TABLE, bookings, day, publish
+from tests.kit.uploads import Upload, arrive, rows
+from tests.kit.workers import importing
 
 
 def children(database):

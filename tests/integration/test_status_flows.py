@@ -8,8 +8,8 @@ from shared.daily import refresh
 from shared.operate.status import gather
 from shared.operate.status.report import HourState
 from shared.services import HourlyServices
-from tests.hourly import at
-from tests.steps import TABLE, day, publish
+from tests.kit.logs import at
+from tests.kit.snapshots import TABLE, day, publish
 
 
 def status(table=TABLE):

@@ -6,7 +6,8 @@ from shared.daily import live
 from shared.daily import refresh as refreshing
 from shared.daily.refresh import refresh
 from shared.errors import TargetError
-from tests.steps import TABLE, one, publish, users
+from tests.kit.sessions import one, users
+from tests.kit.snapshots import TABLE, publish
 
 VIEW = "non_recommendable_items_mv"
 LEFT = "SELECT count(*) FROM pg_class WHERE relkind = 'm' AND relname ~ '^[0-9]'"

@@ -17,7 +17,7 @@ from shared.daily import arrival
 from shared.errors import DataError, RetryableError
 from shared.gcp.parquet import Footer, FunctionToken, Parquet
 from shared.names import ObjectVersion, SnapshotId
-from tests.uploads import Upload, parquet_bytes, rows
+from tests.kit.uploads import Upload, parquet_bytes, rows
 
 COUNT, GROUP = 150_000, 3_000
 FIRST = "token-1"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.columns import numbered, place
+from tests.kit.typed_tables import numbered, place
 
 REAL_MAX = 3.4028234663852886e38
 INT64 = (-(2**63), 2**63 - 1)

@@ -14,7 +14,7 @@ from shared.names import Hour
 from shared.operate.cli import GROUPS, build
 from shared.operate.cli.commands import BucketPath
 from shared.operate.cli.output import Exit, reporting
-from tests.commands import old_commands, recosync
+from tests.kit.commands import old_commands, recosync
 
 PLACEHOLDERS = {
     "table_name": "iris_france",

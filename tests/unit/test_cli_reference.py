@@ -7,7 +7,7 @@ import typer
 
 from shared.operate.cli import GROUPS, build
 from shared.operate.cli.output import Exit
-from tests.commands import ROOT, documented_commands, sections
+from tests.kit.documents import ROOT, documented_commands, sections
 
 COMMANDS = {
     " ".join(filter(None, (group.name, command.name))): command for group in GROUPS for command in group.commands

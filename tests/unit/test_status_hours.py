@@ -20,7 +20,7 @@ from shared.hourly.manifest import (
 from shared.names import Hour
 from shared.operate.status.hours import day_status
 from shared.operate.status.report import HourState
-from tests.reports import NOW
+from tests.kit.reports import NOW
 
 DAY = date(2026, 11, 23)
 START = Hour.of_day(DAY, 2)

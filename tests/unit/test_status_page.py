@@ -13,7 +13,7 @@ from shared.catalog import ROOT
 from shared.errors import BadRequestError
 from shared.operate.status import page, schema
 from shared.operate.status.report import Drift, Failures, HourState, Pin, Problem, Report, ViewSource, ViewStatus
-from tests.reports import NOW, SNAPSHOT, failure, held, log, report, table
+from tests.kit.reports import NOW, SNAPSHOT, failure, held, log, report, table
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>&lt;"
 

@@ -8,7 +8,7 @@ import pytest
 from shared import catalog
 from shared.operate.status import tables
 from shared.operate.status.ledger import CallRow, FailedRow, HoldRow, LedgerRows, PublishedRow, SnapshotRow
-from tests.reports import NOW, SNAPSHOT
+from tests.kit.reports import NOW, SNAPSHOT
 
 TABLE = "iris_france"
 OLDER, NEWER = "20261122T050000Z", "20261124T050000Z"

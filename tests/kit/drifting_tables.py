@@ -17,8 +17,9 @@ from shared.db import ledger
 from shared.db.postgres import connect
 from shared.names import ObjectVersion
 from shared.services import Services
-from tests.steps import Background, day
-from tests.uploads import Upload, arrive, rows
+from tests.kit.background import Background
+from tests.kit.snapshots import day
+from tests.kit.uploads import Upload, arrive, rows
 
 TABLE, VIEW = "drifting", "drifting_mv"
 

@@ -16,7 +16,7 @@ from local.cloud import Cloud
 from shared import catalog
 from shared.names import SnapshotId
 from shared.services import Services
-from tests.uploads import Upload, arrive
+from tests.kit.uploads import Upload, arrive
 
 TABLE = "typed"
 SNAPSHOT = SnapshotId.parse("20260101T000000Z")
