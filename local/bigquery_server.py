@@ -1,21 +1,23 @@
 """local-bigquery 0.3.2 with the behaviour of BigQuery that it lacks and we rely on. Run as a program.
 
+Its tables are those of `bigquery_tables`, what it knows of them is in `bigquery_resources`.
+
 - An extract to a `*` URI writes several parts, ROWS_PER_PART rows each; a view can't be extracted.
 - A load into `table$YYYYMMDD` touches only that day's partition.
 - A load reads the columns of the file; `date=20260101/` in an object's name is one only where the job says so.
 - Of two simultaneous submits of one job id, one wins; 0.3.2 checks first and saves later, so both could run.
-- A table tells when its rows were last changed.
 - `DELETE /emulated/PROJECT` forgets a project, which BigQuery does not have: tests make hundreds of them.
 """
 
+import fcntl
 import math
 import os
 import re
-import shutil
 import sys
 import threading
 import uuid
 from importlib.resources import files
+from pathlib import Path
 
 import duckdb
 from local_bigquery import app, cli
@@ -35,14 +37,16 @@ from local_bigquery.models import (
     Table,
     TableReference,
 )
-from local_bigquery.settings import settings
 
+from local import bigquery_resources, bigquery_tables
+
+# DuckLake is asked for, and not used.
 _EXTENSIONS = ("ducklake", "icu", "spatial", "httpfs")
 _ROWS_PER_PART = int(os.environ["ROWS_PER_PART"])
 # Several row groups in a part of ordinary size, as real extracts have.
 _ROW_GROUP_SIZE = 20_480
 _submitting = threading.Lock()
-_load, _extract, _submit, _hive, _table = load.run, extract.run, runner.submit, load._hive, tables.load
+_load, _extract, _submit, _hive = load.run, extract.run, runner.submit, load._hive
 
 
 def run_submit(project_id: str, job_id: str, configuration: JobConfiguration, upload: str | None = None) -> Job:
@@ -137,44 +141,25 @@ def hive(config: JobConfigurationLoad) -> dict[str, str]:
     return _hive(config) or {"hive_partitioning": "false"}
 
 
-def load_table(project: str, dataset: str, table: str) -> Table:
-    """A table's metadata, with the time of the last commit that added or removed some of its data, in ms."""
-    found = _table(project, dataset, table)
-    catalog = quote(f"__ducklake_metadata_{project}")
-    changed = database.fetch(
-        "SELECT epoch_ms(max(snapshot_time)) FROM "
-        f"{catalog}.ducklake_table AS known JOIN {catalog}.ducklake_schema AS home USING (schema_id) LEFT JOIN ("
-        f"SELECT table_id, unnest([begin_snapshot, end_snapshot]) AS at FROM {catalog}.ducklake_data_file UNION ALL "
-        f"SELECT table_id, begin_snapshot FROM {catalog}.ducklake_delete_file) AS files USING (table_id) "
-        f"JOIN {catalog}.ducklake_snapshot ON snapshot_id = coalesce(files.at, known.begin_snapshot) "
-        "WHERE known.end_snapshot IS NULL AND schema_name = $1 AND table_name = $2",
-        [dataset, table],
-    )
-    return found.replace(lastModifiedTime=str(changed[0][0])) if changed and changed[0][0] is not None else found
-
-
 def forget(project: str) -> None:
-    with database.cursor() as cur:
-        cur.execute(f"DETACH DATABASE IF EXISTS {quote(project)}")
-        for table in ("jobs", *database.RESOURCES):
-            cur.execute(f"DELETE FROM emulator.{table} WHERE project_id = ?", [project])
-    database._attached.discard(project)
-    shutil.rmtree(settings.data_dir / project, ignore_errors=True)
-    for file in settings.data_dir.glob(f"{project}.ducklake*"):
-        file.unlink()
+    bigquery_tables.forget(project)
+    bigquery_resources.forget(project)
 
 
 def _install_extensions() -> None:
-    """Put the packaged DuckDB extensions where DuckDB finds them by itself: under HOME."""
-    for name in _EXTENSIONS:
-        folder = files(f"duckdb_extension_{name}") / "extensions" / f"v{duckdb.__version__}"
-        duckdb.execute(f"INSTALL '{folder / f'{name}.duckdb_extension'}'")
+    """Put the packaged DuckDB extensions where DuckDB finds them by itself: under HOME, which servers share."""
+    with Path.home().joinpath("installing").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for name in _EXTENSIONS:
+            folder = files(f"duckdb_extension_{name}") / "extensions" / f"v{duckdb.__version__}"
+            duckdb.execute(f"INSTALL '{folder / f'{name}.duckdb_extension'}'")
 
 
 def main() -> int | None:
     runner.submit = run_submit
     load._hive = hive
-    tables.load = load_table
+    bigquery_resources.install()
+    bigquery_tables.install()
     runner.HANDLERS.update(load=run_load, extract=run_extract)
     app.add_api_route("/emulated/{project}", forget, methods=["DELETE"], status_code=204)
     _install_extensions()
