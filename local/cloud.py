@@ -10,7 +10,6 @@ processes, and the code under test runs in the test's own process with `here.env
 
 import json
 import shutil
-import sys
 import tempfile
 import urllib.request
 from collections.abc import Mapping
@@ -31,10 +30,10 @@ from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
-from local import CACHE, ROOT
+from local import CACHE
 from local.bigquery import BigQuery
 from local.eventarc import Eventarc, storage_events, topic_events
-from local.functions import FLEET, Instance, Spec
+from local.functions import COLD, FLEET, Instance, Runtime, Spec
 from local.postgres import RELAXED, Cluster
 from local.pubsub import PubSub
 from local.storage import Storage
@@ -51,8 +50,10 @@ _OTHER_DATASETS = ("tmp_local", "raw_local")
 class Cloud:
     """Everything that stands in for Google Cloud, on free loopback ports, in processes that end with us."""
 
-    def __init__(self, rows_per_part: int = 60_000, postgres: Mapping[str, str] = RELAXED) -> None:
-        self._rows_per_part, self._postgres_settings = rows_per_part, postgres
+    def __init__(
+        self, rows_per_part: int = 60_000, postgres: Mapping[str, str] = RELAXED, runtime: Runtime = COLD
+    ) -> None:
+        self._rows_per_part, self._postgres_settings, self._runtime = rows_per_part, postgres, runtime
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -95,11 +96,10 @@ class Cloud:
         name: str = "local",
         functions: Mapping[str, Spec] = FLEET,
         env: Mapping[str, str] | None = None,
-        python: str = sys.executable,
-        source: Path = ROOT / "functions",
+        runtime: Runtime | None = None,
     ) -> "Deployment":
         """A new project called `name`, with instances of `functions` that see `env` besides their own settings."""
-        return Deployment(self, name, functions, env or {}, python, source)
+        return Deployment(self, name, functions, env or {}, runtime or self._runtime)
 
     @cached_property
     def publisher(self) -> PublisherClient:
@@ -121,15 +121,14 @@ class Deployment:
         name: str,
         functions: Mapping[str, Spec],
         env: Mapping[str, str],
-        python: str,
-        source: Path,
+        runtime: Runtime,
     ) -> None:
         self.cloud, self.name = cloud, name
         self.project = f"recosync-{name}".replace("_", "-")
         self.bucket, self.hourly_bucket = f"{self.project}-exports", f"{self.project}-hourly"
         self.topic = f"projects/{self.project}/topics/snapshot-published"
         self.instances: dict[str, list[Instance]] = {}
-        self._functions, self._extra_env, self._python, self._source = functions, env, python, source
+        self._functions, self._extra_env, self._runtime = functions, env, runtime
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -212,7 +211,7 @@ class Deployment:
             role = {"DATABASE_URL": self.cloud.postgres.dsn(self.name, spec.role)} if spec.role else {}
             for number in range(spec.instances):
                 log = self.cloud.folder / f"{self.name}-{function}-{number}.log"
-                instance = Instance(function, spec, log, self.env | role, self._python, self._source)
+                instance = Instance(function, spec, log, self.env | role, self._runtime)
                 self.instances[function].append(instance)
         for instance in self.all_instances:
             instance.ready()

@@ -10,6 +10,7 @@ from typing import Literal
 
 from local import ROOT
 from local.process import Process, answers, free_port
+from local.warm import Forked, serve
 
 
 @dataclass(frozen=True)
@@ -38,36 +39,45 @@ FLEET: Mapping[str, Spec] = {
 }
 
 
+@dataclass(frozen=True)
+class Runtime:
+    """What runs functions, and where they are. When `warm`, each is forked from a process that has imported our own."""
+
+    python: str = sys.executable
+    source: Path = ROOT / "functions"
+    warm: bool = False
+
+
+COLD, WARM = Runtime(), Runtime(warm=True)
+
+
 class Instance:
     """One instance of a function. It keeps its address through restarts."""
 
-    def __init__(
-        self,
-        name: str,
-        spec: Spec,
-        log: Path,
-        env: Mapping[str, str],
-        python: str = sys.executable,
-        source: Path = ROOT / "functions",
-    ) -> None:
-        self.name, self.log = name, log
+    def __init__(self, name: str, spec: Spec, log: Path, env: Mapping[str, str], runtime: Runtime) -> None:
+        self.name, self.log, self._runtime = name, log, runtime
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        self._command = [python, "-m", "functions_framework", "--source", str(source / name / "main.py")]
-        self._command += ["--target", name, "--signature-type", spec.signature]
-        self._command += ["--host", "127.0.0.1", "--port", str(port)]
+        self._arguments = ["--source", str(runtime.source / name / "main.py")]
+        self._arguments += ["--target", name, "--signature-type", spec.signature]
+        self._arguments += ["--host", "127.0.0.1", "--port", str(port)]
         # The functions' own tree, not the folder we happen to be in.
-        runtime = {"PYTHONPATH": str(source.parent), "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
-        runtime |= {"THREADS": str(spec.threads), "K_SERVICE": name}
+        python = {"PYTHONPATH": str(runtime.source.parent), "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
         # gunicorn would put a socket into HOME, where those of two instances collide.
         sockets = log.parent / str(port)
-        sockets.mkdir(exist_ok=True)  # one that has ended may have had the port
-        self._env = {**env, **runtime, "XDG_RUNTIME_DIR": str(sockets)}
+        sockets.mkdir()
+        own = {"THREADS": str(spec.threads), "K_SERVICE": name, "XDG_RUNTIME_DIR": str(sockets)}
+        self._env = {**env, **python, **own}
         self.start()
 
     def start(self) -> None:
         """Start it; `ready` waits for it."""
-        self.process = Process(self.name, self._command, self.log, self._env)
+        if self._runtime.warm:
+            child = Forked(serve, (self._arguments,), os.environ | self._env, self.log)
+            self.process = Process.forked(self.name, self.log, child)
+        else:
+            command = [self._runtime.python, "-m", "functions_framework", *self._arguments]
+            self.process = Process(self.name, command, self.log, self._env)
 
     def ready(self) -> None:
         # The one path that the framework answers by itself, without calling the function.

@@ -14,8 +14,10 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Self
 
 from local import ROOT
+from local.warm import Forked
 
 # The kernel sends the death signal when the *thread* that forked ends, so all forks happen in one thread
 # that lives as long as we do.
@@ -23,6 +25,7 @@ _FORKER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="forker")
 # Below the range that Linux takes the ports of outgoing connections from: a port that was free a moment ago
 # is not then somebody's client socket when the server binds it.
 _PORTS = range(10_000, 32_000)
+_chance = random.SystemRandom()  # tests seed the other one, all alike
 
 
 class ProcessError(Exception):
@@ -30,15 +33,20 @@ class ProcessError(Exception):
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on."""
+    """A loopback port that nobody listens on, and that no other process gets from here while we live."""
     while True:
-        port = random.choice(_PORTS)
+        port = _chance.choice(_PORTS)
+        claim = socket.socket(socket.AF_UNIX)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
+                # A name without a file, which the machine's users share and which is gone when we are.
+                claim.bind(f"\0recosync-port-{port}")
                 probe.bind(("127.0.0.1", port))
             except OSError:
+                claim.close()
                 continue
+            claim.detach()  # it stays open until we end
             return port
 
 
@@ -72,7 +80,7 @@ class Process:
         as_user = [f"--reuid={user}", f"--regid={user}", "--init-groups"] if user else []
         death = ["setpriv", *as_user, "--pdeathsig", stop_signal.name.removeprefix("SIG"), "--"]
         with log.open("ab") as output:
-            self._child = _FORKER.submit(
+            self._child: subprocess.Popen[bytes] | Forked = _FORKER.submit(
                 subprocess.Popen[bytes],
                 [*death, *command],
                 stdin=subprocess.DEVNULL,
@@ -83,6 +91,13 @@ class Process:
                 # Ctrl-C at the terminal is for us alone; we then stop the children in order.
                 start_new_session=True,
             ).result()
+
+    @classmethod
+    def forked(cls, name: str, log: Path, child: Forked) -> Self:
+        """One that was started already, and writes to that log."""
+        process = cls.__new__(cls)
+        process.name, process.log, process._stop_signal, process._child = name, log, signal.SIGTERM, child
+        return process
 
     @property
     def pid(self) -> int:

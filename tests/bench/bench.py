@@ -24,7 +24,7 @@ import psycopg
 from local import CACHE, ROOT, data
 from local.cloud import Cloud, Deployment
 from local.eventarc import CloudEvent
-from local.functions import FLEET, Instance, Spec
+from local.functions import FLEET, Instance, Runtime, Spec
 from local.prerequisites import MissingError
 from shared import catalog
 from shared.catalog import Table
@@ -123,7 +123,7 @@ class Bench:
             for name, instances in functions.items()
         }
         self._days += 1
-        with self.cloud.deploy(f"bench_{self._days}", specs, env, str(self.python), source) as here:
+        with self.cloud.deploy(f"bench_{self._days}", specs, env, Runtime(str(self.python), source)) as here:
             yield here
 
     def settle(self, here: Deployment) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from local import ROOT, context, data
 from local.cloud import Deployment
 from local.eventarc import CloudEvent
-from local.functions import FLEET, Instance, Spec
+from local.functions import FLEET, Instance, Runtime, Spec
 from tests.bench import bench as benches
 from tests.bench.bench import Bench, completed, execute, finalized, send, upload, upload_manifest
 from tests.bench.measure import Result, Sample, Way, in_turn
@@ -162,7 +162,7 @@ def _empty_way(bench: Bench, here: Deployment, source: Path, signature: Literal[
     """A function that does nothing, started like ours, in the same environment."""
     name = f"empty_{signature}"
     log = here.cloud.folder / f"{name}.log"
-    instance = Instance(name, Spec(signature), log, here.env, str(bench.python), source)
+    instance = Instance(name, Spec(signature), log, here.env, Runtime(str(bench.python), source))
     instance.ready()
     instance.stop()
     if signature == "http":

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from local import context
-from local.functions import FLEET, Instance
+from local.functions import FLEET, Instance, Runtime
 from local.process import ProcessError
 from shared.db import ledger
 from tests.e2e.system import System
@@ -85,7 +85,7 @@ def python(unpacked, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def deployed(unpacked, python, cloud):
-    with cloud.deploy("archives", python=python, source=unpacked) as deployment:
+    with cloud.deploy("archives", runtime=Runtime(python, unpacked)) as deployment:
         yield deployment
 
 
@@ -121,7 +121,7 @@ def test_nothing_comes_from_the_tree_that_this_test_lies_in(unpacked, python, tm
     """Else the others would prove nothing."""
     (tmp_path / "status").mkdir()
     shutil.copy(unpacked / "status" / "main.py", tmp_path / "status")
-    alone = Instance("status", FLEET["status"], tmp_path / "log", {}, python, tmp_path)
+    alone = Instance("status", FLEET["status"], tmp_path / "log", {}, Runtime(python, tmp_path))
     with pytest.raises(ProcessError, match="No module named 'shared'"):
         alone.ready()
 
