@@ -1,15 +1,23 @@
 # Two commands to begin with: make demo, make test. Each sets up what it needs.
-.PHONY: demo test local lint types terraform bench setup
+.PHONY: demo test test-all local lint types terraform bench setup
 
 NOX := .venv/bin/nox
+ifdef SEED
+export PYTEST_ADDOPTS += --randomly-seed=$(SEED)
+endif
 
 # The daily job and a day of hourly ones, on emulators. ROWS scales the daily one: make demo ROWS=3000000
 demo: setup
 	@.venv/bin/python -m local.demo $(if $(ROWS),--rows $(ROWS))
 
-# All tests; or what pytest makes of ARGS: make test ARGS="tests/unit -x"
+# The tests, of the longest matrices a random quarter; the same again with SEED=…. Or what pytest makes of ARGS:
+# make test ARGS="tests/unit -x"
 test: setup
-	@$(NOX) -s $(if $(ARGS),tests -- $(ARGS),compat tests)
+	@$(NOX) -s tests $(if $(ARGS),-- $(ARGS))
+
+# All tests, and on the oldest Python too
+test-all: setup
+	@$(NOX) -s compat tests_all
 
 # The emulated cloud in the foreground, until Ctrl-C
 local: setup

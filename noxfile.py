@@ -18,6 +18,8 @@ nox.options.default_venv_backend = "uv"
 nox.options.sessions = ["lint", "types", "compat", "tests"]
 
 BIN = Path(sys.prefix) / "bin"
+# Each worker has an emulated cloud of its own, of 1 GB. One more than there are processors, because tests also wait.
+WORKERS = ("--numprocesses", str(min(4, (os.cpu_count() or 1) + 1)), "--dist", "loadscope", "--no-loadscope-reorder")
 OLDEST = nox.project.python_versions(nox.project.load_toml("pyproject.toml"), max_version="3.13")[0]
 
 
@@ -36,8 +38,14 @@ def _run(session: nox.Session, tool: str, *arguments: str) -> None:
 
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
-    """Every test, on the Python that is deployed. Arguments go to pytest."""
-    _run(session, "pytest", *session.posargs)
+    """On the Python that is deployed, of the longest matrices a random share. Arguments go to pytest instead."""
+    _run(session, "pytest", *(session.posargs or (*WORKERS, "--share", "0.25")))
+
+
+@nox.session(venv_backend="none", default=False)
+def tests_all(session: nox.Session) -> None:
+    """Every test, on the Python that is deployed."""
+    _run(session, "pytest", *WORKERS, *session.posargs)
 
 
 @nox.session(python=_interpreter(OLDEST) or OLDEST)
@@ -46,7 +54,7 @@ def compat(session: nox.Session) -> None:
     here = {"UV_PROJECT_ENVIRONMENT": session.virtualenv.location}
     sync = ("uv", "sync", "--quiet", "--frozen", "--no-default-groups", "--python", str(session.python))
     session.run_install(*sync, "--group", "test", "--extra", "cli", env=here)
-    session.run("pytest", "tests/unit", *session.posargs)
+    session.run("pytest", "tests/unit", "--numprocesses", "auto", *session.posargs)
     session.run_install(*sync, "--group", "test", "--no-install-project", env=here)
     session.run("pytest", "-m", "starts", "tests/e2e")
 

@@ -3,35 +3,119 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
-import shutil
 import subprocess
-from collections.abc import Iterator
-from pathlib import Path
+from collections import Counter
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
+from xdist.scheduler.loadscope import LoadScopeScheduling
+
+from local.prerequisites import MissingError, postgres_bin
+from tests.kit.log_lines import LogLines
+from tests.kit.shares import left_out
 
 if TYPE_CHECKING:
     from local.cloud import Cloud, Deployment
     from shared.services import Services
 
 _names = (f"t{number}" for number in itertools.count())
+_log_lines = pytest.StashKey[LogLines]()
+
+# Nothing is timed in tests: a machine may be busy. Examples may share the database of their test.
+settings.register_profile(
+    "recosync", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("recosync")
+
+#: Where the longest tests are comes first, so that no worker is left alone with one of them in the end.
+FOLDERS = ("e2e", "terraform", "integration", "browser", "unit")
 
 
 def pytest_report_header() -> str:
-    server = shutil.which("postgres") or next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))), None)
-    version = subprocess.run([str(server), "--version"], capture_output=True, text=True).stdout if server else "none"
+    """The server that the tests use."""
+    try:
+        version = subprocess.run([postgres_bin() / "postgres", "--version"], capture_output=True, text=True).stdout
+    except MissingError as missing:
+        version = str(missing)
     return f"server: {version.strip()}"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--share", type=float, default=1, help="how much of each long matrix of tests is run")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    rows = [item.nodeid for item in items if item.get_closest_marker("matrix")]
+    left = left_out(rows, config.getoption("share"), config.getoption("randomly_seed", 0))
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left])
+    items[:] = [item for item in items if item.nodeid not in left]
+    order = {f"tests/{folder}/": number for number, folder in enumerate(FOLDERS)}
+    items.sort(key=lambda item: next((n for start, n in order.items() if item.nodeid.startswith(start)), len(order)))
+
+
+class ByModule(LoadScopeScheduling):
+    """The tests of a module stay together, for what they share; and those of Terraform, for their plan."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return "tests/terraform" if module.startswith("tests/terraform/") else module
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByModule:
+    return ByModule(config, log)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_log_lines] = LogLines()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    item.config.stash[_log_lines].begin()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        report.sections.extend(item.config.stash[_log_lines].sections())
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line for each reason why something is not tested."""
+    reasons = Counter(report.longrepr[2] for report in terminalreporter.stats.get("skipped", []))
+    for reason, tests in reasons.items():
+        terminalreporter.write_line(f"{tests} SKIPPED: {reason.removeprefix('Skipped: ')}", yellow=True, bold=True)
+
+
+@pytest.fixture(autouse=True)
+def product_log() -> Iterator[None]:
+    """The product's logger as it was: a command configures it for good, with the output that it has then."""
+    logger = logging.getLogger("recosync")
+    before = logger.handlers[:], logger.propagate, logger.level
+    yield
+    logger.handlers[:], logger.propagate, logger.level = before
+
+
 @pytest.fixture(scope="session")
-def cloud() -> Iterator[Cloud]:
+def cloud(pytestconfig: pytest.Config) -> Iterator[Cloud]:
     """The emulators and a PostgreSQL cluster. Parts are small, so that a few thousand rows make several."""
     from local.cloud import Cloud
+    from local.functions import WARM
+    from shared import services
+    from shared.gcp.parquet import NoToken, Parquet
 
-    with Cloud(rows_per_part=1_000) as cloud:
+    with Cloud(rows_per_part=1_000, runtime=WARM) as cloud, pytest.MonkeyPatch.context() as once:
+        pytestconfig.stash[_log_lines].folder = cloud.folder
+        parquet = Parquet(cloud.storage.url, NoToken())
+        # As in a warm instance, DuckDB loads its extension once.
+        once.setattr(services, "_parquet", lambda _: parquet)
         yield cloud
 
 

@@ -23,6 +23,17 @@ _names = (f"e2e{number}" for number in itertools.count())
 
 
 @pytest.fixture(scope="module")
+def days() -> Iterator[int]:
+    """Days to run the job of, each later than those before it: no event publishes what is older than the published."""
+    return itertools.count(1)
+
+
+@pytest.fixture
+def day(days: Iterator[int]) -> int:
+    return next(days)
+
+
+@pytest.fixture(scope="module")
 def emulated(request: pytest.FixtureRequest) -> Iterator[Deployment]:
     """Functions of one's own on the emulated cloud. What needs them can't be asked of a real project."""
     if REAL in os.environ:

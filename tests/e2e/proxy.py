@@ -96,6 +96,7 @@ def standing_before(upstream: str) -> Iterator[Proxy]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # or a body waits 40 ms for the acknowledgement of its header
 
         def handle_any(self) -> None:
             body = self._read()

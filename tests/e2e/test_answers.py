@@ -36,22 +36,28 @@ BAD_BODIES = {
 @pytest.mark.parametrize(("body", "said"), BAD_BODIES.values(), ids=BAD_BODIES)
 def test_a_bad_request_is_answered_by_a_sentence_and_changes_nothing(emulated, system, body, said):
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    before = traces(emulated)
     status, answer = system.call(content)
     assert status == 400
     assert said in json.loads(answer)["error"]
     assert not re.search(r'Traceback|File "|\.py', answer)
-    assert list(emulated.storage_client.list_blobs(emulated.bucket)) == []
-    assert list(emulated.bigquery_client.list_jobs(all_users=True)) == []
+    assert traces(emulated) == before
+
+
+def traces(emulated):
+    """What a call that does something leaves: objects and jobs."""
+    jobs = {job.job_id for job in emulated.bigquery_client.list_jobs(all_users=True)}
+    return jobs | {blob.name for blob in emulated.storage_client.list_blobs(emulated.bucket)}
 
 
 def test_a_bad_schedule_time_is_a_bad_request(emulated, system):
     assert system.call({}, {"X-CloudScheduler-ScheduleTime": "yesterday"})[0] == 400
 
 
-def test_a_source_that_does_not_exist_fails_for_good_and_leaves_the_other_tables_alone(emulated, system):
-    system.fill(1)
+def test_a_source_that_does_not_exist_fails_for_good_and_leaves_the_other_tables_alone(emulated, system, day):
+    system.fill(day)
     emulated.bigquery_client.delete_table("seed_local.iris_france")
-    status, answer = system.call({}, {"X-CloudScheduler-ScheduleTime": scheduled(1).isoformat()})
+    status, answer = system.call({}, {"X-CloudScheduler-ScheduleTime": scheduled(day).isoformat()})
     assert status == 200
     (failed,) = json.loads(answer)["failed"]
     assert (failed["table"], failed["retryable"]) == ("iris_france", False)
@@ -74,6 +80,12 @@ def stored(emulated, name, size="1"):
     """The event of an object."""
     data = {"bucket": emulated.bucket, "name": name, "generation": "1", "size": size}
     return event("google.cloud.storage.object.v1.finalized", data)
+
+
+def published(table):
+    """The message of a publication."""
+    attributes = {"table": table, "snapshot_id": "20260101T000000Z", "publication": "1"}
+    return event("google.cloud.pubsub.topic.v1.messagePublished", {"message": {"attributes": attributes}})
 
 
 def event(kind, data):
@@ -113,9 +125,9 @@ def test_a_failure_for_good_is_acknowledged_logged_and_recorded(emulated, system
     assert system.select("SELECT table_name FROM recosync.failure WHERE subject ~ 'strange'") == [("strange",)]
 
 
-def test_every_line_is_json_with_what_cloud_logging_needs_to_find_it(emulated, system):
-    system.fill(2)
-    at = scheduled(2)
+def test_every_line_is_json_with_what_cloud_logging_needs_to_find_it(emulated, system, day):
+    system.fill(day)
+    at = scheduled(day)
     trace = {"X-Cloud-Trace-Context": "0123456789abcdef0123456789abcdef/1;o=1", "Function-Execution-Id": "abc123"}
     status, _ = system.call({}, {"X-CloudScheduler-ScheduleTime": at.isoformat(), **trace})
     assert status == 200
@@ -150,11 +162,15 @@ def test_the_databases_password_is_nowhere(emulated, system):
     emulated.cloud.postgres.stop()
     try:
         assert emulated.eventarc.deliver("gcs_import", stored(emulated, PART)) == 503
-        with pytest.raises(urllib.error.HTTPError, match="500") as answer:
-            emulated.call("hourly_export")
+        assert emulated.eventarc.deliver("mv_refresh", published("enriched_user")) == 503
+        answers = []
+        for function in ("bq_export", "hourly_export"):
+            with pytest.raises(urllib.error.HTTPError, match="500") as answer:
+                emulated.call(function)
+            answers.append(answer.value)
         with pytest.raises(urllib.error.HTTPError, match="503") as page:
             urllib.request.urlopen(emulated.url("status"))  # noqa: S310 - a loopback address of our own
-        for refused in (answer.value, page.value):
+        for refused in (*answers, page.value):
             assert PASSWORD.encode() not in refused.read()
             refused.close()
     finally:

@@ -7,47 +7,40 @@ import pytest
 from tests.e2e.system import CATALOG, scheduled
 
 
-def test_every_row_of_bigquery_comes_to_postgres_and_its_views(system):
+def test_every_row_of_bigquery_comes_to_postgres_and_its_views(system, day):
     if system.emulated:
-        system.fill(1)
-    snapshots = system.schedule(scheduled(1) if system.emulated else datetime.now(UTC))
+        system.fill(day)
+    snapshots = system.schedule(scheduled(day) if system.emulated else datetime.now(UTC))
     assert snapshots.keys() == CATALOG.tables.keys()
     system.wait_refreshed(snapshots)
     assert system.agrees()
 
 
-def test_the_next_days_job_replaces_every_row(emulated, system):
-    system.run(2)
+def test_the_next_days_job_replaces_every_row(emulated, system, days):
+    system.run(next(days))
     assert system.agrees()
-    system.run(3)
+    system.run(next(days))
     assert system.agrees()
 
 
-def test_a_job_that_is_called_again_makes_the_same_snapshot_once(emulated, system):
-    system.run(4)
+def test_a_job_that_is_called_again_makes_the_same_snapshot_once(emulated, system, day, days):
+    system.run(day)
+    emulated.eventarc.wait_idle()
     before = {table: system.publications(table) for table in CATALOG.tables}
     objects = sorted(blob.name for blob in emulated.storage_client.list_blobs(emulated.bucket))
-    system.fill(5)
-    system.schedule(scheduled(4))
+    system.fill(next(days))
+    system.schedule(scheduled(day))
     emulated.eventarc.wait_idle()
     assert {table: system.publications(table) for table in CATALOG.tables} == before
     assert sorted(blob.name for blob in emulated.storage_client.list_blobs(emulated.bucket)) == objects
 
 
-@pytest.mark.parametrize("body", [{"date": "20260110"}, {"date": "20260110", "force": False}])
-def test_a_date_means_that_days_snapshot(emulated, system, body):
-    system.fill(9)
-    system.schedule(scheduled(9))
-    status, answer = system.call(body)
+@pytest.mark.parametrize("force", [{}, {"force": False}])
+def test_a_date_means_that_days_snapshot(emulated, system, day, force):
+    at = scheduled(day)
+    system.fill(day)
+    system.schedule(at)
+    status, answer = system.call({"date": f"{at:%Y%m%d}", **force})
     assert status == 200
-    assert str(scheduled(9).strftime("%Y%m%dT%H%M%SZ")) in answer
+    assert f"{at:%Y%m%dT%H%M%SZ}" in answer
     assert '"status": "exported already"' in answer
-
-
-def test_force_makes_a_new_snapshot_of_now(emulated, system):
-    system.fill(6)
-    status, answer = system.call({"tables": ["iris_france"], "force": True, "date": "20260110"})
-    assert status == 200
-    assert f'"snapshot_id": "{datetime.now(UTC):%Y%m%d}T' in answer
-    emulated.eventarc.wait_idle()
-    assert system.agrees("iris_france")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from contextlib import contextmanager, suppress
 from http.client import HTTPException
 
@@ -18,13 +17,18 @@ from tests.kit.sessions import held, one
 #: Tables of several parts; two are enough to see a fault, and twice as fast as four.
 TABLES = ("enriched_user", "recommendable_offers_raw")
 BRAKE = Lock("the brake of a test")
-_days = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def published(system, days):
+    """A day that has come through before anything fails."""
+    system.run(next(days), *TABLES)
 
 
 @pytest.fixture
-def day(emulated, system):
+def day(emulated, system, days, published):
     """A day whose job runs under faults. In the end it must have come through, and only once."""
-    number = next(_days)
+    number = next(days)
     system.fill(number)
     yield number
     emulated.eventarc.faults = Faults()
@@ -42,6 +46,7 @@ def is_part(event):
     return "part-" in str(event.subject)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("copies", [2, 3])
 def test_every_event_comes_several_times(emulated, system, day, copies):
     emulated.eventarc.faults = Faults(copies=copies)
@@ -110,6 +115,7 @@ def test_the_importing_functions_are_killed_in_mid_copy(emulated, system, day):
         instance.restart()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_the_database_is_restarted_in_mid_copy(emulated, system, day, mode):
     with in_mid_copy(system, day):
@@ -125,6 +131,7 @@ def test_the_refreshing_function_is_killed_at_work(emulated, system, day):
     instance.restart()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("sign", ["part-", "manifest"])
 def test_the_exporting_function_is_killed_at_work_and_called_again(emulated, system, day, sign):
     def written():

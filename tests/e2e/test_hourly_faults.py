@@ -104,6 +104,7 @@ def test_an_hour_is_changed_in_the_steps_that_are_disturbed_here(log, hour):
     log.recover(hour)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("step", [step for step in STEPS if not step.startswith("start") and step != "send keys 0"])
 def test_a_run_is_killed(log, hour, step):
     with log.killed(step, hour):
@@ -232,6 +233,7 @@ def test_a_repeated_call_changes_nothing(log, hour):
 # A run whose session in PostgreSQL ends goes on until it needs PostgreSQL again, beside the run that has the lock.
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "step",
     [
@@ -286,6 +288,7 @@ def test_a_load_is_made_while_another_run_finds_its_keys_erased(log, hour):
     log.recover(hour)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("step", "first"), [("manifest exported", 0), ("manifest exported", 1), ("load", 0), ("manifest deleting", 1)]
 )
@@ -391,6 +394,7 @@ def test_the_first_answer_of_every_step_is_lost(log, hour):
     log.recover(hour)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("step", "wide"), [("send more of part 0", 150), ("manifest deleting", 0)])
 def test_the_database_crashes(log, hour, step, wide):
     log.write(hour, WIDE, wide)

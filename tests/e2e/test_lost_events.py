@@ -15,13 +15,11 @@ from shared.services import Services
 from tests.e2e.system import scheduled
 from tests.e2e.test_faults import TABLES
 
-_days = itertools.count(1)
-
 
 @pytest.fixture
-def day(emulated, system):
+def day(emulated, system, days):
     """A day whose job loses events, and has come through in the end, once."""
-    number = next(_days)
+    number = next(days)
     system.fill(number)
     yield number
     system.wait_refreshed(dict.fromkeys(TABLES, f"{scheduled(number):%Y%m%dT%H%M%SZ}"))
@@ -72,8 +70,8 @@ def test_the_daily_call_tells_what_it_dropped_and_the_hourly_one_what_it_sent_ag
     assert emulated.call("hourly_export")["reconciled"] == []
 
 
-def test_housekeeping_leaves_readers_what_they_see_and_two_snapshots_to_go_back_to(system, services):
-    for number in itertools.islice(_days, 4):
+def test_housekeeping_leaves_readers_what_they_see_and_two_snapshots_to_go_back_to(system, services, days):
+    for number in itertools.islice(days, 4):
         system.run(number, *TABLES)
     dropped = housekeeping.run(services, datetime.now(UTC) + timedelta(days=4))
     assert None not in dropped.values()

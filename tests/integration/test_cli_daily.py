@@ -74,6 +74,7 @@ def old(path: str, command: str) -> list[str]:
     return line
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "commands",
     [("export", "import-table", "materialize"), ("export-gcs", "import-to-gcloud", "materialize-gcloud")],

@@ -53,6 +53,7 @@ def exported_only(log: Log, hour: int, monkeypatch: pytest.MonkeyPatch) -> None:
 OLD = [line for line in old_commands() if line[0].startswith("hourly")]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("line", OLD, ids=" ".join)
 def test_an_old_line_brings_its_hour_to_bigquery(log, line):
     """The place is the environment's own or another; the BigQuery table is the same."""

@@ -38,6 +38,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("columns", [AFTER, WITHOUT], ids=["retyped", "dropped"])
 @pytest.mark.parametrize(("create", "name"), FOREIGN.values(), ids=FOREIGN)
 def test_what_others_made_of_a_column_is_named_and_nothing_changes_until_it_is_gone(drift, create, name, columns):

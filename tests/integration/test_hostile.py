@@ -8,15 +8,13 @@ from decimal import Decimal
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import DataError, RetryableError
 from shared.names import SnapshotId
 from tests.kit.typed_tables import TABLE, Place, numbered, place
 from tests.kit.uploads import Upload, arrive, parquet_bytes
-
-fuzz = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +146,7 @@ VALUES = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("case", VALUES)
 def test_a_value_that_does_not_fit_is_named_by_place_and_limit(here, case):
     type_, source, good, bad, limit = VALUES[case]
@@ -157,6 +156,7 @@ def test_a_value_that_does_not_fit_is_named_by_place_and_limit(here, case):
     assert error.what.startswith(f"a value does not fit: {limit.format(type_)}")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "case", [case for case, (*_, bad, _) in VALUES.items() if isinstance(bad, str | bytes) and len(bad) > 5]
 )
@@ -297,7 +297,7 @@ def accepted(here: Place, columns: dict[str, str], part: pa.Table | bytes) -> bo
 
 
 @given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), min_size=1, max_size=4))
-@settings(fuzz, max_examples=50)
+@settings(max_examples=25)
 def test_a_file_with_wrong_bytes_is_staged_or_refused(here, changes):
     content = bytearray(GOOD)
     for position, byte in changes:
@@ -329,13 +329,13 @@ def broken_wkb(draw: st.DrawFn) -> bytes:
 
 
 @given(broken_wkb())
-@settings(fuzz, max_examples=100)
+@settings(max_examples=40)
 def test_broken_wkb_is_staged_or_refused(here, shape):
     accepted(here, {"c": "geometry"}, numbered(c=pa.array([shape], pa.binary())))
 
 
 @given(st.lists(broken_wkb(), min_size=50, max_size=200))
-@settings(fuzz, max_examples=10)
+@settings(max_examples=6)
 def test_a_column_of_broken_wkb_is_staged_or_refused(here, shapes):
     accepted(here, {"c": "geometry"}, numbered(c=pa.array(shapes, pa.binary())))
 

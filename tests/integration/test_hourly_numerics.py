@@ -24,7 +24,7 @@ COLUMNS = {
 }
 MAX_DOUBLE = 1.7976931348623157e308
 LEAST = Decimal.from_float(5e-324)
-fuzz = settings(max_examples=10, deadline=None)
+fuzz = settings(max_examples=10)
 
 
 @pytest.fixture(scope="module")

@@ -57,6 +57,7 @@ def done(shared_log):
     return shared_log
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_manifest_is_kept_and_rebuilt(done, damage):
     damaged = damage(done.manifest().download_as_bytes())

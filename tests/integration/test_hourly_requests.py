@@ -67,28 +67,30 @@ def call(deployed, body, **headers):
         return e.code, json.load(e)
 
 
-def untouched(deployed):
-    """Whether the function has done nothing yet."""
-    return not [
-        *deployed.storage_client.list_blobs(deployed.hourly_bucket),
-        *deployed.bigquery_client.list_tables("raw_local"),
-        *deployed.bigquery_client.list_jobs(all_users=True),
-    ]
+def traces(deployed):
+    """What a call that does something leaves: objects in some version, tables and jobs."""
+    return {
+        *((blob.name, blob.generation) for blob in deployed.storage_client.list_blobs(deployed.hourly_bucket)),
+        *(table.table_id for table in deployed.bigquery_client.list_tables("raw_local")),
+        *(job.job_id for job in deployed.bigquery_client.list_jobs(all_users=True)),
+    }
 
 
 @pytest.mark.parametrize(("body", "said"), BAD_BODIES.values(), ids=BAD_BODIES)
 def test_a_bad_request_is_answered_by_a_sentence_and_changes_nothing(deployed, body, said):
+    before = traces(deployed)
     status, answer = call(deployed, body)
     assert status == 400
     assert answer.keys() == {"error"}
     assert said in answer["error"]
-    assert untouched(deployed)
+    assert traces(deployed) == before
 
 
 @pytest.mark.parametrize("planned", ["yesterday", f"{TODAY + timedelta(days=2):%Y-%m-%dT00:00:00Z}"])
 def test_a_call_that_was_planned_for_no_time_or_one_to_come_is_a_bad_request(deployed, planned):
+    before = traces(deployed)
     assert call(deployed, {}, X_CloudScheduler_ScheduleTime=planned)[0] == 400
-    assert untouched(deployed)
+    assert traces(deployed) == before
 
 
 def test_schedulers_call_is_for_the_hour_before_its_planned_time_however_late_it_comes(deployed):

@@ -35,6 +35,7 @@ def filled_table(database, empty_table):
 
 
 @pytest.mark.usefixtures("empty_table")
+@pytest.mark.matrix
 @pytest.mark.parametrize("copies", [1, 2], ids=["once", "doubled"])
 @pytest.mark.parametrize("order", list(permutations(("a", "b", "manifest"))), ids="-".join)
 def test_the_last_event_of_a_snapshot_publishes_it_in_any_order(here, services, database, order, copies):

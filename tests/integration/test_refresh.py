@@ -352,6 +352,7 @@ def with_template(services, tmp_path, text, view=VIEW):
 
 
 @pytest.mark.usefixtures("built")
+@pytest.mark.matrix
 @pytest.mark.parametrize(("template", "named"), FAILING.values(), ids=FAILING)
 def test_a_template_that_fails_leaves_the_old_view_and_nothing_behind(services, database, tmp_path, template, named):
     publish(services, 2, ["bob", "bob"])

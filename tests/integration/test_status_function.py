@@ -46,6 +46,8 @@ def ask(deployment, query="", method="GET"):
 
 
 def test_before_there_is_a_ledger_it_is_a_readable_503(deployed):
+    with psycopg.connect(deployed.dsn, autocommit=True) as database:
+        database.execute("DROP SCHEMA IF EXISTS recosync CASCADE")
     answer = ask(deployed)
     assert (answer.status, answer.headers["Content-Type"]) == (503, "text/html; charset=utf-8")
     assert "there is no ledger yet. Run: recosync migrate" in answer.text

@@ -6,7 +6,7 @@ from decimal import Decimal, localcontext
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.kit.typed_tables import numbered, place
@@ -15,7 +15,7 @@ REAL_MAX = 3.4028234663852886e38
 INT64 = (-(2**63), 2**63 - 1)
 YEARS = (datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59))
 
-fuzz = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzz = settings(max_examples=15)
 
 
 @pytest.fixture(scope="module")

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 
+from local.warm import Forked
 from shared.names import ObjectVersion
 
 
 @contextmanager
-def worker(env: Mapping[str, str], code: str, *arguments: object) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of its own that runs `code` with `services` at hand; killed at the end if it still runs."""
-    prelude = "import sys; from shared.services import Services; services = Services.from_environment()"
-    command = [sys.executable, "-c", f"{prelude}\n{code}", *map(str, arguments)]
-    with subprocess.Popen(command, env=dict(env), stdout=subprocess.DEVNULL) as process:
+def worker(env: Mapping[str, str], code: str, *arguments: object) -> Iterator[Forked]:
+    """A process of its own that runs `code` with `services` at hand; killed at the end if it still runs. What it wrote
+    is written again here, where the report of a failing test has it.
+    """
+    with NamedTemporaryFile("r") as output:
+        process = Forked(run, (code, *map(str, arguments)), env, Path(output.name))
         try:
             yield process
         finally:
             process.kill()
+            process.wait()
+            sys.stdout.write(output.read())
+
+
+def run(code: str, *arguments: str) -> None:
+    """In the worker."""
+    from shared.services import Services
+
+    sys.argv[1:] = arguments
+    exec(code, {"sys": sys, "services": Services.from_environment()})  # noqa: S102 - a test's own
 
 
 #: Code of a worker that handles the finalize event of an object.
@@ -31,6 +44,6 @@ arrival.handle(services, ObjectVersion(sys.argv[1], sys.argv[2], int(sys.argv[3]
 
 
 @contextmanager
-def importing(env: Mapping[str, str], version: ObjectVersion) -> Iterator[subprocess.Popen[bytes]]:
+def importing(env: Mapping[str, str], version: ObjectVersion) -> Iterator[Forked]:
     with worker(env, IMPORT, version.bucket, version.name, version.generation) as process:
         yield process

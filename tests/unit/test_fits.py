@@ -6,7 +6,7 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.catalog import BigQueryType, HourlyColumn, PgType
@@ -45,7 +45,6 @@ def expected(text, target):
 
 
 @pytest.mark.parametrize("target", DECIMALS)
-@settings(deadline=None)  # the first example pays for imports
 @given(values=st.lists(st.one_of(st.none(), texts), max_size=6))
 def test_a_decimal_is_rounded_half_away_from_zero_or_does_not_fit(target, values):
     found = fitted(target, values)
@@ -56,7 +55,6 @@ def test_a_decimal_is_rounded_half_away_from_zero_or_does_not_fit(target, values
         assert ([bool(one) for one in marked.to_pylist()] if marked is not None else [False] * len(values)) == flags
 
 
-@settings(deadline=None)  # the first example pays for imports
 @given(values=st.lists(st.one_of(st.none(), texts), max_size=6))
 def test_a_double_is_the_nearest_one(values):
     found = fitted(BigQueryType.FLOAT64, values)
