@@ -21,12 +21,12 @@ BRAKE = Lock("the brake of a test")
 
 @pytest.fixture(scope="module")
 def published(system, days):
-    """A day that has come through before anything fails."""
+    """A day that has come through before anything fails: its tables are there."""
     system.run(next(days), *TABLES)
 
 
 @pytest.fixture
-def day(emulated, system, days, published):
+def day(emulated, system, days):
     """A day whose job runs under faults. In the end it must have come through, and only once."""
     number = next(days)
     system.fill(number)
@@ -107,7 +107,7 @@ def in_mid_copy(system, day):
                 again.execute("ALTER TABLE public.enriched_user DROP CONSTRAINT slow")
 
 
-def test_the_importing_functions_are_killed_in_mid_copy(emulated, system, day):
+def test_the_importing_functions_are_killed_in_mid_copy(emulated, system, published, day):
     with in_mid_copy(system, day):
         for instance in emulated.instances["gcs_import"]:
             instance.kill()
@@ -117,7 +117,7 @@ def test_the_importing_functions_are_killed_in_mid_copy(emulated, system, day):
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
-def test_the_database_is_restarted_in_mid_copy(emulated, system, day, mode):
+def test_the_database_is_restarted_in_mid_copy(emulated, system, published, day, mode):
     with in_mid_copy(system, day):
         emulated.cloud.postgres.restart(mode)
 
