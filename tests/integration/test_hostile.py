@@ -297,7 +297,7 @@ def accepted(here: Place, columns: dict[str, str], part: pa.Table | bytes) -> bo
 
 
 @given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), min_size=1, max_size=4))
-@settings(max_examples=25)
+@settings(max_examples=50)
 def test_a_file_with_wrong_bytes_is_staged_or_refused(here, changes):
     content = bytearray(GOOD)
     for position, byte in changes:
@@ -329,13 +329,13 @@ def broken_wkb(draw: st.DrawFn) -> bytes:
 
 
 @given(broken_wkb())
-@settings(max_examples=40)
+@settings(max_examples=100)
 def test_broken_wkb_is_staged_or_refused(here, shape):
     accepted(here, {"c": "geometry"}, numbered(c=pa.array([shape], pa.binary())))
 
 
 @given(st.lists(broken_wkb(), min_size=50, max_size=200))
-@settings(max_examples=6)
+@settings(max_examples=10)
 def test_a_column_of_broken_wkb_is_staged_or_refused(here, shapes):
     accepted(here, {"c": "geometry"}, numbered(c=pa.array(shapes, pa.binary())))
 
