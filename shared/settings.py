@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import TypedDict
-from urllib.parse import urlsplit
 
 from shared.errors import ConfigurationError
 from shared.names import EPOCH, Hour
@@ -31,19 +30,20 @@ class DatabaseUrl:
     def read(self) -> str:
         """The URL now. Raises ConfigurationError when the file is missing or holds something else."""
         if self.file is None:
-            return self.value or ""
+            return (self.value or "").strip()
         try:
-            url = self.file.read_text().strip()
-        except OSError as e:
+            text = self.file.read_text()
+        except (OSError, UnicodeDecodeError) as e:
+            why = e.strerror if isinstance(e, OSError) else "not UTF-8"
             raise ConfigurationError(
-                f"DATABASE_URL_FILE names {self.file}, which can't be read ({e.strerror})",
+                f"DATABASE_URL_FILE names {self.file}, which can't be read ({why})",
                 remedy="Mount the secret there",
             ) from None
-        if not _is_database_url(url):
+        if not _is_database_url(text):
             raise ConfigurationError(
                 f"the file {self.file} that DATABASE_URL_FILE names does not hold a URL like {_DATABASE_URL_SHAPE}"
             )
-        return url
+        return text.strip()
 
 
 class _Common(TypedDict):
@@ -54,19 +54,21 @@ class _Common(TypedDict):
     sql_instance: str
     database: DatabaseUrl
     function_timeout: int
+    life: int
     storage_emulator: str | None
     bigquery_emulator: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class CommonSettings:
-    """What every function is told. Durations are in seconds."""
+    """What every function is told. Durations are in seconds: of `life`, whoever is at work is dead or frozen."""
 
     environment: str
     project: str
     sql_instance: str
     database: DatabaseUrl
     function_timeout: int
+    life: int
     storage_emulator: str | None
     bigquery_emulator: str | None
 
@@ -158,6 +160,7 @@ class _Reader:
         self._mistakes: list[str] = []
 
     def common(self) -> _Common:
+        timeout = self.number("FUNCTION_TIMEOUT_SECONDS", 540, 10) or 540
         return {
             "environment": self.text("ENV_SHORT_NAME", r"[a-z][a-z0-9_]*", "a short name such as dev, stg or prod"),
             "project": self.text("GCP_PROJECT_ID", r"[a-z][a-z0-9:.-]{2,}[a-z0-9]", "a Google Cloud project id"),
@@ -165,7 +168,8 @@ class _Reader:
                 "RECOMMENDATION_SQL_INSTANCE", r"[A-Za-z0-9_-]+", "the name of the Cloud SQL instance"
             ),
             "database": self.database(),
-            "function_timeout": self.number("FUNCTION_TIMEOUT_SECONDS", 540, 10) or 540,
+            "function_timeout": timeout,
+            "life": timeout,
             # Google's own names; the client libraries read them too.
             "storage_emulator": self._environ.get("STORAGE_EMULATOR_HOST", "").rstrip("/") or None,
             "bigquery_emulator": self._environ.get("BIGQUERY_EMULATOR_HOST") or None,
@@ -223,9 +227,6 @@ class _Reader:
         self._mistakes.append(f"{name} {state} {shape}")
 
 
-def _is_database_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return parts.scheme in ("postgresql", "postgres") and len(parts.path) > 1
+def _is_database_url(text: str) -> bool:
+    """Whether libpq would take it for a URL. What it then makes of it is judged when it is needed."""
+    return text.strip().startswith(("postgresql://", "postgres://"))

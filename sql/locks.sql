@@ -15,7 +15,8 @@ SELECT pg_advisory_lock_shared(%(key)s);
 
 -- name: end_stale_holders
 -- pg_locks shows a 64-bit key as its two halves, with objsubid 1
--- (https://www.postgresql.org/docs/current/view-pg-locks.html).
+-- (https://www.postgresql.org/docs/current/view-pg-locks.html). A holder's name says how many seconds it may live; one
+-- that says nothing is given a day.
 SELECT pg_terminate_backend(activity.pid)
 FROM pg_locks AS held
 INNER JOIN pg_stat_activity AS activity ON held.pid = activity.pid
@@ -26,4 +27,6 @@ WHERE
     AND held.database = activity.datid
     AND activity.datname = current_database()
     AND (held.classid::bigint << 32 | held.objid::bigint) = %(key)s
-    AND coalesce(activity.xact_start, activity.backend_start) < clock_timestamp() - make_interval(secs => %(age)s);
+    AND activity.backend_start < clock_timestamp() - make_interval(
+        secs => coalesce(substring(activity.application_name FROM '^recosync (\d{1,7})s ')::int, 86400)
+    );

@@ -20,7 +20,7 @@ from psycopg import sql
 from shared import log
 from shared.catalog import View
 from shared.daily.templates import Rendered, render, timestamp
-from shared.db import ledger, target
+from shared.db import ledger, queries, target
 from shared.db import view as views
 from shared.db.postgres import Lock, connect, end_stale_holders, translated, try_lock
 from shared.errors import BusyError, RetryableError, SyncError, TargetError
@@ -260,12 +260,10 @@ class _Builder:
 
 @contextmanager
 def _builder(services: Services, view: View) -> Iterator[_Builder]:
-    """A connection with bounded memory and the catalog's schema first."""
+    """A connection with bounded memory, that finds what templates name without a schema: the catalog's first."""
     with connect(services.settings, f"mv_refresh {view.name}") as connection:
-        connection.execute(
-            "SELECT set_config('search_path', quote_ident(%s) || ', ' || current_setting('search_path'), false)",
-            [services.catalog.schema],
-        )
+        path = {"schema": services.catalog.schema, "postgis": connection.postgis}
+        connection.execute(queries.load("session")["path_of_views"], path)
         for name, value in SETTINGS.items():
             connection.execute("SELECT set_config(%s, %s, false)", [name, value])
         yield _Builder(connection, view)
@@ -280,6 +278,6 @@ def _take_slot(connection: psycopg.Connection, services: Services) -> None:
             raise BusyError(f"{len(slots)} other views are being built")
         if time.monotonic() >= stale:
             for slot in slots:
-                end_stale_holders(connection, slot, services.settings)
+                end_stale_holders(connection, slot)
             stale = time.monotonic() + STALE_PAUSE
         time.sleep(SLOT_PAUSE)

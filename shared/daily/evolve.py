@@ -97,7 +97,7 @@ def prepared(
     with session_locks(connection):
         # What a killed build left depends on the table too.
         for view in services.catalog.views_of(table.name):
-            lock_or_busy(connection, Lock.view(view.name), services.settings, session=True)
+            lock_or_busy(connection, Lock.view(view.name), session=True)
             live.drop_leftovers(services, connection, view)
         _refuse_foreign(services, table, blocking(services, connection, table, found.changes))
         # Every view of the table changes with it, not only those that have to: readers see one state of both.

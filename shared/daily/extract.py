@@ -16,7 +16,7 @@ from shared.daily import manifest as manifests
 from shared.daily.manifest import Manifest, ManifestPart, Origin
 from shared.daily.source import check, count, profile, select
 from shared.db.profile import Profile
-from shared.errors import PermanentError, RetryableError, SourceError, SyncError
+from shared.errors import ConfigurationError, PermanentError, RetryableError, SourceError, SyncError
 from shared.gcp.bigquery import Job, JobError, TableInfo
 from shared.gcp.storage import StoredObject
 from shared.names import (
@@ -120,6 +120,8 @@ class Extraction:
             temporary = bigquery.table(self._temporary(attempt))
             if temporary is None:
                 return RetryableError("its result is gone", where=f"job {query.name}")
+            if hidden := self._hidden(source, temporary, self._as_of if began else query.created):
+                return hidden
             if not temporary.rows and not self._table.allow_empty:
                 raise _empty(self._table, str(source.ref))
             uri = f"gs://{self._services.settings.bucket}/{self._folder.part_pattern(attempt)}"
@@ -135,6 +137,21 @@ class Extraction:
         started = self._as_of if began else query.created or self._as_of
         origin = Origin(started, datetime.now(UTC), self._modified(source) if began else None, profile)
         return self._check(extract, origin, source, attempt)
+
+    def _hidden(self, source: TableInfo, temporary: TableInfo, read: datetime | None) -> SyncError | None:
+        """The error of a result that misses rows of a source that was not changed since it was `read`.
+
+        Whatever else is counted of the snapshot is counted of the same result: only the source's metadata, which no
+        policy filters, tells (https://cloud.google.com/bigquery/docs/row-level-security-intro).
+        """
+        still = source.modified is not None and read is not None and source.modified < read - CLOCKS_DIFFER
+        if not still or (temporary.rows or 0) >= (source.rows or 0):
+            return None
+        return ConfigurationError(
+            f"shows {temporary.rows} of its {source.rows} rows: row access policies hide the others from this account",
+            where=str(source.ref),
+            remedy="Make the function's account a grantee of a policy with FILTER USING (TRUE)",
+        )
 
     def _modified(self, source: TableInfo) -> datetime | None:
         """When the source was last changed before it was read; None where a change may have slipped in between."""

@@ -95,7 +95,7 @@ def _refresh(
     services: Services, connection: psycopg.Connection, views: Sequence[View], *, fresh_too: bool = False
 ) -> str:
     for view in views:
-        lock_or_busy(connection, Lock.view(view.name), services.settings, session=True)
+        lock_or_busy(connection, Lock.view(view.name), session=True)
     reads = sorted({name for view in views for name in view.reads})
     for name in reads:
         await_shared_lock(connection, Lock.publication(name), PUBLISH_PATIENCE)

@@ -39,7 +39,7 @@ def stage(
             return
         target.ensure(connection, services.catalog.schema, table)
         with connection.transaction():
-            lock_or_busy(connection, Lock.part(version), services.settings)
+            lock_or_busy(connection, Lock.part(version))
             part_id = ledger.claim_part(connection, table.name, snapshot, version)
             if part_id is not None:
                 _load(services, connection, table, version, part_id)

@@ -184,7 +184,7 @@ def _await_builds(services: Services, connection: psycopg.Connection, table: str
     try:
         await_lock(connection, lock, BUILDS_PATIENCE)
     except BusyError:
-        end_stale_holders(connection, lock, services.settings)
+        end_stale_holders(connection, lock)
         raise
 
 

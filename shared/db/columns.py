@@ -13,6 +13,7 @@ from psycopg import sql
 
 from shared.catalog import Table
 from shared.db import ledger, queries
+from shared.db.session import TypeName, catalogs_name
 from shared.errors import TargetError
 
 #: Columns by name, with their types as the server prints them.
@@ -82,7 +83,7 @@ def of_catalog(table: Table) -> dict[str, str]:
 def of_relation(connection: psycopg.Connection, schema: str, name: str) -> dict[str, str]:
     """The columns of a relation, in order; none when there is no such relation."""
     rows = connection.execute(_query("columns"), {"schema": schema, "table": name}).fetchall()
-    return {column: type_ for column, type_, *_ in rows if column is not None}
+    return {column: catalogs_name(connection, type_) for column, type_, *_ in rows if column is not None}
 
 
 def of_parts(connection: psycopg.Connection, part_ids: Sequence[int]) -> dict[int, dict[str, str]]:
@@ -91,7 +92,7 @@ def of_parts(connection: psycopg.Connection, part_ids: Sequence[int]) -> dict[in
     found: dict[int, dict[str, str]] = {id_: {} for id_ in part_ids}
     values = {"schema": ledger.SCHEMA, "tables": list(names)}
     for name, column, type_ in connection.execute(_query("columns_of_several"), values):
-        found[names[name]][column] = type_
+        found[names[name]][column] = catalogs_name(connection, type_)
     return found
 
 
@@ -125,7 +126,7 @@ def altered(table: sql.Identifier, wanted: Changes) -> list[sql.Composed]:
         [sql.SQL("DROP COLUMN {}").format(sql.Identifier(name)) for name in wanted.dropped]
         + [
             # There is no value to convert, and not every type has a conversion to every other.
-            sql.SQL("ALTER COLUMN {} TYPE {} USING NULL::{}").format(sql.Identifier(name), _type(type_), _type(type_))
+            sql.SQL("ALTER COLUMN {0} TYPE {1} USING NULL::{1}").format(sql.Identifier(name), TypeName(type_))
             for name, type_ in wanted.retyped.items()
         ]
         + _additions(wanted.added),
@@ -148,7 +149,7 @@ def select(table: sql.Identifier, present: Columns, wanted: Columns) -> sql.Comp
     expressions = [
         sql.Identifier(name)
         if name in present
-        else sql.SQL("NULL::{} AS {}").format(_type(type_), sql.Identifier(name))
+        else sql.SQL("NULL::{} AS {}").format(TypeName(type_), sql.Identifier(name))
         for name, type_ in wanted.items()
     ]
     return sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(expressions), table)
@@ -157,23 +158,17 @@ def select(table: sql.Identifier, present: Columns, wanted: Columns) -> sql.Comp
 def select_nothing(wanted: Columns) -> sql.Composed:
     """A query of these columns that has no rows."""
     expressions = [
-        sql.SQL("NULL::{} AS {}").format(_type(type_), sql.Identifier(name)) for name, type_ in wanted.items()
+        sql.SQL("NULL::{} AS {}").format(TypeName(type_), sql.Identifier(name)) for name, type_ in wanted.items()
     ]
     return sql.SQL("SELECT {} WHERE false").format(sql.SQL(", ").join(expressions))
 
 
 def _additions(added: Columns) -> list[sql.Composed]:
-    return [sql.SQL("ADD COLUMN {} {}").format(sql.Identifier(n), _type(type_)) for n, type_ in added.items()]
+    return [sql.SQL("ADD COLUMN {} {}").format(sql.Identifier(n), TypeName(type_)) for n, type_ in added.items()]
 
 
 def _altered(table: sql.Identifier, actions: Sequence[sql.Composed]) -> list[sql.Composed]:
     return [sql.SQL("ALTER TABLE {} {}").format(table, sql.SQL(", ").join(actions))] if actions else []
-
-
-def _type(name: str) -> sql.SQL:
-    """A type as the catalog or the server itself prints it."""
-    text: LiteralString = name
-    return sql.SQL(text)
 
 
 def _query(name: str) -> LiteralString:

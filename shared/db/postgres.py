@@ -18,7 +18,8 @@ from psycopg import sql
 from psycopg.rows import TupleRow
 
 from shared import log
-from shared.db import queries
+from shared.db import queries, session, url
+from shared.db.session import Session
 from shared.errors import BusyError, ConfigurationError, DataError, RetryableError, TargetError
 
 if TYPE_CHECKING:
@@ -27,66 +28,45 @@ if TYPE_CHECKING:
 #: SQLSTATE classes after which the same transaction can succeed: connection, rollback, resources, operator, system
 #: (https://www.postgresql.org/docs/current/errcodes-appendix.html).
 _TRANSIENT_CLASSES = {"08", "40", "53", "57", "58"}
+#: A type or a schema that the session does not find: PostGIS is absent, or out of reach.
+_OUT_OF_REACH = {"42704", "3F000"}
 #: Locks, objects in use, aborted and timed out transactions, and a server that is read-only while it changes roles.
 _TRANSIENT_STATES = {"55P03", "55006", "25P02", "25P03", "25006"}
 
-#: How the server refuses a connection that no retry makes good. The driver has no SQLSTATE for it.
-_REFUSED = re.compile(
-    r"FATAL: +(password authentication failed|no pg_hba\.conf entry"
-    r"|(?:role|database) \S+ (?:does not exist|is not permitted))"
-)
-
-#: How often the server looks, while it works, whether its client still lives: a killed worker's statement ends soon.
-CLIENT_CHECK_MS = 2_000
-
-#: Readers wait behind a lock that we wait for, so no statement waits longer than this unless it says so itself.
-LOCK_TIMEOUT_MS = 25
-
 
 def conninfo(settings: CommonSettings, purpose: str) -> str:
-    """What libpq needs to connect as we do, with the password in it. Raises ConfigurationError for a malformed URL.
+    """What libpq needs to connect as we do, with the password in it, for a session that finds functions and types in
+    pg_catalog alone. Raises ConfigurationError for a malformed URL.
 
-    The URL is read anew each time, so a rotated secret needs no redeploy. TLS is required unless the URL says
-    otherwise or the server is on this machine.
+    The URL is read anew each time, so a rotated secret needs no redeploy.
     """
-    url = settings.database.read()
-    try:
-        given = psycopg.conninfo.conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        # The driver's text quotes the URL, password and all.
-        raise ConfigurationError(
-            "the database URL is malformed",
-            where=settings.database_secret,
-            remedy="Escape special characters in user and password as %XX",
-        ) from None
-    hosts = str(given.get("hostaddr") or given.get("host") or "").split(",")
-    local = all(host in ("", "localhost", "127.0.0.1", "::1") or host.startswith("/") for host in hosts)
-    statement_timeout = settings.function_timeout * 1000
-    return psycopg.conninfo.make_conninfo(
-        url,
-        sslmode=given.get("sslmode") or ("prefer" if local else "require"),
-        application_name=f"recosync {purpose}",
-        connect_timeout=10,
-        keepalives_idle=30,
-        keepalives_interval=10,
-        keepalives_count=3,
-        options=(
-            f"-c statement_timeout={statement_timeout} -c lock_timeout={LOCK_TIMEOUT_MS}"
-            f" -c idle_in_transaction_session_timeout={statement_timeout} -c timezone=UTC"
-            f" -c client_connection_check_interval={CLIENT_CHECK_MS}"
-        ),
-    )
+    return _conninfo(settings, purpose, search_path=session.SEARCH_PATH)
 
 
 @contextmanager
-def connect(settings: CommonSettings, purpose: str) -> Iterator[psycopg.Connection]:
-    """An autocommit connection with bounded patience. Raises RetryableError when the server can't be reached."""
-    with translated("connecting to PostgreSQL"):
-        connection = psycopg.connect(conninfo(settings, purpose), autocommit=True)
+def connect(settings: CommonSettings, purpose: str) -> Iterator[Session]:
+    """An autocommit connection with bounded patience, in a session of `session.PINNED`.
+
+    Raises RetryableError when the server can't be reached, ConfigurationError when the URL or the server's answer says
+    that no retry alone makes it good.
+    """
+    asked = _conninfo(settings, purpose)
     try:
+        connection = Session.connect(asked, autocommit=True)
+    except psycopg.OperationalError as e:
+        raise session.unreachable(e) from e
+    try:
+        with translated("connecting to PostgreSQL"):
+            session.pin(connection)
         yield connection
     finally:
         connection.close()
+
+
+def _conninfo(settings: CommonSettings, purpose: str, **options: str) -> str:
+    text = settings.database.read()
+    given = url.parse(text, settings.database_secret)
+    return psycopg.conninfo.make_conninfo(text, **session.parameters(settings, given, purpose, options))
 
 
 @contextmanager
@@ -107,22 +87,31 @@ def is_transient(e: psycopg.Error) -> bool:
 def _translate(e: psycopg.Error, doing: str) -> Exception:
     state = e.sqlstate or ""
     message = e.diag.message_primary or type(e).__name__
-    if not state and (refused := _REFUSED.search(str(e))):
-        return ConfigurationError(
-            f"PostgreSQL refused the connection: {refused[1]}",
-            where=doing,
-            remedy="Check the database URL's secret",
-        )
     if is_transient(e):
         return RetryableError(f"PostgreSQL: {message}", where=doing)
     if not state and isinstance(e, psycopg.OperationalError | psycopg.InterfaceError):
-        # No state: the server never answered, or the connection is gone. The text may quote the host, never a value.
-        return RetryableError(f"PostgreSQL did not answer ({type(e).__name__})", where=doing)
-    if isinstance(e, pg.InsufficientPrivilege):
-        return ConfigurationError(f"PostgreSQL: {message}", where=doing, remedy="Grant it to the loader's role")
+        # No state: the connection is gone. The text may quote the host, never a value.
+        return RetryableError(f"the connection to PostgreSQL is lost ({type(e).__name__})", where=doing)
+    if remedy := _wrong_deployment(state, message):
+        return ConfigurationError(f"PostgreSQL: {message}", where=doing, remedy=remedy)
     if state[:2] in ("22", "23"):
         return DataError(f"PostgreSQL refused a value ({type(e).__name__}, {state})", where=doing)
     return TargetError(f"PostgreSQL: {message} ({state})", where=doing)
+
+
+def _wrong_deployment(state: str, message: str) -> str | None:
+    """What an administrator does about an error that is neither the work's nor the server's; None of any other."""
+    if state in _OUT_OF_REACH:
+        return "CREATE EXTENSION for what is absent; name the schema of what is elsewhere in the template of the view"
+    if state != pg.InsufficientPrivilege.sqlstate:
+        return None
+    if "row-level security" in message:
+        return "ALTER ROLE … BYPASSRLS for the loader's role: a policy would hide rows in silence"
+    if message.startswith("must be owner"):
+        return "ALTER … OWNER TO the loader's role"
+    if "SET ROLE" in message:
+        return "GRANT that role TO the loader's role"
+    return "Grant it to the loader's role"
 
 
 @dataclass(frozen=True)
@@ -194,22 +183,20 @@ def try_lock(connection: psycopg.Connection, lock: Lock, *, session: bool = Fals
     return bool(row and row[0])
 
 
-def lock_or_busy(
-    connection: psycopg.Connection, lock: Lock, settings: CommonSettings, *, session: bool = False
-) -> None:
+def lock_or_busy(connection: psycopg.Connection, lock: Lock, *, session: bool = False) -> None:
     """Take the lock or raise BusyError; a frozen holder is ended, and the retry finds the lock free."""
     if not try_lock(connection, lock, session=session):
-        end_stale_holders(connection, lock, settings)
+        end_stale_holders(connection, lock)
         raise BusyError("another worker is at it", where=lock.name)
 
 
-def end_stale_holders(connection: psycopg.Connection, lock: Lock, settings: CommonSettings) -> None:
-    """End the backends of holders older than any function may live: frozen, not working, and deaf to every timeout."""
-    ended = connection.execute(
-        queries.load("locks")["end_stale_holders"], {"key": lock.key, "age": settings.function_timeout}
-    ).rowcount
+def end_stale_holders(connection: psycopg.Connection, lock: Lock) -> None:
+    """End the backends of holders that are older than their process may live, as they stated themselves: frozen, not
+    working, and deaf to every timeout.
+    """
+    ended = connection.execute(queries.load("locks")["end_stale_holders"], {"key": lock.key}).rowcount
     if ended:
-        log.warning("ended a backend that held a lock longer than a function lives", lock=lock.name)
+        log.warning("ended a backend that held a lock longer than its process lives", lock=lock.name)
 
 
 def at_once(connection: psycopg.Connection, statements: Iterable[sql.Composable]) -> list[list[TupleRow]]:

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from shared.catalog import HourlyTable
-from shared.db import queries
+from shared.db import queries, session
 from shared.db.outbound import Outbound
 from shared.db.postgres import translated
 from shared.errors import TargetError
@@ -66,6 +66,7 @@ class Source:
             ]
             if wrong:
                 raise TargetError("; ".join(wrong), where=where, remedy="Correct the catalog, or mend the table")
+            session.check_sees_all(self._connection, table["table"], where)
             for query, column, what in (
                 ("indexed_by", self.table.time, "has no B-tree index that begins with"),
                 ("is_key", self.table.key, "has no primary key or unique index on NOT NULL"),

@@ -16,6 +16,7 @@ from shared.catalog import Table
 from shared.db import demands, ledger, queries
 from shared.db.columns import of_others
 from shared.db.postgres import Lock, await_lock, translated
+from shared.db.session import TypeName, check_sees_all
 from shared.errors import TargetError
 
 
@@ -157,6 +158,7 @@ def _check(connection: psycopg.Connection, schema: str, table: Table, found: _Fo
     where = f"{schema}.{table.name}"
     if found.kind != "r":
         raise TargetError("is no ordinary table", where=where, remedy="Rename it, or the catalog's entry")
+    check_sees_all(connection, _regclass(schema, table.name), where)
     references = connection.execute(_query("references"), {"table": _regclass(schema, table.name)}).fetchall()
     if references:
         raise TargetError(
@@ -181,12 +183,12 @@ def _check(connection: psycopg.Connection, schema: str, table: Table, found: _Fo
 
 
 def _definition(name: str, type_: str, *, not_null: bool = False) -> sql.Composed:
-    definition = sql.SQL("{} {}").format(sql.Identifier(name), _verbatim(type_))
+    definition = sql.SQL("{} {}").format(sql.Identifier(name), TypeName(type_))
     return definition + sql.SQL(" NOT NULL") if not_null else definition
 
 
 def _verbatim(text: str) -> sql.SQL:
-    """A type of the catalog, or the server's own rendering of what stands in it."""
+    """The server's own rendering of what stands in its catalogs."""
     trusted: LiteralString = text
     return sql.SQL(trusted)
 

@@ -108,7 +108,7 @@ def opened(services: HourlyServices, table: HourlyTable) -> Iterator[Run]:
         postgres.connect(settings, "hourly export") as connection,
         postgres.session_locks(connection),
     ):
-        postgres.lock_or_busy(connection, postgres.Lock.hourly(table.name), settings, session=True)
+        postgres.lock_or_busy(connection, postgres.Lock.hourly(table.name), session=True)
         source = Source(connection, services.catalog.schema, table)
         source.check()
         store = Store(services.storage, settings.bucket, LogFolder(settings.prefix, table.name))

@@ -83,7 +83,7 @@ def reject(services: Services, name: str, snapshot: SnapshotId | None, by: str) 
         chosen = _undecided(connection, name, snapshot)
         with connection.transaction():
             # No publish comes in between, nor is one under way.
-            lock_or_busy(connection, Lock.publication(name), services.settings)
+            lock_or_busy(connection, Lock.publication(name))
             if not decisions.decide(connection, name, chosen, "rejected", by):
                 raise BadRequestError(f"somebody has just decided about {name} {chosen}")
             for part in ledger.named_parts(connection, name, chosen):

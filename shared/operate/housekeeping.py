@@ -57,7 +57,7 @@ def run(services: Services, now: datetime) -> Mapping[str, int | None] | None:
     ):
         ledger.migrate(connection)
         if not try_lock(connection, Lock.housekeeping(), session=True):
-            end_stale_holders(connection, Lock.housekeeping(), services.settings)
+            end_stale_holders(connection, Lock.housekeeping())
             log.info("another call drops what is old")
             return None
         connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{LOCK_WAIT_MS}ms"])

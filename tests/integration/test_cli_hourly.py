@@ -19,7 +19,7 @@ from tests.kit.sessions import held, one
 
 LOG = "past_offer_context"
 #: How a run shows in the server's list of sessions.
-RUN = "recosync hourly export"
+RUN = "recosync 86400s hourly export"
 
 
 @pytest.fixture

@@ -32,9 +32,12 @@ FOREIGN = {
     "a materialized view": (f"CREATE MATERIALIZED VIEW public.theirs AS TABLE {TABLE}", "theirs (value)"),
     "a function": (
         f"CREATE FUNCTION public.theirs() RETURNS bigint BEGIN ATOMIC SELECT sum(value) FROM {TABLE}; END",
-        "function theirs() (value)",
+        "function public.theirs() (value)",
     ),
-    "a policy": (f"CREATE POLICY theirs ON {TABLE} USING (value > 0)", f"policy theirs on table {TABLE} (value)"),
+    "a policy": (
+        f"CREATE POLICY theirs ON {TABLE} USING (value > 0)",
+        f"policy theirs on table public.{TABLE} (value)",
+    ),
 }
 
 
@@ -62,8 +65,11 @@ def test_what_others_made_of_a_column_is_named_and_nothing_changes_until_it_is_g
 @pytest.mark.parametrize(
     ("create", "name"),
     [
-        (f"ALTER TABLE {TABLE} ADD CONSTRAINT small CHECK (value < 9)", f"constraint small on table {TABLE} (value)"),
-        (f"CREATE INDEX theirs ON {TABLE} (value)", "index theirs (value)"),
+        (
+            f"ALTER TABLE {TABLE} ADD CONSTRAINT small CHECK (value < 9)",
+            f"constraint small on table public.{TABLE} (value)",
+        ),
+        (f"CREATE INDEX theirs ON {TABLE} (value)", "index public.theirs (value)"),
     ],
     ids=["a constraint", "an index"],
 )

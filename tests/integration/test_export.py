@@ -426,3 +426,25 @@ def test_a_call_makes_one_new_attempt_at_most(exported):
         with pytest.raises(SourceError):
             exported.once()
         assert exported.jobs() == [str(JobName("query", TABLE, SNAPSHOT, n)) for n in range(1, attempt + 1)]
+
+
+def test_rows_that_a_policy_of_the_source_hides_are_missed_though_every_count_of_the_export_agrees(here, monkeypatch):
+    """No emulator has row access policies: its metadata tells of a row more than it shows."""
+    exported = Export(here, Services.from_environment())
+    exported.source()
+    table = BigQuery.table
+
+    def hiding(bigquery, ref):
+        info = table(bigquery, ref)
+        source = str(ref).endswith(SOURCE)
+        return replace(info, rows=info.rows + 1, modified=datetime(2026, 1, 1, tzinfo=UTC)) if source else info
+
+    monkeypatch.setattr(BigQuery, "table", hiding)
+    for _ in range(2):  # the attempt is burnt: nobody goes on with what it read
+        answer, status = exported.ask()
+        assert status == 500
+        assert "shows 2500 of its 2501 rows: row access policies hide" in answer["failed"][0]["error"]
+    assert exported.objects() == {}
+    monkeypatch.setattr(BigQuery, "table", table)
+    assert exported.ask()[1] == 200
+    assert exported.manifest().rows == 2500

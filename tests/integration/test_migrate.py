@@ -66,7 +66,7 @@ def test_it_tells_what_is_left_to_the_next_publish_and_what_stands_in_its_way(dr
     refused = "the next publish will refuse that while other objects use it"
     added, _, change = migrate(drift.of({"other": "text"}))
     assert added == f"{TABLE}: other text added"
-    assert change == f"{TABLE}: name is character varying, the catalog says nothing; {refused}: theirs (name)"
+    assert change == f"{TABLE}: name is character varying, the catalog says nothing; {refused}: public.theirs (name)"
     assert set(drift.types()) == {"n", "name", "other"}
 
 

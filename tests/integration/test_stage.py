@@ -3,7 +3,7 @@
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from datetime import timedelta
 
 import psycopg
 import pyarrow as pa
@@ -17,7 +17,7 @@ from tests.kit.background import wait_for
 from tests.kit.sessions import held, one, users
 from tests.kit.snapshots import TABLE, bookings, day, publish
 from tests.kit.uploads import Upload, arrive, rows
-from tests.kit.workers import importing
+from tests.kit.workers import SHORT_LIVED, importing
 
 
 def children(database):
@@ -83,18 +83,22 @@ def test_a_worker_killed_in_mid_copy_leaves_nothing_and_the_next_call_stages_the
     assert one(database, "SELECT rows FROM recosync.part") == 2_000_000
 
 
-def test_a_frozen_worker_loses_its_lock_after_the_functions_timeout(here, services, database, long_part):
-    impatient = replace(services, settings=replace(services.settings, function_timeout=2))
+def test_a_frozen_worker_loses_its_lock_when_it_can_live_no_longer(here, services, database, long_part):
+    age = "SELECT now() - max(backend_start) FROM pg_stat_activity JOIN pg_stat_progress_copy USING (pid)"
     with importing(here.env, long_part) as process:
         wait_until_copying(database)
         os.kill(process.pid, signal.SIGSTOP)
+        wait_for(lambda: one(database, age) > timedelta(seconds=2))
         with pytest.raises(BusyError):
             arrive(services, long_part)
         assert one(database, "SELECT count(*) FROM pg_stat_progress_copy") == 1
-        wait_for(lambda: one(database, "SELECT max(xact_start) < now() - interval '2 s' FROM pg_stat_activity"
-                                       " JOIN pg_stat_progress_copy USING (pid)"))  # fmt: skip
+    wait_for(lambda: one(database, "SELECT count(*) = 0 FROM pg_stat_progress_copy"))
+    with importing(here.env, long_part, SHORT_LIVED) as process:
+        wait_until_copying(database)
+        os.kill(process.pid, signal.SIGSTOP)
+        wait_for(lambda: one(database, age) > timedelta(seconds=2))
         with pytest.raises(BusyError):
-            arrive(impatient, long_part)
+            arrive(services, long_part)
         wait_for(lambda: one(database, "SELECT count(*) = 0 FROM pg_stat_progress_copy"))
         assert arrive(services, long_part) == ["staged"]
 

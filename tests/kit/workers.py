@@ -43,7 +43,14 @@ arrival.handle(services, ObjectVersion(sys.argv[1], sys.argv[2], int(sys.argv[3]
 """
 
 
+#: Code that comes before it: the worker may live 2 seconds.
+SHORT_LIVED = """
+from dataclasses import replace
+services = replace(services, settings=replace(services.settings, life=2))
+"""
+
+
 @contextmanager
-def importing(env: Mapping[str, str], version: ObjectVersion) -> Iterator[Forked]:
-    with worker(env, IMPORT, version.bucket, version.name, version.generation) as process:
+def importing(env: Mapping[str, str], version: ObjectVersion, before: str = "") -> Iterator[Forked]:
+    with worker(env, before + IMPORT, version.bucket, version.name, version.generation) as process:
         yield process

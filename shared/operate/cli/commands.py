@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +17,10 @@ from shared.names import Hour, SnapshotId, parse_day
 if TYPE_CHECKING:
     from shared.catalog import Table, View
     from shared.services import HourlyServices, Services
+
+
+#: Seconds that a command may be at work: no platform ends it, as it ends a function.
+OPERATORS_LIFE = 86_400
 
 
 @dataclass(frozen=True)
@@ -93,14 +97,16 @@ def daily_services(path: BucketPath | None = None) -> Services:
     """The daily flow's services, at another place than the environment's if one is given."""
     from shared.services import Services
 
-    return Services.from_environment(_environment("EXPORT", path))
+    services = Services.from_environment(_environment("EXPORT", path))
+    return replace(services, settings=replace(services.settings, life=OPERATORS_LIFE))
 
 
 def hourly_services(path: BucketPath | None = None) -> HourlyServices:
     """The hourly flow's services, at another place than the environment's if one is given."""
     from shared.services import HourlyServices
 
-    return HourlyServices.from_environment(_environment("HOURLY", path))
+    services = HourlyServices.from_environment(_environment("HOURLY", path))
+    return replace(services, settings=replace(services.settings, life=OPERATORS_LIFE))
 
 
 def fires_events(path: BucketPath | None) -> bool:

@@ -1,0 +1,238 @@
+"""What every session is asked to be, whatever the role, the database, the server or the environment sets.
+
+A setting that changes what we send, what we read, or how long we wait is part of the code that relies on it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from os import environ
+
+import psycopg
+from psycopg import sql
+from psycopg.abc import AdaptContext
+from psycopg.rows import TupleRow
+
+from shared.catalog import PgType
+from shared.db import queries
+from shared.errors import ConfigurationError, RetryableError, SyncError
+from shared.settings import CommonSettings
+
+#: How often the server looks, while it works, whether its client still lives: a killed worker's statement ends soon.
+CLIENT_CHECK_MS = 2_000
+
+#: Readers wait behind a lock that we wait for, so no statement waits longer than this unless it says so itself.
+LOCK_TIMEOUT_MS = 25
+
+#: The only schemas whose functions, operators and types mean what the code means: anybody may be allowed to create in
+#: public, and pg_temp is searched first unless it is named
+#: (https://www.postgresql.org/docs/current/ddl-schemas.html#DDL-SCHEMAS-PATTERNS).
+SEARCH_PATH = "pg_catalog, pg_temp"
+
+#: PostGIS may be installed anywhere: its types are named with that schema.
+_POSTGIS = {PgType.GEOMETRY.sql}
+
+#: https://www.postgresql.org/docs/current/runtime-config-client.html
+PINNED: Mapping[str, str] = {
+    # How values are written and read.
+    "timezone": "UTC",
+    "datestyle": "ISO, YMD",
+    "intervalstyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "xmlbinary": "base64",
+    "xmloption": "content",
+    "array_nulls": "on",
+    "standard_conforming_strings": "on",
+    "backslash_quote": "safe_encoding",
+    "transform_null_equals": "off",
+    "quote_all_identifiers": "off",
+    # What is seen, and what is told. With row_security off, a policy that would hide rows is an error.
+    "row_security": "off",
+    "gin_fuzzy_search_limit": "0",
+    "client_min_messages": "notice",
+    "check_function_bodies": "on",
+    # What a transaction is, and when the session ends. That a database is read-only for a while is its owner's wish.
+    "default_transaction_isolation": "read committed",
+    "default_transaction_deferrable": "off",
+    "exit_on_error": "off",
+    "idle_session_timeout": "0",
+    "lock_timeout": str(LOCK_TIMEOUT_MS),
+    "client_connection_check_interval": str(CLIENT_CHECK_MS),
+}
+
+
+def parameters(
+    settings: CommonSettings, given: Mapping[str, str], purpose: str, options: Mapping[str, str]
+) -> dict[str, str | int]:
+    """What libpq is told beside what the URL says: the URL's own come first where they are a matter of taste, and
+    `options` of the session last.
+
+    TLS is required unless the URL says otherwise or the server is on this machine. The session is named after its
+    purpose and its `life`, in seconds, after which it counts as frozen: whoever waits for it can't know that.
+    """
+    hosts = (given.get("hostaddr") or given.get("host") or "").split(",")
+    local = all(host in ("", "localhost", "127.0.0.1", "::1") or host.startswith("/") for host in hosts)
+    taste: dict[str, str | int] = {
+        "sslmode": "prefer" if local else "require",
+        "connect_timeout": 10,
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+    }
+    return {
+        **{name: given.get(name, value) for name, value in taste.items()},
+        "client_encoding": "UTF8",
+        "application_name": f"recosync {settings.life}s {purpose}",
+        "options": " ".join([given.get("options") or environ.get("PGOPTIONS", ""), *_options(settings, options)]),
+    }
+
+
+class Session(psycopg.Connection[TupleRow]):
+    """A connection whose settings are ours. `postgis` is the schema of PostGIS, quoted where it has to be, if the
+    database has it.
+    """
+
+    postgis: str | None = None
+
+
+class TypeName(sql.Composable):
+    """A type's name in a statement, by the catalog's name or the server's own rendering."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._name = name
+
+    def as_bytes(self, context: AdaptContext | None = None) -> bytes:
+        prefix = _postgis(context.connection) if context and self._name in _POSTGIS else ""
+        return f"{prefix}{self._name}".encode()
+
+
+def catalogs_name(connection: psycopg.Connection, printed: str) -> str:
+    """The catalog's name of a type that `format_type` printed: PostGIS's have no schema there."""
+    name = printed.removeprefix(_postgis(connection))
+    return name if name in _POSTGIS else printed
+
+
+def pin(connection: Session) -> None:
+    """Finish what the start of the session can't do, and look whether it has what it asked for.
+
+    The path that the role, the database or the URL sets is kept for the templates of views. Raises ConfigurationError
+    where something between us and the server drops settings or shares sessions, or where constraints do not hold.
+    """
+    row = connection.execute(queries.load("session")["pin"], {"path": SEARCH_PATH}, prepare=False).fetchone()
+    lock_timeout, pid, replication, connection.postgis, *_ = row or (None, None, None, None)
+    if (lock_timeout, pid) != (f"{LOCK_TIMEOUT_MS}ms", connection.info.backend_pid):
+        raise ConfigurationError(
+            "a connection pooler stands between us and PostgreSQL: sessions there keep neither settings nor locks",
+            where="the database URL",
+            remedy="Name PostgreSQL's own address and port",
+        )
+    if replication != "origin":
+        raise ConfigurationError(
+            f"session_replication_role is {replication}: foreign keys and triggers do not hold",
+            where="the loader's role",
+            remedy="ALTER ROLE … RESET session_replication_role",
+        )
+
+
+def check_sees_all(connection: psycopg.Connection, relation: str, where: str) -> None:
+    """Raise ConfigurationError when policies hide rows of the relation, a quoted name, from the connection's role.
+
+    All that is counted here looks through the same eye (https://www.postgresql.org/docs/current/ddl-rowsecurity.html).
+    """
+    row = connection.execute(queries.load("session")["policies"], {"relation": relation}).fetchone()
+    if row is not None:
+        named = f" ({', '.join(row[0])})" if row[0] else ""
+        raise ConfigurationError(
+            f"row-level security hides rows from this role{named}",
+            where=where,
+            remedy="ALTER ROLE … BYPASSRLS for it, or of its own table ALTER TABLE … NO FORCE ROW LEVEL SECURITY",
+        )
+
+
+def unreachable(e: psycopg.OperationalError) -> SyncError:
+    """Why there is no connection, of the driver's text alone: there is no SQLSTATE yet. The text itself is not shown,
+    but for the server's own words: it may quote what was read from a password.
+    """
+    text = str(e)
+    where = "connecting to PostgreSQL"
+    if fatal := re.search(r"FATAL: +([^\n]+)", text):
+        what = fatal[1]
+        if wrong := next((remedy for pattern, remedy in _REFUSED if re.search(pattern, what)), None):
+            return ConfigurationError(f"PostgreSQL refused the connection: {_named(what)}", where=where, remedy=wrong)
+        return RetryableError(f"PostgreSQL refused the connection: {what}", where=where)
+    if value := re.search(r'for connection option "(\w+)"', text) or re.search(r"invalid (\w+) value", text):
+        return ConfigurationError(
+            f"the database URL has a value for {value[1]} that libpq does not take",
+            where=where,
+            remedy="Correct it",
+        )
+    for pattern, what, remedy in _CAUSES:
+        if re.search(pattern, text, re.IGNORECASE):
+            kind = ConfigurationError if remedy else RetryableError
+            return kind(f"PostgreSQL did not answer: {what}", where=where, remedy=remedy)
+    return RetryableError(f"PostgreSQL did not answer ({type(e).__name__})", where=where)
+
+
+def _options(settings: CommonSettings, more: Mapping[str, str]) -> Iterator[str]:
+    timeout = str(settings.function_timeout * 1000)
+    timeouts = {"statement_timeout": timeout, "idle_in_transaction_session_timeout": timeout}
+    for name, value in {**PINNED, **timeouts, **more}.items():
+        yield f"-c {name}={value.replace(' ', r'\ ')}"
+
+
+def _named(what: str) -> str:
+    """The server's words up to a setting's name: what follows is its value."""
+    return re.sub(r'(invalid value for parameter "[^"]+").*', r"\1", what)
+
+
+def _postgis(connection: object) -> str:
+    """What stands before the name of a type of PostGIS."""
+    return f"{connection.postgis}." if isinstance(connection, Session) and connection.postgis else ""
+
+
+_SECRET = "Check the database URL's secret"  # noqa: S105 - where to look for one
+
+#: How the server refuses what no retry makes good, and what to do.
+_REFUSED = (
+    (r"password authentication failed|no pg_hba\.conf entry|authentication failed", _SECRET),
+    (r"(?:role|database) \S+ (?:does not exist|is not permitted)", _SECRET),
+    (r"permission denied for database", "GRANT CONNECT ON DATABASE … TO the loader's role"),
+    (r"unsupported startup parameter", "A connection pooler answers there: name PostgreSQL's own address and port"),
+    (
+        r"unrecognized configuration parameter|invalid value for parameter|permission denied to set|cannot set",
+        "Correct the options of the database URL, or what ALTER ROLE … SET set for the role",
+    ),
+)
+
+#: What libpq says of a host that does not answer; with a remedy where the deployment is wrong, not the server down.
+_CAUSES = (
+    (r"temporary failure in name resolution", "its host's name could not be looked up just now", ""),
+    (
+        r"could not translate host name|name or service not known|no address associated|failed to resolve",
+        "its host is unknown",
+        "Correct the host in the database URL; a special character in the password, written as it is, can also be why",
+    ),
+    (
+        r'on socket "[^"]*" failed: No such file or directory|on socket "[^"]*" failed: Not a directory',
+        "there is no socket at that path",
+        "Correct the host in the database URL, or attach the instance to the function",
+    ),
+    (r"connection refused", "nothing listens on that host and port (connection refused)", ""),
+    (r"timeout expired|timed out", "no answer in time: does the network lead there?", ""),
+    (r"no route to host|network is unreachable", "no network leads to its host", ""),
+    (
+        r"certificate file \S+ does not exist|could not (?:read|load|open)[^\n]*certificate|private key file",
+        "a certificate or key that the URL's settings ask for is not there or not readable",
+        "Mount it, or correct sslrootcert, sslcert, sslkey or sslmode in the database URL",
+    ),
+    (
+        r"certificate verify failed|server certificate for",
+        "its certificate is not one that the URL's settings trust",
+        "Correct sslrootcert, the host or sslmode in the database URL",
+    ),
+    (r"server does not support SSL", "it has no TLS", "Switch TLS on, or say sslmode=prefer in the database URL"),
+    (r"permission denied", "its socket may not be opened", "Let the function's user open it"),
+)

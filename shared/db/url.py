@@ -1,0 +1,50 @@
+"""The database URL: libpq judges it, and no message shows more of it than the name of a parameter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import psycopg
+import psycopg.conninfo
+
+from shared.errors import ConfigurationError
+
+_ESCAPE = "Escape special characters in user and password as %XX: @ is %40, / is %2F"
+
+#: How libpq tells of a parameter that it does not have. Longer texts may be a piece of a password.
+_UNKNOWN = re.compile(r'invalid (?:URI query parameter|connection option)[: ]+"([A-Za-z_]{1,40})"')
+
+
+def parse(url: str, where: str) -> Mapping[str, str]:
+    """The URL's parameters by libpq's names (https://www.postgresql.org/docs/current/libpq-connect.html).
+
+    Raises ConfigurationError, with `where` it stands, for what libpq does not take or can't mean.
+    """
+    try:
+        found = psycopg.conninfo.conninfo_to_dict(url)
+    except psycopg.ProgrammingError as e:
+        # The driver's text quotes the URL, password and all.
+        unknown = _UNKNOWN.search(str(e))
+        if unknown:
+            what, remedy = f"has a parameter that libpq does not know: {unknown[1]}", "Take it out"
+        else:
+            what, remedy = "is malformed", _ESCAPE
+        raise ConfigurationError(f"the database URL {what}", where=where, remedy=remedy) from None
+    given = {name: str(value) for name, value in found.items() if value is not None}
+    misread = _misread(given)
+    if misread:
+        raise ConfigurationError(f"the database URL {misread}", where=where, remedy=_ESCAPE)
+    if not given.get("dbname") and not given.get("service"):
+        raise ConfigurationError("the database URL names no database", where=where, remedy="Add /<database> to it")
+    return given
+
+
+def _misread(given: Mapping[str, str]) -> str | None:
+    """What tells that libpq took a piece of a password for something else: it reads up to the first @ or /."""
+    if not all(re.fullmatch(r"\d*", port) for port in given.get("port", "").split(",")):
+        return "has a port that is no number"
+    hosts = given.get("host", "").split(",")
+    if any("@" in host or ("/" in host and not host.startswith("/")) for host in hosts):
+        return "has a host with a special character"
+    return "has a database name with an @" if "@" in given.get("dbname", "") else None

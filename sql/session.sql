@@ -1,0 +1,48 @@
+-- name: pin
+-- What a session's start can't be asked for: a setting that not every version has, commits that reach the disk. Then
+-- the path, which is kept for the views. Until it is set, nothing is trusted that is not named with its schema.
+SELECT
+    pg_catalog.current_setting('lock_timeout') AS lock_timeout,
+    pg_catalog.pg_backend_pid() AS pid,
+    pg_catalog.current_setting('session_replication_role') AS replication,
+    (
+        SELECT pg_catalog.quote_ident(namespace.nspname)
+        FROM pg_catalog.pg_extension AS extension
+        INNER JOIN pg_catalog.pg_namespace AS namespace ON extension.extnamespace OPERATOR (pg_catalog.=) namespace.oid
+        WHERE extension.extname OPERATOR (pg_catalog.=) 'postgis'
+    ) AS postgis,
+    CASE
+        WHEN pg_catalog.current_setting('transaction_timeout', TRUE) IS NOT NULL
+            THEN pg_catalog.set_config('transaction_timeout', '0', FALSE)
+    END AS transaction_timeout,
+    CASE
+        WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR (pg_catalog.=) 'off'
+            THEN pg_catalog.set_config('synchronous_commit', 'on', FALSE)
+    END AS synchronous_commit,
+    pg_catalog.set_config('recosync.search_path', pg_catalog.current_setting('search_path'), FALSE) AS kept,
+    pg_catalog.set_config('search_path', %(path)s, FALSE) AS search_path;
+
+-- name: policies
+-- Whether policies of a relation bind this role, and what they are called: without one, it sees no row at all.
+SELECT
+    array(
+        SELECT polname::text FROM pg_policy
+        WHERE polrelid = to_regclass(%(relation)s)
+        ORDER BY polname
+    ) AS policies
+WHERE row_security_active(to_regclass(%(relation)s));
+
+-- name: path_of_views
+-- What the templates of views find without naming a schema: the catalog's relations, PostGIS wherever it is installed,
+-- and what somebody set for the role, the database or in the URL on purpose.
+SELECT set_config(
+    'search_path',
+    concat_ws(
+        ', ',
+        quote_ident(%(schema)s),
+        %(postgis)s::text,
+        nullif(nullif(current_setting('recosync.search_path'), '"$user", public'), ''),
+        'pg_temp'
+    ),
+    FALSE
+);
