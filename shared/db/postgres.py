@@ -31,7 +31,7 @@ _TRANSIENT_CLASSES = {"08", "40", "53", "57", "58"}
 #: A type or a schema that the session does not find: PostGIS is absent, or out of reach.
 _OUT_OF_REACH = {"42704", "3F000"}
 #: Locks, objects in use, aborted and timed out transactions, and a server that is read-only while it changes roles.
-_TRANSIENT_STATES = {"55P03", "55006", "25P02", "25P03", "25006"}
+_TRANSIENT_STATES = {"55P03", "55006", "25P02", "25P03", "25P04", "25006"}
 
 
 def conninfo(settings: CommonSettings, purpose: str) -> str:

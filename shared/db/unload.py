@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 MEMORY_LIMIT = "256MB"
 
 #: The hour's halves are read side by side: workers of PostgreSQL's own would hand rows from process to process, and
-#: compiling a list of columns takes longer than it saves.
-_SETTINGS = ("SET LOCAL max_parallel_workers_per_gather = 0", "SET LOCAL jit = off")
+#: compiling a list of columns takes longer than it saves. PostgreSQL 17 and later may end a transaction for its length.
+_SETTINGS = (
+    "SET LOCAL max_parallel_workers_per_gather = 0",
+    "SET LOCAL jit = off",
+    "SELECT set_config(name, '0', true) FROM pg_settings WHERE name = 'transaction_timeout'",
+)
 
 #: Rows of a batch: the size of DuckDB's own vectors, the least that it can do.
 BATCH_ROWS = 2048
