@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
     from shared.gcp.parquet import Footer, ParquetColumn
 
-#: Digits after the point that a FLOAT64 keeps on its way into numeric: all it has from 0.01 up, fewer below.
-FLOAT_SCALE = 18
-
 _INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
 _FLOATS = {"FLOAT", "DOUBLE"}
 _INSTANT = "TIMESTAMP WITH TIME ZONE"
@@ -154,38 +151,16 @@ def _floating(column: Column, source: str, type_: str, arrow: str, in_range: str
 def _numeric(column: Column, source: str) -> Cast | None:
     name = _quoted(column.name)
     if match := re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", source):
-        # Widened, because pgpq encodes the 128-bit decimals only in one way.
+        # Widened, so that Arrow has 128 bits for each.
         return Cast(column, f"{name}::DECIMAL(38,{match[2]})", f"decimal(38,{match[2]})")
     if source in _INTEGERS:
         return Cast(column, f"{name}::DECIMAL(38,0)", "decimal(38,0)")
     if source not in _FLOATS:
         return None
-    fits = f"isfinite({name}) AND abs({name}) < 1e{38 - FLOAT_SCALE}"
-    limit = f"a float becomes numeric when it is finite and below 1e{38 - FLOAT_SCALE}"
-    return Cast(column, _float_to_decimal(name), f"decimal(38,{FLOAT_SCALE})", fits, fits, limit)
-
-
-def _float_to_decimal(name: str) -> str:
-    """The shortest decimal that reads back as the same float: a direct cast shows the binary fraction's noise.
-
-    DuckDB gives that decimal as text, but parses text into a wide decimal slowly (3.4 s for 1 M values on one core).
-    Most floats can go another way:
-    - below 4,096, at most one decimal of 12 places reads back as the float, and a direct cast finds it (0.06 s);
-    - a float has 17 digits at most, so unless its text has an exponent, it fits into a narrow decimal of a scale by its
-      magnitude (0.2 s).
-    """
-    wide = f"DECIMAL(38,{FLOAT_SCALE})"
-    short = f"TRY_CAST({name} AS DECIMAL(18,12))"
-    cases = [
-        # Far below the last place, DuckDB's parser rounds away from zero.
-        f"WHEN abs({name}) < 4e-{FLOAT_SCALE + 1} THEN 0::{wide}",
-        f"WHEN abs({name}) < 4096 AND {short}::DOUBLE = {name} THEN {short}::{wide}",
-        *(
-            f"WHEN abs({name}) >= {low} AND abs({name}) < {high} THEN {name}::VARCHAR::DECIMAL(18,{scale})::{wide}"
-            for low, high, scale in ((0.0001, 1, 18), (1, 100, 16), (100, 10_000, 14))
-        ),
-    ]
-    return f"CASE {' '.join(cases)} ELSE {name}::VARCHAR::{wide} END"
+    # A float of 32 bits has a shorter decimal than the same number in 64.
+    value = f"{name}::VARCHAR::DOUBLE" if source == "FLOAT" else name
+    fits = f"isfinite({name})"
+    return Cast(column, value, "double", fits, fits, "a float becomes numeric when it is finite")
 
 
 def _boolean(column: Column, source: str) -> Cast | None:

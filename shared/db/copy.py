@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from shared.catalog import PgType
-from shared.db import casts
+from shared.db import casts, numeric
 from shared.errors import DataError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def copy(
         target, sql.SQL(", ").join(sql.Identifier(cast.column.name) for cast in columns)
     )
     with connection.cursor() as cursor:
-        with closing(_ahead(_encoded(encoder, _ahead(batches)))) as chunks, cursor.copy(statement) as sink:
+        with closing(_ahead(_encoded(encoder, columns, _ahead(batches)))) as chunks, cursor.copy(statement) as sink:
             for chunk in chunks:
                 sink.write(chunk)
         return cursor.rowcount
@@ -65,14 +65,23 @@ def batch_rows(footer: Footer) -> int:
 
 def encoder_of(columns: Sequence[casts.Cast], schema: pa.Schema) -> pgpq.ArrowToPostgresBinaryEncoder:
     """The encoder for exactly these columns. Raises DataError when DuckDB gives other types than were planned."""
+    import pyarrow as pa
     from pgpq import ArrowToPostgresBinaryEncoder
 
     expected = [(cast.column.name, casts.arrow_type(cast)) for cast in columns]
     given = [(field.name, field.type) for field in schema]
     if expected != given:
         raise DataError(f"the cast gave {given} where {expected} was planned", remedy="Report this as a bug")
-    builders = {cast.column.name: _builder(cast, schema.field(cast.column.name)) for cast in columns}
-    return ArrowToPostgresBinaryEncoder.new_with_encoders(schema, builders)
+    fields = [_sent(cast, field) for cast, field in zip(columns, schema, strict=True)]
+    builders = {field.name: _builder(cast, field) for cast, field in zip(columns, fields, strict=True)}
+    return ArrowToPostgresBinaryEncoder.new_with_encoders(pa.schema(fields), builders)
+
+
+def _sent(cast: casts.Cast, field: pa.Field) -> pa.Field:
+    """The column as it is given to pgpq, which has no encoder for numeric that shows the right digits."""
+    import pyarrow as pa
+
+    return field.with_type(pa.binary()) if cast.column.type is PgType.NUMERIC else field
 
 
 def _builder(cast: casts.Cast, field: pa.Field) -> pgpq._pgpq.EncoderBuilder:
@@ -95,21 +104,24 @@ def _builder(cast: casts.Cast, field: pa.Field) -> pgpq._pgpq.EncoderBuilder:
             return encoders.Float32EncoderBuilder(field)
         case PgType.DOUBLE:
             return encoders.Float64EncoderBuilder(field)
-        case PgType.NUMERIC:
-            return encoders.Decimal128EncoderBuilder(field)
         case PgType.BOOLEAN:
             return encoders.BooleanEncoderBuilder(field)
         case PgType.DATE:
             return encoders.Date32EncoderBuilder(field)
         case PgType.TIMESTAMP:
             return encoders.TimestampMicrosecondEncoderBuilder(field)
-        case PgType.GEOMETRY:
+        case PgType.GEOMETRY | PgType.NUMERIC:
             return encoders.BinaryEncoderBuilder(field)
 
 
-def _encoded(encoder: pgpq.ArrowToPostgresBinaryEncoder, batches: Generator[pa.RecordBatch]) -> Generator[bytes]:
+def _encoded(
+    encoder: pgpq.ArrowToPostgresBinaryEncoder, columns: Sequence[casts.Cast], batches: Generator[pa.RecordBatch]
+) -> Generator[bytes]:
+    numerics = [number for number, cast in enumerate(columns) if cast.column.type is PgType.NUMERIC]
     yield encoder.write_header()
     for batch in batches:
+        for number in numerics:
+            batch = batch.set_column(number, batch.schema.names[number], numeric.binary(batch.column(number)))
         yield encoder.write_batch(batch)
     # Without its trailer, PostgreSQL would take the stream as COPY 0.
     yield encoder.finish()

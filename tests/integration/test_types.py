@@ -80,7 +80,7 @@ def test_a_numeric_arrives_to_its_last_digit(arrived, precision, scale):
     assert arrived("numeric", pa.array(values, pa.decimal128(precision, scale))) == values
 
 
-magnitudes = [(1e-2, 1e-1), (1e-1, 1.0), (1.0, 1e2), (1e2, 1e4), (1e4, 1e10), (1e10, 9e19)]
+magnitudes = [(1e-2, 1e-1), (1e-1, 1.0), (1.0, 1e2), (1e2, 1e4), (1e4, 1e10), (1e10, 1e30)]
 ordinary = st.one_of(st.floats(low, high) | st.floats(-high, -low) for low, high in magnitudes)
 rounded = st.decimals(-10_000, 10_000, places=9).map(float)
 
@@ -89,10 +89,25 @@ rounded = st.decimals(-10_000, 10_000, places=9).map(float)
 @example(
     [0.1, 0.1 + 0.2, 1 / 3, -48.856614, 2.3522219, 1e19, 123456.789, 4095.999999999999, 0.012345678901234567, -0.0]
 )
+@example([1e20, 1e-300, 5e-324, 1.7976931348623157e308])
 @fuzz
 def test_a_float_becomes_the_shortest_numeric_that_reads_back(arrived, values):
     expected = [None if value is None else Decimal(repr(value)) for value in values]
     assert arrived("numeric", pa.array(values, pa.float64())) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        (pa.array([47.91995, 2.5, 100.0, 0.1 + 0.2, -0.0]), ["47.91995", "2.5", "100", "0.30000000000000004", "0"]),
+        (pa.array([Decimal("2.290000000"), Decimal("-100.000000000")], pa.decimal128(38, 9)), ["2.29", "-100"]),
+        (pa.array([7, 100], pa.int64()), ["7", "100"]),
+        (pa.array([2.29, 0.1], pa.float32()), ["2.29", "0.1"]),
+    ],
+    ids=["FLOAT64", "NUMERIC", "INT64", "a single float"],
+)
+def test_a_numeric_shows_the_digits_that_the_source_has(arrived, values, shown):
+    assert arrived("numeric", values, as_text=True) == shown
 
 
 @given(st.lists(st.floats(2.0**-20, 2.0**50, width=32), max_size=200))

@@ -1,0 +1,220 @@
+"""Numbers in PostgreSQL's binary numeric, a whole batch at once, with no digit that the source does not have.
+
+A numeric remembers how many digits behind the point it shows. Of a float these are the digits of its shortest decimal,
+which reads back as the same float and is what Python's `repr` gives; of a decimal, those up to its last that is not 0.
+
+All values of a batch are written with the same number of base-10000 digits: the server drops those that lead or trail
+as zeros (`numeric_recv`, https://github.com/postgres/postgres/blob/master/src/backend/utils/adt/numeric.c).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from fractions import Fraction
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
+    type Floats = npt.NDArray[np.float64]
+    type Integers = npt.NDArray[np.int64]
+    type Flags = npt.NDArray[np.bool_]
+    type Words = npt.NDArray[np.uint16]
+
+_NEGATIVE = 0x4000
+
+#: Base-10000 digits of a float's 17 decimal ones, wherever the point is.
+_FLOAT_DIGITS = 5
+
+#: The magnitudes of which every step below is exact or bounded; the few floats beyond take the slow way.
+_SMALLEST, _GREATEST = 1e-270, 1e270
+
+
+def binary(values: pa.Array) -> pa.Array:
+    """Each of a column of float64 (finite) or decimal128 as binary numeric; NULL stays NULL."""
+    import numpy as np
+    import pyarrow as pa
+
+    valid = np.ones(len(values), bool) if not values.null_count else values.is_valid().to_numpy(zero_copy_only=False)
+    words = _of_floats(values) if pa.types.is_float64(values.type) else _of_decimals(values)
+    width = words.shape[1] * 2
+    offsets = pa.py_buffer(np.arange(0, (len(values) + 1) * width, width, dtype=np.int32))
+    mask = pa.py_buffer(np.packbits(valid, bitorder="little"))
+    return pa.Array.from_buffers(pa.binary(), len(values), [mask, offsets, pa.py_buffer(np.ascontiguousarray(words))])
+
+
+def _of_floats(values: pa.Array) -> Words:
+    import numpy as np
+
+    x: Floats = values.fill_null(0.0).to_numpy(zero_copy_only=False)
+    magnitude = np.abs(x)
+    # Below 4,096, at most one decimal of 12 places reads back as the float: most columns hold nothing else.
+    scaled = np.rint(np.minimum(magnitude, 4_096) * 1e12)
+    if ((magnitude < 4_096) & (scaled / 1e12 == magnitude)).all():
+        groups, limbs = np.empty((len(x), 4), np.int64), [scaled.astype(np.int64)]
+        for place in reversed(range(4)):
+            groups[:, place] = _divide(limbs, 10_000)
+        return _words(groups, np.zeros(len(x), np.int64), x < 0)
+    far = (magnitude < _SMALLEST) | (magnitude > _GREATEST)
+    digits, places, doubtful = _shortest(np.where(far, 1.0, magnitude))
+    # As 20 digits, the first of which stands at a multiple of 4 places: groups of 4, a zero or more in front.
+    exponent = 16 - places
+    weight = exponent // 4
+    shift = exponent - 4 * weight
+    cut = _tens(8 - shift)
+    high, low = digits // cut, digits % cut * _tens(shift)
+    groups = np.empty((len(x), _FLOAT_DIGITS), np.int64)
+    groups[:, 0] = high // 100_000_000
+    groups[:, 1] = high // 10_000 % 10_000
+    groups[:, 2] = high % 10_000
+    groups[:, 3] = low // 10_000
+    groups[:, 4] = low % 10_000
+    words = _words(groups, weight, x < 0)
+    for index in np.flatnonzero((doubtful | far) & (magnitude != 0)):
+        words[index] = _slowly(float(x[index]))
+    words[magnitude == 0, 1:] = 0
+    return words
+
+
+def _shortest(x: Floats) -> tuple[Integers, Integers, Flags]:
+    """The digits of positive floats' shortest decimals, 17 with zeros behind, and the places that are behind the point:
+    the decimal is `digits * 10 ** -places`. Doubtful are those that are too near to call.
+
+    The product with the power of ten is known to 2^-100, as the sum of two floats (T. J. Dekker, 1971). A decimal that
+    is nearer to the float than half its distance to the next reads back as it. At 15 digits there is one at most, which
+    includes all shorter ones; then the nearest of 16, then of 17.
+    """
+    import numpy as np
+
+    places = 16 - np.floor(np.log10(x)).astype(np.int64)
+    ten, rest = _powers()
+    power = ten[places - _LEAST_PLACES]
+    product, error = _product(x, power)
+    error += x * rest[places - _LEAST_PLACES]
+    whole = np.rint(error)
+    exact = product.astype(np.int64) + whole.astype(np.int64)
+    beyond = error - whole  # of the exact product, behind the point
+    half = np.spacing(x) * 0.5 * power
+    down = (beyond < 0).astype(np.int64)
+    of_15, of_16 = (exact + 50 - down) // 100 * 100, (exact + 5 - down) // 10 * 10
+    off_15, off_16 = np.abs((of_15 - exact) - beyond), np.abs((of_16 - exact) - beyond)
+    # Below a power of two, the next float is half as far.
+    lopsided = np.frexp(x)[0] == 0.5
+    at_15 = off_15 < np.where(lopsided, half * 0.5, half)
+    at_16 = off_16 < half
+    digits = np.where(at_15, of_15, np.where(at_16, of_16, exact))
+    doubtful = np.abs(off_15 - half) < _MARGIN
+    doubtful |= ~at_15 & (lopsided | (np.abs(off_16 - half) < _MARGIN) | (np.abs(off_16 - 5) < _MARGIN))
+    doubtful |= ~at_15 & ~at_16 & (np.abs(np.abs(beyond) - 0.5) < _MARGIN)
+    # The logarithm may be off by one beside a power of ten, and rounding may lead to one.
+    doubtful |= (digits < 10**16) | (digits >= 10**17)
+    return np.where(doubtful, 10**16, digits), places, doubtful
+
+
+def _product(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    """The product, and what its rounding left."""
+    product = a * b
+    high_a, high_b = a * _SPLIT, b * _SPLIT
+    high_a, high_b = high_a - (high_a - a), high_b - (high_b - b)
+    low_a, low_b = a - high_a, b - high_b
+    return product, ((high_a * high_b - product) + high_a * low_b + low_a * high_b) + low_a * low_b
+
+
+#: In units of the 17th digit: what is nearer to a boundary takes the slow way. The product is off by 1e-13 at most.
+_MARGIN = 1e-3
+_SPLIT = 134_217_729.0
+_HALF, _LOW_HALF = 32, 0xFFFF_FFFF
+_LEAST_PLACES = 16 - 271
+
+
+@cache
+def _powers() -> tuple[Floats, Floats]:
+    """Powers of ten from `_LEAST_PLACES` up: each as the float nearest to it, and the float nearest to the rest."""
+    import numpy as np
+
+    exact = [Fraction(10) ** n for n in range(_LEAST_PLACES, 16 + 272)]
+    nearest = [float(power) for power in exact]
+    rest = [float(power - Fraction(near)) for power, near in zip(exact, nearest, strict=True)]
+    return np.array(nearest), np.array(rest)
+
+
+def _slowly(x: float) -> Sequence[int]:
+    """The words of one float."""
+    sign, digits, exponent = Decimal(repr(x)).normalize().as_tuple()
+    if not isinstance(exponent, int):
+        raise ValueError("not finite")
+    weight = (len(digits) - 1 + exponent) // 4
+    last = 4 * (weight - _FLOAT_DIGITS + 1)
+    number = int("".join(map(str, digits))) * 10 ** (exponent - last)
+    groups = [number // 10_000**place % 10_000 for place in reversed(range(_FLOAT_DIGITS))]
+    return [_FLOAT_DIGITS, weight % 65_536, _NEGATIVE if sign else 0, max(0, -exponent), *groups]
+
+
+def _of_decimals(values: pa.Array) -> Words:
+    import numpy as np
+
+    scale = values.type.scale
+    pad = -scale % 4
+    raw = np.frombuffer(values.buffers()[1], "<u8")[values.offset * 2 : (values.offset + len(values)) * 2]
+    low, high = raw[0::2].copy(), raw[1::2].copy()
+    if values.null_count:
+        gone = ~values.is_valid().to_numpy(zero_copy_only=False)
+        low[gone] = high[gone] = 0
+    negative = high >> np.uint64(63) != 0
+    low, high = np.where(negative, ~low + np.uint64(1), low), np.where(negative, ~high + (low == 0), high)
+    # Filled up with zeros behind, so that the point is between two groups: the last has 4 - pad digits of the value's.
+    limbs = [high >> _HALF, high & _LOW_HALF, low >> _HALF, low & _LOW_HALF] if high.any() else [low]
+    groups: list[Integers] = []
+    while not groups or any(limb.any() for limb in limbs):
+        unit = 10_000 if groups else 10 ** (4 - pad)
+        groups.insert(0, _divide(limbs, unit).astype(np.int64) * (10_000 // unit))
+    weight = np.full(len(values), len(groups) - 1 - (scale + pad) // 4, np.int64)
+    return _words(np.stack(groups, axis=1), weight, negative)
+
+
+def _words(groups: Integers, weight: Integers, negative: Flags) -> Words:
+    """What the server reads: how many digits, the weight of the first, the sign, the places shown, the digits."""
+    import numpy as np
+
+    places = np.zeros(len(groups), np.int64)
+    for number in range(groups.shape[1]):
+        digit = groups[:, number]
+        places = np.where(digit != 0, 4 * (number - weight) - _trailing_zeros()[digit], places)
+    words = np.empty((len(groups), 4 + groups.shape[1]), ">u2")
+    words[:, 0] = groups.shape[1]
+    words[:, 1] = weight & 0xFFFF
+    words[:, 2] = np.where(negative, _NEGATIVE, 0)
+    words[:, 3] = np.maximum(places, 0)
+    words[:, 4:] = groups
+    return words
+
+
+@cache
+def _trailing_zeros() -> Integers:
+    """How many zeros a base-10000 digit ends with, as 4 decimal ones."""
+    import numpy as np
+
+    return np.array([4, *(next(n for n in range(4) if digit % 10 ** (n + 1)) for digit in range(1, 10_000))])
+
+
+def _tens(exponent: Integers) -> Integers:
+    import numpy as np
+
+    return np.power(np.int64(10), exponent)
+
+
+def _divide[N: (np.uint64, np.int64)](limbs: list[npt.NDArray[N]], by: int) -> npt.NDArray[N]:
+    """Divide numbers of one limb, or of several of 32 bits, the highest first, in place; the remainders."""
+    limbs[0], rest = _divmod(limbs[0], by)
+    for number, limb in enumerate(limbs[1:], 1):
+        limbs[number], rest = _divmod((rest << limb.dtype.type(_HALF)) | limb, by)
+    return rest
+
+
+def _divmod[N: (np.uint64, np.int64)](numbers: npt.NDArray[N], by: int) -> tuple[npt.NDArray[N], npt.NDArray[N]]:
+    quotients = numbers // numbers.dtype.type(by)
+    return quotients, numbers - quotients * numbers.dtype.type(by)
