@@ -292,7 +292,7 @@ def parse(content: bytes, table: str, day: dt.date, where: str) -> DayManifest:
     if sealed is None or sealed[1] != _checksum(body):
         raise DamagedError("was cut off or edited by hand: its checksum is not that of what follows it", where=where)
     try:
-        manifest = msgspec.json.decode(b"{" + body, type=DayManifest)
+        manifest = _DECODER.decode(b"{" + body)
         Hour.parse(manifest.start)
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as e:
         # It is as its writer wanted it: rebuilding it would throw away what that one knew.
@@ -307,6 +307,10 @@ def parse(content: bytes, table: str, day: dt.date, where: str) -> DayManifest:
 def batch_id(hour: Hour, of: Export | Exporting) -> BatchId:
     return BatchId(hour, of.number, of.attempt)
 
+
+#: Made where one thread imports the module: threads that made the first decoder of a type at once, as msgspec does for
+#: each `decode(…, type=…)`, crashed the process.
+_DECODER = msgspec.json.Decoder(DayManifest)
 
 #: How a manifest begins; the checksum is that of every byte after.
 _SEAL = b'{\n "checksum": "sha256:%s",\n'

@@ -3,12 +3,15 @@
 import hashlib
 import itertools
 import json
+import subprocess
+import sys
 from datetime import UTC, date, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from local import ROOT
 from shared.errors import ConfigurationError
 from shared.hourly.manifest import (
     NOTHING,
@@ -334,3 +337,32 @@ def test_stored_files_and_batches_are_found_by_their_names():
     hour = Hour.of_day(DAY, 3)
     assert str(batch_id(hour, batch().export)) == str(batch_id(hour, Exporting(1, "0a1b2c3d", AT)))
     assert str(batch_id(hour, batch(2).export)) == "20260102T03-2-0a1b2c3d"
+
+
+FIRST_READ = """
+import sys, threading
+from datetime import UTC, date, datetime
+from shared.hourly.manifest import DayManifest, parse
+from shared.names import Hour
+
+sys.setswitchinterval(1e-6)
+day = date(2026, 3, 10)
+document = DayManifest.new("log", day, Hour(datetime(2026, 3, 10, tzinfo=UTC))).to_json()
+together = threading.Barrier(4)
+
+def read():
+    together.wait()
+    parse(document, "log", day, "test")
+
+threads = [threading.Thread(target=read) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_threads_may_be_the_first_to_read_manifests():
+    """What a process does once can crash it once, so it takes processes: every second one died."""
+    ended = [subprocess.run([sys.executable, "-c", FIRST_READ], cwd=ROOT).returncode for _ in range(8)]
+    assert ended == [0] * 8
