@@ -7,14 +7,14 @@ import psycopg
 from local import ROOT
 
 _INPUT = ROOT / "local" / "input"
-_TABLE = (_INPUT / "past_offer_context.sql").read_text()
+TABLE = (_INPUT / "past_offer_context.sql").read_text()
 _ROWS = (_INPUT / "past_offer_context_rows.sql").read_text()
 
 
 def create(dsn: str) -> None:
     """Make the table, empty. It belongs to the role of `dsn`; the role api may read it and add to it."""
     with psycopg.connect(dsn) as connection:
-        connection.execute(_TABLE.encode())
+        connection.execute(TABLE.encode())
 
 
 def write(dsn: str, start: datetime, end: datetime, rows: int) -> None:

@@ -1,10 +1,11 @@
 """A throwaway PostgreSQL with PostGIS: one cluster, a template database, and as many clones as tests want.
 
-Roles as on Cloud SQL: `recosync` owns the databases and is no superuser, `api` may only read what it makes, `status`
-only the ledger.
+Roles and rights are those of a deployment, by its own SQL: `administrator` owns the databases and is no superuser,
+`recosync` loads, `api` may only read what it makes, `status` only the ledger.
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from typing import Literal
 import psycopg
 from psycopg import sql
 
+from local import ROOT
 from local.prerequisites import postgres_bin
 from local.process import Process, ProcessError, free_port
 
@@ -25,6 +27,15 @@ _SETTINGS = {"listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
 RELAXED = {"shared_buffers": "128MB", "max_wal_size": "2GB", "fsync": "off", "full_page_writes": "off"}
 _STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 StopMode = Literal["smart", "fast", "immediate"]
+
+
+def deployment(database: str, loader: str = "recosync", status: str = "status") -> list[str]:
+    """The statements that an administrator executes for a deployment, as psql would read them."""
+    text = (ROOT / "sql" / "deploy" / "database.sql").read_text()
+    names = {"DBNAME": database, "loader": loader, "status": status, "api": "api"}
+    for name, value in names.items():
+        text = text.replace(f':"{name}"', f'"{value}"')
+    return [statement.strip() for statement in re.sub(r"^--.*\n", "", text, flags=re.MULTILINE).split(";")[:-1]]
 
 
 class Cluster:
@@ -85,23 +96,26 @@ class Cluster:
     def create_template(self) -> None:
         """Make the database that clones are made of: PostGIS and the roles."""
         with self.superuser("postgres") as admin:
-            for role in ("recosync", "api", "status"):
-                admin.execute(
-                    sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), sql.Literal(role))
-                )
-            # To see how old other roles' transactions are.
-            admin.execute("GRANT pg_read_all_stats TO recosync")
+            # Who looks after a database of Cloud SQL may hand that role on, and make this extension.
+            admin.execute("CREATE ROLE administrator LOGIN CREATEROLE; CREATE ROLE api LOGIN")
+            admin.execute("GRANT pg_read_all_stats TO administrator WITH ADMIN OPTION")
             self._create_database(admin, _TEMPLATE, "template1")
         with self.superuser(_TEMPLATE) as admin:
             admin.execute("CREATE EXTENSION postgis")
-            admin.execute("ALTER DEFAULT PRIVILEGES FOR ROLE recosync IN SCHEMA public GRANT SELECT ON TABLES TO api")
-            # The ledger's schema is the only one that it makes.
-            admin.execute("ALTER DEFAULT PRIVILEGES FOR ROLE recosync GRANT USAGE ON SCHEMAS TO status")
+        with psycopg.connect(self.dsn(_TEMPLATE, "administrator"), autocommit=True) as administrator:
+            for statement in deployment(_TEMPLATE):
+                administrator.execute(statement.encode())
+            # The ledger's schema has the role's name: what anybody makes by hand would land there.
+            administrator.execute("ALTER ROLE recosync SET search_path = public")
+            # The page shows the ledger from its first moment: a deployment grants that by `recosync migrate --reader`.
+            administrator.execute("ALTER DEFAULT PRIVILEGES FOR ROLE recosync GRANT USAGE ON SCHEMAS TO status")
 
     def clone(self, name: str) -> str:
         """A new database like the template; its DSN for recosync."""
         with self.superuser("postgres") as admin:
             self._create_database(admin, name, _TEMPLATE)
+            # The rights on a database are not copied with it.
+            admin.execute(sql.SQL("GRANT CREATE ON DATABASE {} TO recosync").format(sql.Identifier(name)))
         return self.dsn(name)
 
     def drop(self, name: str) -> None:
@@ -110,7 +124,7 @@ class Cluster:
             admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def _create_database(self, admin: psycopg.Connection, name: str, template: str) -> None:
-        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER recosync STRATEGY file_copy")
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER administrator STRATEGY file_copy")
         admin.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
 
     @property

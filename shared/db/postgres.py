@@ -30,6 +30,19 @@ if TYPE_CHECKING:
 _TRANSIENT_CLASSES = {"08", "40", "53", "57", "58"}
 #: A type or a schema that the session does not find: PostGIS is absent, or out of reach.
 _OUT_OF_REACH = {"42704", "3F000"}
+#: What the server's words for a missing right ask for. Without these words, as in another language, it is just a right.
+_RIGHTS = (
+    ("row-level security", "ALTER ROLE … BYPASSRLS for the loader's role: a policy would hide rows in silence"),
+    ("must be owner", "ALTER … OWNER TO the loader's role"),
+    ("(?:member of|SET ROLE)", "GRANT that role TO the loader's role"),
+    ("for database", "GRANT CREATE ON DATABASE … TO the loader's role"),
+    ("for schema", "GRANT USAGE, CREATE ON SCHEMA … TO the loader's role"),
+    (
+        "for (?:table|view|materialized view)",
+        "GRANT SELECT ON … TO the loader's role; and DELETE, to delete what is exported",
+    ),
+)
+
 #: Locks, objects in use, aborted and timed out transactions, and a server that is read-only while it changes roles.
 _TRANSIENT_STATES = {"55P03", "55006", "25P02", "25P03", "25P04", "25006"}
 
@@ -105,13 +118,7 @@ def _wrong_deployment(state: str, message: str) -> str | None:
         return "CREATE EXTENSION for what is absent; name the schema of what is elsewhere in the template of the view"
     if state != pg.InsufficientPrivilege.sqlstate:
         return None
-    if "row-level security" in message:
-        return "ALTER ROLE … BYPASSRLS for the loader's role: a policy would hide rows in silence"
-    if message.startswith("must be owner"):
-        return "ALTER … OWNER TO the loader's role"
-    if "SET ROLE" in message:
-        return "GRANT that role TO the loader's role"
-    return "Grant it to the loader's role"
+    return next((remedy for pattern, remedy in _RIGHTS if re.search(pattern, message)), "Grant it to the loader's role")
 
 
 @dataclass(frozen=True)

@@ -103,13 +103,14 @@ def test_an_event_outlives_a_database_that_is_away(services):
     assert arrive(services, manifest) == ["published"]
 
 
-def test_an_event_outlives_a_server_that_is_read_only_for_a_while(services, database, here):
+def test_an_event_outlives_a_server_that_is_read_only_for_a_while(services, here):
     publish(services, 1, ["ann"])
     manifest = upload(services, 2, ["bob"]).manifest()
-    database.execute(f"ALTER DATABASE {here.name} SET default_transaction_read_only = on")
-    with pytest.raises(RetryableError, match="read-only"):
-        arrive(services, manifest)
-    database.execute(f"ALTER DATABASE {here.name} RESET default_transaction_read_only")
+    with here.cloud.postgres.superuser("postgres") as admin:
+        admin.execute(f"ALTER DATABASE {here.name} SET default_transaction_read_only = on")
+        with pytest.raises(RetryableError, match="read-only"):
+            arrive(services, manifest)
+        admin.execute(f"ALTER DATABASE {here.name} RESET default_transaction_read_only")
     assert arrive(services, manifest) == ["published"]
 
 

@@ -99,7 +99,7 @@ def test_without_the_right_to_delete_rows_stay_until_it_is_granted(log):
     log.database.execute("REVOKE DELETE ON past_offer_context FROM recosync")
     answer, status = log.ask(11, delete_from_source=True)
     assert (status, [failure["retryable"] for failure in answer["failed"]]) == (500, [True])
-    assert "Grant it to the loader's role" in answer["failed"][0]["error"]
+    assert "and DELETE, to delete what left" in answer["failed"][0]["error"]
     assert (log.state(10), log.source(), log.bigquery()) == ("deleting", keys, {10: keys})
     log.database.execute("GRANT DELETE ON past_offer_context TO recosync")
     log.done(12, delete_from_source=True)

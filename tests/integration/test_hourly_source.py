@@ -95,7 +95,7 @@ def test_a_role_that_may_not_read_the_log_is_a_wrong_deployment(log):
     log.database.execute("REVOKE SELECT ON past_offer_context FROM recosync")
     answer, status = log.ask(11)
     assert status == 500
-    assert "Grant it to the loader's role" in answer["failed"][0]["error"]
+    assert "GRANT SELECT ON" in answer["failed"][0]["error"]
     assert log.state(10) is None
 
 
