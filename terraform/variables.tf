@@ -10,13 +10,14 @@ variable "project_id" {
 }
 
 variable "environment" {
-  description = "dev, stg or prod: part of the data sets' names, and ENV_SHORT_NAME of the functions."
+  description = "A short name such as dev, stg or prod: part of the data sets' names, and ENV_SHORT_NAME of the functions."
   type        = string
   nullable    = false
 
   validation {
-    condition     = contains(["dev", "stg", "prod"], var.environment)
-    error_message = "The environment is dev, stg or prod."
+    # The name of a service account has 30 characters at most, and that of hourly_export leaves 7.
+    condition     = can(regex("^[a-z][a-z0-9]{1,6}$", var.environment))
+    error_message = "The environment is a short name of 2 to 7 lowercase letters and digits, a letter first: dev, stg, prod, staging."
   }
 }
 

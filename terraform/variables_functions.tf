@@ -85,7 +85,7 @@ variable "hourly_start" {
 
   validation {
     condition     = can(regex("^[0-9]{8}T([01][0-9]|2[0-3])$", var.hourly_start))
-    error_message = "The first hour is written YYYYMMDDTHH, such as 20260101T00."
+    error_message = "Choose the first hour that the job before did not bring to BigQuery, and write it YYYYMMDDTHH, such as 20260101T00."
   }
 }
 

@@ -15,7 +15,7 @@ cloud_sql = {
 
 vpc = { connector = "projects/example-recommendation-stg/locations/europe-west1/connectors/serverless" }
 
-hourly_start = "20260101T00"
+hourly_start = "YYYYMMDDTHH" # yours to choose: the first hour that the job before did not bring to BigQuery
 
 status_viewers        = ["group:recommendation@example.com"]
 notification_channels = ["projects/example-recommendation-stg/notificationChannels/1234567890"]

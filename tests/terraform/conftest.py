@@ -10,9 +10,14 @@ from tests.terraform.workspace import Workspace, copy_of_the_tree
 
 
 @pytest.fixture(scope="session")
-def plan(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The configuration, initialised once."""
+    return Workspace(copy_of_the_tree(tmp_path_factory.mktemp("tree")), "terraform")
+
+
+@pytest.fixture(scope="session")
+def plan(workspace: Workspace) -> Any:
     """Of an environment that names everybody who can be named."""
-    workspace = Workspace(copy_of_the_tree(tmp_path_factory.mktemp("tree")), "terraform")
     return workspace.plan(
         "environments/dev.tfvars",
         status_viewers=["group:viewers@example.com"],

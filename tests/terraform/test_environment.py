@@ -139,3 +139,15 @@ def test_the_function_takes_what_terraform_sets(planned, function):
             for volume in planned[function]["secret_volumes"]
             for version in volume["versions"]
         ]
+
+
+def test_an_environment_may_have_any_short_name(workspace):
+    planned = workspace.plan("environments/dev.tfvars", environment="staging")
+    accounts = [r["change"]["after"] for r in planned["resource_changes"] if r["type"] == "google_service_account"]
+    assert max(len(account["account_id"]) for account in accounts) == 30  # which is the longest that there may be
+    assert "2 to 7 lowercase letters" in workspace.refusal("environments/dev.tfvars", environment="production")
+
+
+@pytest.mark.parametrize("example", ["prod", "stg"])
+def test_the_first_hour_of_an_example_can_not_be_left_in(workspace, example):
+    assert "Choose the first hour" in workspace.refusal(f"environments/{example}.tfvars")

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +37,25 @@ class Workspace:
 
     def plan(self, *files: str, **variables: object) -> Any:
         """The plan, as JSON (https://developer.hashicorp.com/terraform/internals/json-format)."""
-        arguments = [f"-var-file={file}" for file in files]
-        arguments += [f"-var={name}={json.dumps(value)}" for name, value in variables.items()]
-        made = self._terraform("plan", "-refresh=false", "-lock=false", "-out=planned", *arguments)
+        made = self._plan(files, variables)
         if made.returncode and _NO_CREDENTIALS in made.stderr:
             pytest.skip("these providers would ask Google, not a stand-in for it: what is planned is NOT TESTED")
         assert made.returncode == 0, made.stderr
         shown = self._terraform("show", "-json", "planned")
         assert shown.returncode == 0, shown.stderr
         return json.loads(shown.stdout)
+
+    def refusal(self, *files: str, **variables: object) -> str:
+        """Why there is no plan, in one line."""
+        made = self._plan(files, variables)
+        assert made.returncode != 0
+        return " ".join(made.stderr.replace("│", " ").split())
+
+    def _plan(self, files: Sequence[str], variables: Mapping[str, object]) -> subprocess.CompletedProcess[str]:
+        # Text goes as it is, anything else as HCL's JSON.
+        texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in variables.items()}
+        arguments = [f"-var-file={file}" for file in files] + [f"-var={name}={text}" for name, text in texts.items()]
+        return self._terraform("plan", "-refresh=false", "-lock=false", "-out=planned", *arguments)
 
     def _terraform(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         options = ("-no-color",) if command == "show" else ("-no-color", "-input=false")
