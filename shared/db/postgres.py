@@ -37,10 +37,7 @@ _RIGHTS = (
     ("(?:member of|SET ROLE)", "GRANT that role TO the loader's role"),
     ("for database", "GRANT CREATE ON DATABASE … TO the loader's role"),
     ("for schema", "GRANT USAGE, CREATE ON SCHEMA … TO the loader's role"),
-    (
-        "for (?:table|view|materialized view)",
-        "GRANT SELECT ON … TO the loader's role; and DELETE, to delete what is exported",
-    ),
+    ("for (?:table|view|materialized view)", "GRANT SELECT ON … TO the loader's role, and DELETE, to delete what left"),
 )
 
 #: Locks, objects in use, aborted and timed out transactions, and a server that is read-only while it changes roles.

@@ -124,6 +124,11 @@ class Source:
         earlier = sql.SQL("{0} > '-infinity' AND {0} < {1}").format(self._time, _timestamp(hour.start))
         return self._count(earlier, seconds)
 
+    def rows_from(self, hour: Hour, seconds: int) -> int | None:
+        """How many rows belong to that hour or later ones; None when counting them takes longer than that."""
+        later = sql.SQL("{0} >= {1} AND {0} < 'infinity'").format(self._time, _timestamp(hour.start))
+        return self._count(later, seconds)
+
     def rows_without_time(self, seconds: int) -> int | None:
         """How many rows belong to no hour, because their time is NULL or infinite; None when that takes longer."""
         stray = sql.SQL("{0} IS NULL OR {0} = 'infinity' OR {0} = '-infinity'").format(self._time)

@@ -20,6 +20,9 @@ DAYS = 7
 #: Seconds that one count may take.
 PATIENCE = 30
 
+#: Hours that the clocks of those who write may be ahead.
+AHEAD = 1
+
 
 def audit(run: Run, end: Hour) -> Audit | None:
     """Count the hours of the last days before `end`, unless that was done today. Differences are alerted.
@@ -42,9 +45,15 @@ def audit(run: Run, end: Hour) -> Audit | None:
         if found != expected:
             log.error(f"the source holds {found} rows of an hour, {expected} were expected", hour=str(hour))
             differences.append(Difference(str(hour), expected, found))
-    earlier, timeless = run.source.rows_before(run.start, PATIENCE), run.source.rows_without_time(PATIENCE)
-    _report_strays(run, earlier, timeless)
-    done = Audit(datetime.now(UTC), tuple(differences), earlier, timeless)
+    now = datetime.now(UTC)
+    done = Audit(
+        now,
+        tuple(differences),
+        earlier_rows=run.source.rows_before(run.start, PATIENCE),
+        rows_without_time=run.source.rows_without_time(PATIENCE),
+        later_rows=run.source.rows_from(max(end, Hour(now)).plus(1 + AHEAD), PATIENCE),
+    )
+    _report_strays(run, done)
     run.store.audited(last.day, done)
     return done
 
@@ -57,10 +66,17 @@ def _expected(run: Run, hour: Hour) -> int | None:
     return record.source_content.rows
 
 
-def _report_strays(run: Run, earlier: int | None, timeless: int | None) -> None:
-    if earlier is None or earlier:
-        count = "too many to count" if earlier is None else str(earlier)
-        log.warning(f"rows of hours before {run.start}, exported only when they are asked for by date: {count}")
-    if timeless is None or timeless:
-        count = "too many to count" if timeless is None else str(timeless)
-        log.error(f"rows without a time in {run.table.time}, which belong to no hour: {count}")
+def _report_strays(run: Run, found: Audit) -> None:
+    column = run.table.time
+    if found.earlier_rows != 0:
+        told = f"rows of hours before {run.start}, exported only when they are asked for by date"
+        log.warning(f"{told}: {_count(found.earlier_rows)}")
+    if found.later_rows != 0:
+        told = f"rows whose {column} is in the future, which no run exports before that"
+        log.error(f"{told}: {_count(found.later_rows)}")
+    if found.rows_without_time != 0:
+        log.error(f"rows without a time in {column}, which belong to no hour: {_count(found.rows_without_time)}")
+
+
+def _count(rows: int | None) -> str:
+    return "too many to count" if rows is None else str(rows)

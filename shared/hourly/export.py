@@ -18,6 +18,7 @@ from shared.db.outbound import Note
 from shared.db.source import Range
 from shared.errors import BusyError, DataError, RetryableError, SyncError
 from shared.gcp.parquet_writer import row_groups, snappy
+from shared.hourly import orphans
 from shared.hourly.context import Run
 from shared.hourly.manifest import (
     NOTHING,
@@ -130,10 +131,16 @@ def _removing(run: Run, hour: Hour, attempt: str, failure: type[BaseException]) 
 
 
 def _nothing(run: Run, hour: Hour, record: HourRecord | None) -> HourRecord | None:
-    """The record of an hour without further rows; None when it says so already."""
+    """The record of an hour without further rows; None when it says so already.
+
+    The source and BigQuery have been asked; the bucket may be the only one that still has some.
+    """
     after = record.change(work=None) if record else HourRecord()
     if record == after:
         return None
+    orphans.refuse(run, hour, after.parts, after.attempts)
+    if record is not None and isinstance(record.work, Exporting):
+        log.error("the source had rows of the hour when its export began, and has none of them now", hour=str(hour))
     if record is not None and isinstance(record.work, Exporting):
         remove(run, hour, {*record.work.superseded, record.work.attempt})
     return run.store.advance(hour, record, after)

@@ -9,7 +9,9 @@ import msgspec
 
 from shared import log
 from shared.catalog import BigQueryType
+from shared.db.source import Range
 from shared.errors import DataError, RetryableError
+from shared.gcp.bigquery import Job
 from shared.hourly.context import Run
 from shared.hourly.export import in_parquet, remove
 from shared.hourly.manifest import Batch, Export, Exported, Exporting, HourRecord, Loaded, Receipt, batch_id
@@ -24,22 +26,20 @@ def load(run: Run, hour: Hour, record: HourRecord, work: Exported) -> HourRecord
     """
     export, started = work.export, False
     while True:
-        name = job_name(run, hour, export)
-        job = run.services.bigquery.job(name, run.location)
+        job = find(run, hour, export)
         if job is None:
             if not _complete(run, export):
                 return _start_over(run, hour, record, export)
             started = True
-            _start(run, hour, export, name)
-            job = run.services.bigquery.wait(name, run.location, run.deadline)
+            job = _load(run, hour, export)
         elif not job.done:
-            job = run.services.bigquery.wait(name, run.location, run.deadline)
+            job = run.services.bigquery.wait(job.name, run.location, run.deadline)
         if _has_json(run):
             run.services.bigquery.drop(_staged(run, hour, export))
         if job.error is None:
-            loaded = Loaded(export, str(name), datetime.now(UTC))
+            loaded = Loaded(export, str(job.name), datetime.now(UTC))
             return run.store.advance(hour, record, record.change(work=loaded))
-        failure = job.error.failure(f"job {name}", quote=False)
+        failure = job.error.failure(f"job {job.name}", quote=False)
         log.warning(f"load failed: {failure}", failure)
         export = msgspec.structs.replace(export, load_attempt=export.load_attempt + 1)
         record = run.store.advance(hour, record, record.change(work=Exported(export)))
@@ -76,35 +76,54 @@ def job_name(run: Run, hour: Hour, export: Export) -> JobName:
     return JobName("load", run.table.name, batch_id(hour, export), export.load_attempt)
 
 
-def _start(run: Run, hour: Hour, export: Export, name: JobName) -> None:
-    """Start the job that brings the batch to BigQuery."""
+def find(run: Run, hour: Hour, export: Export) -> Job | None:
+    """The job that used up this load attempt: the one that brings the batch to BigQuery, or one before it that failed.
+
+    None when BigQuery knows of none.
+    """
+    job = run.services.bigquery.job(job_name(run, hour, export), run.location)
+    if job is None and _has_json(run):
+        staged = run.services.bigquery.job(_stage_name(run, hour, export), run.location)
+        return staged if staged is not None and staged.error is not None else None
+    return job
+
+
+def _load(run: Run, hour: Hour, export: Export) -> Job:
+    """Start what brings the batch to BigQuery, and wait for it; the job that did, or the one that failed."""
+    name = job_name(run, hour, export)
     uris = [f"gs://{run.bucket}/{part.data.name}" for part in export.parts]
     if _has_json(run):
-        _stage(run, hour, export, uris)
+        staged = _stage(run, hour, export, uris)
+        if staged.error is not None:
+            return staged
         run.services.bigquery.query(
             name, run.location, _insert(run, _staged(run, hour, export)), _labels(run, hour), None
         )
     else:
         partition = PartitionRef(run.target, hour.day)
         run.services.bigquery.load(name, run.location, uris, partition, run.schema, _labels(run, hour))
+    return run.services.bigquery.wait(name, run.location, run.deadline)
 
 
 def _has_json(run: Run) -> bool:
     return any(column.target is BigQueryType.JSON for column in run.table.columns)
 
 
-def _stage(run: Run, hour: Hour, export: Export, uris: Sequence[str]) -> None:
+def _stage(run: Run, hour: Hour, export: Export, uris: Sequence[str]) -> Job:
     """Load the batch into a table of its own, JSON as text: no Parquet type can be loaded into a JSON column
     (https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-parquet#type_conversions).
     """
-    name = JobName("stage", run.table.name, batch_id(hour, export), export.load_attempt)
+    name = _stage_name(run, hour, export)
     text = BigQueryType.STRING.api
     schema = [{**f, "type": text} if f["type"] == BigQueryType.JSON.api else f for f in run.schema]
     if run.services.bigquery.job(name, run.location) is None:
         into = _staged(run, hour, export)
         run.services.bigquery.load(name, run.location, uris, into, schema, _labels(run, hour))
-    # Whether it failed shows in the query that reads its table.
-    run.services.bigquery.wait(name, run.location, run.deadline)
+    return run.services.bigquery.wait(name, run.location, run.deadline)
+
+
+def _stage_name(run: Run, hour: Hour, export: Export) -> JobName:
+    return JobName("stage", run.table.name, batch_id(hour, export), export.load_attempt)
 
 
 def _staged(run: Run, hour: Hour, export: Export) -> TableRef:
@@ -138,11 +157,20 @@ def _complete(run: Run, export: Export) -> bool:
 
 
 def _start_over(run: Run, hour: Hour, record: HourRecord, export: Export) -> HourRecord:
-    """Export anew what somebody deleted before it was loaded.
+    """Export anew what somebody deleted before it was loaded. Raises DataError when the source has not as many rows.
 
     The rest of it is deleted first: a load that a frozen worker has yet to start then fails. One that it started just
     before is found.
     """
+    in_source, *_ = run.source.content(Range.of(hour))
+    if int(str(in_source)) < export.content.rows:
+        raise DataError(
+            f"objects of it are gone before they were loaded, and PostgreSQL has {in_source} of its"
+            f" {export.content.rows} rows",
+            where=f"hour {hour}",
+            remedy=f"Restore the objects in gs://{run.bucket}/{run.folder.hour(hour)} (soft delete keeps them for 7"
+            " days), then ask for this hour by date and hour",
+        )
     remove(run, hour, {export.attempt})
     if run.services.bigquery.job(job_name(run, hour, export), run.location) is not None:
         raise RetryableError("another run has just started its load", where=f"hour {hour}")

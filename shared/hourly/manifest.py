@@ -205,6 +205,19 @@ class HourRecord(Struct, frozen=True, forbid_unknown_fields=True):
         return sum((batch.export.content for batch in self.batches), NOTHING)
 
     @property
+    def parts(self) -> list[Part]:
+        """All objects that are verified."""
+        return [part for batch in self.batches for part in batch.export.parts]
+
+    @property
+    def attempts(self) -> set[str]:
+        """The attempts at an export that it knows of, dead ones among them."""
+        exports = [batch.export for batch in self.batches]
+        under_way = self.work.export if isinstance(self.work, Exported | Loaded) else self.work
+        known = [*exports, under_way] if under_way else exports
+        return {attempt for one in known for attempt in (one.attempt, *one.superseded)}
+
+    @property
     def source_content(self) -> Content | None:
         """What PostgreSQL should hold of them now; None while a deletion is under way."""
         if self.deletion is None:
@@ -226,13 +239,14 @@ class Difference(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Audit(Struct, frozen=True, forbid_unknown_fields=True):
     """The day's count of the source, hour by hour, and of rows that no run exports by itself: those of hours before the
-    first owned, and those without a time. None is too many to count.
+    first owned, those of hours to come, and those without a time. None is too many to count.
     """
 
     at: datetime
     differences: tuple[Difference, ...]
     earlier_rows: int | None = None
     rows_without_time: int | None = None
+    later_rows: int | None = 0
 
 
 class DayManifest(Struct, frozen=True, forbid_unknown_fields=True):

@@ -10,6 +10,7 @@ import time
 from itertools import islice
 
 from shared import log
+from shared.errors import DataError
 from shared.hourly.context import Run
 from shared.hourly.manifest import NOTHING, Content, Deletion, HourRecord, Part
 from shared.names import Hour
@@ -26,6 +27,7 @@ def purge(run: Run, hour: Hour, record: HourRecord) -> None:
     deletion = record.deletion
     if deletion is None:
         return
+    _refuse_unless_held(run, hour, record)
     for batch in islice(record.batches, deletion.batches, None):
         kept = sum((_delete(run, part) for part in batch.export.parts), NOTHING)
         if kept.rows:
@@ -33,6 +35,19 @@ def purge(run: Run, hour: Hour, record: HourRecord) -> None:
         rows = deletion.rows + batch.export.content.rows - kept.rows
         deletion = Deletion(deletion.asked_at, deletion.batches + 1, rows, deletion.kept + kept)
         record = run.store.advance(hour, record, record.change(deletion=deletion))
+
+
+def _refuse_unless_held(run: Run, hour: Hour, record: HourRecord) -> None:
+    """Raise DataError unless BigQuery holds what was verified, maybe long ago: PostgreSQL may have the only copy."""
+    held = run.in_bigquery(hour)
+    if held != record.content:
+        what = f"{held.rows} rows" if held.rows != record.content.rows else "other keys"
+        raise DataError(
+            f"BigQuery holds {what} of it, {record.content.rows} were verified: nothing more is deleted",
+            where=f"hour {hour} of {run.target}",
+            remedy=f"Bring BigQuery back to them, from the objects in gs://{run.bucket}/{run.folder.hour(hour)} or by"
+            " time travel, then ask for this hour by date and hour",
+        )
 
 
 def _delete(run: Run, part: Part) -> Content:

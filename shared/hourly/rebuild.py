@@ -16,12 +16,13 @@ import msgspec
 
 from shared import log
 from shared.db.source import Range
-from shared.errors import RetryableError
+from shared.errors import DataError, RetryableError
 from shared.gcp.bigquery import Job
 from shared.gcp.storage import StoredObject
+from shared.hourly import orphans
 from shared.hourly.context import Run
 from shared.hourly.export import in_parquet, remove
-from shared.hourly.load import job_name
+from shared.hourly.load import find
 from shared.hourly.manifest import (
     NOTHING,
     Batch,
@@ -96,6 +97,12 @@ def _hour(run: Run, hour: Hour, files: Files, held: Content) -> HourRecord | Non
     loaded = {batch: job for batch in _ordered(files) if (job := _loaded(run, hour, batch))}
     complete = [found for batch, job in loaded.items() if (found := _batch(run, job, files[batch]))]
     if len(complete) == len(loaded) and sum((batch.export.content for batch in complete), NOTHING) == held:
+        parts = [part for batch in complete for part in batch.export.parts]
+        try:
+            orphans.refuse(run, hour, parts, {batch.attempt for batch in loaded})
+        except DataError as e:
+            failure = Failure(datetime.now(UTC), str(e))
+            return None if hour < run.start else HourRecord(batches=tuple(complete), failure=failure)
         # What no load brought to BigQuery. A frozen worker that still tries to fails without its objects.
         remove(run, hour, {batch.attempt for batch in files.keys() - loaded.keys()})
         return HourRecord(batches=tuple(complete), deletion=_deletion(run, hour, complete)) if complete else None
@@ -126,7 +133,7 @@ def _loaded(run: Run, hour: Hour, batch: BatchId) -> tuple[Export, Job] | None:
     """The load of the batch that is done and did not fail; None when BigQuery knows of none."""
     for attempt in count(1):
         export = Export(batch.number, batch.attempt, (), NOTHING, NOTHING, None, datetime.now(UTC), attempt)
-        job = run.services.bigquery.job(job_name(run, hour, export), run.location)
+        job = find(run, hour, export)
         if job is None:
             break
         if not job.done:

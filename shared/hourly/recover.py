@@ -32,6 +32,19 @@ def first_owned(store: Store, settings: HourlySettings) -> Hour:
     return recorded
 
 
+def was_loaded(store: Store) -> bool:
+    """Whether any manifest tells of rows that BigQuery was seen to hold; a damaged one may."""
+    return any(_tells_of_rows(store, day) for day in store.listing())
+
+
+def _tells_of_rows(store: Store, day: date) -> bool:
+    try:
+        manifest = store.read(day)
+    except DamagedError:
+        return True
+    return manifest is not None and any(record.batches for record in manifest.hours.values())
+
+
 def _start(store: Store, day: date, entry: Entry) -> Hour | None:
     """The first hour owned as one manifest has it; None when it is damaged."""
     try:

@@ -113,7 +113,7 @@ def opened(services: HourlyServices, table: HourlyTable) -> Iterator[Run]:
         source.check()
         store = Store(services.storage, settings.bucket, LogFolder(settings.prefix, table.name))
         start = recover.first_owned(store, settings)
-        location = schema.ensure(services.bigquery, target, table).location
+        location = schema.ensure(services.bigquery, target, table, lambda: recover.was_loaded(store)).location
         yield Run(services, source, store, start, target, location, deadline)
 
 
@@ -170,6 +170,11 @@ def _work(run: Run, request: HourlyRequest) -> tuple[Mapping[str, object], int]:
     asked = [hour for hour in request.hours if request.explicit or hour >= run.start]
     gaps = recover.unsettled(run, request.hours[0]) if request.recover else []
     todo = [*gaps, *asked]
+    # After an outage, nobody has looked for late rows since before the first gap. However many gaps there are, that is
+    # first: the next call's window would begin later.
+    for hour in _window(run, todo, gaps[:1]):
+        if not answer.stopped:
+            answer.look(hour)
     worked, began = 0, time.monotonic()
     for number, hour in enumerate(todo):
         late = time.monotonic() - began > run.services.settings.function_timeout * BEGIN_WITHIN
@@ -178,7 +183,7 @@ def _work(run: Run, request: HourlyRequest) -> tuple[Mapping[str, object], int]:
             break
         worked += answer.settle(hour, delete=request.delete, again=request.explicit and hour in asked)
     if request.recover and todo and not answer.remaining:
-        for hour in _late_window(run, todo):
+        for hour in _window(run, todo, [min(todo), max(todo)]):
             if not answer.stopped:
                 answer.settle(hour, delete=False, again=False)
     if request.delete:
@@ -188,14 +193,11 @@ def _work(run: Run, request: HourlyRequest) -> tuple[Mapping[str, object], int]:
     return answer.body(), 500 if answer.retryable else 200
 
 
-def _late_window(run: Run, todo: Sequence[Hour]) -> list[Hour]:
-    """The hours in which rows may have come late: those before the last hour of this call, and before its first.
-
-    After an outage, the first gap is where nobody has looked since.
-    """
+def _window(run: Run, todo: Sequence[Hour], ends: Sequence[Hour]) -> list[Hour]:
+    """The hours before those ends in which rows may have come late, without those that the call works on anyway."""
     back = range(1, run.services.settings.late_hours + 1)
-    hours = {hour.plus(-n) for hour in (min(todo), max(todo)) for n in back}
-    return sorted(hour for hour in hours - set(todo) if hour >= run.start)
+    hours = {end.plus(-n) for end in ends for n in back} - set(todo)
+    return sorted(hour for hour in hours if hour >= run.start)
 
 
 class _Answer:
@@ -215,6 +217,11 @@ class _Answer:
     def settle(self, hour: Hour, *, delete: bool, again: bool) -> bool:
         """Take one hour as far as it goes; whether it moved. The hours after a permanent failure go on."""
         return self._take(hour, lambda before: settle(self._run, hour, before, delete=delete, again=again))
+
+    def look(self, hour: Hour) -> None:
+        """Export an hour's late rows. Of one that has none, nothing is told."""
+        if not self.settle(hour, delete=False, again=False) and not self.stopped:
+            self._before.pop(hour, None)
 
     def load(self, hour: Hour) -> None:
         """Load what was exported of one hour. The hours after a permanent failure go on."""
@@ -261,6 +268,7 @@ class _Answer:
             "audit": self.audited
             and [{"hour": d.hour, "expected": d.expected, "found": d.found} for d in self.audited.differences],
             "earlier_rows": self.audited and self.audited.earlier_rows,
+            "later_rows": self.audited and self.audited.later_rows,
             "rows_without_time": self.audited and self.audited.rows_without_time,
         }
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from shared import catalog
 from shared.catalog import IMPORT_DATE, IMPORT_HOUR, BigQueryType, HourlyTable
-from shared.errors import RetryableError, TargetError
+from shared.errors import ConfigurationError, RetryableError, TargetError
 from shared.gcp.bigquery import BigQuery, FieldDocument, TableInfo
 from shared.names import TableRef
 
@@ -28,13 +28,21 @@ def to_json(table: HourlyTable) -> str:
     return json.dumps(schema(table), indent=2) + "\n"
 
 
-def ensure(bigquery: BigQuery, ref: TableRef, table: HourlyTable) -> TableInfo:
-    """The table, made on first use and given the columns it lacks.
+def ensure(bigquery: BigQuery, ref: TableRef, table: HourlyTable, was_loaded: Callable[[], bool]) -> TableInfo:
+    """The table, made on first use and given the columns it lacks. `was_loaded` says whether it was used before.
 
-    Raises TargetError that names every other difference: it is somebody's data, so nothing else is changed.
+    Raises TargetError that names every other difference: it is somebody's data, so nothing else is changed. Raises
+    ConfigurationError when it was used, and is gone.
     """
     found = bigquery.table(ref)
     if found is None:
+        if was_loaded():
+            raise ConfigurationError(
+                "is gone, though hours were loaded into it",
+                where=str(ref),
+                remedy="Restore it, by time travel within 7 days: bq cp TABLE@MILLISECONDS TABLE. To go on without its"
+                " rows, make it anew by `terraform apply`",
+            )
         bigquery.create_table(ref, schema(table), IMPORT_DATE, table.cluster_by)
     elif _check(found, table):
         bigquery.add_columns(ref, schema(table))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import cast
 
@@ -17,8 +17,8 @@ from shared.db import view as live_views
 from shared.db.ledger import Publication
 from shared.db.postgres import connect, translated
 from shared.errors import ConfigurationError, PermanentError, SyncError
-from shared.gcp.bigquery import BigQuery
-from shared.hourly import recover
+from shared.gcp.storage import StoredObject
+from shared.hourly import orphans, recover
 from shared.hourly.context import day_in_bigquery
 from shared.hourly.manifest import NOTHING, Content, DayManifest
 from shared.hourly.names import LogFolder
@@ -79,8 +79,7 @@ def days(
     for day in (first + timedelta(days=n) for n in range((last - first).days + 1)):
         owned = start is not None and start < due and start.day <= day <= due.plus(-1).day
         if day in stored or owned:
-            location = info.location if info else None
-            yield _day(services.bigquery, store, ref, location, log, day)
+            yield _day(services, store, ref, info.location if info else None, log, day)
         done()
 
 
@@ -183,11 +182,12 @@ def _first_owned(store: Store, settings: HourlySettings) -> Hour | None:
 
 
 def _day(
-    bigquery: BigQuery, store: Store, ref: TableRef, location: str | None, log: HourlyTable, day: date
+    services: HourlyServices, store: Store, ref: TableRef, location: str | None, log: HourlyTable, day: date
 ) -> DayVerdict:
     try:
         manifest = store.read(day)
-        held = day_in_bigquery(bigquery, ref, location, log, day) if location else {}
+        held = day_in_bigquery(services.bigquery, ref, location, log, day) if location else {}
+        files = list(services.storage.objects(services.settings.bucket, store.folder.day(day)))
     except SyncError as e:
         if e.retryable:
             raise
@@ -197,7 +197,17 @@ def _day(
         remedy = f"recosync hourly --table-name {log.name} --date {format_day(day)}"
         told = f"{format_day(day)}: there is no manifest, BigQuery holds {rows} rows. To export it: {remedy}"
         return DayVerdict(log.name, day, 0, rows, [told])
-    return _compare(log, day, manifest, held)
+    verdict = _compare(log, day, manifest, held)
+    return replace(verdict, differences=[*verdict.differences, *_orphans(store, day, manifest, files)])
+
+
+def _orphans(store: Store, day: date, manifest: DayManifest, files: Sequence[StoredObject]) -> Iterator[str]:
+    """The hours in whose folders parts lie that no batch accounts for."""
+    for hour in (Hour.of_day(day, number) for number in range(24)):
+        of_hour = (stored for stored in files if stored.version.name.startswith(store.folder.hour(hour)))
+        found = orphans.parts(store.folder, of_hour, manifest.record(hour))
+        if found:
+            yield f"{hour}: {len(found)} parts lie in Cloud Storage that no batch accounts for, such as {found[0]}"
 
 
 def _compare(log: HourlyTable, day: date, manifest: DayManifest, held: Mapping[Hour, Content]) -> DayVerdict:

@@ -156,8 +156,12 @@ def test_a_view_that_was_put_in_place_with_the_columns_is_like_any_other(drift, 
     drift.refresh(before)
     database = drift.database
     database.execute(f"GRANT SELECT (n), UPDATE ON {VIEW} TO api WITH GRANT OPTION")
-    kept = "SELECT relacl::text || array_agg(attacl::text)::text FROM pg_class JOIN pg_attribute ON oid = attrelid"
-    kept += f" WHERE oid = '{VIEW}'::regclass AND attnum > 0 GROUP BY relacl::text"
+    kept = (
+        "SELECT (SELECT array_agg(acl::text ORDER BY acl::text) FROM unnest(relacl) AS acl)::text"
+        " || array_agg(attacl::text)::text"
+        " FROM pg_class JOIN pg_attribute ON oid = attrelid"
+        f" WHERE oid = '{VIEW}'::regclass AND attnum > 0 GROUP BY relacl::text, relacl"
+    )
     grants, indexes = one(database, kept), drift.indexes()
     drift.publish(after, 2, value=[3, 4])
     assert (one(database, kept), drift.indexes()) == (grants, indexes)

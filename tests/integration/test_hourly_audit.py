@@ -55,6 +55,15 @@ def test_rows_without_an_hour_are_reported(log):
     assert log.bigquery() == {}
 
 
+def test_rows_of_the_future_are_reported(log):
+    for time in ("2099-01-01 00:00:00", "9999-12-31 23:59:59"):
+        log.add(0, date=time)
+    answer = log.call(11)
+    assert (answer["later_rows"], log.bigquery()) == (2, {})
+    assert log.errors == ["rows whose date is in the future, which no run exports before that: 2"]
+    assert log.document()["audit"]["later_rows"] == 2
+
+
 def test_a_failed_hour_speaks_for_itself(log):
     log.add(10, offer_stock_price="NaN")
     answer = log.call(11)

@@ -113,3 +113,14 @@ def test_after_an_outage_the_hours_before_it_are_looked_at(log):
     (key,) = log.add(10)
     assert log.done(24)[10] == "exported"
     assert log.bigquery() == {10: [key]}
+
+
+def test_after_an_outage_the_first_call_looks_where_nobody_has_since(log):
+    """Hour 10 was exported at five past; a transaction of its last minute committed when nobody called any more."""
+    log.change(max_hours=2, late_hours=2)
+    first = log.add(10)
+    log.done(11)
+    late = log.add(10)
+    answer = log.call(20)
+    assert (answer["remaining"], answer["hours"][0]["status"]) == (7, "late rows exported")
+    assert log.bigquery() == {10: first + late}

@@ -11,7 +11,7 @@ from tests.kit.logs import Log, at, open_log
 @pytest.fixture
 def paris(here):
     """The log in a database and for a role whose clocks are those of Paris, and whose dates are written day first."""
-    with psycopg.connect(here.dsn, autocommit=True) as connection:
+    with here.cloud.postgres.superuser(here.name) as connection:
         for scope in (f"DATABASE {here.name}", f"ROLE recosync IN DATABASE {here.name}"):
             connection.execute(f"ALTER {scope} SET timezone TO 'Europe/Paris'")
             connection.execute(f"ALTER {scope} SET datestyle TO 'SQL, DMY'")

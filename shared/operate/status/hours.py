@@ -114,4 +114,4 @@ def _untold(hour: Hour, start: Hour, now: datetime) -> HourState:
 
 def _audit(audit: Audit) -> AuditStatus:
     differences = tuple(Difference(d.hour, d.expected, d.found) for d in audit.differences)
-    return AuditStatus(audit.at, differences, audit.earlier_rows, audit.rows_without_time)
+    return AuditStatus(audit.at, differences, audit.earlier_rows, audit.rows_without_time, audit.later_rows)

@@ -248,6 +248,7 @@ class AuditStatus(Struct, frozen=True):
     differences: tuple[Difference, ...]
     earlier_rows: int | None
     rows_without_time: int | None
+    later_rows: int | None
 
 
 class DayStatus(Struct, frozen=True):

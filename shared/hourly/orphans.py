@@ -1,0 +1,61 @@
+"""Orphans: objects of an hour that no batch accounts for. Dead attempts leave some; or they are all that is left."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+from shared.errors import DataError
+from shared.gcp.storage import StoredObject
+from shared.hourly.context import Run
+from shared.hourly.manifest import HourRecord, Part
+from shared.hourly.names import BatchFile, Kind, LogFolder
+from shared.names import Hour
+
+#: Keys that PostgreSQL is asked for at once.
+_KEYS = 10_000
+
+
+def refuse(run: Run, hour: Hour, accounted: Sequence[Part], attempts: Collection[str]) -> None:
+    """Raise DataError when rows lie in the hour's objects and nowhere else: neither in the source nor in the
+    `accounted` parts. Objects of the `attempts` of those parts are not looked at.
+
+    Whoever concludes that the hour holds nothing more, or deletes what a dead attempt left, asks this before.
+    """
+    files = run.services.storage.objects(run.bucket, run.folder.hour(hour))
+    rows = sum(_only_there(run, stored, accounted) for stored in _unknown(run.folder, files, attempts))
+    if rows:
+        raise DataError(
+            f"{rows} rows lie in objects that no batch accounts for, and nowhere else",
+            where=f"gs://{run.bucket}/{run.folder.hour(hour)}",
+            remedy="Bring the rows back to the log in PostgreSQL, or move the objects elsewhere if nobody wants them;"
+            " then ask for this hour by date and hour",
+        )
+
+
+def parts(folder: LogFolder, files: Iterable[StoredObject], record: HourRecord | None) -> list[str]:
+    """The names of an hour's parts that its record tells nothing of: neither its batches nor its dead attempts."""
+    attempts = record.attempts if record else ()
+    return [stored.version.name for stored in _unknown(folder, files, attempts)]
+
+
+def _unknown(folder: LogFolder, files: Iterable[StoredObject], attempts: Collection[str]) -> Iterator[StoredObject]:
+    for stored in files:
+        file = BatchFile.parse(stored.version.name, folder)
+        if file is not None and file.kind is Kind.PART and file.batch.attempt not in attempts:
+            yield stored
+
+
+def _only_there(run: Run, stored: StoredObject, accounted: Sequence[Part]) -> int:
+    """How many rows of a part neither the source has nor the accounted parts."""
+    import pyarrow as pa
+
+    parquet = run.services.parquet
+    name = '"' + run.table.key.replace('"', '""') + '"'
+    known, rows = run.keys_of(accounted), 0
+    for batch in parquet.stream(stored.version, parquet.batches(stored.version, [name], _KEYS)):
+        keys = [key for key in batch.column(0).to_pylist() if key is not None]
+        gone = sorted(set(keys) - set(run.source.present(keys)))
+        if gone and known:
+            gone = parquet.absent(known, "key", pa.table({"key": pa.array(gone, pa.int64())}), len(gone), "true")
+        rows += len(gone)
+    return rows
