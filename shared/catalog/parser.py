@@ -30,6 +30,22 @@ from shared.settings import DATASET_VARIABLES
 #: https://cloud.google.com/bigquery/docs/clustered-tables#limitations
 MAX_CLUSTERING = 4
 
+#: No column of BigQuery begins like this, in whatever case (https://cloud.google.com/bigquery/docs/schemas#column_names).
+RESERVED_PREFIXES = (
+    "_TABLE_",
+    "_FILE_",
+    "_PARTITION",
+    "_ROW_TIMESTAMP",
+    "__ROOT__",
+    "_COLIDENTIFIER",
+    "_CHANGE_SEQUENCE_NUMBER",
+    "_CHANGE_TYPE",
+    "_CHANGE_TIMESTAMP",
+)
+
+#: https://www.postgresql.org/docs/current/ddl-system-columns.html
+SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
+
 LEDGER_SCHEMA = "recosync"
 
 #: The relations of that schema: tables, what belongs to them, and parts.
@@ -164,10 +180,11 @@ class _Parser:
         return default
 
     def _columns(self, entry: Mapping[str, object], path: KeyPath) -> Iterator[Column]:
+        taken: dict[str, str] = {}
         for name, spelling in entry.items():
-            if not is_identifier(name):
-                self._mistake((*path, name), "is no identifier (letters, digits and _, 63 at most)")
-            elif not isinstance(spelling, str) or spelling not in TYPE_NAMES:
+            if not self._may_name_column(name, path, taken):
+                continue
+            if not isinstance(spelling, str) or spelling not in TYPE_NAMES:
                 self._mistake((*path, name), f"should have a type among {', '.join(sorted(TYPE_NAMES))}")
             else:
                 yield Column(name, TYPE_NAMES[spelling])
@@ -215,16 +232,29 @@ class _Parser:
         taken = {name: name for name in (IMPORT_DATE, IMPORT_HOUR)}
         for name, column in entry.items():
             here = (*path, name)
-            if not is_identifier(name):
-                self._mistake(here, "is no identifier (letters, digits and _, 63 at most)")
-            elif name.lower() in taken:
-                what = f"is taken by {taken[name.lower()]}: BigQuery does not tell names apart by their case"
-                self._mistake(here, what)
-            elif not isinstance(column, dict):
+            if not self._may_name_column(name, path, taken):
+                continue
+            if not isinstance(column, dict):
                 self._mistake(here, 'should be like { type = "bigint", bigquery = "INT64" }')
             else:
-                taken[name.lower()] = name
                 yield from self._hourly_column(name, column, here)
+
+    def _may_name_column(self, name: str, path: KeyPath, taken: dict[str, str]) -> bool:
+        """Whether BigQuery and PostgreSQL both let a column have the name, which is then `taken`."""
+        mistake = None
+        if not is_identifier(name):
+            mistake = "is no identifier (letters, digits and _, 63 at most)"
+        elif name.lower() in taken:
+            mistake = f"is taken by {taken[name.lower()]}: BigQuery does not tell names apart by their case"
+        elif name.upper().startswith(RESERVED_PREFIXES):
+            mistake = f"is a name that BigQuery reserves: none begins with {', '.join(RESERVED_PREFIXES)}"
+        elif name in SYSTEM_COLUMNS:
+            mistake = "is a system column of every PostgreSQL table"
+        if mistake is not None:
+            self._mistake((*path, name), mistake)
+            return False
+        taken[name.lower()] = name
+        return True
 
     def _hourly_column(self, name: str, entry: Mapping[str, object], path: KeyPath) -> Iterator[HourlyColumn]:
         self._known(entry, path, {"type", "bigquery", "excess_scale"})

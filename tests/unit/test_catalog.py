@@ -114,6 +114,10 @@ def test_a_table_may_be_empty_when_the_catalog_says_so(load):
         ('"varchar"', '"money"', "5: tables.users.columns.user_id", "should have a type among bigint, boolean"),
         ('"varchar"', "1", "5: tables.users.columns.user_id", "should have a type among"),
         ('"irisCode"', '"iris code"', "4: tables.users.columns.iris code", "is no identifier"),
+        ("user_id", "_PartitionTime", "5: tables.users.columns._PartitionTime", "a name that BigQuery reserves"),
+        ("user_id", "_table_suffix", "5: tables.users.columns._table_suffix", "none begins with _TABLE_, _FILE_"),
+        ("user_id", "xmin", "5: tables.users.columns.xmin", "is a system column of every PostgreSQL table"),
+        ("user_id", "IRISCODE", "6: tables.users.columns.irisCode", "is taken by IRISCODE: BigQuery does not tell"),
         ("user_id", "u" * 64, f"5: tables.users.columns.{'u' * 64}", "is no identifier"),
         ("[tables.users]", '[tables."us ers"]\n[tables.users]', "1: tables.us ers", "is no identifier"),
         ("[tables.users]", "[tables]\nother = 1\n[tables.users]", "2: tables.other", "a [tables.other] block"),
@@ -142,6 +146,11 @@ def test_a_mistake_is_reported_with_its_line_and_path(load, old, new, place, wha
         load(GOOD.replace(old, new, 1))
     mistakes = [line for line in e.value.what.splitlines() if line.startswith(f"catalog.toml:{place}: ")]
     assert any(what in mistake for mistake in mistakes), e.value.what
+
+
+@pytest.mark.parametrize("name", ["XMIN", "oid", "_partial", "_file", "table_id", "_rows"])
+def test_a_name_that_only_resembles_a_reserved_one_is_a_columns(load, name):
+    assert load(GOOD.replace("user_id", name)).tables["users"].columns[0].name == name
 
 
 @pytest.mark.parametrize(("text", "missing"), [("", ["tables", "views"]), ("[tables.users]", ["views"])])
