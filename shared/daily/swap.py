@@ -141,7 +141,7 @@ def _change(
     live.check(replacements, found)
     live.forget_old(connection, replacements)
     if rest == [(True,)]:
-        raise BusyError("rows were written to it just now; they are adopted next time", where=table.name)
+        raise BusyError("rows were written to it just now; before a first publish, they are adopted next time", where=table.name)
     return replacements, noted[0][0]
 
 
@@ -236,21 +236,23 @@ def _own_rows(parent: sql.Identifier) -> sql.Composed:
 def _adopt(services: Services, connection: psycopg.Connection, table: Table) -> bool:
     """On the first publish over a filled table, keep its own rows as snapshot 0, so that there is a way back.
 
-    Whether there were any. Writers are locked out until the publish commits; readers go on.
+    Whether there were any. Writers are locked out until the publish commits; readers go on. Raises DataError when
+    readers have seen a snapshot: what came after is somebody's to answer for, and would be taken from the readers.
     """
     parent = target.relation(services.catalog.schema, table.name)
     if connection.execute(_own_rows(parent)).fetchone() != (True,):
         return False
-    connection.execute("SET LOCAL lock_timeout = '30s'")
-    connection.execute(sql.SQL("LOCK TABLE ONLY {} IN SHARE ROW EXCLUSIVE MODE").format(parent))
     version = ObjectVersion("", f"{services.catalog.schema}.{table.name}", 0)
-    part_id = ledger.claim_part(connection, table.name, ADOPTED, version)
+    first = ledger.published(connection, table.name) is None
+    part_id = ledger.claim_part(connection, table.name, ADOPTED, version) if first else None
     if part_id is None:
         raise DataError(
-            "holds rows of its own again, though its first rows were adopted already",
+            "holds rows of its own again: they were written to it after its first publish",
             where=version.name,
             remedy="Find out who writes to it, and TRUNCATE ONLY it",
         )
+    connection.execute("SET LOCAL lock_timeout = '30s'")
+    connection.execute(sql.SQL("LOCK TABLE ONLY {} IN SHARE ROW EXCLUSIVE MODE").format(parent))
     target.create_child(connection, services.catalog.schema, table, part_id)
     present = columns.of_relation(connection, services.catalog.schema, table.name)
     held = columns.of_parts(connection, [part_id])[part_id]

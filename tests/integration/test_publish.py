@@ -3,6 +3,7 @@
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import permutations
 
 import psycopg
@@ -12,6 +13,7 @@ from shared.daily import swap as swapping
 from shared.db.postgres import Lock
 from shared.errors import BusyError, ConfigurationError, DataError, IncompleteError, RetryableError, TargetError
 from shared.gcp import pubsub
+from shared.operate import housekeeping
 from shared.services import Services
 from tests.kit.background import Background, wait_for
 from tests.kit.sessions import held, one, users
@@ -146,6 +148,27 @@ def test_readers_of_a_table_that_is_adopted_never_see_it_empty_or_mixed(here, se
 
 @pytest.mark.usefixtures("filled_table")
 def test_rows_written_into_an_adopted_table_afterwards_are_neither_hidden_nor_lost(services, database):
+    publish(services, 1, ["new"])
+    database.execute(f"INSERT INTO {TABLE} VALUES ('stray', 'x')")
+    with pytest.raises(DataError, match="holds rows of its own again"):
+        publish(services, 2, ["newer"])
+    assert users(database) == ["new", "stray"]
+
+
+@pytest.mark.usefixtures("filled_table")
+def test_nor_are_they_once_the_adopted_rows_were_dropped(services, database):
+    for number in range(1, 5):
+        publish(services, number, ["new"])
+    housekeeping.run(services, datetime.now(UTC) + timedelta(days=30))
+    assert one(database, "SELECT count(*) FROM recosync.part WHERE bucket = '' AND dropped_at IS NULL") == 0
+    database.execute(f"INSERT INTO {TABLE} VALUES ('stray', 'x')")
+    with pytest.raises(DataError, match="holds rows of its own again"):
+        publish(services, 5, ["newer"])
+    assert users(database) == ["new", "stray"]
+
+
+@pytest.mark.usefixtures("empty_table")
+def test_nor_are_they_where_there_was_nothing_to_adopt(services, database):
     publish(services, 1, ["new"])
     database.execute(f"INSERT INTO {TABLE} VALUES ('stray', 'x')")
     with pytest.raises(DataError, match="holds rows of its own again"):
