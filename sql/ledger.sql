@@ -106,10 +106,12 @@ SELECT count(*) > 0 FROM recosync.publication
 WHERE table_name = %(table)s AND snapshot_id = %(snapshot)s;
 
 -- name: publish
+-- The number is the time in milliseconds, and higher than those before: one that was told of does not come again when
+-- the database is restored to an earlier state. A publish takes longer than a millisecond.
 INSERT INTO recosync.publication (table_name, publication, snapshot_id, rows, cause, seconds)
 SELECT
     %(table)s,
-    coalesce(max(publication), 0) + 1,
+    greatest(coalesce(max(publication), 0) + 1, (extract(EPOCH FROM clock_timestamp()) * 1000)::bigint),
     %(snapshot)s,
     %(rows)s,
     %(cause)s,

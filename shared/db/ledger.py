@@ -214,8 +214,8 @@ def was_published(connection: psycopg.Connection, table: str, snapshot: Snapshot
 
 
 def published_as(connection: psycopg.Connection, table: str, snapshot: SnapshotId, rows: int, cause: Cause) -> sql.SQL:
-    """The statement that takes the next publication number of the table, and returns it. Its message is owed from then
-    on. The seconds that it notes are the transaction's.
+    """The statement that takes the next publication number of the table, and returns it: milliseconds since 1970, or one
+    more than the last. Its message is owed from then on. The seconds that it notes are the transaction's.
     """
     values = {"table": table, "snapshot": str(snapshot), "rows": rows, "cause": cause}
     return bound(connection, _query("publish"), values)

@@ -22,7 +22,9 @@ from tests.kit.uploads import arrive
 
 
 def publications(database):
-    return database.execute("SELECT publication, snapshot_id FROM recosync.publication ORDER BY 1").fetchall()
+    """The snapshots by the order of their publication, counted from 1."""
+    counted = "row_number() OVER (ORDER BY publication)"
+    return database.execute(f"SELECT {counted}, snapshot_id FROM recosync.publication ORDER BY 1").fetchall()
 
 
 @pytest.fixture
@@ -323,8 +325,8 @@ def test_a_snapshot_without_rows_is_published_where_the_catalog_allows_it(servic
 
 
 @pytest.fixture
-def messages(here):
-    """Takes the completion messages that have come."""
+def messages(here, database):
+    """Takes the completion messages that have come, with their publications counted from 1."""
     subscriber, name = here.cloud.subscriber, f"projects/{here.project}/subscriptions/test"
     subscriber.create_subscription(request={"name": name, "topic": here.topic})
 
@@ -333,14 +335,17 @@ def messages(here):
         received = subscriber.pull(request=request).received_messages
         if received:
             subscriber.acknowledge(request={"subscription": name, "ack_ids": [m.ack_id for m in received]})
-        return [dict(m.message.attributes) for m in received]
+        query = "SELECT publication::text FROM recosync.publication ORDER BY publication"
+        known = [number for (number,) in database.execute(query)] if received else []
+        told = [dict(m.message.attributes) for m in received]
+        return [{**each, "publication": known.index(each["publication"]) + 1} for each in told]
 
     yield take
     subscriber.delete_subscription(subscription=name)
 
 
 def announcement(number):
-    return {"table": TABLE, "snapshot_id": str(day(number)), "publication": str(number)}
+    return {"table": TABLE, "snapshot_id": str(day(number)), "publication": number}
 
 
 @pytest.mark.filterwarnings("ignore:The return_immediately flag is deprecated")
