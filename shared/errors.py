@@ -39,6 +39,12 @@ class ConfigurationError(RetryableError):
     """The deployment is wrong, not the work: the event must outlive the redeploy that mends it, so it is retried."""
 
 
+class CatalogError(ConfigurationError):
+    """The work is of another version of the catalog, or of this code, than is deployed here: one of the two is about to
+    be deployed. Nothing of it is recorded, so that whatever finds the work again goes on with it.
+    """
+
+
 class PermanentError(SyncError):
     """Repeating the call cannot help. It is recorded, alerted and acknowledged, and everything is left as it was."""
 
@@ -59,6 +65,10 @@ class DriftError(SourceError):
 
 class DataError(PermanentError):
     """A part, a manifest or a value in them can't become the PostgreSQL rows that the catalog promises."""
+
+
+class UnlikeCatalogError(DataError):
+    """A part has columns that this catalog does not take, and another version of it may."""
 
 
 class TargetError(PermanentError):

@@ -69,6 +69,10 @@ WHERE id = %(id)s;
 SELECT source_rows, rows, profile, source_modified_at, exported_at FROM recosync.snapshot
 WHERE table_name = %(table)s AND snapshot_id = %(snapshot)s;
 
+-- name: columns_of_snapshot
+SELECT columns FROM recosync.snapshot
+WHERE table_name = %(table)s AND snapshot_id = %(snapshot)s;
+
 -- name: parts_of_snapshot
 SELECT
     named.bucket,

@@ -17,6 +17,7 @@ from shared.catalog.model import (
     PgType,
     Table,
     View,
+    could_be_of_another,
 )
 from shared.catalog.parser import load
 
@@ -37,5 +38,6 @@ __all__ = [
     "PgType",
     "Table",
     "View",
+    "could_be_of_another",
     "load",
 ]

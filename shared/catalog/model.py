@@ -1,11 +1,11 @@
 """What the catalog says: tables, views and hourly tables, as values that are valid by construction of the parser."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from shared.names import MAX_IDENTIFIER_BYTES
+from shared.names import MAX_IDENTIFIER_BYTES, is_identifier
 
 ROOT = Path(__file__).parent.parent.parent
 CATALOG_FILE = ROOT / "shared" / "catalog.toml"
@@ -57,6 +57,15 @@ class Column:
 
     name: str
     type: PgType
+
+
+def could_be_of_another(found: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Whether columns that are not the `wanted` ones of this catalog may be those of another version of it: one that
+    has more or fewer, or calls them otherwise. The same ones in another order are a mistake, as are names that no
+    catalog takes.
+    """
+    named = len(found) == len(set(found)) > 0 and all(is_identifier(name) for name in found)
+    return named and set(found) != set(wanted)
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from shared.daily import manifest as manifests
 from shared.daily.manifest import Manifest
 from shared.daily.publish import Outcome, announce, publish
 from shared.daily.stage import stage
-from shared.db import decisions, ledger
+from shared.db import columns, decisions, ledger
 from shared.db.postgres import connect, translated
-from shared.errors import BusyError, DataError, IncompleteError, PermanentError
+from shared.errors import BusyError, CatalogError, DataError, IncompleteError, PermanentError, UnlikeCatalogError
 from shared.names import AHEAD, ManifestName, ObjectVersion, PartName, SnapshotFolder, parse_object_name
 from shared.services import Services
 
@@ -51,8 +51,37 @@ def handle(services: Services, version: ObjectVersion, size: int) -> str:
                 return _handle(services, connection, name, version)
         except PermanentError as e:
             with translated("recording a failure"):
-                ledger.record_failure(connection, e, str(version), folder.table, folder.snapshot)
+                counts = _counts(connection, name, version)
+                if _is_of_another_catalog(services, connection, folder, e, counts=counts):
+                    raise CatalogError(e.what, where=e.where, remedy=manifests.OTHER_CATALOG) from e
+                # What no manifest names, such as a stray file, says nothing of its snapshot.
+                ledger.record_failure(connection, e, str(version), folder.table, folder.snapshot if counts else None)
             raise
+
+
+def _counts(connection: psycopg.Connection, name: PartName | ManifestName, version: ObjectVersion) -> bool:
+    """Whether the snapshot can't do without the object: it is the manifest, or named by the one that came."""
+    if isinstance(name, ManifestName):
+        return True
+    parts = ledger.named_parts(connection, name.folder.table, name.folder.snapshot)
+    return any(part.version == version for part in parts)
+
+
+def _is_of_another_catalog(
+    services: Services, connection: psycopg.Connection, folder: SnapshotFolder, e: PermanentError, *, counts: bool
+) -> bool:
+    """Whether a failure may come of another catalog than this deployment's, which its redeploy mends.
+
+    What our own export wrote for other columns or types is that for certain. Of a part that others wrote, nobody knows
+    until a manifest names it: that one has the catalog's columns, so from then on a part without them is a mistake.
+    """
+    table = services.catalog.tables.get(folder.table)
+    exported = ledger.exported_types(connection, folder.table, folder.snapshot)
+    if table is None or not isinstance(e, DataError):
+        return False
+    if exported is not None:
+        return exported != columns.of_catalog(table)
+    return isinstance(e, UnlikeCatalogError) and not counts
 
 
 def stage_all(services: Services, table: Table, manifest: ObjectVersion) -> None:
@@ -82,10 +111,10 @@ def _handle(
     folder = name.folder
     table = services.catalog.tables.get(folder.table)
     if table is None:
-        raise DataError(
-            "belongs to a table that the catalog does not have",
+        raise CatalogError(
+            "belongs to a table that the catalog of this deployment does not have",
             where=str(version),
-            remedy="Add it to the catalog",
+            remedy="Deploy the functions with a catalog that has it, or delete the object",
         )
     if folder.snapshot.at > datetime.now(UTC) + AHEAD:
         raise DataError(
@@ -126,13 +155,15 @@ def _record(
     if content is None:
         return False
     manifest = manifests.parse(content, folder, [column.name for column in table.columns])
-    columns = [
+    exported = manifest.origin.types if manifest.origin else None
+    found = [
         {"name": name, "type": type_, "postgresql": column.type.sql}
+        | ({} if exported is None else {"exported_as": exported.get(name, "")})
         for (name, type_), column in zip(manifest.columns, table.columns, strict=True)
     ]
     parts = manifest.versions(version.bucket)
     with connection.transaction():
-        new = ledger.record_snapshot(connection, table.name, folder.snapshot, _stated(manifest), columns, parts)
+        new = ledger.record_snapshot(connection, table.name, folder.snapshot, _stated(manifest), found, parts)
     if new:
         log.info("manifest recorded", parts=len(parts), rows=manifest.rows)
     else:

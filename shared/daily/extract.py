@@ -135,7 +135,9 @@ class Extraction:
             return RetryableError("the table it extracted is gone", where=f"job {name}")
         # What another call began read the source at another instant.
         started = self._as_of if began else query.created or self._as_of
-        origin = Origin(started, datetime.now(UTC), self._modified(source) if began else None, profile)
+        modified = self._modified(source) if began else None
+        types = {column.name: column.type.sql for column in self._table.columns}
+        origin = Origin(started, datetime.now(UTC), modified, profile, types)
         return self._check(extract, origin, source, attempt)
 
     def _hidden(self, source: TableInfo, temporary: TableInfo, read: datetime | None) -> SyncError | None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import cast
 
+from shared.catalog import could_be_of_another
 from shared.db.profile import Profile
-from shared.errors import DataError
+from shared.errors import CatalogError, DataError
 from shared.names import ObjectVersion, PartName, SnapshotFolder, SnapshotId, parse_object_name
 
 VERSION = 1
+
+#: What to do about what was written for another catalog than this deployment's.
+OTHER_CATALOG = "Deploy the functions with the catalog that it was written for, or write it again for this one"
 
 
 @dataclass(frozen=True)
@@ -29,13 +33,15 @@ class ManifestPart:
 @dataclass(frozen=True)
 class Origin:
     """What our own export knows besides: when it began and ended, when the source was last changed before that (None
-    where nobody knows), and what BigQuery counted.
+    where nobody knows), and what BigQuery counted. `types` are the PostgreSQL types of the columns in the catalog that
+    it was exported for; None in a manifest of before that was noted.
     """
 
     started: datetime
     exported: datetime
     source_modified: datetime | None
     profile: Profile
+    types: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,13 +91,16 @@ class Manifest:
 def parse(content: bytes, folder: SnapshotFolder, columns: Sequence[str]) -> Manifest:
     """The manifest that belongs into `folder` and names the catalog's `columns`.
 
-    Raises DataError that says what is wrong with it: any uploader may write one.
+    Raises DataError that says what is wrong with it: any uploader may write one. Raises CatalogError when it was
+    written for another version of the catalog, or of this code: our own export, which alone knows the `origin`, names
+    the columns of its catalog and no others.
     """
     try:
         document = json.loads(content)
     except (ValueError, RecursionError):
         raise _wrong(folder, "is not JSON") from None
     try:
+        _refuse_later(document, folder)
         manifest = _parse(cast(dict[str, object], document), folder)
     except (KeyError, TypeError, ValueError, OverflowError) as e:
         raise _wrong(folder, f"is not a manifest of version {VERSION}: {type(e).__name__} at {e}") from None
@@ -99,12 +108,26 @@ def parse(content: bytes, folder: SnapshotFolder, columns: Sequence[str]) -> Man
         raise _wrong(folder, "names another table or snapshot than its folder")
     names = [name for name, _ in manifest.columns]
     if names != list(columns):
-        raise _wrong(folder, f"has the columns {', '.join(names)}, the catalog says {', '.join(columns)}")
+        what = f"has the columns {', '.join(names)}, the catalog says {', '.join(columns)}"
+        if manifest.origin is not None or could_be_of_another(names, columns):
+            raise CatalogError(what, where=folder.manifest, remedy=OTHER_CATALOG)
+        raise _wrong(folder, what)
     if len({part.name for part in manifest.parts}) != len(manifest.parts):
         raise _wrong(folder, "names a part twice")
     if manifest.source_rows is not None and manifest.source_rows != manifest.rows:
         raise _wrong(folder, f"counts {manifest.rows} rows in its parts but {manifest.source_rows} in the source")
     return manifest
+
+
+def _refuse_later(document: object, folder: SnapshotFolder) -> None:
+    """Raise CatalogError of a manifest that a later version of this code wrote."""
+    version = document.get("version") if isinstance(document, dict) else None
+    if type(version) is int and version > VERSION:
+        raise CatalogError(
+            f"is a manifest of version {version}, and this code knows {VERSION}",
+            where=folder.manifest,
+            remedy="Deploy the functions that are as new as what wrote it",
+        )
 
 
 def _parse(document: dict[str, object], folder: SnapshotFolder) -> Manifest:
@@ -130,7 +153,12 @@ def _origin(document: dict[str, object]) -> Origin:
         exported=_instant(document, "exported"),
         source_modified=None if modified is None else _instant(document, "source_modified"),
         profile=Profile.from_json(document["profile"]),
+        types=_types(cast(Mapping[str, object], document["types"])) if "types" in document else None,
     )
+
+
+def _types(document: Mapping[str, object]) -> Mapping[str, str]:
+    return {name: _text(document, name) for name in document}
 
 
 def _origin_document(origin: Origin) -> dict[str, object]:
@@ -139,6 +167,7 @@ def _origin_document(origin: Origin) -> dict[str, object]:
         "exported": origin.exported.isoformat(),
         "source_modified": origin.source_modified.isoformat() if origin.source_modified else None,
         "profile": origin.profile.to_json(),
+        **({} if origin.types is None else {"types": dict(origin.types)}),
     }
 
 
@@ -159,7 +188,7 @@ def _part(part: dict[str, object], folder: SnapshotFolder) -> ManifestPart:
     )
 
 
-def _text(document: dict[str, object], key: str) -> str:
+def _text(document: Mapping[str, object], key: str) -> str:
     value = document[key]
     if not isinstance(value, str):
         raise TypeError(key)

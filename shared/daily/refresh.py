@@ -18,7 +18,7 @@ from shared.catalog import View
 from shared.daily import live
 from shared.daily.build import Build, build_all, drop, publications
 from shared.daily.live import Replacement
-from shared.db import ledger, target
+from shared.db import columns, ledger, target
 from shared.db import view as live_views
 from shared.db.postgres import (
     Lock,
@@ -32,7 +32,7 @@ from shared.db.postgres import (
     session_locks,
     translated,
 )
-from shared.errors import BadRequestError, BusyError, PermanentError, SyncError, TargetError
+from shared.errors import BadRequestError, BusyError, CatalogError, ConfigurationError, PermanentError, SyncError
 from shared.services import Services
 
 #: Seconds to wait for a publish of the table to end, and for a gap between a view's readers.
@@ -43,8 +43,10 @@ READERS_PATIENCE = 60
 def refresh(services: Services, table: str, publication: int) -> str:
     """Bring the views that read the table to that publication or a later one; say in a word what was done.
 
-    Raises BusyError while another worker builds one of them, and PermanentError, already recorded in the ledger, when a
-    template, the target or a foreign dependant forbids it: then the old views stand as they were.
+    Raises BusyError while another worker builds one of them; CatalogError when the table is unknown, or has other
+    columns than a template needs, because another catalog than this deployment's is at work; and PermanentError,
+    already recorded in the ledger, when a template, the target or a foreign dependant forbids it. Then the old views
+    stand as they were.
     """
     with (
         log.bound(table=table),
@@ -57,15 +59,28 @@ def refresh(services: Services, table: str, publication: int) -> str:
         snapshot = published.snapshot if published else None
         try:
             with log.bound(snapshot=snapshot), translated(f"refreshing the views of {table}"):
-                if published is None or published.number < publication or table not in services.catalog.tables:
-                    # The message is sent after the commit, so this is another database, or another catalog.
-                    raise TargetError(
+                if table not in services.catalog.tables:
+                    raise CatalogError(
+                        "the catalog of this deployment does not have it",
+                        where=table,
+                        remedy="Deploy the functions with a catalog that has it",
+                    )
+                if published is None or published.number < publication:
+                    # The message is sent after the commit, so this is another database, or an earlier state of it.
+                    raise ConfigurationError(
                         f"publication {publication} of it is unknown here",
                         where=table,
-                        remedy="Check DATABASE_URL and the catalog",
+                        remedy="Check DATABASE_URL. After a restore, the next publish of the table makes up for it",
                     )
                 return _refresh(services, connection, services.catalog.views_of(table))
         except PermanentError as e:
+            others = _others(services, connection, services.catalog.views_of(table))
+            if others and isinstance(e.__cause__, psycopg.ProgrammingError):
+                raise CatalogError(
+                    f"{e.what}; its columns are not those of this deployment's catalog: {', '.join(others)}",
+                    where=e.where,
+                    remedy="They change with the next publish, or with: recosync migrate",
+                ) from e
             ledger.record_failure(connection, e, f"publication {publication}", table, snapshot)
             raise
 
@@ -121,6 +136,15 @@ def _outdated(services: Services, connection: psycopg.Connection, view: View, cu
         return True  # whatever the ledger says: somebody dropped it
     held = ledger.view_publications(connection, view.name)
     return any(held.get(table, 0) < current[table] for table in view.reads)
+
+
+def _others(services: Services, connection: psycopg.Connection, views: Sequence[View]) -> list[str]:
+    """The tables read by the views that lack a column of the catalog, or have it with another type: those that publish
+    them have another catalog, or have yet to publish with this one.
+    """
+    tables = [services.catalog.tables[name] for name in sorted({name for view in views for name in view.reads})]
+    found = {table.name: columns.of_relation(connection, services.catalog.schema, table.name) for table in tables}
+    return [table.name for table in tables if not columns.of_catalog(table).items() <= found[table.name].items()]
 
 
 def _swap(services: Services, connection: psycopg.Connection, builds: Sequence[Build]) -> None:

@@ -141,7 +141,9 @@ def _change(
     live.check(replacements, found)
     live.forget_old(connection, replacements)
     if rest == [(True,)]:
-        raise BusyError("rows were written to it just now; before a first publish, they are adopted next time", where=table.name)
+        raise BusyError(
+            "rows were written to it just now; before a first publish, they are adopted next time", where=table.name
+        )
     return replacements, noted[0][0]
 
 

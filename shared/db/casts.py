@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shared.catalog import Column, PgType
-from shared.errors import DataError
+from shared.catalog import Column, PgType, could_be_of_another
+from shared.errors import DataError, UnlikeCatalogError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,11 +68,11 @@ class Cast:
 
 def plan(columns: Sequence[Column], footer: Footer, where: str) -> tuple[Cast, ...]:
     """The casts for a file. Raises DataError unless it holds exactly the catalog's columns, in order, of fitting
-    types.
+    types; UnlikeCatalogError of it, where another catalog may be served by what it holds.
     """
     wanted, found = [c.name for c in columns], [c.name for c in footer.columns]
     if wanted != found:
-        raise DataError(
+        raise (UnlikeCatalogError if could_be_of_another(found, wanted) else DataError)(
             f"has the columns {', '.join(found) or '(none)'}, the catalog says {', '.join(wanted)}",
             where=where,
             remedy="Write the catalog's columns in the catalog's order",
@@ -84,7 +84,10 @@ def plan(columns: Sequence[Column], footer: Footer, where: str) -> tuple[Cast, .
         if cast is None
     ]
     if wrong:
-        raise DataError("; ".join(wrong), where=where, remedy="Write columns of the catalog's types")
+        other = all(cast is not None or _may_become_any(source) for source, cast in casts)
+        raise (UnlikeCatalogError if other else DataError)(
+            "; ".join(wrong), where=where, remedy="Write columns of the catalog's types"
+        )
     return tuple(cast for _, cast in casts if cast is not None)
 
 
@@ -103,6 +106,11 @@ def _cast(column: Column, source: ParquetColumn) -> Cast | None:
     if source.digits is not None and source.digits > 38:
         return None  # DuckDB would read it as DOUBLE
     return _RULES[column.type](column, source.type)
+
+
+def _may_become_any(source: ParquetColumn) -> bool:
+    """Whether there is a type that another catalog could give the column."""
+    return any(_cast(Column(source.name, type_), source) is not None for type_ in PgType)
 
 
 def _text(column: Column, source: str) -> Cast | None:

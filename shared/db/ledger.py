@@ -165,6 +165,19 @@ def snapshot(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -
     )
 
 
+def exported_types(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> dict[str, str] | None:
+    """The columns and PostgreSQL types of the catalog that the snapshot was exported for; None where nobody knows, or
+    before its manifest came.
+    """
+    columns = cast(
+        Sequence[Mapping[str, str]] | None,
+        _one(connection, "columns_of_snapshot", {"table": table, "snapshot": str(snapshot)}),
+    )
+    if not columns or "exported_as" not in columns[0]:
+        return None
+    return {column["name"]: column["exported_as"] for column in columns}
+
+
 def named_parts(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> list[NamedPart]:
     """The parts that the snapshot's manifest names."""
     rows = connection.execute(_query("parts_of_snapshot"), {"table": table, "snapshot": str(snapshot)}).fetchall()
@@ -214,8 +227,8 @@ def was_published(connection: psycopg.Connection, table: str, snapshot: Snapshot
 
 
 def published_as(connection: psycopg.Connection, table: str, snapshot: SnapshotId, rows: int, cause: Cause) -> sql.SQL:
-    """The statement that takes the next publication number of the table, and returns it: milliseconds since 1970, or one
-    more than the last. Its message is owed from then on. The seconds that it notes are the transaction's.
+    """The statement that takes the next publication number of the table, and returns it: milliseconds since 1970, or
+    one more than the last. Its message is owed from then on. The seconds that it notes are the transaction's.
     """
     values = {"table": table, "snapshot": str(snapshot), "rows": rows, "cause": cause}
     return bound(connection, _query("publish"), values)

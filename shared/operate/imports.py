@@ -17,6 +17,7 @@ from shared.db.postgres import connect, translated
 from shared.errors import (
     BadRequestError,
     BusyError,
+    CatalogError,
     DataError,
     IncompleteError,
     PermanentError,
@@ -63,8 +64,8 @@ class Imported:
 def find(services: Services, table: Table, day: date | None, snapshot: SnapshotId | None) -> Found:
     """That snapshot, or the day's latest, or the latest of all.
 
-    Raises BadRequestError when there is none: a snapshot without a manifest is not complete. Raises DataError when its
-    manifest is not one of what the catalog says.
+    Raises BadRequestError when there is none: a snapshot without a manifest is not complete. Raises DataError or
+    CatalogError when its manifest is not one of what the catalog says.
     """
     settings = services.settings
     for name in [snapshot] if snapshot else _snapshots(services, table, day):
@@ -202,12 +203,12 @@ def _parts(services: Services, table: Table, folder: SnapshotFolder, content: by
     """How many parts a manifest names. Raises DataError with the way that there still is to such a snapshot."""
     try:
         return len(manifest.parse(content, folder, [column.name for column in table.columns]).parts)
-    except DataError as e:
+    except (DataError, CatalogError) as e:
         remedy = f"Export it anew: recosync export {table.name} --force"
         if _is_staged(services, table, folder.snapshot):
             # With its own columns, whatever the catalog has.
             remedy = f"It is staged: recosync rollback {table.name} {folder.snapshot} publishes it as it was"
-        raise DataError(e.what, where=e.where, remedy=remedy) from e
+        raise type(e)(e.what, where=e.where, remedy=remedy) from e
 
 
 def _is_staged(services: Services, table: Table, snapshot: SnapshotId) -> bool:

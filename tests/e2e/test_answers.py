@@ -118,11 +118,21 @@ def test_an_event_that_makes_no_sense_is_acknowledged_with_an_error(emulated, fu
 
 
 def test_a_failure_for_good_is_acknowledged_logged_and_recorded(emulated, system):
-    name = f"recommendation_exports/strange/{scheduled(1):%Y%m%dT%H%M%SZ}/manifest.json"
+    name = "recommendation_exports/enriched_user/20990101T000000Z/manifest.json"
     assert emulated.eventarc.deliver("gcs_import", stored(emulated, name)) == 204
     (line,) = [line for line in error_lines(emulated, "gcs_import") if name in line["message"]]
-    assert [line["table"], line["snapshot"], line["error"]] == ["strange", name.split("/")[2], "DataError"]
-    assert system.select("SELECT table_name FROM recosync.failure WHERE subject ~ 'strange'") == [("strange",)]
+    assert [line["table"], line["snapshot"], line["error"]] == ["enriched_user", "20990101T000000Z", "DataError"]
+    assert system.select("SELECT table_name FROM recosync.failure WHERE subject ~ '2099'") == [("enriched_user",)]
+
+
+@pytest.mark.parametrize("function", ["gcs_import", "mv_refresh"])
+def test_what_a_catalog_yet_to_be_deployed_may_know_is_to_be_repeated_and_not_recorded(emulated, system, function):
+    name = f"recommendation_exports/strange/{scheduled(1):%Y%m%dT%H%M%SZ}/manifest.json"
+    sent = stored(emulated, name) if function == "gcs_import" else published("strange")
+    assert emulated.eventarc.deliver(function, sent) == 503
+    line = error_lines(emulated, function)[-1]
+    assert [line["table"], line["error"], line["retryable"]] == ["strange", "CatalogError", True]
+    assert system.select("SELECT table_name FROM recosync.failure WHERE table_name = 'strange'") == []
 
 
 def test_every_line_is_json_with_what_cloud_logging_needs_to_find_it(emulated, system, day):

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shared.daily import arrival, extract
-from shared.errors import DataError
+from shared.errors import CatalogError
 from shared.operate import housekeeping, imports
 from shared.operate.cli.output import Exit
 from tests.kit.commands import recosync
@@ -130,9 +130,11 @@ def test_a_snapshot_of_other_columns_is_told_with_the_way_that_there_is(services
     drift.manifest(before, 2, name=["bob"])
     after = drift.of({"name": "varchar", "price": "decimal"})
     table = after.catalog.tables[DRIFTING]
-    with pytest.raises(DataError, match=f"the catalog says n, name, price. .* recosync rollback {DRIFTING} {day(1)}"):
+    with pytest.raises(
+        CatalogError, match=f"the catalog says n, name, price. .* recosync rollback {DRIFTING} {day(1)}"
+    ):
         imports.find(after, table, None, day(1))
-    with pytest.raises(DataError, match=f"Export it anew: recosync export {DRIFTING} --force"):
+    with pytest.raises(CatalogError, match=f"Export it anew: recosync export {DRIFTING} --force"):
         imports.find(after, table, None, day(2))
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.errors import DataError, RetryableError
+from shared.errors import CatalogError, DataError, RetryableError
 from shared.names import SnapshotId
 from tests.kit.typed_tables import TABLE, Place, numbered, place
 from tests.kit.uploads import Upload, arrive, parquet_bytes
@@ -37,8 +37,12 @@ def refusal(here: Place, upload: Upload, version) -> DataError:
     with pytest.raises(DataError) as e:
         arrive(upload.services, version)
     message = str(e.value).replace("\0", "?")
+    # Of a part that no manifest names, it is no failure of the snapshot.
+    snapshot = str(upload.snapshot) if "manifest" in version.name else None
     failures = here.database.execute("SELECT kind, table_name, snapshot_id, subject, message FROM recosync.failure")
-    assert failures.fetchall() == [("DataError", TABLE, str(upload.snapshot), str(version), message)]
+    assert [(kind.endswith("Error"), *rest) for kind, *rest in failures] == [
+        (True, TABLE, snapshot, str(version), message)
+    ]
     assert staged(here) == 0
     return e.value
 
@@ -195,27 +199,42 @@ COLUMNS = {"a": "varchar", "b": "integer"}
 A, B = pa.array(["x"]), pa.array([1], pa.int64())
 
 
-@pytest.mark.parametrize(
-    ("part", "what"),
-    [
-        (numbered(b=B, a=A), "has the columns n, b, a, the catalog says n, a, b"),
-        (numbered(a=A), "has the columns n, a, the catalog says n, a, b"),
-        (numbered(a=A, b=B, c=A), "has the columns n, a, b, c, the catalog says n, a, b"),
-        (numbered(a=A, B=B), "has the columns n, a, B, the catalog says n, a, b"),
-        (pa.table([A, A], ["a", "a"]), "has the columns a, a"),
-        (numbered(**{"\0": A}), "the catalog says n, a, b"),
-        (numbered(a=A, b=A), "b is VARCHAR, which can't become integer"),
-        (numbered(a=B, b=A), "a is BIGINT, which can't become character varying; b is VARCHAR"),
-        (numbered(a=pa.array([["x"]]), b=B), r"a is VARCHAR\[\], which can't become character varying"),
-        (numbered(a=pa.array([{"x": 1}]), b=B), "a is STRUCT"),
-        (numbered(a=A, b=pa.array([Decimal(1)], pa.decimal256(76, 38))), "b is a decimal of 76 digits"),
-        (numbered(a=pa.array([b"x"]), b=B), "a is BLOB, which can't become character varying"),
-    ],
-)
-def test_other_columns_than_the_catalogs_are_refused(here, part, what):
+#: Parts with other columns, what is said of them, and whether another catalog may be served by them.
+OTHER_COLUMNS = [
+    (numbered(b=B, a=A), "has the columns n, b, a, the catalog says n, a, b", False),
+    (numbered(a=A), "has the columns n, a, the catalog says n, a, b", True),
+    (numbered(a=A, b=B, c=A), "has the columns n, a, b, c, the catalog says n, a, b", True),
+    (numbered(a=A, B=B), "has the columns n, a, B, the catalog says n, a, b", True),
+    (pa.table([A, A], ["a", "a"]), "has the columns a, a", True),
+    (numbered(**{"\0": A}), "the catalog says n, a, b", False),
+    (numbered(a=A, b=A), "b is VARCHAR, which can't become integer", True),
+    (numbered(a=B, b=A), "a is BIGINT, which can't become character varying; b is VARCHAR", True),
+    (numbered(a=pa.array([["x"]]), b=B), r"a is VARCHAR\[\], which can't become character varying", False),
+    (numbered(a=pa.array([{"x": 1}]), b=B), "a is STRUCT", False),
+    (numbered(a=A, b=pa.array([Decimal(1)], pa.decimal256(76, 38))), "b is a decimal of 76 digits", False),
+    (numbered(a=pa.array([b"x"]), b=B), "a is BLOB, which can't become character varying", True),
+]
+
+
+@pytest.mark.parametrize(("part", "what"), [(part, what) for part, what, other in OTHER_COLUMNS if not other])
+def test_columns_that_no_catalog_takes_are_refused(here, part, what):
     error = refused_part(here, COLUMNS, part)
     assert re.search(what, error.what)
     assert error.where.startswith(f"{TABLE}, gs://")
+
+
+@pytest.mark.parametrize(("part", "what"), [(part, what) for part, what, other in OTHER_COLUMNS if other])
+def test_columns_that_another_catalog_may_take_are_refused_once_a_manifest_of_this_one_names_them(here, part, what):
+    upload = here.upload(COLUMNS)
+    version = upload.part(part, row_group_size=2)
+    with pytest.raises(CatalogError, match=what):
+        arrive(upload.services, version)
+    assert here.database.execute("SELECT count(*) FROM recosync.failure").fetchone() == (0,)
+    error = refusal(here, upload, upload.manifest())
+    assert re.search(what, error.what)
+    assert error.where.startswith(f"{TABLE}, gs://")
+    with pytest.raises(DataError, match=what):
+        arrive(upload.services, version)
 
 
 GOOD = parquet_bytes(numbered(a=[f"text {n}" for n in range(5000)], b=range(5000)), 1000)
@@ -349,7 +368,7 @@ def upload(here):
 
 @pytest.mark.parametrize(
     "content",
-    [b"not JSON", b"[]", b"[" * 100_000, b'{"version": 2}', b"\xff\xfe", b'{"version": 1, "table": "\\u0000"}'],
+    [b"not JSON", b"[]", b"[" * 100_000, b'{"version": 0}', b"\xff\xfe", b'{"version": 1, "table": "\\u0000"}'],
 )
 def test_a_manifest_that_is_none_is_refused(here, upload, content):
     error = refusal(here, upload, upload.raw_manifest(content))

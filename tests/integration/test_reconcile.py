@@ -99,6 +99,36 @@ def test_a_snapshot_whose_manifest_came_but_whose_part_never_did_is_completed(he
     assert sent(services) == []
 
 
+def test_a_stray_file_in_its_folder_does_not_keep_a_snapshot_from_being_imported(services, database):
+    publish(services, 1, ["ann"])
+    lost = upload(services, 2, ["bob"])
+    stray = lost.part(b"no Parquet at all", attempt=2)
+    lost.parts.pop()
+    with pytest.raises(DataError, match="Parquet"):
+        arrive(services, stray)
+    lost.manifest()
+    assert database.execute("SELECT table_name, subject FROM recosync.failure").fetchall() == [(TABLE, str(stray))]
+    assert arrive(services, *sent(services)) == ["published"]
+    assert users(database) == ["bob"]
+
+
+def test_a_part_that_fails_before_its_manifest_came_fails_once_more_and_stops_the_snapshot(services, database):
+    publish(services, 1, ["ann"])
+    snapshot = upload(services, 2, ["bob"])
+    broken = snapshot.part(b"no Parquet at all")
+    with pytest.raises(DataError, match="Parquet"):
+        arrive(services, broken)
+    snapshot.manifest()
+    (manifest,) = sent(services)
+    with pytest.raises(DataError, match="Parquet"):
+        arrive(services, manifest)
+    assert sent(services, later(minutes=60 * 24)) == []
+    with pytest.raises(DataError, match="Parquet"):
+        arrive(services, broken)
+    subjects = database.execute("SELECT subject, snapshot_id FROM recosync.failure ORDER BY id").fetchall()
+    assert subjects == [(str(broken), None), (str(manifest), str(day(2))), (str(broken), str(day(2)))]
+
+
 def test_of_several_snapshots_only_the_newest_is_imported(services, database):
     publish(services, 1, ["ann"])
     for number in (2, 3):

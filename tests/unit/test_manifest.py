@@ -1,13 +1,16 @@
 """The snapshot manifest."""
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.daily.manifest import Manifest, ManifestPart, parse
-from shared.errors import DataError
+from shared.daily.manifest import Manifest, ManifestPart, Origin, parse
+from shared.db.profile import Profile
+from shared.errors import CatalogError, DataError
 from shared.names import ObjectVersion, SnapshotFolder, SnapshotId
 
 FOLDER = SnapshotFolder("exports", "users", SnapshotId.parse("20260101T000000Z"))
@@ -90,8 +93,9 @@ def test_a_missing_field_of_a_part_is_named(key):
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"version": 2}, "version"),
+        ({"version": 0}, "version"),
         ({"version": "1"}, "version"),
+        ({"version": "2"}, "version"),
         ({"table": 3}, "table"),
         ({"snapshot_id": "yesterday"}, "YYYYMMDDTHHMMSSZ"),
         ({"snapshot_id": None}, "snapshot_id"),
@@ -137,3 +141,33 @@ def test_a_malformed_field_is_named(changes, what):
 def test_a_manifest_that_contradicts_itself_or_the_catalog_is_refused(changes, what):
     with pytest.raises(DataError, match=what):
         parsed(**changes)
+
+
+def columns(*names: str) -> list[dict[str, str]]:
+    return [{"name": name, "type": "STRING"} for name in names]
+
+
+@pytest.mark.parametrize("names", [["user_id"], ["user_id", "booking_cnt", "age"], ["user_id", "bookings"]])
+def test_columns_that_another_version_of_the_catalog_may_have_are_no_failure_for_good(names):
+    with pytest.raises(CatalogError, match="the catalog says user_id, booking_cnt"):
+        parsed(columns=columns(*names))
+
+
+@pytest.mark.parametrize("names", [["user_id", "user_id"], ["user_id", "booking cnt"]])
+def test_columns_that_no_catalog_has_are_a_mistake(names):
+    with pytest.raises(DataError, match="the catalog says user_id, booking_cnt"):
+        parsed(columns=columns(*names))
+
+
+def test_our_own_export_for_another_catalog_is_told_from_a_mistake():
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    origin = Origin(at, at, None, Profile(2), {"user_id": "text", "booking_cnt": "bigint"})
+    manifest = replace(parsed(), origin=origin)
+    assert parse(manifest.to_json(), FOLDER, COLUMNS) == manifest
+    with pytest.raises(CatalogError, match="the catalog says booking_cnt, user_id"):
+        parse(manifest.to_json(), FOLDER, COLUMNS[::-1])
+
+
+def test_a_manifest_of_a_later_version_waits_for_the_functions_that_know_it():
+    with pytest.raises(CatalogError, match="of version 2, and this code knows 1"):
+        parsed(version=2, parts="other fields")

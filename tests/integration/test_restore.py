@@ -1,0 +1,49 @@
+"""After the database is restored to an earlier state: what was told of since is not told again of other rows."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from shared.settings import DatabaseUrl
+from tests.kit.sessions import one, users
+from tests.kit.snapshots import TABLE, publish
+
+
+@pytest.fixture
+def restored(here, services) -> Iterator[tuple[object, psycopg.Connection]]:
+    """The services on a database as it was after the first snapshot; the second was published since."""
+    publish(services, 1, ["ann"])
+    backup = f"{here.name}_backup"
+    with here.cloud.postgres.superuser("postgres") as admin:
+        copy = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER recosync STRATEGY file_copy")
+        admin.execute(copy.format(sql.Identifier(backup), sql.Identifier(here.name)))
+    publish(services, 2, ["bob"])
+    dsn = here.cloud.postgres.dsn(backup)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        yield replace(services, settings=replace(services.settings, database=DatabaseUrl(dsn))), connection
+    here.cloud.postgres.drop(backup)
+
+
+def last(connection) -> int:
+    return one(connection, "SELECT max(publication) FROM recosync.publication WHERE table_name = %s", TABLE)
+
+
+def test_a_publication_number_does_not_come_again(here, restored):
+    services, connection = restored
+    with psycopg.connect(here.dsn) as before:
+        announced = last(before)
+    assert last(connection) < announced
+    publish(services, 3, ["cleo"])
+    assert last(connection) > announced
+    assert users(connection) == ["cleo"]
+
+
+def test_a_number_is_higher_than_those_before_though_the_clock_is_behind(services, database):
+    publish(services, 1, ["ann"])
+    ahead = last(database) + 10_000_000
+    database.execute("UPDATE recosync.publication SET publication = %s", [ahead])
+    publish(services, 2, ["bob"])
+    assert last(database) == ahead + 1
