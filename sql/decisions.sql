@@ -9,7 +9,13 @@ WHERE table_name = %(table)s AND snapshot_id = %(snapshot)s;
 
 -- name: latest_hold
 SELECT snapshot_id FROM recosync.hold
-WHERE table_name = %(table)s AND decision IS NULL
+WHERE
+    table_name = %(table)s
+    AND decision IS NULL
+    AND NOT EXISTS (
+        SELECT 1 FROM recosync.publication
+        WHERE publication.table_name = hold.table_name AND publication.snapshot_id = hold.snapshot_id
+    )
 ORDER BY snapshot_id DESC
 LIMIT 1;
 

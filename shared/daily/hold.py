@@ -12,8 +12,10 @@ from shared.daily.breaker import Facts, reasons
 from shared.db import decisions, ledger, receipts, target
 from shared.db.decisions import Hold
 from shared.db.ledger import Publication
+from shared.db.postgres import Lock, try_lock
 from shared.db.profile import Profile
 from shared.db.receipts import Receipt
+from shared.errors import BusyError
 from shared.names import SnapshotId
 from shared.services import Services
 
@@ -21,11 +23,15 @@ from shared.services import Services
 def held(
     services: Services, connection: psycopg.Connection, table: Table, snapshot: SnapshotId, counted: Receipt
 ) -> Hold | None:
-    """The snapshot's hold, decided or not, made now if a limit is tripped; None when nothing speaks against it."""
+    """The snapshot's hold, decided or not, made now if a limit is tripped; None when nothing speaks against it.
+
+    Raises BusyError when something of the table is published meanwhile: it is to be judged anew then, or needs no
+    judgement any more.
+    """
     found = decisions.held(connection, table.name, snapshot)
     if found is None:
-        new = _facts(connection, table.name, snapshot, counted)
         published = ledger.published(connection, table.name)
+        new = _facts(connection, table.name, snapshot, counted)
         back = published is not None and published.snapshot > snapshot
         seen = _published(services, connection, table, published)
         # Who goes back to an older snapshot asks for its older source.
@@ -34,6 +40,11 @@ def held(
             return None
         # The alert comes before the commit: it may come twice, and is never lost.
         with connection.transaction():
+            # Who judged and was frozen then may not hold what readers have seen since.
+            if not try_lock(connection, Lock.publication(table.name), shared=True):
+                raise BusyError("something of it is being published", where=table.name)
+            if ledger.published(connection, table.name) != published:
+                raise BusyError("something of it was published meanwhile", where=table.name)
             if decisions.hold(connection, table.name, snapshot, tripped):
                 passes = "rollback" if back else "approve"
                 remedy = f"To publish it: recosync {passes} {table.name} {snapshot}. To drop it: reject, not {passes}"

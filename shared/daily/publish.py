@@ -15,7 +15,7 @@ from shared.db import decisions, ledger, target
 from shared.db.ledger import Cause
 from shared.db.postgres import make_durable, translated
 from shared.db.receipts import Receipt
-from shared.errors import BadRequestError, RetryableError, TargetError
+from shared.errors import BadRequestError, BusyError, RetryableError, TargetError
 from shared.names import SnapshotId
 from shared.services import Services
 
@@ -34,13 +34,14 @@ class Outcome(StrEnum):
 def publish(services: Services, connection: psycopg.Connection, table: Table, snapshot: SnapshotId) -> Outcome:
     """Publish the snapshot if all of it is staged and nothing speaks against it.
 
-    Raises DataError when the systems' counts differ, BusyError when builds or readers leave no gap, TargetError when
-    the table can't take children.
+    Raises DataError when the systems' counts differ, BusyError when builds or readers leave no gap, or readers see
+    something else than it was judged against; TargetError when the table can't take children.
     """
     with translated(f"publishing {table.name} {snapshot}"):
         counted = receipt(connection, table, snapshot)
         if counted is None:
             return Outcome.INCOMPLETE
+        judged = ledger.published(connection, table.name)
         refusal = _refusal(services, connection, table, snapshot, counted)
         if refusal is not None:
             announce(services, connection, table.name)  # what an operator published may be owed
@@ -48,11 +49,15 @@ def publish(services: Services, connection: psycopg.Connection, table: Table, sn
         target.ensure(connection, services.catalog.schema, table)
 
         def unless() -> bool:
-            return _settled(connection, table.name, snapshot) is not None
+            if _stopped(connection, table.name, snapshot) is not None:
+                return True
+            if ledger.published(connection, table.name) != judged:
+                raise BusyError("something of it was published meanwhile: it is judged anew", where=table.name)
+            return False
 
         publication = swap(services, connection, table, snapshot, "event", unless=unless)
         announce(services, connection, table.name)
-        return Outcome.PUBLISHED if publication else _settled(connection, table.name, snapshot) or Outcome.REPEATED
+        return Outcome.PUBLISHED if publication else _stopped(connection, table.name, snapshot) or Outcome.REPEATED
 
 
 def publish_chosen(
@@ -73,6 +78,9 @@ def publish_chosen(
         target.ensure(connection, services.catalog.schema, table)
 
         def note() -> None:
+            # What was held since it was judged is for the operator to see first.
+            if cause == "import" and _on_hold(connection, table.name, snapshot) is not None:
+                raise BusyError("it was held just now", where=f"{table.name} {snapshot}")
             decided = decisions.decide(connection, table.name, snapshot, "approved", by)
             if cause == "rollback":
                 decisions.pin(connection, table.name, snapshot, by)
@@ -130,10 +138,20 @@ def _refusal(
     services: Services, connection: psycopg.Connection, table: Table, snapshot: SnapshotId, counted: Receipt
 ) -> Outcome | None:
     """Why the snapshot may not be published; None when it may. What trips a limit is held from now on."""
-    settled = _settled(connection, table.name, snapshot)
-    if settled is Outcome.REPEATED:
+    if _settled(connection, table.name, snapshot) is Outcome.REPEATED:
         return None  # the swap sees that, and owed messages go out
-    hold = held(services, connection, table, snapshot, counted)
-    if hold is not None and hold.decision != "approved":
-        return Outcome.REJECTED if hold.decision == "rejected" else Outcome.HELD
-    return settled
+    held(services, connection, table, snapshot, counted)
+    return _stopped(connection, table.name, snapshot)
+
+
+def _stopped(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> Outcome | None:
+    """Why an event may not publish the snapshot, by the ledger as it is now."""
+    settled = _settled(connection, table, snapshot)
+    return settled if settled is Outcome.REPEATED else _on_hold(connection, table, snapshot) or settled
+
+
+def _on_hold(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> Outcome | None:
+    hold = decisions.held(connection, table, snapshot)
+    if hold is None or hold.decision == "approved":
+        return None
+    return Outcome.REJECTED if hold.decision == "rejected" else Outcome.HELD

@@ -84,6 +84,7 @@ def reject(services: Services, name: str, snapshot: SnapshotId | None, by: str) 
         with connection.transaction():
             # No publish comes in between, nor is one under way.
             lock_or_busy(connection, Lock.publication(name))
+            _undecided(connection, name, chosen)
             if not decisions.decide(connection, name, chosen, "rejected", by):
                 raise BadRequestError(f"somebody has just decided about {name} {chosen}")
             for part in ledger.named_parts(connection, name, chosen):
@@ -122,6 +123,8 @@ def _undecided(connection: psycopg.Connection, name: str, snapshot: SnapshotId |
     hold = decisions.held(connection, name, chosen) if chosen else None
     if chosen is None or hold is None:
         raise BadRequestError(f"{name}{f' {chosen}' if chosen else ''} is not held")
+    if ledger.was_published(connection, name, chosen):
+        raise BadRequestError(f"{name} {chosen} was published: it waits for no decision")
     if hold.decision is not None:
         raise BadRequestError(f"{name} {chosen} was {hold.decision} already")
     return chosen

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from shared.daily import refresh
+from shared.daily import hold, refresh
 from shared.db import ledger, target
 from shared.db.postgres import Lock, connect
 from shared.errors import BadRequestError, BusyError, DataError, TargetError
@@ -184,6 +184,69 @@ def test_an_approval_that_waits_behind_a_newer_publish_is_refused(here, services
             approval.result()
     assert len(users(database)) == 2_900
     assert one(database, "SELECT decision FROM recosync.hold") is None
+
+
+def meanwhile(monkeypatch, act):
+    """Have the next judgement of a snapshot frozen, once it is made, while something else is done."""
+    judge = hold.reasons
+
+    def frozen(*facts):
+        monkeypatch.setattr(hold, "reasons", judge)
+        found = judge(*facts)
+        act()
+        return found
+
+    monkeypatch.setattr(hold, "reasons", frozen)
+
+
+@pytest.mark.usefixtures("full")
+def test_what_readers_see_since_it_was_judged_is_not_held_and_no_reject_drops_it(services, database, monkeypatch):
+    manifest = upload(services, 2, FEW).manifest()
+    meanwhile(monkeypatch, lambda: decisions.rollback(services, TABLE, day(2), "ana"))
+    with pytest.raises(BusyError, match="was published meanwhile"):
+        arrive(services, manifest)
+    assert one(database, "SELECT count(*) FROM recosync.hold") == 0
+    with pytest.raises(BadRequestError, match="is not held"):
+        decisions.reject(services, TABLE, day(2), "bob")
+    assert users(database) == FEW
+    assert arrive(services, manifest) == ["repeated"]
+
+
+@pytest.mark.usefixtures("full")
+@pytest.mark.parametrize("named", [True, False], ids=["named", "the newest"])
+@pytest.mark.parametrize("decide", [decisions.approve, decisions.reject])
+def test_a_hold_of_what_readers_see_is_nothing_to_decide(services, database, decide, named):
+    database.execute("INSERT INTO recosync.hold VALUES (%s, %s, '{late}')", [TABLE, str(day(1))])
+    with pytest.raises(BadRequestError, match="it waits for no decision" if named else "is not held"):
+        decide(services, TABLE, day(1) if named else None, "ana")
+    assert len(users(database)) == 3_000
+    assert one(database, "SELECT decision FROM recosync.hold") is None
+
+
+@pytest.mark.usefixtures("full")
+def test_a_snapshot_is_judged_against_what_readers_see_when_it_is_published(services, database, monkeypatch):
+    manifest = upload(services, 3, MANY[:2_500]).manifest()
+    more = [*MANY, *(f"more {n}" for n in range(1_200))]
+    meanwhile(monkeypatch, lambda: publish(services, 2, more))
+    with pytest.raises(BusyError, match="judged anew"):
+        arrive(services, manifest)
+    assert arrive(services, manifest) == ["held"]
+    assert len(users(database)) == 4_200
+
+
+@pytest.mark.usefixtures("full")
+@pytest.mark.parametrize("decision", ["undecided", "rejected"])
+def test_what_others_held_since_it_was_judged_is_not_published(services, database, monkeypatch, decision):
+    manifest = upload(services, 2, MANY[:2_900]).manifest()
+
+    def others():
+        database.execute("INSERT INTO recosync.hold VALUES (%s, %s, '{strict}')", [TABLE, str(day(2))])
+        if decision == "rejected":
+            decisions.reject(services, TABLE, day(2), "ana")
+
+    meanwhile(monkeypatch, others)
+    assert arrive(services, manifest) == ["held" if decision == "undecided" else "rejected"]
+    assert len(users(database)) == 3_000
 
 
 def test_a_rollback_whose_message_is_owed_is_done_and_the_next_event_sends_it(services, database, caplog):
