@@ -19,7 +19,11 @@ from shared.settings import CommonSettings, HourlySettings, Settings
 
 @dataclass(frozen=True)
 class Services:
-    """The daily flow's. Made once per process; clients connect on first use."""
+    """The daily flow's. Made once per process; clients connect on first use.
+
+    `migrates` says whether a ledger of before is brought up to date by what works with these: functions do so, because
+    they are deployed; a checkout on somebody's desk is not.
+    """
 
     settings: Settings
     catalog: Catalog
@@ -27,6 +31,7 @@ class Services:
     storage: Storage
     parquet: Parquet
     publisher: Publisher
+    migrates: bool = True
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:

@@ -45,7 +45,7 @@ def handle(services: Services, version: ObjectVersion, size: int) -> str:
         log.bound(table=folder.table, snapshot=folder.snapshot),
         connect(settings, "gcs_import") as connection,
     ):
-        ledger.migrate(connection)
+        ledger.prepare(connection, migrates=services.migrates)
         try:
             with translated(f"importing {version}"):
                 return _handle(services, connection, name, version)
@@ -97,7 +97,7 @@ def stage_all(services: Services, table: Table, manifest: ObjectVersion) -> None
         connect(services.settings, "import") as connection,
         translated(f"importing {manifest}"),
     ):
-        ledger.migrate(connection)
+        ledger.prepare(connection, migrates=services.migrates)
         if not _record(services, connection, table, name.folder, manifest):
             raise DataError("was deleted meanwhile", where=str(manifest))
         busy = _stage_parts(services, connection, table, name.folder)

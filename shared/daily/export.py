@@ -105,7 +105,7 @@ def run(services: Services, request: ExportRequest) -> tuple[Mapping[str, object
     """
     started = datetime.now(UTC)
     with connect(services.settings, "bq_export") as connection, translated("reading the ledger"):
-        ledger.migrate(connection)
+        ledger.prepare(connection, migrates=services.migrates)
         latest = {table.name: runs.latest(connection, table.name) for table in request.tables}
     with ThreadPoolExecutor(len(request.tables)) as executor:
         futures = {

@@ -54,7 +54,7 @@ def refresh(services: Services, table: str, publication: int) -> str:
         session_locks(connection),
         translated(f"refreshing the views of {table}"),
     ):
-        ledger.migrate(connection)
+        ledger.prepare(connection, migrates=services.migrates)
         published = ledger.published(connection, table)
         snapshot = published.snapshot if published else None
         try:
@@ -97,7 +97,7 @@ def rebuild(services: Services, view: View) -> None:
         session_locks(connection),
         translated(f"rebuilding {view.name}"),
     ):
-        ledger.migrate(connection)
+        ledger.prepare(connection, migrates=services.migrates)
         missing = sorted(set(view.reads) - publications(connection, view.reads).keys())
         if missing:
             raise BadRequestError(

@@ -73,8 +73,38 @@ def child(part_id: int) -> str:
     return f"part_{part_id}"
 
 
+def prepare(connection: psycopg.Connection, *, migrates: bool) -> None:
+    """Make sure that the ledger is of the version that this code knows. An older one is brought up to date by those
+    that may, else refused: functions that are not deployed anew yet work with it.
+
+    A ledger that is not there is made by whoever comes first. Raises ConfigurationError.
+    """
+    if migrates or not exists(connection):
+        migrate(connection)
+
+
+def exists(connection: psycopg.Connection) -> bool:
+    """Whether there is a ledger, for those that only read it. Raises ConfigurationError when it is of another version
+    than this code knows.
+    """
+    with translated("looking at the ledger"):
+        found = _version(connection)
+        _refuse_newer(found)
+    if 0 < found < _wanted():
+        raise ConfigurationError(
+            f"is of version {found}, this code knows {_wanted()}",
+            where="the ledger",
+            remedy="Deploy the functions of this version, or use the code that is deployed. Or run: recosync migrate",
+        )
+    return found > 0
+
+
 def migrate(connection: psycopg.Connection) -> None:
-    """Bring the ledger's schema up to date: on first use, and after a deployment that changes it."""
+    """Bring the ledger's schema up to date: on first use, and after a deployment that changes it.
+
+    Raises ConfigurationError when that can't be, and when the ledger is newer than this code: what waits is done by the
+    functions that are about to be deployed.
+    """
     with _as_configuration(), translated("preparing the ledger"):
         if is_current(connection):
             return
@@ -101,8 +131,20 @@ def migrate(connection: psycopg.Connection) -> None:
 
 
 def is_current(connection: psycopg.Connection) -> bool:
-    """Whether the ledger's schema is at least what this code needs."""
-    return _version(connection) >= _wanted()
+    """Whether the ledger's schema is what this code needs, or an older one. Raises ConfigurationError of a newer."""
+    found = _version(connection)
+    _refuse_newer(found)
+    return found == _wanted()
+
+
+def _refuse_newer(found: int) -> None:
+    """A statement of an older version may fail on a newer ledger, and would for good."""
+    if found > _wanted():
+        raise ConfigurationError(
+            f"is of version {found}, this code knows {_wanted()}",
+            where="the ledger",
+            remedy="Deploy the functions of the version that brought it up to date",
+        )
 
 
 @contextmanager
@@ -276,7 +318,11 @@ def record_failure(
     table: str | None,
     snapshot: SnapshotId | None,
 ) -> None:
-    """Keep a permanent failure where an operator finds it."""
+    """Keep a permanent failure where an operator finds it.
+
+    Raises ConfigurationError when the ledger was brought up to date under this call: then that is why it failed.
+    """
+    _refuse_newer(_version(connection))
     values = {
         "kind": type(error).__name__,
         "table": table,

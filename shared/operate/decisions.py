@@ -104,7 +104,7 @@ def _table(services: Services, name: str) -> Iterator[tuple[psycopg.Connection, 
         connect(services.settings, "operator") as connection,
         translated(f"deciding about {name}"),
     ):
-        ledger.migrate(connection)
+        ledger.prepare(connection, migrates=services.migrates)
         yield connection, table
 
 

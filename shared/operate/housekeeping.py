@@ -55,7 +55,7 @@ def run(services: Services, now: datetime) -> Mapping[str, int | None] | None:
         session_locks(connection),
         translated("beginning to drop what is old"),
     ):
-        ledger.migrate(connection)
+        ledger.prepare(connection, migrates=services.migrates)
         if not try_lock(connection, Lock.housekeeping(), session=True):
             end_stale_holders(connection, Lock.housekeeping())
             log.info("another call drops what is old")

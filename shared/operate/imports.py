@@ -124,7 +124,8 @@ def look(services: Services, table: Table, snapshot: SnapshotId) -> Imported:
     """Where the snapshot stands by the ledger; `under way` when nothing stops it."""
     where = f"{table.name} {snapshot}"
     with connect(services.settings, "import") as connection, translated(f"looking at {where}"):
-        ledger.migrate(connection)
+        if not ledger.exists(connection):
+            return Imported(table.name, snapshot, "under way", False, None, None)
         published = ledger.published(connection, table.name)
         hold = decisions.held(connection, table.name, snapshot)
         pinned = decisions.pinned(connection, table.name)
@@ -213,8 +214,7 @@ def _parts(services: Services, table: Table, folder: SnapshotFolder, content: by
 
 def _is_staged(services: Services, table: Table, snapshot: SnapshotId) -> bool:
     with connect(services.settings, "import") as connection, translated(f"looking at {table.name}"):
-        ledger.migrate(connection)
-        parts = ledger.named_parts(connection, table.name, snapshot)
+        parts = ledger.named_parts(connection, table.name, snapshot) if ledger.exists(connection) else []
     return bool(parts) and all(part.staged_rows is not None for part in parts)
 
 

@@ -54,8 +54,7 @@ def of(services: Services, table: Table, price_per_tib: float) -> Plan:
 def _state(services: Services, table: Table, source: TableInfo) -> str:
     """How the source stands to the newest snapshot, as an export judges it."""
     with connect(services.settings, "plan") as connection, translated(f"looking at {table.name}"):
-        ledger.migrate(connection)
-        latest = runs.latest(connection, table.name)
+        latest = runs.latest(connection, table.name) if ledger.exists(connection) else None
     if latest is None:
         return "never exported"
     if not latest.failed and export.is_unchanged(table, source, latest):

@@ -40,7 +40,7 @@ def run(services: Services, now: datetime) -> list[Finished]:
     with connect(services.settings, "reconcile") as connection, translated("looking for lost events"):
         # Making it is for the role that owns it.
         if not ledger.is_current(connection):
-            log.info("the ledger is not there yet, or older than this code: nothing to reconcile")
+            log.info("the ledger is not there yet, or of before this code: nothing to reconcile")
             return []
         finished = [
             _logged(step, services, connection, table, now)

@@ -86,8 +86,7 @@ def days(
 def _table(services: Services, of: Table) -> TableVerdict:
     relation = target.relation(services.catalog.schema, of.name)
     with connect(services.settings, "verify") as connection, translated(f"counting {of.name}"):
-        ledger.migrate(connection)
-        if ledger.published(connection, of.name) is None:
+        if not ledger.exists(connection) or ledger.published(connection, of.name) is None:
             return TableVerdict(of.name, None, None, None, None, notes=["never published"])
         # One state of everything, so that a publish in between is no difference: it waits for this lock.
         with connection.transaction():

@@ -94,11 +94,13 @@ class BucketPath:
 
 
 def daily_services(path: BucketPath | None = None) -> Services:
-    """The daily flow's services, at another place than the environment's if one is given."""
+    """The daily flow's services, at another place than the environment's if one is given. What a command does with them
+    leaves a ledger of before as it is: `migrate` alone brings it up to date.
+    """
     from shared.services import Services
 
     services = Services.from_environment(_environment("EXPORT", path))
-    return replace(services, settings=replace(services.settings, life=OPERATORS_LIFE))
+    return replace(services, settings=replace(services.settings, life=OPERATORS_LIFE), migrates=False)
 
 
 def hourly_services(path: BucketPath | None = None) -> HourlyServices:

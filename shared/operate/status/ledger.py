@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 import psycopg
 from psycopg.rows import class_row
 
-from shared.catalog import ROOT, Catalog
-from shared.db import queries
+from shared.catalog import Catalog
+from shared.db import ledger, queries
 from shared.db.postgres import connect, translated
 from shared.errors import ConfigurationError
 from shared.names import ADOPTED
@@ -188,7 +188,6 @@ def _rows[R](connection: psycopg.Connection, kind: type[R], query: str, values: 
 
 
 def _check(connection: psycopg.Connection) -> None:
-    wanted = max(int(file.stem) for file in (ROOT / "sql" / "ledger").glob("*.sql"))
     access = connection.execute(queries.load("status")["access"]).fetchone()
     if access is None:
         raise ConfigurationError("there is no ledger yet", where="schema recosync", remedy=_MIGRATE)
@@ -200,10 +199,10 @@ def _check(connection: psycopg.Connection) -> None:
             remedy=f"Run: recosync migrate --reader {shlex.quote(connection.info.user)}",
         )
     # Every version since the second opens its tables to whoever may use the schema.
-    version = connection.execute(queries.load("ledger")["applied"]).fetchone() if readable else None
-    if version is None or version[0] < wanted:
-        found = f"at version {version[0]}" if version else "older than version 2"
-        raise ConfigurationError(f"is {found}, this page reads version {wanted}", where="the ledger", remedy=_MIGRATE)
+    if not readable:
+        raise ConfigurationError("is older than version 2", where="the ledger", remedy=_MIGRATE)
+    if not ledger.exists(connection):
+        raise ConfigurationError("there is no ledger yet", where="schema recosync", remedy=_MIGRATE)
 
 
 _MIGRATE = "Run: recosync migrate"
