@@ -4,8 +4,7 @@ import psycopg
 import pytest
 
 from shared.daily import swap as swapping
-from shared.errors import TargetError
-from shared.names import ADOPTED
+from shared.errors import DataError, TargetError
 from shared.operate import decisions
 from shared.operate.migrate import migrate
 from tests.kit.drifting_tables import TABLE, VIEW, Drift
@@ -54,13 +53,15 @@ def test_a_column_of_others_that_is_not_null_is_filled_by_its_default(drift, pub
     assert [row[1] for row in drift.rows()] == ["a", "b"]
 
 
-def test_it_keeps_the_values_of_rows_that_are_adopted(drift, published):
+def test_it_keeps_the_values_of_rows_that_others_wrote(drift, published):
     drift.database.execute(f"ALTER TABLE {TABLE} ADD theirs integer NOT NULL DEFAULT 5")
     drift.database.execute(f"INSERT INTO {TABLE} VALUES (7, 'x', 8)")
-    drift.publish(published, 3, name=["e", "f"])
+    with pytest.raises(DataError, match="holds rows of its own"):
+        drift.publish(published, 3, name=["e", "f"])
+    assert drift.rows() == [(0, "c", 5), (1, None, 5), (7, "x", 8)]
+    drift.database.execute(f"TRUNCATE ONLY {TABLE}")
+    drift.publish(published, 4, name=["e", "f"])
     assert drift.rows() == [(0, "e", 5), (1, "f", 5)]
-    decisions.rollback(published, TABLE, ADOPTED, "test")
-    assert drift.rows() == [(7, "x", 8)]
 
 
 def test_one_that_came_while_a_snapshot_was_staged_is_named_and_nothing_changes(drift, published):

@@ -2,14 +2,20 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 from psycopg import sql
 
+from shared.daily.refresh import refresh
+from shared.errors import ConfigurationError
+from shared.names import SnapshotFolder
+from shared.operate import reconcile
 from shared.settings import DatabaseUrl
 from tests.kit.sessions import one, users
-from tests.kit.snapshots import TABLE, publish
+from tests.kit.snapshots import TABLE, day, publish
+from tests.kit.uploads import arrive
 
 
 @pytest.fixture
@@ -47,3 +53,18 @@ def test_a_number_is_higher_than_those_before_though_the_clock_is_behind(service
     database.execute("UPDATE recosync.publication SET publication = %s", [ahead])
     publish(services, 2, ["bob"])
     assert last(database) == ahead + 1
+
+
+def test_what_was_published_since_the_backup_comes_again(here, restored):
+    services, connection = restored
+    with psycopg.connect(here.dsn) as before:
+        announced = last(before)
+    with pytest.raises(ConfigurationError, match="is unknown here"):
+        refresh(services, TABLE, announced)  # its message is still on the way
+    sent = reconcile.run(services, datetime.now(UTC) + timedelta(hours=1))
+    assert [each["snapshot_id"] for each in sent if each["sent"] == "manifest"] == [str(day(2))]
+    folder = SnapshotFolder(services.settings.prefix, TABLE, day(2))
+    manifest = services.storage.find(services.settings.bucket, folder.manifest)
+    assert arrive(services, manifest.version) == ["published"]
+    assert refresh(services, TABLE, announced) == "refreshed"
+    assert users(connection, "non_recommendable_items_mv") == ["bob"]
