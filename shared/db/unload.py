@@ -6,19 +6,20 @@ with a range of its own, keep the server busy.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shared.errors import DataError, RetryableError
+import psycopg
+
+from shared import duck
+from shared.db.postgres import translated
+from shared.duck import Fault, literal
+from shared.errors import DataError, RetryableError, SyncError
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
-
-#: DuckDB's working memory. It only hands rows on, and needs more than a tenth of this for rows of kilobytes alone.
-MEMORY_LIMIT = "256MB"
 
 #: The hour's halves are read side by side: workers of PostgreSQL's own would hand rows from process to process, and
 #: compiling a list of columns takes longer than it saves. PostgreSQL 17 and later may end a transaction for its length.
@@ -28,33 +29,80 @@ _SETTINGS = (
     "SELECT set_config(name, '0', true) FROM pg_settings WHERE name = 'transaction_timeout'",
 )
 
-#: Rows of a batch: the size of DuckDB's own vectors, the least that it can do.
+_INSTANCE: Mapping[str, str | int] = {
+    "threads": 1,
+    # Its signature is of a file that was compared with the lock file's hash when it was installed; to check it again
+    # takes 0.1 s each time.
+    "allow_unsigned_extensions": "true",
+}
+
+#: Rows of a batch at most: the size of DuckDB's own vectors, the least that it can do.
 BATCH_ROWS = 2048
 
 
-def batches(conninfo: str, snapshot: str, statement: str) -> Generator[pa.RecordBatch]:
-    """The rows of `statement`, a PostgreSQL query, seen in an exported snapshot.
+class TooLongError(DataError):
+    """So many rows as DuckDB reads at once need too much memory."""
 
-    Raises RetryableError when the rows could not be read to their end, DataError when DuckDB could not read them.
+
+def batches(conninfo: str, snapshot: str, *statements: str) -> Generator[pa.RecordBatch]:
+    """The rows of PostgreSQL queries, one after the other, seen in an exported snapshot.
+
+    Raises RetryableError when the rows could not be read to their end, ConfigurationError when they may not be read,
+    TooLongError where the rows are too long to be read by this query, and DataError for a row that PostgreSQL or DuckDB
+    can't read.
     """
     import duckdb
     import pyarrow as pa
 
+    statement = "SELECT"  # before the first of them, only the way to the server can be at fault
     try:
-        with _transaction(conninfo, snapshot) as duck:
-            source = f"postgres_query('pg', {_literal(statement)})"
-            yield from duck.execute(f"FROM {source}").to_arrow_reader(BATCH_ROWS)
+        with _transaction(conninfo, snapshot) as instance:
+            for statement in statements:
+                source = f"postgres_query('pg', {literal(statement)})"
+                yield from instance.execute(f"FROM {source}").to_arrow_reader(BATCH_ROWS)
     except (duckdb.Error, pa.ArrowException, OSError) as e:
-        # The text may quote the URL, password and all, or a value.
-        if isinstance(e, duckdb.IOException | OSError):
-            raise RetryableError("the rows could not be read to their end", where="PostgreSQL") from e
-        if "Out of Memory" in str(e):
-            raise DataError(
-                f"{BATCH_ROWS} rows need more than {MEMORY_LIMIT} of memory",
+        raise _failure(e, conninfo, statement) from e
+
+
+def _failure(e: Exception, conninfo: str, statement: str) -> SyncError:
+    """DuckDB's failure as ours. Its text may quote the URL, password and all, or a value, so it stays out."""
+    match duck.fault(e):
+        case Fault.LATER:
+            return RetryableError("the rows could not be read to their end", where="PostgreSQL")
+        case Fault.SERVER:
+            return _said(conninfo, statement)
+        case Fault.MEMORY:
+            return TooLongError(
+                f"rows that are read at once need more than {duck.MEMORY_LIMIT} of memory",
                 where="PostgreSQL",
-                remedy="Shorten the rows, or raise the limit and the function's memory",
-            ) from e
-        raise DataError("DuckDB could not read the rows", where="PostgreSQL", remedy="Report this as a bug") from e
+                remedy="Shorten them, then ask for their hour by date and hour",
+            )
+        case _:
+            return DataError(
+                f"DuckDB could not read the rows ({duck.kind(e) or type(e).__name__})",
+                where="PostgreSQL",
+                remedy="Report this as a bug",
+            )
+
+
+def _said(conninfo: str, statement: str) -> SyncError:
+    """What the server says when the query runs once more, over the driver, whose errors have codes. A RetryableError
+    when there is nothing: what failed was its session, or its snapshot.
+    """
+    query = b"COPY (" + statement.encode() + b") TO STDOUT (FORMAT binary)"
+    try:
+        with (
+            translated("reading the rows"),
+            psycopg.connect(conninfo, autocommit=True) as connection,
+            connection.cursor().copy(query) as rows,
+        ):
+            for _ in rows:
+                pass
+    except DataError as e:
+        return DataError(e.what, where=e.where, remedy="Mend the row, then ask for its hour by date and hour")
+    except SyncError as e:
+        return e
+    return RetryableError("the rows could not be read to their end", where="PostgreSQL")
 
 
 @contextmanager
@@ -62,45 +110,15 @@ def _transaction(conninfo: str, snapshot: str) -> Iterator[duckdb.DuckDBPyConnec
     """A DuckDB instance in a transaction of PostgreSQL that sees the snapshot."""
     import duckdb
 
-    duck = _connect()
+    instance = duck.connect("postgres_scanner", _INSTANCE)
     try:
-        duck.execute(f"ATTACH {_literal(conninfo)} AS pg (TYPE postgres, READ_ONLY)")
-        duck.execute("BEGIN")
+        instance.execute(f"ATTACH {literal(conninfo)} AS pg (TYPE postgres, READ_ONLY)")
+        instance.execute("BEGIN")
         for statement in (f"SET TRANSACTION SNAPSHOT '{snapshot}'", *_SETTINGS):
-            duck.execute(f"CALL postgres_execute('pg', {_literal(statement)})")
-        yield duck
+            instance.execute(f"CALL postgres_execute('pg', {literal(statement)})")
+        yield instance
     finally:
         # Left to its destructor, a rollback over a lost connection ends the whole process.
         with suppress(duckdb.Error):
-            duck.execute("ROLLBACK")
-        duck.close()
-
-
-def _connect() -> duckdb.DuckDBPyConnection:
-    import duckdb
-
-    duck = duckdb.connect(
-        config={
-            "memory_limit": MEMORY_LIMIT,
-            "threads": 1,
-            "temp_directory": "",  # /tmp is memory in a function
-            "autoinstall_known_extensions": "false",
-            "autoload_known_extensions": "false",
-            # Its signature is of a file that was compared with the lock file's hash when it was installed; to check it
-            # again takes 0.1 s each time.
-            "allow_unsigned_extensions": "true",
-        }
-    )
-    duck.execute(f"LOAD {_literal(_extension())}")
-    return duck
-
-
-def _extension() -> str:
-    import duckdb_extension_postgres_scanner
-
-    folder = Path(duckdb_extension_postgres_scanner.__file__).parent
-    return str(next(folder.glob("extensions/*/postgres_scanner.duckdb_extension")))
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+            instance.execute("ROLLBACK")
+        instance.close()

@@ -7,17 +7,17 @@ own access token as a bearer token; it knows nothing of its renewal, so that is 
 
 from __future__ import annotations
 
-import re
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
-from shared.errors import DataError, RetryableError, SyncError
+from shared import duck
+from shared.duck import Fault, literal
+from shared.errors import ConfigurationError, DataError, RetryableError, SyncError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -31,16 +31,14 @@ if TYPE_CHECKING:
 #: five minutes; a token that ends in mid-read fails it, and the retry has a new one.
 TOKEN_MARGIN = 240
 
-#: DuckDB's working memory. Row groups of BigQuery's files are far smaller; what exceeds it fails instead of swapping.
-MEMORY_LIMIT = "256MB"
+#: Seconds to wait for the answer that tells why a read was refused.
+STATUS_TIMEOUT = 10
 
-_UNREACHABLE = re.compile(r"\b(HTTP|IO|Connection|INTERRUPT|FATAL|TransactionContext) Error\b")
-_INVALIDATED = re.compile(r"\b(FATAL|INTERNAL) Error\b")
-#: 0 is how DuckDB reports a HEAD request that was refused.
-_REFUSED = re.compile(r"\(HTTP (401|403|0)\b")
-#: A version that is gone never comes back by itself.
-_GONE = re.compile(r"\(HTTP 404\b")
-_BEYOND_END = re.compile(r"\(HTTP 416\b|incorrectly set page offsets")
+#: Errors that leave an instance of DuckDB unusable.
+_SPOILED = {"FATAL", "INTERNAL"}
+
+#: How a token that is no longer taken shows. 0 is how DuckDB reports a HEAD request that was refused.
+_REFUSED = {0, 401, 403}
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,8 @@ class GoogleCredentials(Protocol):
 class Parquet:
     """A DuckDB instance that reads objects, for any number of threads: each read has a connection of its own.
 
-    Methods raise RetryableError when the object could not be reached, DataError when it is no Parquet file.
+    Methods raise RetryableError when the object could not be reached, ConfigurationError when it may not be read, and
+    DataError when it is no Parquet file, or gone.
     """
 
     def __init__(self, endpoint: str, token: AccessToken) -> None:
@@ -146,18 +145,7 @@ class Parquet:
 
     @staticmethod
     def _new() -> duckdb.DuckDBPyConnection:
-        import duckdb
-
-        connection = duckdb.connect(
-            config={
-                "memory_limit": MEMORY_LIMIT,
-                "threads": 2,
-                "temp_directory": "",  # /tmp is memory in a function: spilling there would only hide the need
-                "autoinstall_known_extensions": "false",
-                "autoload_known_extensions": "false",
-            }
-        )
-        connection.execute(f"LOAD '{_httpfs()}'")
+        connection = duck.connect("httpfs", {"threads": 2})
         connection.execute("SET http_retries = 5")
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET parquet_metadata_cache = true")
@@ -170,7 +158,7 @@ class Parquet:
 
     def footer(self, version: ObjectVersion) -> Footer:
         """The columns and row groups of a file."""
-        url = _literal(self._url(version))
+        url = literal(self._url(version))
 
         def read() -> Footer:
             connection = self._connection()
@@ -190,19 +178,19 @@ class Parquet:
 
     def rows(self, versions: Sequence[ObjectVersion]) -> int:
         """How many rows the footers of some files count in all. A failure names the first."""
-        urls = ", ".join(_literal(self._url(version)) for version in versions)
+        urls = ", ".join(literal(self._url(version)) for version in versions)
         query = f"SELECT sum(num_rows) FROM parquet_file_metadata([{urls}])"
         found = self._reading(versions[0], lambda: self._connection().execute(query).fetchall())
         return int(found[0][0])
 
     def batches(self, version: ObjectVersion, expressions: Sequence[str], batch_rows: int) -> pa.RecordBatchReader:
         """The rows of a file, in its order, as Arrow batches of the given DuckDB expressions."""
-        query = f"SELECT {', '.join(expressions)} FROM {_table(_literal(self._url(version)))}"
+        query = f"SELECT {', '.join(expressions)} FROM {_table(literal(self._url(version)))}"
         return self._reading(version, lambda: self._connection().execute(query).to_arrow_reader(batch_rows))
 
     def first_row_where(self, version: ObjectVersion, predicate: str) -> int | None:
         """The number, from 0, of the first row for which the DuckDB predicate holds."""
-        files = _table(_literal(self._url(version)), "file_row_number = true")
+        files = _table(literal(self._url(version)), "file_row_number = true")
         query = f"SELECT min(file_row_number) FROM {files} WHERE {predicate}"
         found = self._reading(version, lambda: self._connection().execute(query).fetchone())
         return None if found is None or found[0] is None else int(found[0])
@@ -236,84 +224,102 @@ class Parquet:
         return self._reading(versions[0], read)
 
     def _files(self, versions: Sequence[ObjectVersion]) -> str:
-        return _table("[" + ", ".join(_literal(self._url(version)) for version in versions) + "]")
+        return _table("[" + ", ".join(literal(self._url(version)) for version in versions) + "]")
 
     def _url(self, version: ObjectVersion) -> str:
         return f"{self._endpoint}/{version.bucket}/{quote(version.name)}?generation={version.generation}"
 
     def stream(self, version: ObjectVersion, reader: pa.RecordBatchReader) -> Generator[pa.RecordBatch]:
         """The batches of a reader, its failures translated."""
-        with self._translated(version):
+        try:
             yield from reader
+        except _failures() as e:
+            raise self._failure(e, version, renewed=False) from e
 
     def _reading[R](self, version: ObjectVersion, read: Callable[[], R]) -> R:
         """Run one read; a token that was refused is renewed once."""
         import duckdb
 
-        with self._translated(version):
+        renewed = False
+        try:
             self._authorize(renew=False)
             try:
                 return read()
             except duckdb.HTTPException as e:
-                if not _REFUSED.search(str(e)) or not self._authorize(renew=True):
+                if duck.status(e) not in _REFUSED or not self._authorize(renew=True):
                     raise
+                renewed = True
                 return read()
+        except _failures() as e:
+            raise self._failure(e, version, renewed=renewed) from e
 
     def _authorize(self, *, renew: bool) -> bool:
         """Let DuckDB send a token; False where none is needed."""
         with self._lock:
             token = self._token.get(renew=renew)
             if token is not None and token != self._installed:
-                bearer, scope = _literal(token), _literal(self._endpoint)
+                bearer, scope = literal(token), literal(self._endpoint)
                 # Threads that replace a secret at once would conflict.
                 self._open().execute(f"CREATE OR REPLACE SECRET gcs (TYPE http, BEARER_TOKEN {bearer}, SCOPE {scope})")
                 self._installed = token
             return token is not None
 
-    @contextmanager
-    def _translated(self, version: ObjectVersion) -> Iterator[None]:
-        """Turn DuckDB's failures into ours. Its messages may quote values, so they stay out.
-
-        A stream of Arrow batches hands DuckDB's failures on as pyarrow's, with only the message to tell them apart.
-        Of a broken file, DuckDB's reader complains in errors of many classes, and of none.
-        """
-        import duckdb
-        import pyarrow as pa
-
-        try:
-            yield
-        except (duckdb.Error, pa.ArrowException, OSError) as e:
-            raise self._failure(e, version) from e
-
-    def _failure(self, e: Exception, version: ObjectVersion) -> SyncError:
-        import duckdb
-
-        message = str(e)
-        if isinstance(e, duckdb.FatalException | duckdb.InternalException) or _INVALIDATED.search(message):
+    def _failure(self, e: Exception, version: ObjectVersion, *, renewed: bool) -> SyncError:
+        """DuckDB's failure as ours. Its messages may quote values, so they stay out. `renewed`: the token is new."""
+        if duck.kind(e) in _SPOILED:
             # The instance is of no more use to anybody. Whether this file is to blame shows on a new one.
             with self._lock:
                 self._instance, self._installed = None, None
-        if _GONE.search(message):
-            return DataError("is gone", where=str(version), remedy="Restore it, or write it anew")
-        if _BEYOND_END.search(message):
-            return DataError("is cut off: its footer points beyond its end", where=str(version))
-        transient = duckdb.IOException | duckdb.InterruptException | duckdb.FatalException | duckdb.TransactionException
-        if isinstance(e, transient) or _UNREACHABLE.search(message):
-            return RetryableError("the object could not be read to its end", where=str(version))
-        if "Out of Memory" in message:
-            return DataError(
-                f"a row group needs more than {MEMORY_LIMIT} of memory",
-                where=str(version),
-                remedy="Write smaller row groups",
-            )
-        return DataError("is no readable Parquet file, or holds a value that does not fit", where=str(version))
+        where, status, fault = str(version), duck.status(e), duck.fault(e)
+        if status == 0:
+            status = self._status(version)
+            fault = duck.of_status(status)
+        if status == HTTPStatus.UNAUTHORIZED and renewed:
+            fault = Fault.DEPLOYMENT
+        match fault:
+            case Fault.LATER:
+                return RetryableError("the object could not be read to its end", where=where)
+            case Fault.DEPLOYMENT:
+                return ConfigurationError(
+                    f"Cloud Storage refused to give the object (HTTP {status})",
+                    where=where,
+                    remedy="Grant the function's account roles/storage.objectViewer on the bucket",
+                )
+            case Fault.GONE:  # a version that is gone never comes back by itself
+                return DataError("is gone", where=where, remedy="Restore it, or write it anew")
+            case Fault.CUT_OFF:
+                return DataError("is cut off: its footer points beyond its end", where=where)
+            case Fault.MEMORY:
+                return DataError(
+                    f"a row group needs more than {duck.MEMORY_LIMIT} of memory",
+                    where=where,
+                    remedy="Write smaller row groups",
+                )
+            case Fault.CONTENT | Fault.SERVER:
+                return DataError("is no readable Parquet file, or holds a value that does not fit", where=where)
+
+    def _status(self, version: ObjectVersion) -> int:
+        """The status that a HEAD request is answered with now, which DuckDB does not tell; 0 without an answer."""
+        from urllib.error import HTTPError
+        from urllib.request import Request, urlopen
+
+        headers = {"Authorization": f"Bearer {self._installed}"} if self._installed else {}
+        request = Request(self._url(version), method="HEAD", headers=headers)  # noqa: S310 - Cloud Storage's address
+        try:
+            with urlopen(request, timeout=STATUS_TIMEOUT) as response:  # noqa: S310
+                return int(response.status)
+        except HTTPError as e:
+            return e.code
+        except OSError:
+            return 0
 
 
-def _httpfs() -> str:
-    import duckdb_extension_httpfs
+def _failures() -> tuple[type[Exception], ...]:
+    """What DuckDB raises, and pyarrow for it: of a broken file, its reader complains in errors of many classes."""
+    import duckdb
+    import pyarrow as pa
 
-    folder = Path(duckdb_extension_httpfs.__file__).parent
-    return str(next(folder.glob("extensions/*/httpfs.duckdb_extension")))
+    return duckdb.Error, pa.ArrowException, OSError
 
 
 def _table(files: str, *options: str) -> str:
@@ -321,7 +327,3 @@ def _table(files: str, *options: str) -> str:
     name.
     """
     return f"read_parquet({', '.join((files, 'hive_partitioning = false', *options))})"
-
-
-def _literal(text: str) -> str:
-    return "'" + re.sub("'", "''", text) + "'"

@@ -1,5 +1,6 @@
 """Objects are read with the function's own access token, by ranges, and the token is renewed."""
 
+import io
 import re
 import resource
 import threading
@@ -11,10 +12,12 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from shared import duck
 from shared.daily import arrival
-from shared.errors import DataError, RetryableError
+from shared.errors import ConfigurationError, DataError, RetryableError
 from shared.gcp.parquet import Footer, FunctionToken, Parquet
 from shared.names import ObjectVersion, SnapshotId
 from tests.kit.uploads import Upload, parquet_bytes, rows
@@ -272,12 +275,56 @@ def test_threads_that_read_at_once_share_each_token_without_conflict():
     assert found.credentials.renewals >= 1
 
 
-@pytest.mark.parametrize(("status", "failure"), [(404, DataError), (503, RetryableError)])
+@pytest.mark.parametrize(
+    ("status", "failure"),
+    [(404, DataError), (408, RetryableError), (429, RetryableError), (502, RetryableError), (503, RetryableError)],
+)
 def test_an_answer_that_no_token_mends_renews_none(status, failure):
     bucket = Bucket(SMALL, status=status)
     with objects(bucket) as found:
         found.parquet._connection().execute("SET GLOBAL http_retry_wait_ms = 1")
-        with pytest.raises(failure):
+        with pytest.raises(failure) as e:
             found.footer()
+    assert type(e.value) is failure
     assert {request.status for request in bucket.requests} == {status}
-    assert found.credentials.renewals == 0
+    assert found.credentials.renewals == (status == 502)  # DuckDB does not tell it from a refusal
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_an_object_that_a_new_token_may_not_read_either_is_a_wrong_deployment(status):
+    with objects(Bucket(SMALL, status=status)) as found:
+        found.parquet._connection().execute("SET GLOBAL http_retry_wait_ms = 1")
+        with pytest.raises(ConfigurationError, match=rf"\(HTTP {status}\)\. Grant the function's account"):
+            found.footer()
+    assert found.credentials.renewals == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "failure"), [(401, RetryableError), (403, ConfigurationError), (404, DataError), (429, RetryableError)]
+)
+def test_a_stream_that_is_refused_means_what_its_status_says(services, status, failure):
+    setup = Setup(services)
+    with setup.serving():
+        parquet = setup.services.parquet
+        parquet._connection().execute("SET GLOBAL http_retry_wait_ms = 1")
+        stream = parquet.stream(setup.version, parquet.batches(setup.version, ["user_id"], 2048))
+        next(stream)
+        setup.bucket.status = status
+        with pytest.raises(failure) as e:
+            list(stream)
+    assert type(e.value) is failure
+
+
+def test_a_row_group_that_needs_too_much_memory_after_many_that_do_not_fails_for_good(services, database, monkeypatch):
+    monkeypatch.setattr(duck, "MEMORY_LIMIT", "64MB")
+    setup = Setup(services)
+    values = ["x"] * 1_000_000 + [f"{n:06d}" * 20_000 for n in range(1_500)]
+    sink = io.BytesIO()
+    with pq.ParquetWriter(sink, pa.schema({"user_id": pa.string(), "item_id": pa.string()})) as writer:
+        for start in range(0, len(values), 100_000):
+            column = values[start : start + 100_000]
+            writer.write_table(pa.table({"user_id": column, "item_id": ["i"] * len(column)}))
+    setup.bucket.content = sink.getvalue()
+    with setup.serving(), pytest.raises(DataError, match=r"needs more than 64MB of memory\. Write smaller"):
+        setup.stage()
+    assert staged_rows(database) == []

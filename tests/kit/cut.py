@@ -1,0 +1,115 @@
+"""A place between a client and PostgreSQL that cuts one of its connections at a message of the client.
+
+A message is what the frontend/backend protocol calls one (https://www.postgresql.org/docs/current/protocol-message-formats.html).
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+
+#: The codes of the first messages after which the client begins anew: SSLRequest and GSSENCRequest.
+_ASKS_FOR_ENCRYPTION = {80877103, 80877104}
+
+
+class Where(StrEnum):
+    """What the server gets of the message at which the connection is cut."""
+
+    BEFORE = "nothing of it"
+    IN = "half of it"
+    AFTER = "all of it"
+
+
+@dataclass
+class Cutter:
+    """Counts the messages of all clients from 0, the first `spared` connections left out. No answer to message `at`
+    comes through, and its connection is cut there.
+    """
+
+    port: int
+    where: Where
+    at: int | None = None
+    spared: int = 0
+    messages: int = 0
+
+    def __post_init__(self) -> None:
+        self._connections = 0
+        self._lock = threading.Lock()
+
+    def serve(self, client: socket.socket) -> None:
+        with ExitStack() as stack:
+            stack.enter_context(client)
+            server = stack.enter_context(socket.create_connection(("127.0.0.1", self.port)))
+            stack.callback(_shut, client)
+            stack.callback(_shut, server)
+            with self._lock:
+                counted = self._connections >= self.spared
+                self._connections += 1
+            threading.Thread(target=_hand_on, args=(server, client), daemon=True).start()
+            for message in _messages(client):
+                with self._lock:
+                    cut = counted and self.messages == self.at
+                    self.messages += counted
+                if cut:
+                    _shut(client)
+                    server.sendall(message[: {Where.BEFORE: 0, Where.IN: len(message) // 2}.get(self.where)])
+                    return
+                server.sendall(message)
+
+
+@contextmanager
+def standing_before(port: int, where: Where, at: int | None = None, spared: int = 0) -> Iterator[tuple[Cutter, int]]:
+    """A cutter before the server at `port`, and the port where it listens."""
+    cutter = Cutter(port, where, at, spared)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            with suppress(OSError):  # the listener is closed
+                while True:
+                    client, _ = listener.accept()
+                    threading.Thread(target=_quietly, args=(cutter, client), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield cutter, listener.getsockname()[1]
+        _shut(listener)
+
+
+def _quietly(cutter: Cutter, client: socket.socket) -> None:
+    with suppress(OSError):  # one of the two is gone
+        cutter.serve(client)
+
+
+def _messages(client: socket.socket) -> Iterator[bytes]:
+    """The client's messages, whole. Those that begin a connection have no type before their length."""
+    beginning = True
+    while length := _read(client, 4 if beginning else 5):
+        body = _read(client, int.from_bytes(length[-4:]) - 4)
+        beginning = beginning and int.from_bytes(body[:4]) in _ASKS_FOR_ENCRYPTION
+        yield length + body
+
+
+def _read(client: socket.socket, count: int) -> bytes:
+    """So many bytes; none when the connection has ended."""
+    content = b""
+    while len(content) < count:
+        more = client.recv(count - len(content))
+        if not more:
+            return b""
+        content += more
+    return content
+
+
+def _hand_on(server: socket.socket, client: socket.socket) -> None:
+    with suppress(OSError):
+        while content := server.recv(1 << 16):
+            client.sendall(content)
+    _shut(client)
+
+
+def _shut(end: socket.socket) -> None:
+    with suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
