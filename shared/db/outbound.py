@@ -19,6 +19,8 @@ from shared.names import Hour
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_OF_ANY_LENGTH = {PgType.VARCHAR, PgType.TEXT, PgType.JSON, PgType.JSONB, PgType.NUMERIC}
+
 #: A name that no column has: an identifier of the catalog holds no space.
 XMIN = "row xmin"
 
@@ -48,6 +50,16 @@ class Outbound:
         columns = [sql.SQL("{} AS {}").format(_value(c), sql.Identifier(c.name)) for c in self._table.columns]
         columns.append(sql.SQL("xmin::text::bigint AS {}").format(sql.Identifier(XMIN)))
         return sql.SQL(", ").join(columns)
+
+    @property
+    def length(self) -> sql.Composed:
+        """The expression for a row's length in bytes: that of the columns which have no size of their own."""
+        lengths = [
+            sql.SQL("coalesce(octet_length({}::text), 0)").format(sql.Identifier(c.name))
+            for c in self._table.columns
+            if c.type in _OF_ANY_LENGTH
+        ]
+        return sql.SQL(" + ").join([*lengths, sql.SQL("100::bigint")])
 
     @cached_property
     def schema(self) -> pa.Schema:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import psycopg
 from psycopg import sql
@@ -14,20 +15,34 @@ from shared.catalog import HourlyTable
 from shared.db import queries, session
 from shared.db.outbound import Outbound
 from shared.db.postgres import translated
-from shared.errors import TargetError
+from shared.errors import DataError, TargetError
 from shared.names import Hour
 
 #: A deletion waits behind whoever changes one of its rows, and nobody queues behind that.
 ROW_LOCK_TIMEOUT = "10s"
 
 
+#: The length of the rows that are read at once where rows are long: DuckDB has 2,048 in memory, whatever their length.
+PIECE_BYTES = 16 << 20
+
+#: The length of a row that can be read: DuckDB has it in memory some three times.
+MAX_ROW_BYTES = 64 << 20
+
+#: A row's place in the order of time and key: its time, naive UTC, and its key.
+type Place = tuple[datetime, int]
+
+
 @dataclass(frozen=True)
 class Range:
-    """`[start, end)` of the time column, in UTC; with `keys`, only the rows that have one of them."""
+    """`[start, end)` of the time column, in UTC; with `keys`, only the rows that have one of them; and of those, only
+    the ones `after` one place and up to another.
+    """
 
     start: datetime
     end: datetime
     keys: tuple[int, ...] | None = None
+    after: Place | None = None
+    up_to: Place | None = None
 
     @classmethod
     def of(cls, hour: Hour, keys: Sequence[int] | None = None) -> Range:
@@ -108,6 +123,31 @@ class Source:
         )
         return statement.as_string(self._connection)
 
+    def pieces(self, rows: Range) -> list[Range]:
+        """The same rows in ranges of PIECE_BYTES and one row at most, in the order of time and key.
+
+        Raises DataError for a row of more than MAX_ROW_BYTES.
+        """
+        measured = sql.SQL("SELECT {} AS time, {} AS key, {} AS length FROM {} WHERE {}").format(
+            self._time, self._key, self.outbound.length, self._relation, self._where(rows)
+        )
+        longest = sql.SQL("SELECT key, length FROM ({}) AS measured ORDER BY length DESC LIMIT 1").format(measured)
+        ends = sql.SQL(
+            "SELECT DISTINCT ON (piece) time, key FROM (SELECT time, key,"
+            " (sum(length) OVER (ORDER BY time, key ROWS UNBOUNDED PRECEDING) - length)::bigint / {} AS piece"
+            " FROM ({}) AS measured) AS placed ORDER BY piece, time DESC, key DESC"
+        ).format(sql.Literal(PIECE_BYTES), measured)
+        with translated("measuring an hour"):
+            key, length = self._connection.execute(longest).fetchone() or (0, 0)
+            if length > MAX_ROW_BYTES:
+                raise DataError(
+                    f"is {length} bytes long; at most {MAX_ROW_BYTES} can leave",
+                    where=f"{self.table.name}, the row with {self.table.key} {key}",
+                    remedy="Shorten it, then ask for its hour by date and hour",
+                )
+            places: list[Place] = self._connection.execute(ends).fetchall()
+        return [replace(rows, after=after, up_to=up_to) for after, up_to in pairwise([rows.after, *places])]
+
     def keys_statement(self, rows: Range, modulus: int, remainder: int) -> str:
         """The query for the rows' keys alone, as `key`: those whose magnitude leaves the remainder."""
         statement = sql.SQL("SELECT {0}::bigint AS key FROM {1} WHERE {2} AND abs(mod({0}, {3})) = {4}").format(
@@ -170,10 +210,16 @@ class Source:
 
     def _where(self, rows: Range) -> sql.Composed:
         within = sql.SQL("{0} >= {1} AND {0} < {2}").format(self._time, _timestamp(rows.start), _timestamp(rows.end))
-        if rows.keys is None:
-            return within
-        keys = sql.Literal("{" + ",".join(map(str, rows.keys)) + "}")
-        return sql.SQL("{} AND {} = ANY({}::bigint[])").format(within, self._key, keys)
+        if rows.keys is not None:
+            keys = sql.Literal("{" + ",".join(map(str, rows.keys)) + "}")
+            within = sql.SQL("{} AND {} = ANY({}::bigint[])").format(within, self._key, keys)
+        for place, comparison in ((rows.after, sql.SQL(">")), (rows.up_to, sql.SQL("<="))):
+            if place is not None:
+                at, key = sql.Literal(place[0].isoformat(sep=" ")), sql.Literal(place[1])
+                within = sql.SQL("{} AND ({}, {}) {} ({}::timestamp, {})").format(
+                    within, self._time, self._key, comparison, at, key
+                )
+        return within
 
 
 def _timestamp(at: datetime) -> sql.Composed:

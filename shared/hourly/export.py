@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
@@ -215,36 +215,50 @@ def _write(
 def _write_part(
     run: Run, hour: Hour, begun: Exporting, index: int, snapshot: str, rows: Range, stop: threading.Event
 ) -> tuple[Part | None, Counter[str]]:
-    """One range as a part and its keys; no part when it holds no rows."""
+    """One range as a part and its keys; no part when it holds no rows. Long rows are read fewer at once."""
+    try:
+        try:
+            return _write_pieces(run, hour, begun, index, snapshot, [rows], stop)
+        except unload.TooLongError:
+            # Nothing stands under the part's names yet.
+            return _write_pieces(run, hour, begun, index, snapshot, run.source.pieces(rows), stop)
+    except unload.TooLongError as e:
+        stop.set()
+        raise DataError(e.what, where=f"hour {hour}", remedy=e.remedy) from e
+    except BaseException:
+        stop.set()
+        raise
+
+
+def _write_pieces(
+    run: Run, hour: Hour, begun: Exporting, index: int, snapshot: str, pieces: Sequence[Range], stop: threading.Event
+) -> tuple[Part | None, Counter[str]]:
     outbound, storage = run.source.outbound, run.services.storage
     data, keys = (BatchFile(run.folder, kind, batch_id(hour, begun), index) for kind in (Kind.PART, Kind.KEYS))
     conninfo = postgres.conninfo(run.services.settings, "hourly export")
     rounded: Counter[str] = Counter()
-    try:
-        with closing(unload.batches(conninfo, snapshot, run.source.statement(rows))) as batches:
-            first = next(batches, None)
-            if first is None:
-                return None, rounded
-            with (
-                storage.writer(run.bucket, str(data)) as data_stream,
-                storage.writer(run.bucket, str(keys)) as keys_stream,
-                snappy(data_stream, outbound.schema) as data_file,
-                snappy(keys_stream, outbound.keys_schema, differences=True) as keys_file,
-            ):
+    statements = [run.source.statement(piece) for piece in pieces]
+    with closing(unload.batches(conninfo, snapshot, *statements)) as batches:
+        first = next(batches, None)
+        if first is None:
+            return None, rounded
+        with (
+            storage.writer(run.bucket, str(data)) as data_stream,
+            storage.writer(run.bucket, str(keys)) as keys_stream,
+            snappy(data_stream, outbound.schema) as data_file,
+            snappy(keys_stream, outbound.keys_schema, differences=True) as keys_file,
+        ):
 
-                def write(group: pa.RecordBatch) -> Counter[str]:
-                    rows, notes = outbound.rows(group, hour)
-                    rounded = _inspect(run, notes)
-                    data_file.write(rows)
-                    keys_file.write(outbound.keys(group))
-                    return rounded
+            def write(group: pa.RecordBatch) -> Counter[str]:
+                rows, notes = outbound.rows(group, hour)
+                rounded = _inspect(run, notes)
+                data_file.write(rows)
+                keys_file.write(outbound.keys(group))
+                return rounded
 
-                # No name here keeps a row group in memory while the next is read.
-                rounded = sum(map(write, row_groups(_until(chain([first], batches), stop))), rounded)
-        return Part(data_file.rows, _stored(run, data), _stored(run, keys)), rounded
-    except BaseException:
-        stop.set()
-        raise
+            # No name here keeps a row group in memory while the next is read.
+            rounded = sum(map(write, row_groups(_until(chain([first], batches), stop))), rounded)
+    return Part(data_file.rows, _stored(run, data), _stored(run, keys)), rounded
 
 
 def _until(batches: Iterable[pa.RecordBatch], stop: threading.Event) -> Iterator[pa.RecordBatch]:
