@@ -73,6 +73,14 @@ WHERE table_name = %(table)s AND snapshot_id = %(snapshot)s;
 SELECT columns FROM recosync.snapshot
 WHERE table_name = %(table)s AND snapshot_id = %(snapshot)s;
 
+-- name: object_of_part
+SELECT
+    bucket,
+    name,
+    generation
+FROM recosync.part
+WHERE id = %(id)s;
+
 -- name: parts_of_snapshot
 SELECT
     named.bucket,

@@ -20,6 +20,7 @@ from psycopg import sql
 from shared import log
 from shared.catalog import View
 from shared.daily.templates import Rendered, render, timestamp
+from shared.daily.unreadable import located
 from shared.db import ledger, queries, target
 from shared.db import view as views
 from shared.db.postgres import Lock, connect, end_stale_holders, translated, try_lock
@@ -139,10 +140,10 @@ def _build(services: Services, view: View, current: Mapping[str, int], stand_in:
             indexed = time.monotonic()
             # Of rows that were just written none is dead: the indexes have nothing to clean.
             builder.connection.execute(sql.SQL("VACUUM (ANALYZE, INDEX_CLEANUP OFF) {}").format(name))
-        except (SyncError, psycopg.Error):
+        except (SyncError, psycopg.Error) as e:
             with connect(services.settings, "mv_refresh") as other:
                 drop(services, other, [rendered.build])
-            raise
+                raise located(other, services.catalog, view, e) or e from e
         done = time.monotonic()
         log.info(
             "view built",

@@ -229,6 +229,12 @@ def named_parts(connection: psycopg.Connection, table: str, snapshot: SnapshotId
     ]
 
 
+def object_of_part(connection: psycopg.Connection, part_id: int) -> ObjectVersion | None:
+    """The object that a part was staged from; None of rows that came from no file."""
+    bucket, name, generation = _row(connection, "object_of_part", {"id": part_id}) or (None, None, None)
+    return ObjectVersion(cast(str, bucket), cast(str, name), cast(int, generation)) if bucket else None
+
+
 def claim_part(connection: psycopg.Connection, table: str, snapshot: SnapshotId, version: ObjectVersion) -> int | None:
     """A new id for a part; None when it is staged already."""
     values = {"table": table, "snapshot": str(snapshot)} | _object(version)
