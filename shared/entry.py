@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 import flask
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from shared import log, services
 from shared.errors import BadRequestError, BusyError, ConfigurationError, PermanentError, RetryableError, SyncError
@@ -28,9 +29,23 @@ if TYPE_CHECKING:
 type Json = Mapping[str, object]
 
 
+#: The size of a body that is read: requests and events have some hundred bytes.
+MAX_BODY_BYTES = 1 << 20
+
+
 class _HasSettings(Protocol):
     @property
     def settings(self) -> CommonSettings: ...
+
+
+def bound_bodies() -> None:
+    """Have the framework read no body over MAX_BODY_BYTES, and answer such a request at once: 400, and 204 to an event.
+
+    It executes a function's module in the context of its application.
+    """
+    if flask.has_app_context():
+        flask.current_app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+        flask.current_app.before_request(_refuse_large)
 
 
 def answer_event(handle: Callable[[Services], str]) -> None:
@@ -150,6 +165,27 @@ def scheduled_at(request: flask.Request) -> datetime | None:
         return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise BadRequestError("X-CloudScheduler-ScheduleTime is no RFC 3339 time") from None
+
+
+def _refuse_large() -> flask.Response | None:
+    """The answer to a body that is not read; None when it is read. It is a stream, because the framework reads the
+    whole body before any other answer.
+    """
+    size = flask.request.content_length
+    with suppress(RequestEntityTooLarge):
+        # Of a body that comes in chunks, the framework gives as much as is allowed.
+        read = len(flask.request.get_data())
+        if size is not None or read < MAX_BODY_BYTES:
+            return None
+    log.configure()
+    error = BadRequestError(f"the body has {size or 'too many'} bytes; at most {MAX_BODY_BYTES} are read")
+    with _call_context():
+        if "ce-id" in flask.request.headers:
+            log.error(f"event failed for good: {error}", error)
+            return flask.Response(iter(()), 204)
+        log.warning(f"bad request: {error}", error)
+        body = json.dumps({"error": str(error)}, indent=1) + "\n"
+        return flask.Response(iter((body,)), 400, mimetype="application/json")
 
 
 _JSON_TYPES = {bool: "true or false", str: "text", list: "a list", int: "a whole number"}

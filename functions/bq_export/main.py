@@ -9,6 +9,8 @@ from shared import entry, services
 from shared.daily import export
 from shared.operate import housekeeping
 
+entry.bound_bodies()
+
 
 @functions_framework.http
 def bq_export(request: flask.Request) -> flask.Response:

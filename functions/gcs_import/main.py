@@ -6,6 +6,8 @@ from cloudevents.http import CloudEvent
 from shared import entry
 from shared.daily import arrival
 
+entry.bound_bodies()
+
 
 @functions_framework.cloud_event
 def gcs_import(event: CloudEvent) -> None:

@@ -13,6 +13,8 @@ from shared.operate import reconcile
 # Arrow's own allocator holds on to what a thread has freed: 40 MiB here. Arrow reads this when it is first imported.
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
+entry.bound_bodies()
+
 
 @functions_framework.http
 def hourly_export(request: flask.Request) -> flask.Response:

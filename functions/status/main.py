@@ -6,6 +6,8 @@ import functions_framework
 from shared import entry, services
 from shared.operate.status import gather, page
 
+entry.bound_bodies()
+
 
 @functions_framework.http
 def status(request: flask.Request) -> flask.Response:

@@ -20,6 +20,7 @@ from shared.daily.stage import stage
 from shared.db import columns, decisions, ledger
 from shared.db.postgres import connect, translated
 from shared.errors import BusyError, CatalogError, DataError, IncompleteError, PermanentError, UnlikeCatalogError
+from shared.gcp.storage import refuse_large
 from shared.names import AHEAD, ManifestName, ObjectVersion, PartName, SnapshotFolder, parse_object_name
 from shared.services import Services
 
@@ -47,6 +48,8 @@ def handle(services: Services, version: ObjectVersion, size: int) -> str:
     ):
         ledger.prepare(connection, migrates=services.migrates)
         try:
+            if isinstance(name, ManifestName):
+                refuse_large(version, size)
             with translated(f"importing {version}"):
                 return _handle(services, connection, name, version)
         except PermanentError as e:

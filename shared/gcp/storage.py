@@ -1,6 +1,7 @@
 """Cloud Storage: small objects changed by compare-and-swap, large ones written as a stream, and listings."""
 
-from collections.abc import Iterator, Mapping
+import io
+from collections.abc import Buffer, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -8,7 +9,7 @@ from functools import cached_property
 from http import HTTPStatus
 from typing import IO, TYPE_CHECKING, cast
 
-from shared.errors import RetryableError
+from shared.errors import DataError, RetryableError
 from shared.gcp.errors import translated
 from shared.names import ObjectVersion
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 #: Bytes that a stream holds back before it sends them: a multiple of 256 KiB
 #: (https://cloud.google.com/storage/docs/performing-resumable-uploads#chunked-upload).
 CHUNK_BYTES = 4 << 20
+
+
+#: The size of a document that is read whole: a manifest of 30,000 parts is smaller. Parsed, it is ten times as large.
+MAX_DOCUMENT_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -74,16 +79,32 @@ class Storage:
             return None if blob is None else _stored(blob)
 
     def read(self, version: ObjectVersion) -> bytes | None:
-        """The bytes of one version of an object; None when it is gone."""
+        """The bytes of one version of a document, such as a manifest; None when it is gone.
+
+        Raises DataError when it has more than MAX_DOCUMENT_BYTES, and takes no more of it into memory.
+        """
         from google.api_core.exceptions import NotFound
 
         with translated(f"reading {version}"):
+            content = _Document()
             try:
                 blob = self._client.bucket(version.bucket).blob(version.name, generation=version.generation)
-                content: bytes = blob.download_as_bytes()
+                blob.download_to_file(content)
             except NotFound:
                 return None
-            return content
+            except _FullError:
+                found = self.find(version.bucket, version.name, version.generation)
+                refuse_large(version, found.bytes if found else MAX_DOCUMENT_BYTES + 1)
+            return content.getvalue()
+
+    def copy(self, version: ObjectVersion, name: str) -> None:
+        """Copy one version of an object within its bucket, unless it is gone or there is an object of that name."""
+        from google.api_core.exceptions import NotFound, PreconditionFailed
+
+        with translated(f"copying {version}"), suppress(NotFound, PreconditionFailed):
+            bucket = self._client.bucket(version.bucket)
+            blob = bucket.blob(version.name, generation=version.generation)
+            bucket.copy_blob(blob, bucket, name, source_generation=version.generation, if_generation_match=0)
 
     def create(self, bucket: str, name: str, content: bytes, content_type: str) -> bool:
         """Write the object unless one is there. False when somebody else wrote it."""
@@ -131,6 +152,29 @@ class Storage:
 
         with translated(f"deleting {version}"), suppress(NotFound):
             self._client.bucket(version.bucket).delete_blob(version.name, generation=version.generation)
+
+
+def refuse_large(version: ObjectVersion, size: int) -> None:
+    """Raises DataError when a document of so many bytes is more than is read into memory."""
+    if size > MAX_DOCUMENT_BYTES:
+        raise DataError(
+            f"has {size} bytes; a manifest has at most {MAX_DOCUMENT_BYTES}",
+            where=str(version),
+            remedy="Move it away, and write the parts, then a smaller one, anew",
+        )
+
+
+class _FullError(Exception):
+    pass
+
+
+class _Document(io.BytesIO):
+    """What is downloaded, up to MAX_DOCUMENT_BYTES."""
+
+    def write(self, content: Buffer) -> int:
+        if self.tell() + memoryview(content).nbytes > MAX_DOCUMENT_BYTES:
+            raise _FullError
+        return super().write(content)
 
 
 @contextmanager

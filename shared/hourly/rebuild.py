@@ -75,12 +75,10 @@ def _keep(run: Run, day: date) -> int:
     """Copy the damaged manifest out of the way; its generation."""
     storage = run.services.storage
     stored = storage.find(run.bucket, run.folder.manifest(day))
-    content = storage.read(stored.version) if stored else None
-    if stored is None or content is None:
+    if stored is None:
         return 0
-    generation = stored.version.generation
-    storage.create(run.bucket, run.folder.damaged(day, generation), content, "application/octet-stream")
-    return generation
+    storage.copy(stored.version, run.folder.damaged(day, stored.version.generation))
+    return stored.version.generation
 
 
 def _files(run: Run, day: date) -> Files:

@@ -14,9 +14,9 @@ from datetime import date
 
 from shared import log
 from shared.errors import BusyError, RetryableError
-from shared.gcp.storage import Storage
+from shared.gcp.storage import MAX_DOCUMENT_BYTES, Storage
 from shared.hourly import manifest
-from shared.hourly.manifest import Audit, DayManifest, HourRecord
+from shared.hourly.manifest import Audit, DamagedError, DayManifest, HourRecord
 from shared.hourly.names import LogFolder
 from shared.names import Hour, ObjectVersion
 
@@ -66,6 +66,8 @@ class Store:
                 stored = self._storage.find(self._bucket, name)
                 if stored is None:
                     return None
+                if stored.bytes > MAX_DOCUMENT_BYTES:
+                    raise DamagedError(f"has {stored.bytes} bytes; it has at most {MAX_DOCUMENT_BYTES}", where=name)
                 content = self._storage.read(stored.version)
                 if content is None:
                     continue  # replaced in between

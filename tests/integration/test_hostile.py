@@ -3,6 +3,7 @@
 import io
 import re
 import struct
+import tracemalloc
 from decimal import Decimal
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import CatalogError, DataError, RetryableError
+from shared.gcp.storage import MAX_DOCUMENT_BYTES
 from shared.names import SnapshotId
 from tests.kit.typed_tables import TABLE, Place, numbered, place
 from tests.kit.uploads import Upload, arrive, parquet_bytes
@@ -373,6 +375,23 @@ def upload(here):
 def test_a_manifest_that_is_none_is_refused(here, upload, content):
     error = refusal(here, upload, upload.raw_manifest(content))
     assert error.where == upload.folder.manifest
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["by its event", "by its object"])
+def test_a_manifest_that_is_too_large_is_refused_and_not_read(here, upload, told):
+    size = 3 * MAX_DOCUMENT_BYTES
+    version = upload.raw_manifest(b" " * size)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=f"has {size} bytes; a manifest has at most {MAX_DOCUMENT_BYTES}") as e:
+            arrive(upload.services, version, size=size if told else 1)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2.5 * MAX_DOCUMENT_BYTES
+    failures = here.database.execute("SELECT kind, subject, message FROM recosync.failure").fetchall()
+    assert failures == [("DataError", str(version), str(e.value))]
+    assert staged(here) == 0
 
 
 def changed_manifest(upload: Upload, **changes: object):

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from shared.errors import ConfigurationError
+from shared.gcp.storage import MAX_DOCUMENT_BYTES
 from shared.hourly import export
 from shared.names import Hour
 from tests.kit.logs import at, named, place
@@ -33,6 +34,7 @@ DAMAGES = {
     "no JSON": lambda content: b"\x00\xff gone",
     "edited": edit,
     "a digit changed": lambda content: content.replace(b'"rows": 3', b'"rows": 4', 1),
+    "too large": lambda content: content + b" " * MAX_DOCUMENT_BYTES,
     "another day's": lambda content: sealed(content, b'"20260310"', b'"20260311"'),
 }
 
