@@ -138,7 +138,9 @@ def _nothing(run: Run, hour: Hour, record: HourRecord | None) -> HourRecord | No
     after = record.change(work=None) if record else HourRecord()
     if record == after:
         return None
-    orphans.refuse(run, hour, after.parts, after.attempts)
+    if after.state == State.EMPTY:
+        orphans.refuse_any(run, hour, record)
+    orphans.refuse_last(run, hour, after.parts, after.attempts)
     if record is not None and isinstance(record.work, Exporting):
         log.error("the source had rows of the hour when its export began, and has none of them now", hour=str(hour))
     if record is not None and isinstance(record.work, Exporting):

@@ -11,15 +11,35 @@ from shared.hourly.manifest import HourRecord, Part
 from shared.hourly.names import BatchFile, Kind, LogFolder
 from shared.names import Hour
 
+_REMEDY = (
+    "Bring their rows back to the log in PostgreSQL, or move the objects elsewhere if nobody wants them; then ask for"
+    " this hour by date and hour"
+)
+
 #: Keys that PostgreSQL is asked for at once.
 _KEYS = 10_000
 
 
-def refuse(run: Run, hour: Hour, accounted: Sequence[Part], attempts: Collection[str]) -> None:
+def refuse_any(run: Run, hour: Hour, record: HourRecord | None) -> None:
+    """Raise DataError when the bucket contradicts that the hour is empty: parts lie there that its record, as it was
+    until now, tells nothing of.
+    """
+    files = run.services.storage.objects(run.bucket, run.folder.hour(hour))
+    found = parts(run.folder, files, record)
+    if found:
+        raise DataError(
+            f"PostgreSQL and BigQuery hold nothing of it, and {len(found)} objects that no batch accounts for do: the"
+            f" first is gs://{run.bucket}/{found[0]}",
+            where=f"hour {hour}",
+            remedy=_REMEDY,
+        )
+
+
+def refuse_last(run: Run, hour: Hour, accounted: Sequence[Part], attempts: Collection[str]) -> None:
     """Raise DataError when rows lie in the hour's objects and nowhere else: neither in the source nor in the
     `accounted` parts. Objects of the `attempts` of those parts are not looked at.
 
-    Whoever concludes that the hour holds nothing more, or deletes what a dead attempt left, asks this before.
+    Whoever deletes what a dead attempt left asks this before.
     """
     files = run.services.storage.objects(run.bucket, run.folder.hour(hour))
     rows = sum(_only_there(run, stored, accounted) for stored in _unknown(run.folder, files, attempts))
@@ -27,8 +47,7 @@ def refuse(run: Run, hour: Hour, accounted: Sequence[Part], attempts: Collection
         raise DataError(
             f"{rows} rows lie in objects that no batch accounts for, and nowhere else",
             where=f"gs://{run.bucket}/{run.folder.hour(hour)}",
-            remedy="Bring the rows back to the log in PostgreSQL, or move the objects elsewhere if nobody wants them;"
-            " then ask for this hour by date and hour",
+            remedy=_REMEDY,
         )
 
 

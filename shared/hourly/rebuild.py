@@ -97,7 +97,7 @@ def _hour(run: Run, hour: Hour, files: Files, held: Content) -> HourRecord | Non
     if len(complete) == len(loaded) and sum((batch.export.content for batch in complete), NOTHING) == held:
         parts = [part for batch in complete for part in batch.export.parts]
         try:
-            orphans.refuse(run, hour, parts, {batch.attempt for batch in loaded})
+            orphans.refuse_last(run, hour, parts, {batch.attempt for batch in loaded})
         except DataError as e:
             failure = Failure(datetime.now(UTC), str(e))
             return None if hour < run.start else HourRecord(batches=tuple(complete), failure=failure)

@@ -16,11 +16,12 @@ from shared.db import columns, ledger, profile, receipts, target
 from shared.db import view as live_views
 from shared.db.ledger import Publication
 from shared.db.postgres import connect, translated
+from shared.db.source import Source
 from shared.errors import ConfigurationError, PermanentError, SyncError
 from shared.gcp.storage import StoredObject
 from shared.hourly import orphans, recover
 from shared.hourly.context import day_in_bigquery
-from shared.hourly.manifest import NOTHING, Content, DayManifest
+from shared.hourly.manifest import NOTHING, Content, DayManifest, State
 from shared.hourly.names import LogFolder
 from shared.hourly.store import Store
 from shared.names import Hour, TableRef, format_day
@@ -29,6 +30,9 @@ from shared.settings import HourlySettings
 
 #: How long after its end an hour may be on its way: the call that exports it comes after it, and may be repeated.
 GRACE = timedelta(hours=2)
+
+#: Seconds that one count of the source may take.
+PATIENCE = 30
 
 
 @dataclass(frozen=True)
@@ -187,6 +191,7 @@ def _day(
         manifest = store.read(day)
         held = day_in_bigquery(services.bigquery, ref, location, log, day) if location else {}
         files = list(services.storage.objects(services.settings.bucket, store.folder.day(day)))
+        further = list(_not_empty(services, log, day, manifest)) if manifest else []
     except SyncError as e:
         if e.retryable:
             raise
@@ -197,7 +202,8 @@ def _day(
         told = f"{format_day(day)}: there is no manifest, BigQuery holds {rows} rows. To export it: {remedy}"
         return DayVerdict(log.name, day, 0, rows, [told])
     verdict = _compare(log, day, manifest, held)
-    return replace(verdict, differences=[*verdict.differences, *_orphans(store, day, manifest, files)])
+    further += _orphans(store, day, manifest, files)
+    return replace(verdict, differences=sorted([*verdict.differences, *further]))
 
 
 def _orphans(store: Store, day: date, manifest: DayManifest, files: Sequence[StoredObject]) -> Iterator[str]:
@@ -206,7 +212,24 @@ def _orphans(store: Store, day: date, manifest: DayManifest, files: Sequence[Sto
         of_hour = (stored for stored in files if stored.version.name.startswith(store.folder.hour(hour)))
         found = orphans.parts(store.folder, of_hour, manifest.record(hour))
         if found:
-            yield f"{hour}: {len(found)} parts lie in Cloud Storage that no batch accounts for, such as {found[0]}"
+            yield f"{hour}: {len(found)} objects with rows are in its folder that no batch accounts for: {found[0]}"
+
+
+def _not_empty(services: HourlyServices, log: HourlyTable, day: date, manifest: DayManifest) -> Iterator[str]:
+    """The hours that are recorded as empty, and of which the source holds rows that no run looks for any more."""
+    settings = services.settings
+    late = Hour(datetime.now(UTC) - GRACE).plus(-settings.late_hours)
+    recorded = (Hour.of_day(day, int(number)) for number, of in manifest.hours.items() if of.state == State.EMPTY)
+    hours = [hour for hour in recorded if hour < late]
+    if not hours:
+        return
+    with connect(settings, "verify") as connection:
+        source = Source(connection, services.catalog.schema, log)
+        for hour in hours:
+            rows = source.rows_of(hour, PATIENCE)
+            if rows != 0:
+                held = "too many rows to count" if rows is None else f"{rows} rows"
+                yield f"{hour}: is recorded as empty, the source holds {held}"
 
 
 def _compare(log: HourlyTable, day: date, manifest: DayManifest, held: Mapping[Hour, Content]) -> DayVerdict:

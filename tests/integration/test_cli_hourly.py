@@ -81,6 +81,21 @@ def test_a_load_takes_an_exported_hour_to_its_end(log, monkeypatch):
     assert log.bigquery() == {12: keys}
 
 
+def test_exported_rows_that_are_gone_everywhere_before_their_load_are_told_and_no_empty_hour(log, monkeypatch):
+    log.add(12, rows=3)
+    exported_only(log, 12, monkeypatch)
+    for name in log.parts(12):
+        log.blob(name).delete()
+    log.database.execute("DELETE FROM past_offer_context")
+    ran = recosync("hourly", *named(12))
+    assert ran.code == Exit.FAILED
+    assert "objects of it are gone before they were loaded, and PostgreSQL has 0 of its 3 rows" in ran.err
+    assert log.state(12) == "failed"
+    keys = log.add(12, rows=3)
+    assert recosync("hourly", *named(12)).code == 0
+    assert (log.state(12), log.bigquery()) == ("done", {12: keys})
+
+
 def test_a_load_of_an_hour_that_was_never_exported_says_so_and_changes_nothing(log):
     log.add(12)
     before = log.everything()
@@ -251,3 +266,19 @@ def test_a_damaged_manifest_is_a_difference(log):
     ran = recosync("verify", LOG, *days())
     assert ran.code == Exit.DIFFERS
     assert "cut off or edited by hand" in ran.err
+
+
+def test_a_recount_finds_rows_of_an_empty_hour_in_the_bucket_and_in_the_source(log):
+    log.add(12)
+    for hour in (12, 13, 14):
+        assert recosync("hourly", *named(hour)).code == 0
+    (name,) = log.parts(12)
+    bucket = log.here.storage_client.bucket(log.here.hourly_bucket)
+    bucket.copy_blob(log.blob(name), bucket, log.folder + name.replace("hour=12", "hour=13"))
+    log.add(14, 2)
+    ran = recosync("verify", LOG, *days())
+    assert ran.code == Exit.DIFFERS
+    in_bucket, in_source = ran.err.splitlines()
+    told = "1 objects with rows are in its folder that no batch accounts for: "
+    assert in_bucket.startswith(f"recosync: {LOG}: {Hour(at(13))}: {told}")
+    assert in_source == f"recosync: {LOG}: {Hour(at(14))}: is recorded as empty, the source holds 2 rows"

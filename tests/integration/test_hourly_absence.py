@@ -3,7 +3,7 @@
 import pytest
 from google.cloud.bigquery import Table
 
-from shared.errors import ConfigurationError, RetryableError
+from shared.errors import RetryableError
 from shared.gcp.bigquery import BigQuery
 from shared.hourly import hours
 from shared.hourly.manifest import DayManifest, HourRecord
@@ -33,6 +33,7 @@ LOSSES = {
     "made anew": make_anew,
     "restored to before some": lambda log: execute(log, f"DELETE FROM {NAME} WHERE id = 2"),
     "changed": lambda log: execute(log, f"UPDATE {NAME} SET id = 77 WHERE id = 2"),
+    "given a row more": lambda log: log.load_by_hand(10, 77),
 }
 
 
@@ -62,24 +63,6 @@ def test_a_deletion_that_was_cut_short_looks_again_before_it_goes_on(log, monkey
     assert log.source() == keys
 
 
-def test_a_raw_table_that_vanished_is_told_and_not_made_anew(log):
-    log.add(10)
-    log.done(11)
-    log.add(11)
-    log.here.bigquery_client.delete_table(NAME)
-    with pytest.raises(ConfigurationError, match="is gone, though hours were loaded into it"):
-        log.ask(12)
-    assert [table.table_id for table in log.here.bigquery_client.list_tables("raw_local")] == []
-
-
-def test_a_raw_table_that_never_held_anything_is_made_again(log):
-    log.done(11)
-    log.here.bigquery_client.delete_table(NAME)
-    keys = log.add(11)
-    log.done(12)
-    assert log.bigquery() == {11: keys}
-
-
 @pytest.fixture
 def vanished(log, monkeypatch):
     """Hour 10, of which only the objects are left: BigQuery forgets its jobs after half a year."""
@@ -94,23 +77,11 @@ def vanished(log, monkeypatch):
     return log
 
 
-def test_an_hour_that_is_left_in_the_bucket_alone_is_not_empty(vanished):
-    answer = vanished.call(12)
-    told = {failure["hour"][-2:]: failure["error"] for failure in answer["failed"]}
-    assert told.keys() == {"10"}
-    assert f"2000 {NOWHERE_ELSE}" in told["10"]
-    assert (vanished.state(10), vanished.objects("date=")) == ("failed", vanished.left)
-    brought_back = "INSERT INTO past_offer_context (id, date) SELECT n, %s FROM generate_series(1, 2000) AS n"
-    vanished.database.execute(brought_back, [at(10).replace(tzinfo=None)])
-    assert vanished.done(12, **named(10))[10] == "exported"
-    assert vanished.bigquery() == {10: vanished.keys}
-
-
 def test_an_hour_that_an_older_manifest_knows_nothing_of_is_not_empty(vanished):
     """As one that was restored from before the hour."""
     older = DayManifest.new(vanished.name, at(10).date(), Hour(at(10)))
     vanished.manifest().upload_from_string(older.to_json())
-    assert NOWHERE_ELSE in vanished.failures(12)[10]
+    assert "objects that no batch accounts for do" in vanished.failures(12)[10]
     assert (vanished.state(10), vanished.objects("date=")) == ("failed", vanished.left)
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
+from shared.gcp.bigquery import BigQuery
 from tests.kit.logs import create, named, with_tables
 
 BLOCK = """
@@ -89,3 +90,25 @@ def test_two_logs_do_not_meet(visits):
     assert (visits.objects(), visits.bigquery()) == (set(), {})
     visits.done(11)
     assert visits.bigquery() == {10: [key]}
+
+
+def test_a_stage_that_fails_for_good_fails_the_hour_with_its_reason_until_it_is_asked_for_again(visits, monkeypatch):
+    keys = visits.add(10, **ROW)
+    load = BigQuery.load
+
+    def wrong(self, name, location, uris, into, schema, labels):
+        """Let BigQuery refuse the file."""
+        load(self, name, location, uris, into, [{**field, "type": "INT64"} for field in schema], labels)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BigQuery, "load", wrong)
+        told = visits.failures(11)[10]
+    assert "recosync-stage-" in told
+    assert "invalid" in told
+    assert (visits.state(10), visits.bigquery(), visits.source()) == ("failed", {}, keys)
+    assert visits.done(12, **named(10)) == {10: "exported"}
+    assert (visits.state(10), visits.bigquery()) == ("done", {10: keys})
+    # The load attempt that its stage used up is no end of the search.
+    visits.manifest().delete()
+    assert visits.done(13)[10] == "done already"
+    assert (visits.state(10), visits.bigquery()) == ("done", {10: keys})

@@ -188,3 +188,54 @@ def test_a_manifest_that_was_uploaded_again_still_tells_the_first_hour(log):
     log.manifest().upload_from_string(log.manifest().download_as_bytes())
     log.change(start=None)
     assert log.done(12) == {11: "empty", 10: "empty"}
+
+
+def forget(log, hour):
+    """BigQuery keeps jobs for six months."""
+    for batch in log.entry(hour)["batches"]:
+        log.here.bigquery_client.delete_job_metadata(batch["job"], location="EU")
+
+
+def test_rows_that_only_objects_hold_any_more_are_neither_removed_nor_called_empty(log):
+    keys = log.add(10, 3)
+    log.done(11)
+    objects = log.objects("date=")
+    forget(log, 10)
+    log.erase_in_bigquery(10)
+    log.database.execute("DELETE FROM past_offer_context")
+    log.manifest().delete()
+    assert "3 rows lie in objects that no batch accounts for, and nowhere else" in log.failures(12)[10]
+    assert (log.state(10), log.state(11), log.objects("date=")) == ("failed", "empty", objects)
+    # Asked for again, it still isn't empty.
+    assert "objects that no batch accounts for do" in log.failures(12, **named(10))[10]
+    assert (log.state(10), log.objects("date=")) == ("failed", objects)
+    for key in keys:
+        log.add(10, id=key)
+    assert log.done(12, **named(10)) == {10: "exported"}
+    assert log.bigquery() == {10: keys}
+
+
+def test_objects_of_no_known_load_are_removed_once_the_source_is_seen_to_have_their_rows(log):
+    keys = log.add(10, 3)
+    log.done(11)
+    forget(log, 10)
+    log.erase_in_bigquery(10)
+    log.manifest().delete()
+    objects = log.objects("date=")
+    assert log.done(12)[10] == "exported"
+    assert (log.bigquery(), log.objects("date=") & objects) == ({10: keys}, set())
+
+
+def test_an_hour_of_which_objects_stand_is_not_called_empty(log):
+    log.add(10)
+    log.done(11)
+    bucket = log.here.storage_client.bucket(log.here.hourly_bucket)
+    (name,) = log.parts(10)
+    stray = log.folder + name.replace("hour=10", "hour=11")
+    bucket.copy_blob(log.blob(name), bucket, stray)
+    told = log.failures(12)[11]
+    assert "objects that no batch accounts for do" in told
+    assert f"gs://{log.here.hourly_bucket}/{stray}" in told
+    assert log.state(11) == "failed"
+    bucket.blob(stray).delete()
+    assert log.done(12, **named(11))[11] == "empty"

@@ -5,6 +5,7 @@ from google.cloud.bigquery import SchemaField, Table, TimePartitioning
 
 from shared.errors import ConfigurationError, TargetError
 from shared.hourly import schema
+from tests.kit.logs import named
 
 NAME = "raw_local.past_offer_context"
 
@@ -104,3 +105,24 @@ def test_without_its_data_set_the_deployment_is_wrong(log):
         log.ask(11)
     assert e.value.retryable
     log.here.bigquery_client.create_dataset("raw_local")
+
+
+def test_one_that_vanished_is_told_and_not_made_anew_while_manifests_know_of_its_rows(log):
+    keys = log.add(10)
+    log.done(11)
+    log.here.bigquery_client.delete_table(NAME)
+    before = log.everything()
+    for body in ({}, {**named(10), "delete_from_source": True}):
+        with pytest.raises(ConfigurationError, match=r"is gone, though hours were loaded into it\. Restore it") as e:
+            log.ask(12, **body)
+        assert e.value.retryable
+    assert (log.everything(), log.source()) == (before, keys)
+    make(log, fields(log))
+    assert log.done(12) == {11: "empty", 10: "done already"}
+
+
+def test_one_that_vanished_with_nothing_in_it_is_made_anew(log):
+    log.done(11)
+    log.here.bigquery_client.delete_table(NAME)
+    log.done(12)
+    assert shape(log)[1] == ("DAY", "import_date")

@@ -10,8 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from local import context
-from shared.gcp.bigquery import BigQuery
-from tests.kit.logs import at, block, create, named, place
+from tests.kit.logs import at, block, create, place
 
 TEXTS = [
     ("", ""),
@@ -198,33 +197,3 @@ def test_the_apis_rows_arrive_as_postgresql_has_them(log):
         row |= {"import_date": at(10).date(), "import_hour": 10}
     assert all(any(row[name] is not None for row in expected) for name in columns)
     assert log.rows() == expected
-
-
-def test_a_stage_that_fails_for_good_fails_the_hour_and_is_tried_anew_when_it_is_asked_for(
-    cloud, tmp_path_factory, monkeypatch
-):
-    """Of a log with JSON columns, a batch is loaded into a table of its own first. No emulator refuses a sound part, so
-    that load is given another.
-    """
-    blocks = block("documents", {"document": "jsonb JSON"})
-    load = BigQuery.load
-
-    def broken(bigquery, name, location, uris, *rest):
-        return load(bigquery, name, location, [garbage] if "-stage-" in str(name) else uris, *rest)
-
-    with place(cloud, "hourly-stage", tmp_path_factory.mktemp("catalog"), blocks) as log:
-        log.name = "documents"
-        create(log)
-        keys = log.add(10, document='{"a": 1}')
-        log.blob("garbage.parquet").upload_from_string(b"PAR1 is not enough")
-        garbage = f"gs://{log.here.hourly_bucket}/{log.folder}garbage.parquet"
-        with monkeypatch.context() as patch:
-            patch.setattr(BigQuery, "load", broken)
-            (failure,) = log.failures(11).values()
-        assert "-stage-" in failure
-        assert "notFound" not in failure
-        assert log.state(10) == "failed"
-        assert log.done(12, **named(10)) == {10: "exported"}
-        assert log.bigquery() == {10: keys}
-        log.manifest().delete()
-        assert log.done(12)[10] == "done already"

@@ -75,7 +75,10 @@ records = st.builds(
     st.none() | st.builds(Failure, instants, st.text(max_size=20)),
 )
 audits = st.none() | st.builds(
-    Audit, instants, st.lists(st.builds(Difference, st.text(max_size=11), int64, int64), max_size=2).map(tuple)
+    Audit,
+    instants,
+    st.lists(st.builds(Difference, st.text(max_size=11), int64, int64), max_size=2).map(tuple),
+    later_rows=st.none() | st.integers(0, 9),
 )
 
 
