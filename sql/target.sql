@@ -41,10 +41,6 @@ WHERE
     )
 ORDER BY conname;
 
--- name: references
-SELECT conrelid::regclass::text FROM pg_constraint
-WHERE confrelid = %(table)s::regclass AND contype = 'f';
-
 -- name: children
 SELECT
     namespace.nspname,

@@ -19,19 +19,68 @@ WHERE
     AND activity.xact_start < clock_timestamp() - make_interval(secs => %(age)s);
 
 -- name: standing
--- A view's owner and all grants on it and its columns, as text; and what would be lost with it: other views by their
--- rewrite rules, functions with parsed bodies, and what uses the type of its rows.
+-- How a view stands, as text: its owner, all grants on it and its columns, and the versions of the rows in the catalog
+-- that say what hangs on it. And what would be lost with it: other views by their rewrite rules, functions with parsed
+-- bodies, and what uses the type of its rows.
+WITH live AS (
+    SELECT relation.*
+    FROM pg_class AS relation
+    WHERE relation.oid = to_regclass(%(view)s)
+),
+
+objects AS (
+    SELECT oid FROM live
+    UNION ALL
+    SELECT reltoastrelid FROM live
+    UNION ALL
+    SELECT indexrelid FROM live INNER JOIN pg_index ON live.oid = indrelid
+    UNION ALL
+    SELECT own.oid FROM live INNER JOIN pg_statistic_ext AS own ON live.oid = stxrelid
+),
+
+versions AS (
+    SELECT
+        pg_class.oid,
+        pg_class.xmin
+    FROM objects INNER JOIN pg_class ON objects.oid = pg_class.oid
+    WHERE pg_class.oid NOT IN (SELECT oid FROM live)  -- the swap itself renames it
+    UNION ALL
+    SELECT
+        attrelid,
+        pg_attribute.xmin
+    FROM objects INNER JOIN pg_attribute ON objects.oid = attrelid
+    UNION ALL
+    SELECT
+        indexrelid,
+        pg_index.xmin
+    FROM live INNER JOIN pg_index ON live.oid = indrelid
+    UNION ALL
+    SELECT
+        own.oid,
+        own.xmin
+    FROM live INNER JOIN pg_statistic_ext AS own ON live.oid = stxrelid
+    UNION ALL
+    SELECT
+        objoid,
+        pg_description.xmin
+    FROM objects INNER JOIN pg_description ON objects.oid = objoid
+    UNION ALL
+    SELECT
+        objoid,
+        pg_seclabel.xmin
+    FROM objects INNER JOIN pg_seclabel ON objects.oid = objoid
+)
+
 SELECT
     concat_ws(
         ' ',
         live.relowner,
         live.relacl,
-        (
-            SELECT string_agg(own.attname || own.attacl::text, ' ' ORDER BY own.attnum)
-            FROM pg_attribute AS own
-            WHERE own.attrelid = live.oid
-        )
-    ) AS access,
+        live.relam,
+        live.reltablespace,
+        live.reloptions,
+        (SELECT string_agg(oid || '.' || xmin, ' ' ORDER BY oid, xmin::text) FROM versions)
+    ) AS state,
     array(
         SELECT DISTINCT
             coalesce(dependant.oid::regclass::text, pg_describe_object(depend.classid, depend.objid, 0)) AS name
@@ -51,8 +100,7 @@ SELECT
             AND dependant.oid IS DISTINCT FROM live.oid
         ORDER BY name
     ) AS dependants
-FROM pg_class AS live
-WHERE live.oid = to_regclass(%(view)s);
+FROM live;
 
 -- name: grants
 -- Who may do what with a relation or a column of it, its owner left out.

@@ -21,8 +21,9 @@ from shared import log
 from shared.catalog import View
 from shared.daily.templates import Rendered, render, timestamp
 from shared.daily.unreadable import located
-from shared.db import ledger, queries, target
+from shared.db import belongings, ledger, queries, target
 from shared.db import view as views
+from shared.db.belongings import Belonging, Heir
 from shared.db.postgres import Lock, connect, end_stale_holders, translated, try_lock
 from shared.errors import BusyError, RetryableError, SyncError, TargetError
 from shared.names import MAX_IDENTIFIER_BYTES
@@ -61,12 +62,20 @@ class StandIn:
 
 @dataclass(frozen=True)
 class Build:
-    """A view built beside the live one: its name, the publication of each table it read, and how long it took."""
+    """A view built beside the live one: its name, the publication of each table it read, how long it took, and what its
+    template states that others could have hung on it.
+    """
 
     view: View
     name: str
     publications: Mapping[str, int]
     seconds: float
+    stated: frozenset[str]
+
+    @property
+    def stamp(self) -> str:
+        """What the names of its indexes begin with."""
+        return self.name.removesuffix(f"_{self.view.name}")
 
 
 def build_all(
@@ -129,14 +138,25 @@ def _build(services: Services, view: View, current: Mapping[str, int], stand_in:
     ):
         _take_slot(builder.connection, services)
         started = time.monotonic()
-        rendered = render(view, timestamp(datetime.now(UTC)))
+        stamp = timestamp(datetime.now(UTC))
+        rendered = render(view, stamp)
         name = target.relation(services.catalog.schema, rendered.build)
+        live, heir = target.relation(services.catalog.schema, view.name), Heir(name, stamp)
         held = {table: current[table] for table in view.reads if stand_in is None or table != stand_in.table}
         try:
             _create(services, builder, view, rendered, stand_in)
+            # Before the rows, because it says how they are stored.
+            wanted = belongings.of(builder.connection, live, heir)
+            stated = belongings.stated(builder.connection, heir)
+            storage = [each for each in wanted if each.kind == "storage"]
+            belongings.settle(builder.connection, heir, storage, stated, view.name)
             _fill(services, builder.connection, name, held)
             filled = time.monotonic()
-            _index(services, builder, view, rendered.indexes)
+            theirs = [each for each in wanted if each.kind == "index" and each.rename]
+            _index(services, builder, view, rendered.indexes, theirs)
+            stated |= belongings.stated(builder.connection, heir, wanted)
+            wanted = belongings.of(builder.connection, live, heir)
+            belongings.settle(builder.connection, heir, wanted, stated, view.name)
             indexed = time.monotonic()
             # Of rows that were just written none is dead: the indexes have nothing to clean.
             builder.connection.execute(sql.SQL("VACUUM (ANALYZE, INDEX_CLEANUP OFF) {}").format(name))
@@ -152,7 +172,7 @@ def _build(services: Services, view: View, current: Mapping[str, int], stand_in:
             index=round(indexed - filled, 3),
             vacuum=round(done - indexed, 3),
         )
-        return Build(view, rendered.build, held, done - started)
+        return Build(view, rendered.build, held, done - started, stated)
 
 
 def _create(services: Services, builder: _Builder, view: View, rendered: Rendered, stand_in: StandIn | None) -> None:
@@ -213,19 +233,28 @@ def _fill(services: Services, connection: psycopg.Connection, build: sql.Identif
         connection.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}").format(build))
 
 
-def _index(services: Services, builder: _Builder, view: View, statements: Sequence[LiteralString]) -> None:
-    """Make the indexes over a few connections, the slowest first."""
-    waiting = iter(statements)
+def _index(
+    services: Services,
+    builder: _Builder,
+    view: View,
+    statements: Sequence[LiteralString],
+    theirs: Sequence[Belonging],
+) -> None:
+    """Make the template's indexes over a few connections, the slowest first, and then those that others made."""
+    waiting: Iterator[LiteralString | Belonging] = iter([*statements, *theirs])
 
     def work(builder: _Builder) -> None:
-        for statement in waiting:
-            builder.execute(statement)
+        for index in waiting:
+            if isinstance(index, Belonging):
+                belongings.give(builder.connection, index, view.name)
+            else:
+                builder.execute(index)
 
     def help_out() -> None:
         with translated(f"indexing {view.name}"), _builder(services, view) as helper:
             work(helper)
 
-    helpers = min(INDEX_WORKERS, len(statements)) - 1
+    helpers = min(INDEX_WORKERS, len(statements) + len(theirs)) - 1
     with ThreadPoolExecutor(INDEX_WORKERS) as executor:
         helping = [log.submit(executor, help_out) for _ in range(helpers)]
         work(builder)

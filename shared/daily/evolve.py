@@ -90,6 +90,8 @@ def prepared(
     found = compare(services, connection, table, part_ids, keep=keep)
     if found.demands and _impose(services, connection, table, found):
         found = compare(services, connection, table, part_ids, keep=keep)
+    present = [id_ for id_, its in found.parts.items() if its]
+    target.add_indexes(connection, services.catalog.schema, table.name, present)
     if not found.breaking:
         yield found
         return

@@ -1,4 +1,4 @@
-"""Live: the view under its name, that a build takes the place of, with its owner and grants."""
+"""Live: the view under its name, that a build takes the place of, with its owner, its grants and what hangs on it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from psycopg.rows import TupleRow
 from shared import log
 from shared.catalog import View
 from shared.daily.build import Build, drop, dropped_stand_in
-from shared.db import columns, ledger, target
+from shared.db import belongings, columns, ledger, target
 from shared.db import view as live_views
+from shared.db.belongings import Belonging, Heir
 from shared.db.view import Grant, Standing
 from shared.errors import BusyError, TargetError
 from shared.services import Services
@@ -26,14 +27,15 @@ RECYCLE = "recycle the API's connections: what they prepared on these columns, o
 @dataclass(frozen=True)
 class Replacement:
     """A build that is to take a live view's place. `old` is the name that the live one gets, None where there is none,
-    and `stood` how that stands; `stand_ins` are what it reads instead of tables, `lost` the grants of columns that the
-    build lacks.
+    and `stood` how that stands; `stand_ins` are what it reads instead of tables, `belongings` what others hung on it,
+    and `lost` the grants of columns that the build lacks.
     """
 
     build: Build
     old: str | None = None
     stood: Standing | None = None
     stand_ins: tuple[str, ...] = ()
+    belongings: tuple[Belonging, ...] = ()
     lost: tuple[Grant, ...] = ()
     columns_changed: bool = False
 
@@ -73,6 +75,7 @@ def prepare(services: Services, connection: psycopg.Connection, build: Build) ->
     # Should nobody come to drop it, the next build does.
     old = f"{build.name}_old"
     ledger.start_building(connection, old, name)
+    theirs = pass_on(services, connection, build)
     lost = live_views.pass_on(connection, live, new)
     for stand_in in live_views.sources(connection, new, ledger.SCHEMA):
         live_views.let_owner_read(connection, new, target.relation(ledger.SCHEMA, stand_in))
@@ -82,7 +85,15 @@ def prepare(services: Services, connection: psycopg.Connection, build: Build) ->
         if stand_in.endswith(f"_{name}") and len(stand_in) == len(build.name)
     )
     before, after = (columns.of_relation(connection, schema, view) for view in (name, build.name))
-    return Replacement(build, old, stood, stand_ins, tuple(lost), columns_changed=before != after)
+    return Replacement(build, old, stood, stand_ins, tuple(theirs), tuple(lost), columns_changed=before != after)
+
+
+def pass_on(services: Services, connection: psycopg.Connection, build: Build) -> list[Belonging]:
+    """Give the build what others hung on the live view, as far as it changed since it was built; what that is."""
+    heir = Heir(target.relation(services.catalog.schema, build.name), build.stamp)
+    wanted = belongings.of(connection, _live(services, build.view), heir)
+    belongings.settle(connection, heir, wanted, build.stated, build.view.name)
+    return wanted
 
 
 def replaced(
@@ -98,18 +109,19 @@ def replaced(
         *(live_views.renamed(target.relation(schema, each.build.name), each.view.name) for each in replacements),
         # Now that it is locked, nothing of that can change any more.
         *(live_views.asked_for_standing(connection, target.relation(schema, old)) for _, old in away),
+        *(sql.SQL(theirs.rename) for each in replacements for theirs in each.belongings if theirs.rename),
     ]
 
 
 def check(replacements: Iterable[Replacement], found: Iterable[Sequence[TupleRow]]) -> None:
-    """Raise BusyError when owner or grants of a live view were changed since its replacement was prepared, TargetError
-    when something depends on it, which would be lost.
+    """Raise BusyError when owner, grants or what hangs on a live view were changed since its replacement was prepared,
+    TargetError when something depends on it, which would be lost.
     """
     for each, rows in zip((each for each in replacements if each.old is not None), found, strict=True):
         stands = Standing(*rows[0])
         _refuse(each.view, stands.dependants)
-        if each.stood is None or stands.access != each.stood.access:
-            raise BusyError("its grants were changed just now", where=each.view.name)
+        if each.stood is None or stands.state != each.stood.state:
+            raise BusyError("its grants, or what hangs on it, were changed just now", where=each.view.name)
 
 
 def dropped(services: Services, replacements: Iterable[Replacement]) -> list[sql.Composed]:
@@ -138,6 +150,9 @@ def tell(replacements: Iterable[Replacement]) -> None:
                 grantee=grant.grantee or "PUBLIC",
                 privilege=grant.privilege,
             )
+        gone = [theirs.what for theirs in each.belongings if theirs.statement is None]
+        if gone:
+            log.warning("what hung on a column or index of a view went with it", view=each.view.name, what=gone)
         if each.columns_changed:
             log.warning(f"a view's columns changed: {RECYCLE}", view=each.view.name)
 

@@ -152,6 +152,8 @@ def _swap(services: Services, connection: psycopg.Connection, builds: Sequence[B
     patience = Patience(READERS_PATIENCE)
     where = ", ".join(build.view.name for build in builds)
     started = time.monotonic()
+    for build in builds:
+        live.pass_on(services, connection, build)  # an index that came meanwhile takes long to make
     while True:
         try:
             with connection.transaction():

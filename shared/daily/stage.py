@@ -9,7 +9,7 @@ from psycopg import sql
 
 from shared import log
 from shared.catalog import Table
-from shared.db import casts, copy, ledger, target
+from shared.db import belongings, casts, copy, ledger, target
 from shared.db.postgres import CopyPlace, Lock, is_transient, lock_or_busy, translated
 from shared.db.profile import Tap, of_table
 from shared.errors import DataError
@@ -51,7 +51,7 @@ def _load(
     started = time.monotonic()
     footer = services.parquet.footer(version)
     plan = casts.plan(table.columns, footer, where=f"{table.name}, {version}")
-    target.create_child(connection, services.catalog.schema, table, part_id)
+    wanted = target.create_child(connection, services.catalog.schema, table, part_id)
     tap = Tap(table.columns)
     rows = _copy(services, connection, table, version, footer, plan, target.child(part_id), tap)
     if rows != footer.rows:
@@ -61,6 +61,8 @@ def _load(
     differences = tap.profile.differences(held)
     if differences:
         raise DataError(f"Parquet and PostgreSQL differ: {'; '.join(differences)}", where=str(version))
+    for each in wanted:
+        belongings.give(connection, each, f"{services.catalog.schema}.{table.name}")
     seconds = time.monotonic() - started
     ledger.finish_part(connection, part_id, seconds, tap.profile, held)
     connection.execute("SELECT set_config('default_statistics_target', %s, true)", [STATISTICS_TARGET])

@@ -70,6 +70,7 @@ def swap(
             if unless():
                 return None
             _check_staged(connection, table.name, snapshot, ids)
+            target.refuse_unkept(connection, services.catalog.schema, table.name)
             if not evolution.is_like(evolve.compare(services, connection, table, ids, keep=keep)):
                 raise BusyError("its columns were changed meanwhile", where=table.name)
             also()

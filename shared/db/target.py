@@ -6,6 +6,7 @@ published by changing which children the table has.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import LiteralString
 
@@ -13,7 +14,8 @@ import psycopg
 from psycopg import sql
 
 from shared.catalog import Table
-from shared.db import demands, ledger, queries
+from shared.db import belongings, demands, ledger, queries
+from shared.db.belongings import Belonging, Heir
 from shared.db.columns import of_others
 from shared.db.postgres import Lock, await_lock, translated
 from shared.db.session import TypeName, check_sees_all
@@ -27,6 +29,11 @@ def relation(schema: str, name: str) -> sql.Identifier:
 def child(part_id: int) -> sql.Identifier:
     """The child table of a staged part."""
     return sql.Identifier(ledger.SCHEMA, ledger.child(part_id))
+
+
+def heir(part_id: int) -> Heir:
+    """The part as one that gets what others hung on its table."""
+    return Heir(child(part_id), ledger.child(part_id))
 
 
 def ensure(connection: psycopg.Connection, schema: str, table: Table) -> None:
@@ -48,8 +55,14 @@ def ensure(connection: psycopg.Connection, schema: str, table: Table) -> None:
         _check(connection, schema, table, found)
 
 
-def create_child(connection: psycopg.Connection, schema: str, table: Table, part_id: int) -> None:
-    """A table for one part, with what its parent demands of a child, and out of autovacuum's way.
+def refuse_unkept(connection: psycopg.Connection, schema: str, table: str) -> None:
+    """Raise TargetError that names what others hung on the table and its parts would not keep true."""
+    belongings.refuse_unkept(connection, relation(schema, table), f"{schema}.{table}")
+
+
+def create_child(connection: psycopg.Connection, schema: str, table: Table, part_id: int) -> list[Belonging]:
+    """A table for one part, with what its parent demands of a child, stored as the parent is, and out of autovacuum's
+    way. What it is to get once its rows are in it: indexes and statistics, for readers go to each part by itself.
 
     Besides the catalog's columns it has those of others that are NOT NULL, with the default that fills them. Columns
     are spelled out: LIKE would lock the parent until the copy ends. Autovacuum would be in the publisher's way for
@@ -69,6 +82,24 @@ def create_child(connection: psycopg.Connection, schema: str, table: Table, part
             child(part_id), sql.SQL(", ").join(parts)
         )
     )
+    wanted = [each for each in belongings.of(connection, relation(schema, table.name), heir(part_id)) if each.fits]
+    ours = belongings.stated(connection, heir(part_id))
+    for each in wanted:
+        if each.kind == "storage" and each.undo not in ours:
+            belongings.give(connection, each, f"{schema}.{table.name}")
+    return [each for each in wanted if each.kind in ("index", "statistics")]
+
+
+def add_indexes(connection: psycopg.Connection, schema: str, table: str, part_ids: Iterable[int]) -> None:
+    """Give parts the indexes that the table got after they were staged. Raises TargetError when one can't have them."""
+    parent = relation(schema, table)
+    if not any(each.kind == "index" for each in belongings.own(connection, Heir(parent, table))):
+        return
+    for id_ in part_ids:
+        present = {each.undo for each in belongings.own(connection, heir(id_))}
+        for each in belongings.of(connection, parent, heir(id_)):
+            if each.kind == "index" and each.fits and each.undo not in present:
+                belongings.give(connection, each, f"{schema}.{table}")
 
 
 def drop_defaults(connection: psycopg.Connection, part_id: int) -> None:
@@ -159,13 +190,7 @@ def _check(connection: psycopg.Connection, schema: str, table: Table, found: _Fo
     if found.kind != "r":
         raise TargetError("is no ordinary table", where=where, remedy="Rename it, or the catalog's entry")
     check_sees_all(connection, _regclass(schema, table.name), where)
-    references = connection.execute(_query("references"), {"table": _regclass(schema, table.name)}).fetchall()
-    if references:
-        raise TargetError(
-            f"foreign keys of {', '.join(name for (name,) in references)} refer to it",
-            where=where,
-            remedy="Drop them: rows of child tables can't be referred to",
-        )
+    refuse_unkept(connection, schema, table.name)
     for column in found.columns:
         if column.generated:
             raise TargetError(

@@ -29,9 +29,11 @@ class Grant:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a view stands: who owns it and may do what with it, in a form to compare, and what depends on it, by name."""
+    """How a view stands: who owns it and may do what with it, and what hangs on it, in a form to compare; and what
+    depends on it, by name.
+    """
 
-    access: str
+    state: str
     dependants: Sequence[str]
 
 

@@ -481,6 +481,46 @@ def test_an_object_that_comes_to_depend_on_a_view_while_it_is_rebuilt_is_named(s
     assert nothing_is_left(database)
 
 
+@pytest.mark.usefixtures("built")
+def test_what_others_change_on_a_view_while_it_is_rebuilt_is_so_afterwards(services, database, tmp_path, brake):
+    database.execute(f"CREATE INDEX going ON {VIEW} (item_id); CREATE INDEX changing ON {VIEW} (item_id)")
+    database.execute(f"COMMENT ON MATERIALIZED VIEW {VIEW} IS 'going'; COMMENT ON INDEX changing IS 'staying'")
+    publish(services, 2, ["bob"])
+    slow = with_template(services, tmp_path, SLOW_INDEX)
+    building = Background(lambda: refresh(slow, TABLE, 2))
+    wait_for(lambda: braked(database))
+    database.execute(f"DROP INDEX going; COMMENT ON MATERIALIZED VIEW {VIEW} IS NULL")
+    database.execute("ALTER INDEX changing SET (fillfactor = 70)")
+    database.execute(f"CREATE INDEX coming ON {VIEW} (lower(item_id)); COMMENT ON COLUMN {VIEW}.item_id IS 'coming'")
+    brake()
+    assert building.result() == "refreshed"
+    assert users(database, VIEW) == ["bob"]
+    query = """
+        SELECT relname, reloptions, obj_description(oid, 'pg_class') FROM pg_index JOIN pg_class ON indexrelid = oid
+        WHERE indrelid = %s::regclass AND relname !~ '^[0-9]{8}T' ORDER BY 1
+    """
+    found = database.execute(query, [VIEW]).fetchall()
+    assert found == [("changing", ["fillfactor=70"], "staying"), ("coming", None, None)]
+    assert one(database, f"SELECT obj_description('{VIEW}'::regclass, 'pg_class')") is None
+    assert one(database, f"SELECT col_description('{VIEW}'::regclass, 2)") == "coming"
+    assert one(database, "SELECT count(*) FROM pg_class WHERE relname ~ '_kept_'") == 0
+
+
+@pytest.mark.usefixtures("built")
+def test_what_others_are_hanging_on_a_view_during_the_swap_survives_it(here, services, database):
+    publish(services, 2, ["bob"])
+    with psycopg.connect(here.dsn) as dba:
+        dba.execute(f"CREATE STATISTICS theirs ON user_id, item_id FROM {VIEW}; COMMENT ON STATISTICS theirs IS 'x'")
+        refreshing_ = Background(lambda: refresh(services, TABLE, 2))
+        wait_for(
+            lambda: one(database, f"SELECT true FROM pg_locks WHERE relation = '{VIEW}'::regclass AND NOT granted")
+        )
+    assert refreshing_.result() == "refreshed"
+    assert users(database, VIEW) == ["bob"]
+    query = "SELECT stxrelid::regclass::text, obj_description(oid) FROM pg_statistic_ext WHERE stxname = 'theirs'"
+    assert database.execute(query).fetchall() == [(VIEW, "x")]
+
+
 def test_no_more_views_are_built_at_once_than_the_limit_says(services, database, tmp_path, brake):
     publish_rows(services, 1, OFFERS, {"offer_id": ["a"]})
     slow = services

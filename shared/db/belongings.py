@@ -1,0 +1,141 @@
+"""What others hung on a relation: indexes, statistics, storage options, comments. A build that takes a view's place
+gets all of it, and a part of a table what readers of its rows have the use of.
+
+Which kinds there are, and how each is read and given on, stands in `sql/belongings.sql`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal, LiteralString
+
+import psycopg
+from psycopg import errors as pg
+from psycopg import sql
+
+from shared.db import queries
+from shared.db.postgres import at_once, bound, is_transient
+from shared.errors import TargetError
+
+Kind = Literal["storage", "index", "statistics", "note"]
+
+
+@dataclass(frozen=True)
+class Heir:
+    """The relation that is to get them, and what the names of its indexes and statistics objects begin with."""
+
+    relation: sql.Identifier
+    prefix: str
+
+
+@dataclass(frozen=True)
+class Belonging:
+    """One of them, with the statements that give it to the heir, take it away again, and let it have its name there.
+
+    It `fits` if the heir has its columns. `statement` is None when it goes with what it hung on, as a grant does with
+    its column. What two relations both have has one `token`.
+    """
+
+    kind: Kind
+    what: str
+    fits: bool
+    statement: LiteralString | None
+    undo: LiteralString | None
+    rename: LiteralString | None
+    token: str | None
+
+
+def of(connection: psycopg.Connection, relation: sql.Identifier, heir: Heir) -> list[Belonging]:
+    """What the relation has for its heir; nothing when one of them is not there."""
+    values = {
+        "relation": relation.as_string(connection),
+        "heir": heir.relation.as_string(connection),
+        "prefix": heir.prefix,
+    }
+    statements = queries.load("belongings")
+    # Names are printed with their schemas, and so alike on every connection.
+    order = [sql.SQL(statements["print_schemas"]), bound(connection, statements["of"], values)]
+    _, rows, _ = at_once(connection, [*order, sql.SQL(statements["print_as_before"])])
+    return [Belonging(*row) for row in rows]
+
+
+def own(connection: psycopg.Connection, heir: Heir) -> list[Belonging]:
+    """What the heir has itself."""
+    return of(connection, heir.relation, heir)
+
+
+def stated(connection: psycopg.Connection, heir: Heir, given: Sequence[Belonging] = ()) -> frozenset[str]:
+    """What the heir has besides what it was `given`, by the `undo`: whoever made it stated that, and so it stays."""
+    undone = {each.undo for each in given}
+    return frozenset(each.undo for each in own(connection, heir) if each.undo and each.undo not in undone)
+
+
+def settle(
+    connection: psycopg.Connection,
+    heir: Heir,
+    wanted: Sequence[Belonging],
+    besides: Collection[str | None],
+    where: str,
+) -> None:
+    """Make the heir have what is `wanted`, and nothing else `besides` what it was made with, as `stated` tells.
+
+    Raises TargetError that names what the heir can't have.
+    """
+    tokens = {each.token for each in wanted}
+    present = own(connection, heir)
+    going = [each for each in present if each.token not in tokens and each.undo not in besides]
+    for each in reversed(going):
+        _execute(connection, each, each.undo, where)
+    if going:  # what hung on that is gone too
+        present = own(connection, heir)
+    tokens = {each.token for each in present}
+    for each in wanted:
+        if each.token not in tokens and each.undo not in besides:
+            give(connection, each, where)
+
+
+def give(connection: psycopg.Connection, belonging: Belonging, where: str) -> None:
+    """Give it to the heir. Raises TargetError that names it when the heir can't have it."""
+    _execute(connection, belonging, belonging.statement, where)
+
+
+def _execute(connection: psycopg.Connection, belonging: Belonging, statement: LiteralString | None, where: str) -> None:
+    if statement is None:
+        return
+    try:
+        connection.execute(statement)
+    except psycopg.Error as e:
+        state = e.sqlstate or ""
+        if not state or is_transient(e) or isinstance(e, pg.InsufficientPrivilege):
+            raise
+        # What is said of rows may quote a value.
+        of_rows = belonging.kind == "index" and state[:2] in ("22", "23")
+        said = type(e).__name__ if of_rows else e.diag.message_primary
+        raise TargetError(
+            f"the {belonging.what} can't be carried over to its new rows: {said} ({state})",
+            where=where,
+            remedy="Take that off it, or make the rows and columns fit",
+        ) from e
+
+
+@dataclass(frozen=True)
+class Unkept:
+    """What would not hold any more, and the statement that takes it away. `is_key`: it tells rows apart."""
+
+    what: str
+    remedy: str
+    is_key: bool
+
+
+def refuse_unkept(connection: psycopg.Connection, table: sql.Identifier, where: str) -> None:
+    """Raise TargetError that names what others hung on a table and can't be kept true for rows in parts."""
+    values = {"table": table.as_string(connection)}
+    found = [Unkept(*row) for row in connection.execute(queries.load("belongings")["unkept"], values)]
+    if found:
+        key = ". Instead, the catalog's `key` holds a snapshot whose rows repeat one"
+        raise TargetError(
+            f"can't keep what others hung on it, because its rows come in parts: {', '.join(u.what for u in found)}",
+            where=where,
+            remedy="; ".join(u.remedy for u in found) + (key if any(u.is_key for u in found) else ""),
+        )
