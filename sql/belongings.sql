@@ -1,11 +1,11 @@
 -- name: print_schemas
 -- Until print_as_before, in the same transaction, the server prints each name with its schema.
 SELECT
-    set_config('recosync.search_path', current_setting('search_path'), true),
+    set_config('recosync.path_before', current_setting('search_path'), true),
     set_config('search_path', 'pg_catalog, pg_temp', true);
 
 -- name: print_as_before
-SELECT set_config('search_path', current_setting('recosync.search_path'), true);
+SELECT set_config('search_path', current_setting('recosync.path_before'), true);
 
 -- name: of
 -- What others hung on a relation, each with the statement that gives it to its heir (a build of the view, a part of

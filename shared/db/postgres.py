@@ -58,7 +58,7 @@ def connect(settings: CommonSettings, purpose: str) -> Iterator[Session]:
     """An autocommit connection with bounded patience, in a session of `session.PINNED`.
 
     Raises RetryableError when the server can't be reached, ConfigurationError when the URL or the server's answer says
-    that no retry alone makes it good.
+    that no retry alone makes it good. The driver's exceptions become ours on their way out of the block.
     """
     asked = _conninfo(settings, purpose)
     try:
@@ -68,7 +68,9 @@ def connect(settings: CommonSettings, purpose: str) -> Iterator[Session]:
     try:
         with translated("connecting to PostgreSQL"):
             session.pin(connection)
-        yield connection
+        # Whoever knows better what was being done says so inside.
+        with translated(purpose):
+            yield connection
     finally:
         connection.close()
 

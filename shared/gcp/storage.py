@@ -140,11 +140,14 @@ class Storage:
             stream = blob.open("wb", chunk_size=CHUNK_BYTES, ignore_flush=True, if_generation_match=0)
             try:
                 yield cast(IO[bytes], stream)
+                stream.close()
             except BaseException:
                 with suppress(Exception):  # what is left of it expires by itself
                     stream.terminate()
                 raise
-            stream.close()
+            finally:
+                # The garbage collector closes a stream that is still open: it would go on with a failed upload.
+                stream._buffer.close()
 
     def delete(self, version: ObjectVersion) -> None:
         """Delete this version of an object if it is there."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from shared.db import postgres
 from shared.errors import RetryableError, TargetError
 from shared.settings import DatabaseUrl
 
@@ -104,3 +105,20 @@ def test_an_unreachable_database_can_be_asked_again(log):
     with pytest.raises(RetryableError, match="did not answer") as e:
         log.ask(11)
     assert "p4ssw0rd" not in str(e.value)
+
+
+def test_a_session_that_ends_before_the_log_is_locked_can_be_asked_again(log, monkeypatch):
+    """As when the server restarts just then."""
+    lock = postgres.lock_or_busy
+
+    def ended(connection, *given, **how):
+        with log.here.cloud.postgres.superuser(log.here.name) as admin:
+            admin.execute("SELECT pg_terminate_backend(%s, 5000)", [connection.info.backend_pid])
+        lock(connection, *given, **how)
+
+    log.add(10)
+    with monkeypatch.context() as patch:
+        patch.setattr(postgres, "lock_or_busy", ended)
+        with pytest.raises(RetryableError):
+            log.ask(11)
+    assert log.done(11) == {10: "exported"}
