@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
@@ -45,12 +45,12 @@ def copy(
     FREEZE (https://www.postgresql.org/docs/current/sql-copy.html) makes the rows visible to transactions older than
     this one: without it, they would read an empty table once it is published.
     """
-    encoder = encoder_of(columns, reader.schema)
+    chunks_of = encoded(columns, reader.schema, _ahead(batches))
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary, FREEZE)").format(
         target, sql.SQL(", ").join(sql.Identifier(cast.column.name) for cast in columns)
     )
     with connection.cursor() as cursor:
-        with closing(_ahead(_encoded(encoder, columns, _ahead(batches)))) as chunks, cursor.copy(statement) as sink:
+        with closing(_ahead(chunks_of)) as chunks, cursor.copy(statement) as sink:
             for chunk in chunks:
                 sink.write(chunk)
         return cursor.rowcount
@@ -63,8 +63,15 @@ def batch_rows(footer: Footer) -> int:
     return max(64, min(16_384, BATCH_BYTES * footer.rows // footer.bytes))
 
 
-def encoder_of(columns: Sequence[casts.Cast], schema: pa.Schema) -> pgpq.ArrowToPostgresBinaryEncoder:
-    """The encoder for exactly these columns. Raises DataError when DuckDB gives other types than were planned."""
+def encoded(columns: Sequence[casts.Cast], schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Generator[bytes]:
+    """The batches as COPY's binary format, header and trailer included.
+
+    Raises DataError, before the first byte, when DuckDB gives other types than were planned.
+    """
+    return _encoded(_encoder(columns, schema), columns, batches)
+
+
+def _encoder(columns: Sequence[casts.Cast], schema: pa.Schema) -> pgpq.ArrowToPostgresBinaryEncoder:
     import pyarrow as pa
     from pgpq import ArrowToPostgresBinaryEncoder
 
@@ -115,7 +122,7 @@ def _builder(cast: casts.Cast, field: pa.Field) -> pgpq._pgpq.EncoderBuilder:
 
 
 def _encoded(
-    encoder: pgpq.ArrowToPostgresBinaryEncoder, columns: Sequence[casts.Cast], batches: Generator[pa.RecordBatch]
+    encoder: pgpq.ArrowToPostgresBinaryEncoder, columns: Sequence[casts.Cast], batches: Iterable[pa.RecordBatch]
 ) -> Generator[bytes]:
     numerics = [number for number, cast in enumerate(columns) if cast.column.type is PgType.NUMERIC]
     yield encoder.write_header()

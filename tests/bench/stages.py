@@ -38,8 +38,7 @@ def alone(bench: Bench, here: Deployment, table: Table) -> Mapping[str, Way]:
 
     @cache
     def encoded() -> list[bytes]:
-        encoder = copy.encoder_of(plan, read()[0])
-        return [encoder.write_header(), *map(encoder.write_batch, read()[1]), encoder.finish()]
+        return list(copy.encoded(plan, *read()))
 
     def reading(_: int) -> Sample:
         read.cache_clear()
