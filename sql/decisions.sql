@@ -14,7 +14,7 @@ WHERE
     AND decision IS NULL
     AND NOT EXISTS (
         SELECT 1 FROM recosync.publication
-        WHERE publication.table_name = hold.table_name AND publication.snapshot_id = hold.snapshot_id
+        WHERE publication.table_name = hold.table_name AND publication.snapshot_id >= hold.snapshot_id
     )
 ORDER BY snapshot_id DESC
 LIMIT 1;

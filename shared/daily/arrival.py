@@ -24,8 +24,7 @@ from shared.gcp.storage import refuse_large
 from shared.names import AHEAD, ManifestName, ObjectVersion, PartName, SnapshotFolder, parse_object_name
 from shared.services import Services
 
-#: The share of the function's time after which a manifest's call takes on no further part. The retry goes on from
-# there.
+#: The share of the function's time after which a manifest's call takes on no further part. The retry goes on there.
 STAGING_SHARE = 0.4
 
 

@@ -163,7 +163,9 @@ def _build(services: Services, view: View, current: Mapping[str, int], stand_in:
         except (SyncError, psycopg.Error) as e:
             with connect(services.settings, "mv_refresh") as other:
                 drop(services, other, [rendered.build])
-                raise located(other, services.catalog, view, e) or e from e
+                # Over a stand-in, the table still has its rows of before.
+                place = None if stand_in else located(other, services.catalog, view, e)
+                raise place or e from e
         done = time.monotonic()
         log.info(
             "view built",

@@ -252,7 +252,7 @@ def _adopt(services: Services, connection: psycopg.Connection, table: Table) -> 
         raise DataError(
             "holds rows of its own again: they were written to it after its first publish",
             where=version.name,
-            remedy="Find out who writes to it, and TRUNCATE ONLY it",
+            remedy=f"Find out who writes to it, and TRUNCATE ONLY it; then: recosync import {table.name}",
         )
     connection.execute("SET LOCAL lock_timeout = '30s'")
     connection.execute(sql.SQL("LOCK TABLE ONLY {} IN SHARE ROW EXCLUSIVE MODE").format(parent))

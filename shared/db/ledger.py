@@ -131,7 +131,7 @@ def migrate(connection: psycopg.Connection) -> None:
 
 
 def is_current(connection: psycopg.Connection) -> bool:
-    """Whether the ledger's schema is what this code needs, or an older one. Raises ConfigurationError of a newer."""
+    """Whether the ledger's schema is what this code needs, not an older one. Raises ConfigurationError of a newer."""
     found = _version(connection)
     _refuse_newer(found)
     return found == _wanted()

@@ -18,8 +18,8 @@ from psycopg import sql
 from psycopg.rows import TupleRow
 
 from shared import log
-from shared.db import queries, session, url
-from shared.db.session import Session
+from shared.db import queries, url
+from shared.db.session import SEARCH_PATH, Session, parameters, pin, unreachable
 from shared.errors import BusyError, ConfigurationError, DataError, RetryableError, TargetError
 
 if TYPE_CHECKING:
@@ -50,24 +50,20 @@ def conninfo(settings: CommonSettings, purpose: str) -> str:
 
     The URL is read anew each time, so a rotated secret needs no redeploy.
     """
-    return _conninfo(settings, purpose, search_path=session.SEARCH_PATH)
+    return _conninfo(settings, purpose, search_path=SEARCH_PATH)
 
 
 @contextmanager
 def connect(settings: CommonSettings, purpose: str) -> Iterator[Session]:
-    """An autocommit connection with bounded patience, in a session of `session.PINNED`.
+    """An autocommit connection with bounded patience, in a session of `PINNED`.
 
     Raises RetryableError when the server can't be reached, ConfigurationError when the URL or the server's answer says
     that no retry alone makes it good. The driver's exceptions become ours on their way out of the block.
     """
-    asked = _conninfo(settings, purpose)
-    try:
-        connection = Session.connect(asked, autocommit=True)
-    except psycopg.OperationalError as e:
-        raise session.unreachable(e) from e
+    connection = opened(_conninfo(settings, purpose))
     try:
         with translated("connecting to PostgreSQL"):
-            session.pin(connection)
+            pin(connection)
         # Whoever knows better what was being done says so inside.
         with translated(purpose):
             yield connection
@@ -75,10 +71,18 @@ def connect(settings: CommonSettings, purpose: str) -> Iterator[Session]:
         connection.close()
 
 
+def opened(asked: str) -> Session:
+    """A connection by what `conninfo` gave. Raises RetryableError or ConfigurationError when there is none."""
+    try:
+        return Session.connect(asked, autocommit=True)
+    except psycopg.OperationalError as e:
+        raise unreachable(e) from e
+
+
 def _conninfo(settings: CommonSettings, purpose: str, **options: str) -> str:
     text = settings.database.read()
     given = url.parse(text, settings.database_secret)
-    return psycopg.conninfo.make_conninfo(text, **session.parameters(settings, given, purpose, options))
+    return psycopg.conninfo.make_conninfo(text, **parameters(settings, given, purpose, options))
 
 
 @contextmanager

@@ -72,8 +72,12 @@ def parameters(
     TLS is required unless the URL says otherwise or the server is on this machine. The session is named after its
     purpose and its `life`, in seconds, after which it counts as frozen: whoever waits for it can't know that.
     """
-    hosts = (given.get("hostaddr") or given.get("host") or "").split(",")
-    local = all(host in ("", "localhost", "127.0.0.1", "::1") or host.startswith("/") for host in hosts)
+    addresses = (given.get("hostaddr"), given.get("host"), environ.get("PGHOSTADDR"), environ.get("PGHOST"))
+    hosts = next(filter(None, addresses), "").split(",")
+    # Where a service is named, its file says which host.
+    local = not given.get("service") and all(
+        host in ("", "localhost", "127.0.0.1", "::1") or host.startswith("/") for host in hosts
+    )
     taste: dict[str, str | int] = {
         "sslmode": "prefer" if local else "require",
         "connect_timeout": 10,

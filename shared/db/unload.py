@@ -10,10 +10,8 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-import psycopg
-
 from shared import duck
-from shared.db.postgres import translated
+from shared.db.postgres import opened, translated
 from shared.duck import Fault, literal
 from shared.errors import DataError, RetryableError, SyncError
 
@@ -93,7 +91,7 @@ def _said(conninfo: str, statement: str) -> SyncError:
     try:
         with (
             translated("reading the rows"),
-            psycopg.connect(conninfo, autocommit=True) as connection,
+            opened(conninfo) as connection,
             connection.cursor().copy(query) as rows,
         ):
             for _ in rows:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -142,7 +143,7 @@ def _nothing(run: Run, hour: Hour, record: HourRecord | None) -> HourRecord | No
         orphans.refuse_any(run, hour, record)
     orphans.refuse_last(run, hour, after.parts, after.attempts)
     if record is not None and isinstance(record.work, Exporting):
-        log.error("the source had rows of the hour when its export began, and has none of them now", hour=str(hour))
+        log.error("rows with which an export of the hour began have left the source", hour=str(hour))
     if record is not None and isinstance(record.work, Exporting):
         remove(run, hour, {*record.work.superseded, record.work.attempt})
     return run.store.advance(hour, record, after)
@@ -194,16 +195,13 @@ def _write(
     how many values of each column were rounded.
     """
     ranges = rows.halves() if halved else (rows,)
-    stop = threading.Event()
+    attempt = _Attempt(run, hour, begun, snapshot)
     with ThreadPoolExecutor(len(ranges)) as executor:
-        futures = [
-            log.submit(executor, _write_part, run, hour, begun, index, snapshot, range_, stop)
-            for index, range_ in enumerate(ranges)
-        ]
+        futures = [log.submit(executor, _write_part, attempt, index, range_) for index, range_ in enumerate(ranges)]
         try:
             content = Content.of(*run.source.content(rows))
         except BaseException:
-            stop.set()
+            attempt.stop.set()
             raise
         wait(futures)
     failures = [error for future in futures if (error := future.exception()) is not None]
@@ -214,33 +212,41 @@ def _write(
     return parts, content, sum((rounded for _, rounded in written), Counter())
 
 
-def _write_part(
-    run: Run, hour: Hour, begun: Exporting, index: int, snapshot: str, rows: Range, stop: threading.Event
-) -> tuple[Part | None, Counter[str]]:
+@dataclass(frozen=True)
+class _Attempt:
+    """One attempt at writing a batch, in parts side by side; `stop` tells the others that one failed."""
+
+    run: Run
+    hour: Hour
+    begun: Exporting
+    snapshot: str
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+def _write_part(attempt: _Attempt, index: int, rows: Range) -> tuple[Part | None, Counter[str]]:
     """One range as a part and its keys; no part when it holds no rows. Long rows are read fewer at once."""
     try:
         try:
-            return _write_pieces(run, hour, begun, index, snapshot, [rows], stop)
+            return _write_pieces(attempt, index, [rows])
         except unload.TooLongError:
             # Nothing stands under the part's names yet.
-            return _write_pieces(run, hour, begun, index, snapshot, run.source.pieces(rows), stop)
+            return _write_pieces(attempt, index, attempt.run.source.pieces(rows))
     except unload.TooLongError as e:
-        stop.set()
-        raise DataError(e.what, where=f"hour {hour}", remedy=e.remedy) from e
+        attempt.stop.set()
+        raise DataError(e.what, where=f"hour {attempt.hour}", remedy=e.remedy) from e
     except BaseException:
-        stop.set()
+        attempt.stop.set()
         raise
 
 
-def _write_pieces(
-    run: Run, hour: Hour, begun: Exporting, index: int, snapshot: str, pieces: Sequence[Range], stop: threading.Event
-) -> tuple[Part | None, Counter[str]]:
+def _write_pieces(attempt: _Attempt, index: int, pieces: Sequence[Range]) -> tuple[Part | None, Counter[str]]:
+    run, hour = attempt.run, attempt.hour
     outbound, storage = run.source.outbound, run.services.storage
-    data, keys = (BatchFile(run.folder, kind, batch_id(hour, begun), index) for kind in (Kind.PART, Kind.KEYS))
+    data, keys = (BatchFile(run.folder, kind, batch_id(hour, attempt.begun), index) for kind in (Kind.PART, Kind.KEYS))
     conninfo = postgres.conninfo(run.services.settings, "hourly export")
     rounded: Counter[str] = Counter()
     statements = [run.source.statement(piece) for piece in pieces]
-    with closing(unload.batches(conninfo, snapshot, *statements)) as batches:
+    with closing(unload.batches(conninfo, attempt.snapshot, *statements)) as batches:
         first = next(batches, None)
         if first is None:
             return None, rounded
@@ -259,7 +265,7 @@ def _write_pieces(
                 return rounded
 
             # No name here keeps a row group in memory while the next is read.
-            rounded = sum(map(write, row_groups(_until(chain([first], batches), stop))), rounded)
+            rounded = sum(map(write, row_groups(_until(chain([first], batches), attempt.stop))), rounded)
     return Part(data_file.rows, _stored(run, data), _stored(run, keys)), rounded
 
 

@@ -12,9 +12,10 @@ from shared.catalog import BigQueryType
 from shared.db.source import Range
 from shared.errors import DataError, RetryableError
 from shared.gcp.bigquery import Job
+from shared.hourly import orphans
 from shared.hourly.context import Run
 from shared.hourly.export import in_parquet, remove
-from shared.hourly.manifest import Batch, Export, Exported, Exporting, HourRecord, Loaded, Receipt, batch_id
+from shared.hourly.manifest import NOTHING, Batch, Export, Exported, Exporting, HourRecord, Loaded, Receipt, batch_id
 from shared.names import BatchTable, Hour, JobName, PartitionRef, TableRef
 
 
@@ -67,6 +68,8 @@ def verify(run: Run, hour: Hour, record: HourRecord, work: Loaded) -> HourRecord
         )
     batch = Batch(export, work.job, receipt, work.loaded_at, datetime.now(UTC))
     done = record.change(work=None, batches=(*record.batches, batch))
+    if export.superseded:
+        orphans.refuse_last(run, hour, done.parts, done.attempts - set(export.superseded))
     remove(run, hour, export.superseded)
     return run.store.advance(hour, record, done)
 
@@ -162,10 +165,12 @@ def _start_over(run: Run, hour: Hour, record: HourRecord, export: Export) -> Hou
     The rest of it is deleted first: a load that a frozen worker has yet to start then fails. One that it started just
     before is found.
     """
-    in_source, *_ = run.source.content(Range.of(hour))
-    if int(str(in_source)) < export.content.rows:
+    count, *_ = run.source.content(Range.of(hour))
+    # Rows of verified batches are there too, unless they are being deleted.
+    left = int(str(count)) - (record.source_content or NOTHING).rows
+    if left < export.content.rows:
         raise DataError(
-            f"objects of it are gone before they were loaded, and PostgreSQL has {in_source} of its"
+            f"objects of it are gone before they were loaded, and PostgreSQL has {max(left, 0)} of their"
             f" {export.content.rows} rows",
             where=f"hour {hour}",
             remedy=f"Restore the objects in gs://{run.bucket}/{run.folder.hour(hour)} (soft delete keeps them for 7"

@@ -170,20 +170,21 @@ def _work(run: Run, request: HourlyRequest) -> tuple[Mapping[str, object], int]:
     asked = [hour for hour in request.hours if request.explicit or hour >= run.start]
     gaps = recover.unsettled(run, request.hours[0]) if request.recover else []
     todo = [*gaps, *asked]
+    worked, began = 0, time.monotonic()
     # After an outage, nobody has looked for late rows since before the first gap. However many gaps there are, that is
     # first: the next call's window would begin later.
-    for hour in _window(run, todo, gaps[:1]):
-        if not answer.stopped:
+    first = _window(run, todo, gaps[:1])
+    for hour in first:
+        if not answer.stopped and not _is_late(run, began):
             answer.look(hour)
-    worked, began = 0, time.monotonic()
     for number, hour in enumerate(todo):
-        late = time.monotonic() - began > run.services.settings.function_timeout * BEGIN_WITHIN
-        if worked >= run.services.settings.max_hours or late or answer.stopped:
+        if worked >= run.services.settings.max_hours or _is_late(run, began) or answer.stopped:
             answer.remaining = todo[number:]
             break
         worked += answer.settle(hour, delete=request.delete, again=request.explicit and hour in asked)
     if request.recover and todo and not answer.remaining:
-        for hour in _window(run, todo, [min(todo), max(todo)]):
+        answer.tell_looked()
+        for hour in _window(run, [*todo, *first], [min(todo), max(todo)]):
             if not answer.stopped:
                 answer.settle(hour, delete=False, again=False)
     if request.delete:
@@ -191,6 +192,11 @@ def _work(run: Run, request: HourlyRequest) -> tuple[Mapping[str, object], int]:
     if request.recover and not request.explicit and not answer.remaining and not answer.stopped:
         answer.audit(request.end)
     return answer.body(), 500 if answer.retryable else 200
+
+
+def _is_late(run: Run, began: float) -> bool:
+    """Whether no further hour is begun."""
+    return time.monotonic() - began > run.services.settings.function_timeout * BEGIN_WITHIN
 
 
 def _window(run: Run, todo: Sequence[Hour], ends: Sequence[Hour]) -> list[Hour]:
@@ -208,6 +214,7 @@ class _Answer:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._before: dict[Hour, HourRecord | None] = {}
+        self._looked: dict[Hour, HourRecord | None] = {}
         self._failed: list[Mapping[str, object]] = []
         self.remaining: list[Hour] = []
         self.audited: Audit | None = None
@@ -219,9 +226,13 @@ class _Answer:
         return self._take(hour, lambda before: settle(self._run, hour, before, delete=delete, again=again))
 
     def look(self, hour: Hour) -> None:
-        """Export an hour's late rows. Of one that has none, nothing is told."""
+        """Export an hour's late rows. Of one that has none, nothing is told before `tell_looked`."""
         if not self.settle(hour, delete=False, again=False) and not self.stopped:
-            self._before.pop(hour, None)
+            self._looked[hour] = self._before.pop(hour, None)
+
+    def tell_looked(self) -> None:
+        """Name the hours that had no late rows, behind those that were worked on."""
+        self._before |= self._looked
 
     def load(self, hour: Hour) -> None:
         """Load what was exported of one hour. The hours after a permanent failure go on."""

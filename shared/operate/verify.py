@@ -77,13 +77,14 @@ def days(
     store = Store(services.storage, settings.bucket, LogFolder(settings.prefix, log.name))
     ref = TableRef(settings.project, settings.dataset, log.name)
     info = services.bigquery.table(ref)
+    recount = _Recount(services, store, ref, info.location if info else None, log)
     stored, start = store.listing(), _first_owned(store, settings)
     # Of what ended later, nobody can say yet that it is missing.
     due = Hour(datetime.now(UTC) - GRACE)
     for day in (first + timedelta(days=n) for n in range((last - first).days + 1)):
         owned = start is not None and start < due and start.day <= day <= due.plus(-1).day
         if day in stored or owned:
-            yield _day(services, store, ref, info.location if info else None, log, day)
+            yield recount.day(day)
         done()
 
 
@@ -184,26 +185,35 @@ def _first_owned(store: Store, settings: HourlySettings) -> Hour | None:
         return None
 
 
-def _day(
-    services: HourlyServices, store: Store, ref: TableRef, location: str | None, log: HourlyTable, day: date
-) -> DayVerdict:
-    try:
-        manifest = store.read(day)
-        held = day_in_bigquery(services.bigquery, ref, location, log, day) if location else {}
-        files = list(services.storage.objects(services.settings.bucket, store.folder.day(day)))
-        further = list(_not_empty(services, log, day, manifest)) if manifest else []
-    except SyncError as e:
-        if e.retryable:
-            raise
-        return DayVerdict(log.name, day, 0, 0, [str(e)])
-    if manifest is None:
-        rows = sum(content.rows for content in held.values())
-        remedy = f"recosync hourly --table-name {log.name} --date {format_day(day)}"
-        told = f"{format_day(day)}: there is no manifest, BigQuery holds {rows} rows. To export it: {remedy}"
-        return DayVerdict(log.name, day, 0, rows, [told])
-    verdict = _compare(log, day, manifest, held)
-    further += _orphans(store, day, manifest, files)
-    return replace(verdict, differences=sorted([*verdict.differences, *further]))
+@dataclass(frozen=True)
+class _Recount:
+    """The recount of one log. Without a `location`, BigQuery has no table of it."""
+
+    services: HourlyServices
+    store: Store
+    ref: TableRef
+    location: str | None
+    log: HourlyTable
+
+    def day(self, day: date) -> DayVerdict:
+        services, store, log = self.services, self.store, self.log
+        try:
+            manifest = store.read(day)
+            held = day_in_bigquery(services.bigquery, self.ref, self.location, log, day) if self.location else {}
+            files = list(services.storage.objects(services.settings.bucket, store.folder.day(day)))
+            further = list(_not_empty(services, log, day, manifest)) if manifest else []
+        except SyncError as e:
+            if e.retryable:
+                raise
+            return DayVerdict(log.name, day, 0, 0, [str(e)])
+        if manifest is None:
+            rows = sum(content.rows for content in held.values())
+            remedy = f"recosync hourly --table-name {log.name} --date {format_day(day)}"
+            told = f"{format_day(day)}: there is no manifest, BigQuery holds {rows} rows. To export it: {remedy}"
+            return DayVerdict(log.name, day, 0, rows, [told])
+        verdict = _compare(log, day, manifest, held)
+        further += _orphans(store, day, manifest, files)
+        return replace(verdict, differences=sorted([*verdict.differences, *further]))
 
 
 def _orphans(store: Store, day: date, manifest: DayManifest, files: Sequence[StoredObject]) -> Iterator[str]:

@@ -89,7 +89,7 @@ def test_exported_rows_that_are_gone_everywhere_before_their_load_are_told_and_n
     log.database.execute("DELETE FROM past_offer_context")
     ran = recosync("hourly", *named(12))
     assert ran.code == Exit.FAILED
-    assert "objects of it are gone before they were loaded, and PostgreSQL has 0 of its 3 rows" in ran.err
+    assert "objects of it are gone before they were loaded, and PostgreSQL has 0 of their 3 rows" in ran.err
     assert log.state(12) == "failed"
     keys = log.add(12, rows=3)
     assert recosync("hourly", *named(12)).code == 0

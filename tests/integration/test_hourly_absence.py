@@ -5,7 +5,7 @@ from google.cloud.bigquery import Table
 
 from shared.errors import RetryableError
 from shared.gcp.bigquery import BigQuery
-from shared.hourly import hours
+from shared.hourly import export, hours
 from shared.hourly.manifest import DayManifest, HourRecord
 from shared.names import Hour
 from shared.operate import verify
@@ -122,7 +122,7 @@ def test_rows_that_left_the_source_before_anything_was_written_are_told(log, mon
             log.ask(11)
     log.database.execute("DELETE FROM past_offer_context")
     assert log.done(11)[10] == "empty"
-    assert log.errors == ["the source had rows of the hour when its export began, and has none of them now"]
+    assert log.errors == ["rows with which an export of the hour began have left the source"]
 
 
 def test_objects_that_are_gone_are_written_again_only_if_the_source_has_their_rows(log, monkeypatch):
@@ -134,7 +134,7 @@ def test_objects_that_are_gone_are_written_again_only_if_the_source_has_their_ro
     for name in log.objects("date="):
         log.blob(name).delete()
     log.database.execute("DELETE FROM past_offer_context WHERE id = 2")
-    assert "PostgreSQL has 2 of its 3 rows" in log.failures(11)[10]
+    assert "PostgreSQL has 2 of their 3 rows" in log.failures(11)[10]
     log.add(10, id=2)
     assert log.done(11, **named(10)) == {10: "exported"}
     assert log.bigquery() == {10: [1, 2, 3]}
@@ -151,3 +151,42 @@ def test_what_a_dead_attempt_left_is_no_loss_while_the_source_has_it(log):
     log.database.execute("DELETE FROM past_offer_context WHERE id = 1")
     assert log.done(12)[10] == "done already"
     assert (log.bigquery(), len(log.parts(10))) == ({10: keys}, 1)
+
+
+def killed_in(monkeypatch, step, ask):
+    """A call that is killed in that step of an export, and removes nothing."""
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(export, step, killed)
+        patch.setattr(export, "remove", lambda *_: None)
+        with pytest.raises(KeyboardInterrupt):
+            ask()
+
+
+def test_what_only_a_dead_attempt_has_is_not_removed_when_its_successor_is_done(log, monkeypatch):
+    log.add(10, 3)
+    killed_in(monkeypatch, "_check", lambda: log.ask(11))
+    log.database.execute("DELETE FROM past_offer_context WHERE id = 2")
+    assert f"1 {NOWHERE_ELSE}" in log.failures(11)[10]
+    assert len(log.parts(10)) == 2
+    log.add(10, id=2)
+    assert log.done(11, **named(10))[10] == "exported"
+    assert (log.bigquery(), log.source()) == ({10: [1, 2, 3]}, [1, 2, 3])
+
+
+def test_a_late_batch_whose_objects_are_gone_is_missed_though_the_hour_has_other_rows(log, monkeypatch):
+    log.add(10, 3)
+    log.done(11)
+    batch = log.objects("date=")
+    log.add(10, 2)
+    with monkeypatch.context() as patch:
+        cut_short(patch, "load")
+        assert log.ask(12)[1] == 500
+    for name in log.objects("date=") - batch:
+        log.blob(name).delete()
+    log.database.execute("DELETE FROM past_offer_context WHERE id > 3")
+    assert "PostgreSQL has 0 of their 2 rows" in log.failures(12)[10]
+    assert log.state(10) == "failed"

@@ -1,9 +1,13 @@
 """Rows that are committed after their hour was exported: found by later calls, once."""
 
+from time import monotonic
+from types import SimpleNamespace
+
 import psycopg
 import pytest
 
-from shared.hourly import export
+from shared.db.source import Source
+from shared.hourly import export, run
 from tests.kit.logs import named
 
 
@@ -124,3 +128,19 @@ def test_after_an_outage_the_first_call_looks_where_nobody_has_since(log):
     answer = log.call(20)
     assert (answer["remaining"], answer["hours"][0]["status"]) == (7, "late rows exported")
     assert log.bigquery() == {10: first + late}
+
+
+def test_looks_at_late_hours_leave_no_time_for_hours_that_would_be_cut_off(log, monkeypatch):
+    log.change(late_hours=2, function_timeout=100)
+    log.done(12)
+    clock = [monotonic()]
+    count = Source.content
+
+    def slow(source, rows):
+        clock[0] += 70
+        return count(source, rows)
+
+    monkeypatch.setattr(run, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(Source, "content", slow)
+    answer, status = log.ask(15)
+    assert (status, answer["remaining"], log.state(12)) == (200, 3, None)
