@@ -6,6 +6,13 @@ SELECT
 FROM pg_attribute
 WHERE attrelid = to_regclass(%(table)s) AND attnum > 0 AND NOT attisdropped;
 
+-- name: has_children
+-- Whether other tables inherit from it: its key does not hold for their rows.
+SELECT count(*) > 0
+FROM pg_inherits
+INNER JOIN pg_class ON pg_inherits.inhparent = pg_class.oid
+WHERE pg_class.oid = to_regclass(%(table)s) AND pg_class.relkind = 'r';
+
 -- name: indexed_by
 -- Whether an index serves ranges of the column: a B-tree, valid, whole, with the column first.
 SELECT count(*) > 0

@@ -109,6 +109,9 @@ class _Parser:
         for name, entry in self._mapping(document, (), kind).items():
             if not is_identifier(name):
                 self._mistake((kind, name), "is no identifier (letters, digits and _, 63 at most)")
+            elif name.lower().startswith("pg_"):
+                # Without a schema, the server's own relation of that name is found first.
+                self._mistake((kind, name), "begins with pg_, as the server's own relations do")
             elif is_ledger_name(name):
                 self._mistake((kind, name), f"is a name that the schema {LEDGER_SCHEMA} needs for itself")
             elif not isinstance(entry, dict):

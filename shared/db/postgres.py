@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 #: SQLSTATE classes after which the same transaction can succeed: connection, rollback, resources, operator, system
 #: (https://www.postgresql.org/docs/current/errcodes-appendix.html).
 _TRANSIENT_CLASSES = {"08", "40", "53", "57", "58"}
-#: A type or a schema that the session does not find: PostGIS is absent, or out of reach.
-_OUT_OF_REACH = {"42704", "3F000"}
+#: A type, function or schema that the session does not find: it is absent, as PostGIS may be, or not in its path.
+_OUT_OF_REACH = {"42704", "42883", "3F000"}
 #: What the server's words for a missing right ask for. Without these words, as in another language, it is just a right.
 _RIGHTS = (
     ("row-level security", "ALTER ROLE … BYPASSRLS for the loader's role: a policy would hide rows in silence"),
@@ -75,7 +75,7 @@ def opened(asked: str) -> Session:
     """A connection by what `conninfo` gave. Raises RetryableError or ConfigurationError when there is none."""
     try:
         return Session.connect(asked, autocommit=True)
-    except psycopg.OperationalError as e:
+    except (psycopg.OperationalError, UnicodeError) as e:
         raise unreachable(e) from e
 
 
@@ -118,7 +118,10 @@ def _translate(e: psycopg.Error, doing: str) -> Exception:
 def _wrong_deployment(state: str, message: str) -> str | None:
     """What an administrator does about an error that is neither the work's nor the server's; None of any other."""
     if state in _OUT_OF_REACH:
-        return "CREATE EXTENSION for what is absent; name the schema of what is elsewhere in the template of the view"
+        return (
+            "CREATE EXTENSION for what is absent. Name the schema of what is elsewhere: in the template of the view, or"
+            " for what a function calls by ALTER FUNCTION … SET search_path"
+        )
     if state != pg.InsufficientPrivilege.sqlstate:
         return None
     return next((remedy for pattern, remedy in _RIGHTS if re.search(pattern, message)), "Grant it to the loader's role")

@@ -156,17 +156,19 @@ def check_sees_all(connection: psycopg.Connection, relation: str, where: str) ->
         )
 
 
-def unreachable(e: psycopg.OperationalError) -> SyncError:
+def unreachable(e: psycopg.OperationalError | UnicodeError) -> SyncError:
     """Why there is no connection, of the driver's text alone: there is no SQLSTATE yet. The text itself is not shown,
     but for the server's own words: it may quote what was read from a password.
     """
     text = str(e)
     where = "connecting to PostgreSQL"
+    if isinstance(e, UnicodeError):  # raised for a host that can be no name
+        text = "could not translate host name"
     if fatal := re.search(r"FATAL: +([^\n]+)", text):
         what = fatal[1]
         if wrong := next((remedy for pattern, remedy in _REFUSED if re.search(pattern, what)), None):
             return ConfigurationError(f"PostgreSQL refused the connection: {_named(what)}", where=where, remedy=wrong)
-        return RetryableError(f"PostgreSQL refused the connection: {what}", where=where)
+        return RetryableError(f"PostgreSQL refused the connection: {_named(what)}", where=where)
     if value := re.search(r'for connection option "(\w+)"', text) or re.search(r"invalid (\w+) value", text):
         return ConfigurationError(
             f"the database URL has a value for {value[1]} that libpq does not take",
@@ -188,8 +190,10 @@ def _options(settings: CommonSettings, more: Mapping[str, str]) -> Iterator[str]
 
 
 def _named(what: str) -> str:
-    """The server's words up to a setting's name: what follows is its value."""
-    return re.sub(r'(invalid value for parameter "[^"]+").*', r"\1", what)
+    """The server's words without what may be a value: it names roles, databases and settings in quotes."""
+    kept = re.sub(r'(role|user|database|parameter) "([^"]*)"', r"\1 “\2”", what)
+    kept = re.sub(r'"[^"]*"', "…", re.sub(r"(: ).*", "", kept))
+    return re.sub("[“”]", '"', kept)
 
 
 def _postgis(connection: object) -> str:
@@ -199,6 +203,12 @@ def _postgis(connection: object) -> str:
 
 _SECRET = "Check the database URL's secret"  # noqa: S105 - where to look for one
 
+#: How the server speaks of a setting that the URL's options, or the role's, ask for in vain.
+_SETTINGS = (
+    r"configuration parameter|for parameter|parameter \S+ (?:cannot|requires)|permission denied to set|cannot set"
+    r"|outside the valid range|requires a value|invalid command-line argument|could not access file|walsender"
+)
+
 #: How the server refuses what no retry makes good, and what to do.
 _REFUSED = (
     (r"password authentication failed|no pg_hba\.conf entry|authentication failed", _SECRET),
@@ -206,7 +216,7 @@ _REFUSED = (
     (r"permission denied for database", "GRANT CONNECT ON DATABASE … TO the loader's role"),
     (r"unsupported startup parameter", "A connection pooler answers there: name PostgreSQL's own address and port"),
     (
-        r"unrecognized configuration parameter|invalid value for parameter|permission denied to set|cannot set",
+        _SETTINGS,
         "Correct the options of the database URL, or what ALTER ROLE … SET set for the role",
     ),
 )
@@ -236,6 +246,11 @@ _CAUSES = (
         r"certificate verify failed|server certificate for",
         "its certificate is not one that the URL's settings trust",
         "Correct sslrootcert, the host or sslmode in the database URL",
+    ),
+    (
+        r"definition of service|session is |in hot standby|channel binding|protocol version|weak sslmode|socket path",
+        "it is not as the URL's settings ask for",
+        "Correct service, target_session_attrs, channel_binding and the like in the database URL",
     ),
     (r"server does not support SSL", "it has no TLS", "Switch TLS on, or say sslmode=prefer in the database URL"),
     (r"permission denied", "its socket may not be opened", "Let the function's user open it"),

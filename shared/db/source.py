@@ -81,6 +81,12 @@ class Source:
             ]
             if wrong:
                 raise TargetError("; ".join(wrong), where=where, remedy="Correct the catalog, or mend the table")
+            if self._connection.execute(block["has_children"], table).fetchone() == (True,):
+                raise TargetError(
+                    "has child tables, for whose rows its key does not hold",
+                    where=where,
+                    remedy="Make it a partitioned table, or export the children as logs of their own",
+                )
             session.check_sees_all(self._connection, table["table"], where)
             for query, column, what in (
                 ("indexed_by", self.table.time, "has no B-tree index that begins with"),

@@ -12,6 +12,9 @@ from shared.errors import ConfigurationError
 
 _ESCAPE = "Escape special characters in user and password as %XX: @ is %40, / is %2F"
 
+#: What psycopg itself reads as numbers; it quotes what is none.
+_NUMBERS = {"connect_timeout"}
+
 #: How libpq tells of a parameter that it does not have. Longer texts may be a piece of a password.
 _UNKNOWN = re.compile(r'invalid (?:URI query parameter|connection option)[: ]+"([A-Za-z_]{1,40})"')
 
@@ -32,6 +35,11 @@ def parse(url: str, where: str) -> Mapping[str, str]:
             what, remedy = "is malformed", _ESCAPE
         raise ConfigurationError(f"the database URL {what}", where=where, remedy=remedy) from None
     given = {name: str(value) for name, value in found.items() if value is not None}
+    for name in _NUMBERS & given.keys():
+        if not re.fullmatch(r"-?\d{1,9}", given[name]):
+            raise ConfigurationError(
+                f"the database URL has a value for {name} that libpq does not take", where=where, remedy="Correct it"
+            )
     misread = _misread(given)
     if misread:
         raise ConfigurationError(f"the database URL {misread}", where=where, remedy=_ESCAPE)
@@ -42,8 +50,9 @@ def parse(url: str, where: str) -> Mapping[str, str]:
 
 def _misread(given: Mapping[str, str]) -> str | None:
     """What tells that libpq took a piece of a password for something else: it reads up to the first @ or /."""
-    if not all(re.fullmatch(r"\d*", port) for port in given.get("port", "").split(",")):
-        return "has a port that is no number"
+    ports = given.get("port", "").split(",")
+    if not all(re.fullmatch(r"\d{0,5}", port) and 0 < int(port or 5432) < 65_536 for port in ports):
+        return "has a port that is no number from 1 to 65535"
     hosts = given.get("host", "").split(",")
     if any("@" in host or ("/" in host and not host.startswith("/")) for host in hosts):
         return "has a host with a special character"

@@ -74,6 +74,8 @@ def export(run: Run, hour: Hour, record: HourRecord | None, *, delete: bool) -> 
         some = run.source.rows_up_to(rows, TWO_FROM)
         if not some:
             return _nothing(run, hour, record)
+        # With a row more, the hour would be done, and what lies there forgotten.
+        orphans.refuse_last(run, hour, record.parts if record else [], record.attempts if record else ())
         begun = _begin(record)
         deletion = (record.deletion if record else None) or (Deletion(begun.began_at) if delete else None)
         record = run.store.advance(hour, record, (record or HourRecord()).change(work=begun, deletion=deletion))

@@ -171,9 +171,9 @@ def _work(run: Run, request: HourlyRequest) -> tuple[Mapping[str, object], int]:
     gaps = recover.unsettled(run, request.hours[0]) if request.recover else []
     todo = [*gaps, *asked]
     worked, began = 0, time.monotonic()
-    # After an outage, nobody has looked for late rows since before the first gap. However many gaps there are, that is
-    # first: the next call's window would begin later.
-    first = _window(run, todo, gaps[:1])
+    # After an outage, nobody has looked for late rows since before it. However many gaps there are, that is first: the
+    # next call's gaps begin later.
+    first = _window(run, todo, [gap for gap in gaps if gap.plus(-1) not in gaps])
     for hour in first:
         if not answer.stopped and not _is_late(run, began):
             answer.look(hour)

@@ -3,7 +3,7 @@
 import pytest
 from google.cloud.bigquery import Table
 
-from shared.errors import RetryableError
+from shared.errors import RetryableError, TargetError
 from shared.gcp.bigquery import BigQuery
 from shared.hourly import export, hours
 from shared.hourly.manifest import DayManifest, HourRecord
@@ -190,3 +190,34 @@ def test_a_late_batch_whose_objects_are_gone_is_missed_though_the_hour_has_other
     log.database.execute("DELETE FROM past_offer_context WHERE id > 3")
     assert "PostgreSQL has 0 of their 2 rows" in log.failures(12)[10]
     assert log.state(10) == "failed"
+
+
+def stray(log, hour, of):
+    """A part that no batch accounts for in an hour's folder: the rows of another hour."""
+    bucket = log.here.storage_client.bucket(log.here.hourly_bucket)
+    name = log.parts(of)[0]
+    bucket.copy_blob(log.blob(name), bucket, f"{log.folder}date=20260310/hour={hour}/part-1-deadbeef-0.parquet")
+
+
+def test_an_hour_is_not_done_by_a_row_more_while_others_lie_in_the_bucket_alone(vanished):
+    vanished.failures(12)
+    (key,) = vanished.add(10)
+    assert f"2000 {NOWHERE_ELSE}" in vanished.failures(12, **named(10), delete_from_source=True)[10]
+    assert (vanished.state(10), vanished.source(), vanished.objects("date=")) == ("failed", [key], vanished.left)
+
+
+def test_an_hour_that_was_empty_does_not_get_late_rows_over_what_lies_there(log):
+    log.add(11, 5)
+    log.done(12)
+    stray(log, 10, of=11)
+    log.database.execute("DELETE FROM past_offer_context")
+    log.add(10)
+    assert f"5 {NOWHERE_ELSE}" in log.failures(13, **named(10))[10]
+
+
+def test_a_log_whose_rows_are_in_child_tables_too_is_refused(log):
+    """Rows of one key would be one."""
+    log.database.execute("CREATE TABLE theirs () INHERITS (past_offer_context)")
+    with pytest.raises(TargetError, match="has child tables, for whose rows its key does not hold"):
+        log.ask(11)
+    log.database.execute("DROP TABLE theirs")

@@ -144,3 +144,14 @@ def test_looks_at_late_hours_leave_no_time_for_hours_that_would_be_cut_off(log, 
     monkeypatch.setattr(Source, "content", slow)
     answer, status = log.ask(15)
     assert (status, answer["remaining"], log.state(12)) == (200, 3, None)
+
+
+def test_after_each_outage_the_hours_before_it_are_looked_at(log):
+    """Hour 13 was exported by hand in the middle of one."""
+    log.change(late_hours=1, max_hours=1)
+    log.done(11)
+    first = log.add(13)
+    log.done(14, recover_missed=False)
+    late = log.add(13)
+    log.call(20)
+    assert log.bigquery() == {13: first + late}
