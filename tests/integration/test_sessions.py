@@ -316,9 +316,7 @@ def test_constraints_that_a_role_switches_off_are_a_wrong_deployment(here, servi
         pass
 
 
-def test_a_function_of_the_tables_owner_that_finds_no_other_is_a_wrong_deployment_and_no_wrong_value(
-    services, database
-):
+def test_a_function_on_a_table_that_finds_no_other_is_a_wrong_deployment_and_no_wrong_value(services, database):
     """A constraint's function is called in the loader's session, and the value is not at fault."""
     publish(services, 1, ["ann"])
     database.execute("CREATE FUNCTION public.inner_one(varchar) RETURNS varchar IMMUTABLE LANGUAGE sql AS 'SELECT $1'")
@@ -328,7 +326,7 @@ def test_a_function_of_the_tables_owner_that_finds_no_other_is_a_wrong_deploymen
     )
     database.execute(f"ALTER TABLE {TABLE} ADD CHECK (public.outer_one(user_id) <> 'x')")
     manifest = upload(services, 2, ["bob"]).manifest()
-    with pytest.raises(ConfigurationError, match="inner_one.* does not exist.*ALTER FUNCTION … SET search_path"):
+    with pytest.raises(ConfigurationError, match=r"inner_one.* does not exist.*ALTER FUNCTION … SET search_path"):
         arrive(services, manifest)
     assert one(database, "SELECT count(*) FROM recosync.failure") == 0
     database.execute("ALTER FUNCTION public.outer_one SET search_path = public")
