@@ -10,7 +10,7 @@ from psycopg import sql
 from shared import log
 from shared.catalog import Table
 from shared.db import belongings, casts, copy, ledger, target
-from shared.db.postgres import CopyPlace, Lock, lock_or_busy, translated
+from shared.db.postgres import CopyPlace, Lock, is_transient, lock_or_busy, translated
 from shared.db.profile import Tap, of_table
 from shared.errors import DataError
 from shared.gcp.parquet import Footer
@@ -88,8 +88,8 @@ def _copy(
         raise _located(services, table, version, footer, plan) or e from e
     except psycopg.Error as e:
         place = CopyPlace.of(e)
-        # Of other classes, no value is at fault, but what somebody hung on the table.
-        if place is None or (e.sqlstate or "")[:2] not in ("22", "23"):
+        # What is not found is at fault itself, and no value: a function that a constraint of somebody's calls.
+        if place is None or is_transient(e) or (e.sqlstate or "")[:2] in ("42", "3F"):
             raise
         limit = next((cast.limit for cast in plan if cast.column.name == place.column), "")
         limit = f"{limit or 'PostgreSQL refuses it'} ({e.sqlstate})"

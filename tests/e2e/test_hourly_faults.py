@@ -256,32 +256,36 @@ def test_a_run_comes_late_to_what_another_has_done(log, hour, step):
 def test_a_run_tidies_up_when_another_has_gone_on(log, hour):
     with log.killed("send part 0", hour):
         assert log.call(hour) == (0, {})
-    with gates(log, hour, "list") as (gate,):
+    with gates(log, hour, "manifest exported") as (written,):
         late = Background(lambda: log.call(hour))
-        gate.wait()
-        log.lose_lock()
-        log.settle(hour, instance=1)
-        log.write(hour, 7)
-        log.settle(hour, instance=1)
-        gate.open()
-        assert late.result()[0] == 500
+        written.wait()
+        with gates(log, hour, "list") as (gate,):
+            written.open()
+            gate.wait()
+            log.lose_lock()
+            log.settle(hour, instance=1)
+            log.write(hour, 7)
+            log.settle(hour, instance=1)
+            gate.open()
+            assert late.result()[0] == 500
     log.recover(hour)
 
 
 def test_a_load_is_made_while_another_run_finds_its_keys_erased(log, hour):
-    with gates(log, hour, "load", "list") as (load, tidying):
+    with gates(log, hour, "load") as (load,):
         late = Background(lambda: log.call(hour))
         load.wait()
-        log.erase("keys", hour)
-        log.lose_lock()
-        other = Background(lambda: log.call(hour, instance=1))
-        tidying.wait()
-        load.open()
-        # Its rows are in BigQuery, but what they should be nobody can tell any more.
-        _, answer = late.result()
-        assert "is gone" in answer["failed"][0]["error"]
-        tidying.open()
-        assert other.result()[0] == 500
+        with gates(log, hour, "list") as (tidying,):
+            log.erase("keys", hour)
+            log.lose_lock()
+            other = Background(lambda: log.call(hour, instance=1))
+            tidying.wait()
+            load.open()
+            # Its rows are in BigQuery, but what they should be nobody can tell any more.
+            _, answer = late.result()
+            assert "is gone" in answer["failed"][0]["error"]
+            tidying.open()
+            assert other.result()[0] == 500
     assert len(log.in_bigquery(hour)) == ROWS
     log.erase_from_bigquery(hour)
     log.settle(hour, date=f"{hour:%Y%m%d}", hour=hour.hour)
