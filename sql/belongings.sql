@@ -96,7 +96,16 @@ indexes AS (
         *,
         'index ' || relname AS what,
         quote_ident(base) AS base_name,
-        schema || quote_ident(base) AS name
+        schema || quote_ident(base) AS name,
+        array(
+            SELECT field.attname::text FROM pg_depend AS depend
+            INNER JOIN pg_attribute AS field
+                ON depend.refobjid = field.attrelid AND depend.refobjsubid = field.attnum
+            WHERE
+                depend.classid = 'pg_class'::regclass
+                AND depend.objid = based_indexes.oid
+                AND depend.refclassid = 'pg_class'::regclass
+        ) AS columns
     FROM based_indexes
 ),
 
@@ -133,7 +142,16 @@ statistics AS (
     SELECT
         *,
         'statistics ' || stxname AS what,
-        quote_ident(schema) || '.' || quote_ident(base) AS name
+        quote_ident(schema) || '.' || quote_ident(base) AS name,
+        array(
+            SELECT field.attname::text FROM pg_depend AS depend
+            INNER JOIN pg_attribute AS field
+                ON depend.refobjid = field.attrelid AND depend.refobjsubid = field.attnum
+            WHERE
+                depend.classid = 'pg_statistic_ext'::regclass
+                AND depend.objid = based_statistics.oid
+                AND depend.refclassid = 'pg_class'::regclass
+        ) AS columns
     FROM based_statistics
 ),
 
@@ -190,7 +208,7 @@ objects AS (
         oid,
         0,
         what,
-        '{}',
+        columns,
         'INDEX ' || name
     FROM indexes
     UNION ALL
@@ -199,7 +217,7 @@ objects AS (
         oid,
         0,
         what,
-        '{}',
+        columns,
         'STATISTICS ' || name
     FROM statistics
 ),
@@ -274,15 +292,7 @@ belongings AS (
         30,
         'index',
         indexes.what,
-        array(
-            SELECT field.attname::text FROM pg_depend AS depend
-            INNER JOIN pg_attribute AS field
-                ON depend.refobjid = field.attrelid AND depend.refobjsubid = field.attnum
-            WHERE
-                depend.classid = 'pg_class'::regclass
-                AND depend.objid = indexes.oid
-                AND depend.refclassid = 'pg_class'::regclass
-        ),
+        indexes.columns,
         false,
         indexes.verb || indexes.base_name || ' ON ' || %(heir)s || indexes.definition,
         'DROP INDEX ' || indexes.name,
@@ -300,7 +310,7 @@ belongings AS (
         31,
         'index',
         'tablespace of ' || indexes.what,
-        '{}',
+        indexes.columns,
         true,
         'ALTER INDEX ' || indexes.name || ' SET TABLESPACE ' || quote_ident(pg_tablespace.spcname),
         'ALTER INDEX ' || indexes.name || ' SET TABLESPACE ' || quote_ident(usual.spcname),
@@ -329,7 +339,7 @@ belongings AS (
         33,
         'index',
         'statistics target of column ' || field.attnum || ' of ' || indexes.what,
-        '{}',
+        indexes.columns,
         true,
         'ALTER INDEX ' || indexes.name || ' ALTER ' || field.attnum || ' SET STATISTICS ' || field.attstattarget,
         'ALTER INDEX ' || indexes.name || ' ALTER ' || field.attnum || ' SET STATISTICS -1',
@@ -341,15 +351,7 @@ belongings AS (
         40,
         'statistics',
         statistics.what,
-        array(
-            SELECT field.attname::text FROM pg_depend AS depend
-            INNER JOIN pg_attribute AS field
-                ON depend.refobjid = field.attrelid AND depend.refobjsubid = field.attnum
-            WHERE
-                depend.classid = 'pg_statistic_ext'::regclass
-                AND depend.objid = statistics.oid
-                AND depend.refclassid = 'pg_class'::regclass
-        ),
+        statistics.columns,
         false,
         'CREATE STATISTICS ' || statistics.name || statistics.definition || %(heir)s,
         'DROP STATISTICS ' || statistics.name,
@@ -366,7 +368,7 @@ belongings AS (
         41,
         'statistics',
         'target of ' || what,
-        '{}',
+        columns,
         true,
         'ALTER STATISTICS ' || name || ' SET STATISTICS ' || stxstattarget,
         'ALTER STATISTICS ' || name || ' SET STATISTICS -1',
@@ -525,4 +527,13 @@ SELECT
 FROM relation
 INNER JOIN pg_publication_rel ON relation.oid = prrelid
 INNER JOIN pg_publication ON prpubid = pg_publication.oid
+UNION ALL
+SELECT
+    'publication ' || pubname,
+    'ALTER PUBLICATION ' || quote_ident(pubname) || ' DROP TABLES IN SCHEMA ' || pnnspid::regnamespace,
+    false
+FROM relation
+INNER JOIN pg_class ON relation.oid = pg_class.oid
+INNER JOIN pg_publication_namespace ON pg_class.relnamespace = pnnspid
+INNER JOIN pg_publication ON pnpubid = pg_publication.oid
 ORDER BY what;

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import Literal, LiteralString
 
 import psycopg
-from psycopg import errors as pg
 from psycopg import sql
 
 from shared.db import queries
-from shared.db.postgres import at_once, bound, is_transient
-from shared.errors import TargetError
+from shared.db.postgres import at_once, bound, is_transient, is_wrong_deployment
+from shared.errors import BusyError, TargetError
+
+#: Tables and objects that somebody made between our look and our statement.
+_THERE_ALREADY = ("42P07", "42710")
 
 Kind = Literal["storage", "index", "statistics", "note"]
 
@@ -107,10 +109,12 @@ def _execute(connection: psycopg.Connection, belonging: Belonging, statement: Li
         connection.execute(statement)
     except psycopg.Error as e:
         state = e.sqlstate or ""
-        if not state or is_transient(e) or isinstance(e, pg.InsufficientPrivilege):
+        if not state or is_transient(e) or is_wrong_deployment(e):
             raise
-        # What is said of rows may quote a value.
-        of_rows = belonging.kind == "index" and state[:2] in ("22", "23")
+        if state in _THERE_ALREADY or e.diag.schema_name == "pg_catalog":
+            raise BusyError(f"another worker gives it the {belonging.what}", where=where) from e
+        # An index reads the rows, and calls functions with them: what is said then may quote a value.
+        of_rows = belonging.kind == "index" and state[:2] not in ("42", "54")
         said = type(e).__name__ if of_rows else e.diag.message_primary
         raise TargetError(
             f"the {belonging.what} can't be carried over to its new rows: {said} ({state})",

@@ -100,6 +100,11 @@ def is_transient(e: psycopg.Error) -> bool:
     return state[:2] in _TRANSIENT_CLASSES or state in _TRANSIENT_STATES
 
 
+def is_wrong_deployment(e: psycopg.Error) -> bool:
+    """Whether an administrator mends it: a missing right, or something that the session does not find."""
+    return _wrong_deployment(e.sqlstate or "", e.diag.message_primary or "") is not None
+
+
 def _translate(e: psycopg.Error, doing: str) -> Exception:
     state = e.sqlstate or ""
     message = e.diag.message_primary or type(e).__name__
@@ -112,6 +117,8 @@ def _translate(e: psycopg.Error, doing: str) -> Exception:
         return ConfigurationError(f"PostgreSQL: {message}", where=doing, remedy=remedy)
     if state[:2] in ("22", "23"):
         return DataError(f"PostgreSQL refused a value ({type(e).__name__}, {state})", where=doing)
+    if state[:2] == "P0":  # a function's own words, which may quote what it was called with
+        return TargetError(f"PostgreSQL: a function failed ({type(e).__name__}, {state})", where=doing)
     return TargetError(f"PostgreSQL: {message} ({state})", where=doing)
 
 
@@ -155,6 +162,11 @@ class Lock:
     def part(cls, version: object) -> Lock:
         """Held by the transaction that stages a part."""
         return cls(f"recosync part {version}")
+
+    @classmethod
+    def indexes(cls, part_id: int) -> Lock:
+        """Held by the transaction that gives a staged part the indexes that its table got meanwhile."""
+        return cls(f"recosync indexes {part_id}")
 
     @classmethod
     def publication(cls, table: str) -> Lock:

@@ -17,7 +17,7 @@ from shared.catalog import Table
 from shared.db import belongings, demands, ledger, queries
 from shared.db.belongings import Belonging, Heir
 from shared.db.columns import of_others
-from shared.db.postgres import Lock, await_lock, translated
+from shared.db.postgres import Lock, await_lock, lock_or_busy, translated
 from shared.db.session import TypeName, check_sees_all
 from shared.errors import TargetError
 
@@ -91,15 +91,19 @@ def create_child(connection: psycopg.Connection, schema: str, table: Table, part
 
 
 def add_indexes(connection: psycopg.Connection, schema: str, table: str, part_ids: Iterable[int]) -> None:
-    """Give parts the indexes that the table got after they were staged. Raises TargetError when one can't have them."""
+    """Give parts the indexes that the table got after they were staged. Raises TargetError when one can't have them,
+    BusyError while another worker gives them.
+    """
     parent = relation(schema, table)
     if not any(each.kind == "index" for each in belongings.own(connection, Heir(parent, table))):
         return
     for id_ in part_ids:
-        present = {each.undo for each in belongings.own(connection, heir(id_))}
-        for each in belongings.of(connection, parent, heir(id_)):
-            if each.kind == "index" and each.fits and each.undo not in present:
-                belongings.give(connection, each, f"{schema}.{table}")
+        with connection.transaction():
+            lock_or_busy(connection, Lock.indexes(id_))
+            present = {each.undo for each in belongings.own(connection, heir(id_))}
+            for each in belongings.of(connection, parent, heir(id_)):
+                if each.kind == "index" and each.fits and each.undo not in present:
+                    belongings.give(connection, each, f"{schema}.{table}")
 
 
 def drop_defaults(connection: psycopg.Connection, part_id: int) -> None:

@@ -1,11 +1,16 @@
 """What others hung on a table or a view: a refresh and a publish keep it, or it is refused by name."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import psycopg
 import pytest
 from psycopg import sql
 
+from shared.daily import arrival
 from shared.daily.refresh import refresh
-from shared.errors import TargetError
+from shared.db import belongings
+from shared.errors import RetryableError, TargetError
 from shared.operate import decisions
 from shared.operate.migrate import migrate
 from tests.kit.drifting_tables import VIEW as DRIFTING_VIEW
@@ -434,3 +439,67 @@ def test_an_index_of_rows_that_were_there_before_the_first_publish_comes_back_wi
     decisions.rollback(services, TABLE, None, "test")
     assert users(database) == ["old"]
     assert [indexes(database, part) for part in children(database)] == [["USING btree (user_id)"]]
+
+
+def test_workers_at_one_snapshot_give_its_parts_an_index_once(services, database, monkeypatch):
+    """Whoever completes the set publishes, and several may see it complete."""
+    publish(services, 1, ["ann"])
+    snapshot = Upload(services, TABLE, day(2))
+    assert arrive(services, snapshot.part(bookings(services, ["bob"]))) == ["staged"]
+    database.execute(f"CREATE INDEX theirs ON {TABLE} (item_id)")
+    manifest, give = snapshot.manifest(), belongings.give
+
+    def slowly(*given):
+        time.sleep(0.5)
+        give(*given)
+
+    def handle(_):
+        try:
+            return arrival.handle(services, manifest, 1)
+        except RetryableError:
+            return "to be repeated"
+
+    monkeypatch.setattr(belongings, "give", slowly)
+    with ThreadPoolExecutor(3) as pool:
+        assert set(pool.map(handle, range(3))) <= {"published", "repeated", "to be repeated"}
+    assert one(database, "SELECT count(*) FROM recosync.failure") == 0
+    assert arrive(services, manifest) == ["repeated"]
+
+
+@pytest.mark.parametrize(
+    "hang",
+    [
+        "CREATE STATISTICS theirs ON extra, user_id FROM {0}; ALTER STATISTICS theirs SET STATISTICS 7",
+        "CREATE INDEX theirs ON {0} (lower(extra)); ALTER INDEX theirs ALTER 1 SET STATISTICS 7",
+        "CREATE INDEX theirs ON {0} (extra); COMMENT ON INDEX theirs IS 'theirs'",
+    ],
+    ids=["statistics", "an index", "a comment"],
+)
+def test_what_hangs_on_a_column_that_others_added_holds_up_no_part(services, database, hang):
+    publish(services, 1, ["ann"])
+    database.execute(f"ALTER TABLE {TABLE} ADD extra text; {hang.format(TABLE)}".encode())
+    for number in (2, 3):
+        publish(services, number, ["bob"])
+    assert users(database) == ["bob"]
+
+
+def test_what_a_function_in_an_index_says_of_a_row_is_not_told(services, database):
+    publish(services, 1, ["ann"])
+    database.execute(
+        "CREATE FUNCTION chosen(varchar) RETURNS varchar IMMUTABLE LANGUAGE plpgsql AS"
+        " $$ BEGIN IF $1 = 'hunter2' THEN RAISE 'bad value %', $1; END IF; RETURN $1; END $$"
+    )
+    database.execute(f"CREATE INDEX theirs ON {TABLE} (chosen(user_id))")
+    with pytest.raises(TargetError, match=r"index theirs can't be carried over.*P0001") as refused:
+        publish(services, 2, ["hunter2"])
+    assert "hunter2" not in str(refused.value)
+    assert "hunter2" not in one(database, "SELECT message FROM recosync.failure")
+
+
+def test_a_publication_of_the_whole_schema_is_named_too(services, database, superuser):
+    publish(services, 1, ["ann"])
+    superuser.execute("CREATE PUBLICATION theirs FOR TABLES IN SCHEMA public")
+    with pytest.raises(TargetError, match=r"publication theirs.*DROP TABLES IN SCHEMA public"):
+        publish(services, 2, ["bob"])
+    superuser.execute("ALTER PUBLICATION theirs DROP TABLES IN SCHEMA public")
+    publish(services, 3, ["bob"])
