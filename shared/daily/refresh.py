@@ -152,8 +152,11 @@ def _swap(services: Services, connection: psycopg.Connection, builds: Sequence[B
     patience = Patience(READERS_PATIENCE)
     where = ", ".join(build.view.name for build in builds)
     started = time.monotonic()
-    for build in builds:
-        live.pass_on(services, connection, build)  # an index that came meanwhile takes long to make
+    with connection.transaction():
+        # Nobody queues behind a look, so whoever changes a live view just now is waited for.
+        connection.execute("SET LOCAL lock_timeout = '10s'")
+        for build in builds:
+            live.pass_on(services, connection, build)  # an index that came meanwhile takes long to make
     while True:
         try:
             with connection.transaction():

@@ -1,6 +1,7 @@
 """Refresh: the views that read a published table are rebuilt beside the live ones and swapped all at once."""
 
 import re
+import threading
 import time
 from collections import defaultdict
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from shared.daily import build as building
+from shared.daily import live
 from shared.daily import refresh as refreshing
 from shared.daily.refresh import refresh
 from shared.db import view as live_views
@@ -609,3 +611,32 @@ def test_a_worker_that_freezes_in_its_swap_lets_the_readers_and_the_next_worker_
         assert refresh(services, TABLE, 2) == "refreshed"
     assert users(database, VIEW) == ["bob"]
     assert nothing_is_left(database)
+
+
+def test_a_build_waits_for_a_change_of_the_live_view_that_is_under_way(here, services, database, monkeypatch):
+    publish(services, 1, ["ann"])
+    refresh(services, TABLE, 1)
+    publish(services, 2, ["bob"])
+    pass_on, before = live.pass_on, [True]
+
+    def beside(*given):
+        if not before or not before.pop():
+            return pass_on(*given)
+        held = threading.Event()
+
+        def change():
+            with psycopg.connect(here.dsn) as other:
+                other.execute(f"ALTER MATERIALIZED VIEW {VIEW} ALTER user_id SET STORAGE EXTERNAL")
+                held.set()
+                other.execute("SELECT pg_sleep(0.5)")
+
+        changing = Background(change)
+        held.wait()
+        passed = pass_on(*given)
+        changing.result()
+        return passed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(live, "pass_on", beside)
+        assert refresh(services, TABLE, 1) == "refreshed"
+    assert users(database, VIEW) == ["bob"]
