@@ -41,6 +41,10 @@ WHERE
     )
 ORDER BY conname;
 
+-- name: has_indexes
+SELECT count(*) > 0 FROM pg_index
+WHERE indrelid = to_regclass(%(table)s);
+
 -- name: children
 SELECT
     namespace.nspname,

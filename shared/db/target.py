@@ -83,9 +83,10 @@ def create_child(connection: psycopg.Connection, schema: str, table: Table, part
         )
     )
     wanted = [each for each in belongings.of(connection, relation(schema, table.name), heir(part_id)) if each.fits]
-    ours = belongings.stated(connection, heir(part_id))
-    for each in wanted:
-        if each.kind == "storage" and each.undo not in ours:
+    storage = [each for each in wanted if each.kind == "storage"]
+    ours = belongings.stated(connection, heir(part_id)) if storage else frozenset()
+    for each in storage:
+        if each.undo not in ours:
             belongings.give(connection, each, f"{schema}.{table.name}")
     return [each for each in wanted if each.kind in ("index", "statistics")]
 
@@ -95,7 +96,7 @@ def add_indexes(connection: psycopg.Connection, schema: str, table: str, part_id
     BusyError while another worker gives them.
     """
     parent = relation(schema, table)
-    if not any(each.kind == "index" for each in belongings.own(connection, Heir(parent, table))):
+    if connection.execute(_query("has_indexes"), {"table": _regclass(schema, table)}).fetchone() != (True,):
         return
     for id_ in part_ids:
         with connection.transaction():

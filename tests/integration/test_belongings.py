@@ -126,6 +126,7 @@ HUNG_ON_A_VIEW = {
 
 @pytest.mark.usefixtures("built")
 @pytest.mark.matrix
+@pytest.mark.matrix
 @pytest.mark.parametrize("hang", HUNG_ON_A_VIEW.values(), ids=HUNG_ON_A_VIEW)
 def test_what_others_hung_on_a_view_is_there_after_each_refresh(services, database, hang):
     bare = seen(database)
@@ -317,6 +318,7 @@ UNKEPT = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("hang", "name"), UNKEPT.values(), ids=UNKEPT)
 def test_what_parts_would_not_keep_is_refused_by_name_before_anything_is_staged(services, database, hang, name):
     publish(services, 1, ["ann"])
@@ -394,6 +396,7 @@ HUNG_ON_A_TABLE = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("hang", HUNG_ON_A_TABLE.values(), ids=HUNG_ON_A_TABLE)
 def test_what_others_said_of_a_column_is_so_in_each_part(services, database, hang):
     publish(services, 1, ["ann"])
