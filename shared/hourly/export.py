@@ -143,7 +143,8 @@ def _nothing(run: Run, hour: Hour, record: HourRecord | None) -> HourRecord | No
         return None
     if after.state == State.EMPTY:
         orphans.refuse_any(run, hour, record)
-    orphans.refuse_last(run, hour, after.parts, after.attempts)
+    if record is not None:  # else there is no dead attempt either
+        orphans.refuse_last(run, hour, after.parts, after.attempts)
     if record is not None and isinstance(record.work, Exporting):
         log.error("rows with which an export of the hour began have left the source", hour=str(hour))
     if record is not None and isinstance(record.work, Exporting):
