@@ -71,5 +71,9 @@ class UnlikeCatalogError(DataError):
     """A part has columns that this catalog does not take, and another version of it may."""
 
 
+class FatalWorkError(PermanentError):
+    """Each of several workers that began a piece of work was killed, or ran out of time, before it had an answer."""
+
+
 class TargetError(PermanentError):
     """PostgreSQL is not as the publish or refresh needs it: other columns, missing rights, foreign dependants."""

@@ -79,6 +79,10 @@ ORDER BY build_name;
 DELETE FROM recosync.export_run
 WHERE finished_at < %(before)s;
 
+-- name: forget_attempts
+DELETE FROM recosync.attempt
+WHERE begun_at < %(before)s;
+
 -- name: forget_failures
 DELETE FROM recosync.failure
 WHERE at < %(before)s;

@@ -10,6 +10,9 @@ SELECT pg_try_advisory_xact_lock_shared(%(key)s);
 -- name: pg_advisory_xact_lock
 SELECT pg_advisory_xact_lock(%(key)s);
 
+-- name: pg_advisory_unlock
+SELECT pg_advisory_unlock(%(key)s);
+
 -- name: pg_advisory_lock_shared
 SELECT pg_advisory_lock_shared(%(key)s);
 

@@ -17,8 +17,9 @@ from shared.daily import manifest as manifests
 from shared.daily.manifest import Manifest
 from shared.daily.publish import Outcome, announce, publish
 from shared.daily.stage import stage
-from shared.db import columns, decisions, ledger
-from shared.db.postgres import connect, translated
+from shared.db import attempts, columns, decisions, ledger
+from shared.db.attempts import Work
+from shared.db.postgres import Lock, connect, holding, translated
 from shared.errors import BusyError, CatalogError, DataError, IncompleteError, PermanentError, UnlikeCatalogError
 from shared.gcp.storage import refuse_large
 from shared.names import AHEAD, ManifestName, ObjectVersion, PartName, SnapshotFolder, parse_object_name
@@ -153,6 +154,18 @@ def _record(
     version: ObjectVersion,
 ) -> bool:
     """Record the manifest; False when that version of it is gone. The first one recorded stands."""
+    work = Work(f"manifest {version}", "Write the snapshot again, as fewer parts")
+    with holding(connection, Lock.manifest(version)), attempts.counted(connection, services.settings, work):
+        return _record_once(services, connection, table, folder, version)
+
+
+def _record_once(
+    services: Services,
+    connection: psycopg.Connection,
+    table: Table,
+    folder: SnapshotFolder,
+    version: ObjectVersion,
+) -> bool:
     content = services.storage.read(version)
     if content is None:
         return False

@@ -18,8 +18,9 @@ from shared.catalog import View
 from shared.daily import live
 from shared.daily.build import Build, build_all, drop, publications
 from shared.daily.live import Replacement
-from shared.db import columns, ledger, target
+from shared.db import attempts, columns, ledger, target
 from shared.db import view as live_views
+from shared.db.attempts import Work
 from shared.db.postgres import (
     Lock,
     Patience,
@@ -120,15 +121,25 @@ def _refresh(
     outdated = [view for view in ready if fresh_too or _outdated(services, connection, view, current)]
     if not outdated:
         return "fresh"
-    for view in outdated:
-        live.clear(services, connection, view, READERS_PATIENCE)
-    builds = build_all(services, connection, outdated, current)
-    try:
-        _swap(services, connection, builds)
-    except (SyncError, psycopg.Error):
-        drop(services, connection, [build.name for build in builds])
-        raise
+    with attempts.counted(connection, services.settings, *(_work(view, current) for view in outdated)):
+        for view in outdated:
+            live.clear(services, connection, view, READERS_PATIENCE)
+        builds = build_all(services, connection, outdated, current)
+        try:
+            _swap(services, connection, builds)
+        except (SyncError, psycopg.Error):
+            drop(services, connection, [build.name for build in builds])
+            raise
     return "refreshed"
+
+
+def _work(view: View, current: Mapping[str, int]) -> Work:
+    """The build of a view from those publications: the next ones may have fewer rows."""
+    held = ", ".join(f"{table} {current[table]}" for table in sorted(view.reads))
+    return Work(
+        f"view {view.name} of {held}",
+        f"Have its template read less, or give mv_refresh more time, and then: recosync materialize {view.name}",
+    )
 
 
 def _outdated(services: Services, connection: psycopg.Connection, view: View, current: Mapping[str, int]) -> bool:

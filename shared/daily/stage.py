@@ -9,8 +9,9 @@ from psycopg import sql
 
 from shared import log
 from shared.catalog import Table
-from shared.db import belongings, casts, copy, ledger, target
-from shared.db.postgres import CopyPlace, Lock, is_transient, lock_or_busy, translated
+from shared.db import attempts, belongings, casts, copy, ledger, target
+from shared.db.attempts import Work
+from shared.db.postgres import CopyPlace, Lock, holding, is_transient, translated
 from shared.db.profile import Tap, of_table
 from shared.errors import DataError
 from shared.gcp.parquet import Footer
@@ -20,6 +21,9 @@ from shared.services import Services
 #: How closely ANALYZE looks at a part: 3,000 rows in place of 30,000, a tenth of the time. Plans go by the statistics
 #: of the whole table, which a publish takes in full.
 STATISTICS_TARGET = "10"
+
+#: What to do about a part that kills its workers.
+FATAL = "Write its rows as smaller parts, or give gcs_import more memory or time, and import the snapshot"
 
 
 def stage(
@@ -31,15 +35,20 @@ def stage(
 ) -> None:
     """Load the part into a child table of its own, unless that is done already.
 
-    Raises BusyError while another worker is at it, DataError when the part is not what the catalog says, and
-    RetryableError. A worker that dies leaves nothing: the ledger's row, the table and its rows are one transaction.
+    Raises BusyError while another worker is at it, DataError when the part is not what the catalog says, FatalWorkError
+    when it keeps killing its workers, and RetryableError. A worker that dies leaves nothing but a note of the attempt:
+    the ledger's row, the table and its rows are one transaction.
     """
     with log.bound(part=version), translated(f"staging {version}"):
         if ledger.part_is_staged(connection, version):
             return
         target.ensure(connection, services.catalog.schema, table)
-        with connection.transaction():
-            lock_or_busy(connection, Lock.part(version))
+        work = Work(f"part {version}", FATAL)
+        with (
+            holding(connection, Lock.part(version)),
+            attempts.counted(connection, services.settings, work),
+            connection.transaction(),
+        ):
             part_id = ledger.claim_part(connection, table.name, snapshot, version)
             if part_id is not None:
                 _load(services, connection, table, version, part_id)

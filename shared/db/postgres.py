@@ -160,8 +160,13 @@ class Lock:
 
     @classmethod
     def part(cls, version: object) -> Lock:
-        """Held by the transaction that stages a part."""
+        """Held by whoever stages a part, or drops it."""
         return cls(f"recosync part {version}")
+
+    @classmethod
+    def manifest(cls, version: object) -> Lock:
+        """Held by whoever reads a manifest for the first time."""
+        return cls(f"recosync manifest {version}")
 
     @classmethod
     def indexes(cls, part_id: int) -> Lock:
@@ -213,6 +218,17 @@ def lock_or_busy(connection: psycopg.Connection, lock: Lock, *, session: bool = 
     if not try_lock(connection, lock, session=session):
         end_stale_holders(connection, lock)
         raise BusyError("another worker is at it", where=lock.name)
+
+
+@contextmanager
+def holding(connection: psycopg.Connection, lock: Lock) -> Iterator[None]:
+    """Hold the lock in the session meanwhile. Raises BusyError when another has it."""
+    lock_or_busy(connection, lock, session=True)
+    try:
+        yield
+    finally:
+        with suppress(psycopg.Error):  # then the session is lost, and the lock with it
+            connection.execute(queries.load("locks")["pg_advisory_unlock"], {"key": lock.key})
 
 
 def end_stale_holders(connection: psycopg.Connection, lock: Lock) -> None:

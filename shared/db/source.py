@@ -57,7 +57,7 @@ class Source:
     """One log, over a connection of its own. Times in the log are UTC without saying so."""
 
     def __init__(self, connection: psycopg.Connection, schema: str, table: HourlyTable) -> None:
-        self._connection, self._schema, self.table = connection, schema, table
+        self.connection, self._schema, self.table = connection, schema, table
         self.outbound = Outbound(table)
         self._relation = sql.Identifier(schema, table.name)
         self._time, self._key = sql.Identifier(table.time), sql.Identifier(table.key)
@@ -68,10 +68,10 @@ class Source:
         Without the index, an hour would cost a read of the whole table.
         """
         where = f"{self._schema}.{self.table.name}"
-        table = {"table": self._relation.as_string(self._connection)}
+        table = {"table": self._relation.as_string(self.connection)}
         block = queries.load("source")
         with translated(f"looking at {where}"):
-            found: dict[str, str] = dict(self._connection.execute(block["columns"], table).fetchall())
+            found: dict[str, str] = dict(self.connection.execute(block["columns"], table).fetchall())
             if not found:
                 raise TargetError("does not exist", where=where, remedy="Make it, or correct the catalog")
             wrong = [
@@ -81,18 +81,18 @@ class Source:
             ]
             if wrong:
                 raise TargetError("; ".join(wrong), where=where, remedy="Correct the catalog, or mend the table")
-            if self._connection.execute(block["has_children"], table).fetchone() == (True,):
+            if self.connection.execute(block["has_children"], table).fetchone() == (True,):
                 raise TargetError(
                     "has child tables, for whose rows its key does not hold",
                     where=where,
                     remedy="Make it a partitioned table, or export the children as logs of their own",
                 )
-            session.check_sees_all(self._connection, table["table"], where)
+            session.check_sees_all(self.connection, table["table"], where)
             for query, column, what in (
                 ("indexed_by", self.table.time, "has no B-tree index that begins with"),
                 ("is_key", self.table.key, "has no primary key or unique index on NOT NULL"),
             ):
-                if self._connection.execute(block[query], table | {"name": column}).fetchone() != (True,):
+                if self.connection.execute(block[query], table | {"name": column}).fetchone() != (True,):
                     raise TargetError(f"{what} {column}", where=where, remedy="Create it")
 
     @contextmanager
@@ -100,9 +100,9 @@ class Source:
         """One instant of the table for all that is read in the block, here and by whoever imports the snapshot
         (https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-SNAPSHOT-SYNCHRONIZATION).
         """
-        with translated("reading in one snapshot"), self._connection.transaction():
-            self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            (name,) = self._connection.execute("SELECT pg_export_snapshot()").fetchone() or ("",)
+        with translated("reading in one snapshot"), self.connection.transaction():
+            self.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            (name,) = self.connection.execute("SELECT pg_export_snapshot()").fetchone() or ("",)
             yield name
 
     def content(self, rows: Range) -> tuple[object, object, object]:
@@ -111,7 +111,7 @@ class Source:
             self._key, self._relation, self._where(rows)
         )
         with translated("counting an hour"):
-            return self._connection.execute(statement).fetchone() or (0, 0, 0)
+            return self.connection.execute(statement).fetchone() or (0, 0, 0)
 
     def rows_up_to(self, rows: Range, most: int) -> int:
         """How many rows there are; `most` if there are that many or more, which takes no longer for a large hour."""
@@ -119,7 +119,7 @@ class Source:
             self._relation, self._where(rows), sql.Literal(most)
         )
         with translated("counting an hour"):
-            (count,) = self._connection.execute(statement).fetchone() or (0,)
+            (count,) = self.connection.execute(statement).fetchone() or (0,)
             return int(count)
 
     def statement(self, rows: Range) -> str:
@@ -127,7 +127,7 @@ class Source:
         statement = sql.SQL("SELECT {} FROM {} WHERE {}").format(
             self.outbound.select, self._relation, self._where(rows)
         )
-        return statement.as_string(self._connection)
+        return statement.as_string(self.connection)
 
     def pieces(self, rows: Range) -> list[Range]:
         """The same rows in ranges of PIECE_BYTES and one row at most, in the order of time and key.
@@ -144,14 +144,14 @@ class Source:
             " FROM ({}) AS measured) AS placed ORDER BY piece, time DESC, key DESC"
         ).format(sql.Literal(PIECE_BYTES), measured)
         with translated("measuring an hour"):
-            key, length = self._connection.execute(longest).fetchone() or (0, 0)
+            key, length = self.connection.execute(longest).fetchone() or (0, 0)
             if length > MAX_ROW_BYTES:
                 raise DataError(
                     f"is {length} bytes long; at most {MAX_ROW_BYTES} can leave",
                     where=f"{self.table.name}, the row with {self.table.key} {key}",
                     remedy="Shorten it, then ask for its hour by date and hour",
                 )
-            places: list[Place] = self._connection.execute(ends).fetchall()
+            places: list[Place] = self.connection.execute(ends).fetchall()
         return [replace(rows, after=after, up_to=up_to) for after, up_to in pairwise([rows.after, *places])]
 
     def keys_statement(self, rows: Range, modulus: int, remainder: int) -> str:
@@ -159,7 +159,7 @@ class Source:
         statement = sql.SQL("SELECT {0}::bigint AS key FROM {1} WHERE {2} AND abs(mod({0}, {3})) = {4}").format(
             self._key, self._relation, self._where(rows), sql.Literal(modulus), sql.Literal(remainder)
         )
-        return statement.as_string(self._connection)
+        return statement.as_string(self.connection)
 
     def rows_of(self, hour: Hour, seconds: int) -> int | None:
         """How many rows belong to the hour; None when counting them takes longer than that."""
@@ -192,24 +192,24 @@ class Source:
             " AND log.{2} BETWEEN %(first)s AND %(last)s"
         ).format(self._relation, self._key, self._time)
         values = {"keys": list(keys), "versions": list(versions), "first": first, "last": last}
-        with translated("deleting exported rows"), self._connection.transaction():
-            self._connection.execute("SELECT set_config('lock_timeout', %s, true)", [ROW_LOCK_TIMEOUT])
-            return self._connection.execute(statement, values).rowcount
+        with translated("deleting exported rows"), self.connection.transaction():
+            self.connection.execute("SELECT set_config('lock_timeout', %s, true)", [ROW_LOCK_TIMEOUT])
+            return self.connection.execute(statement, values).rowcount
 
     def present(self, keys: Sequence[int]) -> list[int]:
         """Those of the keys that rows still have."""
         statement = sql.SQL("SELECT {0} FROM {1} WHERE {0} = ANY(%s::bigint[])").format(self._key, self._relation)
         with translated("looking for changed rows"):
-            return [key for (key,) in self._connection.execute(statement, [list(keys)])]
+            return [key for (key,) in self.connection.execute(statement, [list(keys)])]
 
     def _count(self, where: sql.Composed, seconds: int) -> int | None:
         statement = sql.SQL("SELECT count(*) FROM {} WHERE {}").format(self._relation, where)
         with translated("counting rows"):
             try:
-                with self._connection.transaction():
+                with self.connection.transaction():
                     timeout = f"{seconds}s"
-                    self._connection.execute("SELECT set_config('statement_timeout', %s, true)", [timeout])
-                    (rows,) = self._connection.execute(statement).fetchone() or (0,)
+                    self.connection.execute("SELECT set_config('statement_timeout', %s, true)", [timeout])
+                    (rows,) = self.connection.execute(statement).fetchone() or (0,)
                     return int(rows)
             except psycopg.errors.QueryCanceled:
                 return None

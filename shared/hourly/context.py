@@ -20,7 +20,9 @@ from shared.services import HourlyServices
 
 @dataclass(frozen=True)
 class Run:
-    """One run over one log. `start` is the first hour that the flow owns; `deadline` is of time.monotonic."""
+    """One run over one log. `start` is the first hour that the flow owns; `deadline` is of time.monotonic;
+    `counts` says whether the ledger has a place for attempts.
+    """
 
     services: HourlyServices
     source: Source
@@ -29,6 +31,7 @@ class Run:
     target: TableRef
     location: str
     deadline: float
+    counts: bool
 
     @property
     def table(self) -> HourlyTable:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 
 from shared import log
+from shared.db import attempts
+from shared.db.attempts import Work
 from shared.errors import BadRequestError, PermanentError, RetryableError
 from shared.hourly.context import Run
 from shared.hourly.export import export
@@ -24,7 +26,7 @@ def settle(run: Run, hour: Hour, record: HourRecord | None, *, delete: bool, aga
     """
     if record is not None and record.failure is not None and not again:
         return
-    with log.bound(hour=hour), _recording(run, hour):
+    with log.bound(hour=hour), _recording(run, hour), _counted(run, hour):
         while (further := _step(run, hour, record, delete=delete)) is not None:
             record = further
             if record.work is None and time.monotonic() > run.deadline:
@@ -60,6 +62,17 @@ def _step(run: Run, hour: Hour, record: HourRecord | None, *, delete: bool) -> H
             return verify(run, hour, record, work)
         case _:
             return export(run, hour, record, delete=delete)
+
+
+def _counted(run: Run, hour: Hour) -> AbstractContextManager[None]:
+    """Count the attempt at the hour, where the ledger has a place for it."""
+    if not run.counts:
+        return nullcontext()
+    work = Work(
+        f"hour {hour} of {run.table.name}",
+        "Give hourly_export more memory or time, then ask for this hour by date and hour",
+    )
+    return attempts.counted(run.source.connection, run.services.settings, work)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from shared import log
 from shared.catalog import HourlyTable
-from shared.db import postgres
+from shared.db import attempts, postgres
 from shared.db.source import Source
 from shared.errors import BadRequestError, SyncError
 from shared.hourly import audit, recover, schema
@@ -114,7 +114,7 @@ def opened(services: HourlyServices, table: HourlyTable) -> Iterator[Run]:
         store = Store(services.storage, settings.bucket, LogFolder(settings.prefix, table.name))
         start = recover.first_owned(store, settings)
         location = schema.ensure(services.bigquery, target, table, lambda: recover.was_loaded(store)).location
-        yield Run(services, source, store, start, target, location, deadline)
+        yield Run(services, source, store, start, target, location, deadline, attempts.kept(connection))
 
 
 def _hours(body: Mapping[str, object], current: Hour) -> tuple[Hour, ...]:

@@ -1,0 +1,78 @@
+"""Attempts at work that may kill its worker: noted before they begin, forgotten once the worker has an answer.
+
+Whoever delivers an event again can't tell a worker that was killed from one that asked for patience. What is left here
+can: work that was begun several times and never came to an answer would kill the next worker too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import psycopg
+
+from shared.db import queries
+from shared.db.postgres import connect
+from shared.errors import FatalWorkError, SyncError
+from shared.settings import CommonSettings
+
+#: Attempts without an answer after which no further one is made. A deployment or a crash of the machine costs one too.
+MOST = 5
+
+
+@dataclass(frozen=True)
+class Work:
+    """A piece of work: the name by which its attempts are counted, and what to do once there were too many."""
+
+    name: str
+    remedy: str
+
+
+def kept(connection: psycopg.Connection) -> bool:
+    """Whether the ledger has a place for attempts that this role may write: it may be of before this code, not there
+    yet, or another role's.
+    """
+    row = connection.execute(queries.load("attempts")["kept"]).fetchone()
+    return bool(row and row[0])
+
+
+@contextmanager
+def counted(connection: psycopg.Connection, settings: CommonSettings, *works: Work) -> Iterator[None]:
+    """Count an attempt at the works together, for as long as it has no answer; a failure is one too.
+
+    The caller holds their locks, and no transaction. Raises FatalWorkError, in place of the attempt, once MOST attempts
+    at one of them came to no answer. Then they are forgotten, so that an operator's next call tries again.
+    """
+    begun = {work: _begin(connection, work) for work in works}
+    try:
+        exhausted = [work for work, times in begun.items() if times > MOST]
+        if exhausted:
+            raise FatalWorkError(
+                f"was begun {MOST} times, and each time its worker was killed or ran out of time",
+                where=", ".join(work.name for work in exhausted),
+                remedy=exhausted[0].remedy,
+            )
+        yield
+    finally:
+        _forget(connection, settings, works)
+
+
+def _begin(connection: psycopg.Connection, work: Work) -> int:
+    """Note the attempt; the number of those without an answer, this one among them."""
+    row = connection.execute(queries.load("attempts")["begin"], {"work": work.name}).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _forget(connection: psycopg.Connection, settings: CommonSettings, works: tuple[Work, ...]) -> None:
+    """Forget the attempts. A connection that was lost is no death of the worker: then over another, if there is one."""
+    try:
+        _delete(connection, works)
+    except psycopg.Error:
+        with suppress(SyncError), connect(settings, "forgetting an attempt") as other:
+            _delete(other, works)
+
+
+def _delete(connection: psycopg.Connection, works: tuple[Work, ...]) -> None:
+    for work in works:
+        connection.execute(queries.load("attempts")["forget"], {"work": work.name})
