@@ -45,7 +45,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(venv_backend="none", default=False)
 def tests_all(session: nox.Session) -> None:
     """Every test, on the Python that is deployed."""
-    _run(session, "pytest", *WORKERS, *session.posargs)
+    _run(session, "pytest", *WORKERS, "--odd-files", "600", *session.posargs)
 
 
 @nox.session(python=_interpreter(OLDEST) or OLDEST)
@@ -119,6 +119,12 @@ def bench(session: nox.Session) -> None:
     only = ("--no-default-groups", "--group", "bench", "--group", "local", "--no-install-project")
     session.run_install("uv", "sync", "--quiet", "--frozen", *only, env=here)
     session.run("python", "-m", "tests.bench", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def fuzz(session: nox.Session) -> None:
+    """Odd and damaged Parquet files for a real gcs_import, for an hour: `-- --minutes 5`, `-- --seed 7 --files 1`."""
+    _run(session, "python", "-m", "tests.fuzz", *session.posargs)
 
 
 @nox.session(venv_backend="none", default=False)

@@ -47,6 +47,7 @@ def pytest_report_header() -> str:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--share", type=float, default=1, help="how much of each long matrix of tests is run")
+    parser.addoption("--odd-files", type=int, default=100, help="how many odd files are tried")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
