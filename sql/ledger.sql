@@ -151,7 +151,7 @@ GROUP BY table_name;
 INSERT INTO recosync.view_build (view_name, table_name, publication, seconds)
 VALUES (%(view)s, %(table)s, %(publication)s, %(seconds)s)
 ON CONFLICT (view_name, table_name, publication) DO UPDATE
-    SET built_at = clock_timestamp(), seconds = excluded.seconds;
+    SET rebuilt_at = clock_timestamp(), seconds = excluded.seconds;
 
 -- name: start_building
 INSERT INTO recosync.building (build_name, view_name) VALUES (%(build)s, %(view)s);

@@ -118,6 +118,7 @@ published AS (
     ORDER BY publication.table_name, publication.snapshot_id, publication.publication
 ),
 
+-- A view that is built again later held the snapshot before: it was refreshed when it held it first.
 refreshed AS (
     SELECT
         published.table_name,
@@ -223,7 +224,7 @@ INNER JOIN LATERAL (
         view_build.view_name,
         view_build.table_name,
         view_build.publication,
-        view_build.built_at,
+        coalesce(view_build.rebuilt_at, view_build.built_at) AS built_at,
         view_build.seconds
     FROM recosync.view_build
     WHERE view_build.view_name = wanted.view_name AND view_build.table_name = wanted.table_name

@@ -135,8 +135,9 @@ def test_a_reader_may_read_the_ledger_and_none_of_the_rows(here, drift, reader):
 
 
 def test_a_reader_of_an_older_ledger_reads_the_newest_after_its_upgrade(here, services, reader, tmp_path, monkeypatch):
-    shutil.copytree(ROOT / "sql" / "ledger", tmp_path / "sql" / "ledger")
-    (tmp_path / "sql" / "ledger" / "2.sql").rename(tmp_path / "2.sql")
+    oldest = tmp_path / "sql" / "ledger" / "1.sql"
+    oldest.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "sql" / "ledger" / "1.sql", oldest)
     with monkeypatch.context() as older:
         older.setattr(ledger, "ROOT", tmp_path)
         migrate(services, reader=reader)

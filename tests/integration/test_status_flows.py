@@ -36,6 +36,17 @@ def test_a_snapshot_that_was_published_and_refreshed(services):
     assert not status()[1].reads[0].current
 
 
+def test_a_view_that_is_built_again_was_refreshed_when_it_held_the_snapshot_first(services):
+    publish(services, 1, ["a", "b"])
+    refresh.refresh(services, TABLE, 1)
+    seen, view = status()
+    refresh.rebuild(services, services.catalog.views[view.name])
+    again, rebuilt = status()
+    assert again.runs == seen.runs
+    assert rebuilt.reads[0].built_at > view.reads[0].built_at
+    assert rebuilt.reads[0].current
+
+
 def states(log, now):
     report = gather(log.services, at(now))
     (told,) = report.logs
