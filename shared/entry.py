@@ -1,14 +1,15 @@
 """Between functions-framework and the flow: parse a request, bind its log context, turn an outcome into an answer.
 
-Answers: 400 for bad input; what can succeed later is 500 to a call and 503 to an event, so that it is repeated; 204 for
-an event that is done, foreign, stale, repeated or failed for good (then logged as ERROR, on which alerts fire).
+Answers: 400 for bad input, and 405 to a method that is not taken; what can succeed later is 500 to a call and 503 to an
+event, so that it is repeated; 204 for an event that is done, foreign, stale, repeated or failed for good (then logged
+as ERROR, on which alerts fire).
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
@@ -71,13 +72,17 @@ def answer_event(handle: Callable[[Services], str]) -> None:
 
 
 def answer_request[S: _HasSettings](
-    make: Callable[[], S], handle: Callable[[S], tuple[Json, int] | flask.Response]
+    make: Callable[[], S],
+    handle: Callable[[S], tuple[Json, int] | flask.Response],
+    methods: Collection[str] = ("POST",),
 ) -> flask.Response:
     """Run an HTTP call's work with the services that `make` gives: `handle` gives the JSON answer and its status, or a
-    response of its own.
+    response of its own. The framework hands every method on; any but `methods` does nothing.
     """
     log.configure()
     with _call_context():
+        if flask.request.method not in methods:
+            return _refuse_method(flask.request.method, methods)
         try:
             made = make()
             with _trace_context(made.settings.project):
@@ -186,6 +191,16 @@ def _refuse_large() -> flask.Response | None:
         log.warning(f"bad request: {error}", error)
         body = json.dumps({"error": str(error)}, indent=1) + "\n"
         return flask.Response(iter((body,)), 400, mimetype="application/json")
+
+
+def _refuse_method(method: str, methods: Collection[str]) -> flask.Response:
+    """The answer to a method that a function does not take
+    (https://www.rfc-editor.org/rfc/rfc9110.html#name-405-method-not-allowed).
+    """
+    error = BadRequestError(f"{method} does nothing here: ask with {' or '.join(methods)}")
+    log.warning(f"bad request: {error}", error)
+    body = json.dumps({"error": str(error)}, indent=1) + "\n"
+    return flask.Response(body, 405, {"Allow": ", ".join(methods)}, "application/json")
 
 
 _JSON_TYPES = {bool: "true or false", str: "text", list: "a list", int: "a whole number"}

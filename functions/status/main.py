@@ -12,11 +12,9 @@ entry.bound_bodies()
 @functions_framework.http
 def status(request: flask.Request) -> flask.Response:
     """The status page. Query: `?day=YYYYMMDD` for a day's details, `?format=json` for all of it as JSON."""
-    if request.method not in ("GET", "HEAD"):
-        return flask.Response("The status page can only be read: GET\n", 405, {"Allow": "GET, HEAD"}, "text/plain")
 
     def handle(made: services.HourlyServices) -> flask.Response:
         asked = page.parse(request.args)
         return flask.Response(*page.answer(gather(made), asked))
 
-    return entry.answer_request(services.hourly, handle)
+    return entry.answer_request(services.hourly, handle, methods=("GET", "HEAD"))

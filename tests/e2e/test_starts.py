@@ -98,7 +98,7 @@ def test_hourly_export_starts_and_refuses_a_bad_request():
 def test_status_starts_and_can_only_be_read():
     with started("status", "http") as post:
         status, answer = post(b"{}", {})
-    assert (status, answer) == (405, "The status page can only be read: GET\n")
+    assert (status, json.loads(answer)["error"]) == (405, "POST does nothing here: ask with GET or HEAD")
 
 
 def test_gcs_import_starts_and_lets_a_foreign_object_be():

@@ -23,7 +23,7 @@ def call(monkeypatch: pytest.MonkeyPatch):
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     _forget()
-    with flask.Flask("function").test_request_context(headers=HEADERS | {"ce-id": "event-1"}):
+    with flask.Flask("function").test_request_context(method="POST", headers=HEADERS | {"ce-id": "event-1"}):
         yield
     _forget()
 
