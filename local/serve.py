@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import psycopg
 from rich.console import Console
@@ -25,12 +26,13 @@ hour and the {hours} before it in PostgreSQL. How things stand is told by
 
   {status}
 
-In another shell:
+In another shell, in this folder:
 
-  source .local/env
-  curl "$BQ_EXPORT_URL" -H 'content-type: application/json' -d '{{}}'        # the daily job
-  curl "$HOURLY_EXPORT_URL" -H 'content-type: application/json' -d '{{}}'    # the hourly job
-  psql "$DATABASE_URL" -c 'SELECT * FROM recosync.publication'             # what the daily job has published
+  . .local/env
+  recosync export --wait           # the daily job, until readers see it
+  curl -X POST "$HOURLY_EXPORT_URL" -H 'Content-Type: application/json' -d '{{}}'
+  recosync status
+  psql "$DATABASE_URL" -c 'SELECT * FROM recosync.publication'
   psql "$API_DATABASE_URL" -c 'SELECT * FROM recommendable_offers_raw_mv LIMIT 3'
   tail -f {logs}/*.log
 
@@ -53,7 +55,8 @@ def main() -> int:
             context.write(here.dsn, first_hour, now, int(_ROWS_PER_HOUR * (now - first_hour) / timedelta(hours=1)))
             with psycopg.connect(here.dsn, autocommit=True) as database:
                 ledger.migrate(database)  # the status page only reads it
-            _write_env(here)
+            _ENV_FILE.parent.mkdir(exist_ok=True)
+            _ENV_FILE.write_text(environment(here))
             logs = cloud.folder.relative_to(ROOT)
             message = _WHAT_TO_TRY.format(rows=_ROWS, hours=_HOURS, logs=logs, status=here.url("status"))
             console.print(message, markup=False, highlight=False, soft_wrap=True)
@@ -67,12 +70,12 @@ def main() -> int:
     return 0
 
 
-def _write_env(here: Deployment) -> None:
+def environment(here: Deployment) -> str:
+    """What a shell reads: where everything is, and `recosync` and the client libraries' Python on PATH."""
     urls = {f"{name.upper()}_URL": here.url(name) for name in here.instances}
     api = {"API_DATABASE_URL": here.cloud.postgres.dsn(here.name, "api")}
     lines = [f"export {name}={shlex.quote(value)}" for name, value in {**here.env, **urls, **api}.items()]
-    _ENV_FILE.parent.mkdir(exist_ok=True)
-    _ENV_FILE.write_text("\n".join(lines) + "\n")
+    return "\n".join([*lines, f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"']) + "\n"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,17 @@
 """A snapshot of now. No event publishes an earlier one after it, so it has a project of its own."""
 
+import os
+import re
+import subprocess
 from datetime import UTC, datetime
+
+import psycopg
+import pytest
+
+from local import serve
+from local.prerequisites import postgres_bin
+from shared.catalog import ROOT
+from shared.db import ledger
 
 
 def test_force_makes_a_new_snapshot_of_now(emulated, system):
@@ -13,3 +24,35 @@ def test_force_makes_a_new_snapshot_of_now(emulated, system):
     assert any(f'"snapshot_id": "{now:%Y%m%d}T' in answer for now in (before, datetime.now(UTC)))
     emulated.eventarc.wait_idle()
     assert system.agrees("iris_france")
+
+
+@pytest.fixture
+def shell(emulated, tmp_path):
+    """Runs lines in a shell beside what `make local` writes; what they print. None may fail."""
+    with psycopg.connect(emulated.dsn, autocommit=True) as database:
+        ledger.migrate(database)
+    (tmp_path / ".local").mkdir()
+    (tmp_path / ".local" / "env").write_text(serve.environment(emulated))
+    base = {"PATH": f"{os.defpath}:{postgres_bin()}", "LANG": "C.UTF-8"}
+
+    def run(lines):
+        ran = subprocess.run(["sh", "-euc", lines], cwd=tmp_path, env=base, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return ran.stdout
+
+    return run
+
+
+def test_what_the_readme_shows_of_make_local_works_when_it_is_pasted(emulated, system, shell):
+    system.fill(1)
+    before = len(system.select("SELECT FROM recosync.publication"))
+    (block,) = re.findall(r"`make local` keeps.*?^```bash\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    told = shell(block)
+    assert re.search(rf"^\({before + 1} rows?\)$", told, re.MULTILINE), told
+    assert '"failed": []' in told
+    emulated.eventarc.wait_idle()
+
+
+def test_what_is_made_through_local_without_a_schema_is_none_of_the_ledgers(system, shell):
+    shell('. .local/env; psql "$DATABASE_URL" -c "CREATE TABLE mine (id int)"')
+    assert system.select("SELECT schemaname FROM pg_tables WHERE tablename = 'mine'") == [("public",)]

@@ -109,8 +109,11 @@ def name_of(command: str) -> str:
 
 
 def runnable() -> list[str]:
-    """The documented commands. One that a text only names, without what it needs, stands for its example."""
-    found = [command for _, command in documented_commands() if not command.startswith("recosync --")]
+    """The documented commands. One that a text only names, without what it needs, stands for its example. What waits
+    for functions runs where there are some: tests/e2e/test_force.py.
+    """
+    shown = [command for _, command in documented_commands() if "--wait" not in command]
+    found = [command for command in shown if not command.startswith("recosync --")]
     examples = {f"recosync {name}": example for name, example in EXAMPLES.items()}
     return list(dict.fromkeys(examples.get(command, command) for command in found))
 
