@@ -1,8 +1,15 @@
 """The failure vocabulary: a failure is retryable or permanent by its type, decided once, where it is first understood.
 
 A permanent failure says what is wrong, where, and what to do about it. No message carries a value from a row or a
-secret: messages go to logs, to answers and to the ledger.
+secret: messages go to logs, to answers, to the ledger and to terminals. What others wrote may be in it, such as an
+object's name, and shows no more than a line's worth of what can be printed.
 """
+
+import json
+import re
+
+#: Bytes of what a failure says, of where it was (an object's name has 1,024 at most), and of what to do about it.
+MAX_WHAT, MAX_WHERE, MAX_REMEDY = 4_000, 1_500, 1_000
 
 
 class SyncError(Exception):
@@ -11,10 +18,14 @@ class SyncError(Exception):
     retryable: bool
 
     def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
-        self.what, self.where, self.remedy = what, where, remedy
+        self.what, self.where, self.remedy = (
+            shown(what, MAX_WHAT),
+            shown(where, MAX_WHERE),
+            shown(remedy, MAX_REMEDY),
+        )
         #: What was being worked on where it was raised: the log's fields of that place.
         self.context: dict[str, object] = {}
-        super().__init__(what, where, remedy)
+        super().__init__(self.what, self.where, self.remedy)
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
@@ -77,3 +88,23 @@ class FatalWorkError(PermanentError):
 
 class TargetError(PermanentError):
     """PostgreSQL is not as the publish or refresh needs it: other columns, missing rights, foreign dependants."""
+
+
+def printable(text: str) -> str:
+    """A text with the characters escaped that a terminal obeys, that turn its direction of writing, or that UTF-8 has
+    no bytes for. They are written as JSON writes them, so that a JSON document stays the same one.
+    """
+    return _DOUBTFUL.sub(lambda c: c[0] if c[0].isprintable() else json.dumps(c[0])[1:-1], text)
+
+
+def shown(text: str, limit: int) -> str:
+    """As much of a text that others may have written as can be printed in so many bytes."""
+    whole = printable(text[: limit + 1])
+    encoded = whole.encode()
+    if len(encoded) <= limit:
+        return whole
+    return encoded[: max(limit - len(_CUT.encode()), 0)].decode(errors="ignore") + _CUT
+
+
+_DOUBTFUL = re.compile(r"[^\n -~]")
+_CUT = " […]"

@@ -15,7 +15,14 @@ from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from types import MappingProxyType
 
-from shared.errors import ConfigurationError, SyncError
+from shared.errors import ConfigurationError, SyncError, printable, shown
+
+#: Bytes of a line: longer ones are hard to read, and of more than 256 KiB Cloud Logging makes several entries
+#: (https://cloud.google.com/logging/quotas#log-limits).
+MAX_LINE = 8_000
+
+#: The frames of a traceback that are told, the innermost.
+MAX_FRAMES = 20
 
 _fields: contextvars.ContextVar[Mapping[str, object]] = contextvars.ContextVar(
     "log_fields",
@@ -32,8 +39,8 @@ _SEVERITIES = {
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per record. Exceptions show their type and frames, not their text: drivers put row values
-    there.
+    """One JSON object per record, of MAX_LINE bytes at most. Exceptions show their type and frames, not their text:
+    drivers put row values there.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -46,7 +53,12 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info and record.exc_info[1] is not None:
             line["exception"] = _safe_traceback(record.exc_info[1])
-        return json.dumps(line, default=str, ensure_ascii=False)
+        text, limit = _encoded(line), MAX_LINE
+        while len(text) > MAX_LINE and limit:
+            limit //= 2
+            line = {name: _cut(value, limit) for name, value in line.items()}
+            text = _encoded(line)
+        return text.decode()
 
 
 def configure(level: int = logging.INFO) -> None:
@@ -114,6 +126,18 @@ def _log(level: int, message: str, fields: dict[str, object], cause: Exception |
     logging.getLogger("recosync").log(level, "%s", message, extra={"fields": fields}, exc_info=root)
 
 
+def _encoded(value: object) -> bytes:
+    return printable(json.dumps(value, default=str, ensure_ascii=False)).encode()
+
+
+def _cut(value: object, limit: int) -> object:
+    """A field's value, cut and as text if it has more than so many bytes."""
+    if isinstance(value, str) and len(value) > limit:
+        return shown(value, limit)
+    encoded = _encoded(value)
+    return value if len(encoded) <= limit else shown(value if isinstance(value, str) else encoded.decode(), limit)
+
+
 def _safe_traceback(exc: BaseException) -> list[str]:
-    frames = traceback.extract_tb(exc.__traceback__)
+    frames = traceback.extract_tb(exc.__traceback__, limit=-MAX_FRAMES)
     return [type(exc).__name__, *(f"{f.filename}:{f.lineno} in {f.name}" for f in frames)]

@@ -25,9 +25,6 @@ from shared.names import ObjectVersion, SnapshotId
 
 SCHEMA = "recosync"
 
-#: Characters of a message that are kept.
-MAX_MESSAGE = 4_000
-
 #: Why a snapshot was published: an event completed it, or an operator asked.
 type Cause = Literal["event", "approval", "rollback", "import"]
 
@@ -334,7 +331,7 @@ def record_failure(
         "table": table,
         "snapshot": str(snapshot) if snapshot else None,
         "subject": subject,
-        "message": storable(str(error)),
+        "message": str(error),
     }
     _run(connection, "record_failure", values)
 
@@ -342,11 +339,6 @@ def record_failure(
 def last_failure(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> str | None:
     """What was recorded last as failed for good of the snapshot."""
     return cast(str | None, _one(connection, "last_failure", {"table": table, "snapshot": str(snapshot)}))
-
-
-def storable(message: str) -> str:
-    """A message as PostgreSQL takes it: it may quote the name of a column or a part, which somebody else chose."""
-    return message[:MAX_MESSAGE].encode(errors="replace").decode().replace("\0", "?")
 
 
 def as_json(profile: Profile | None) -> Jsonb | None:

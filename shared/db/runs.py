@@ -11,7 +11,7 @@ import psycopg
 
 from shared.db import queries
 from shared.db.decisions import Decision
-from shared.db.ledger import storable
+from shared.errors import MAX_WHAT, shown
 from shared.names import SnapshotId
 
 type Outcome = Literal["exported", "exported already", "confirmed unchanged", "held", "failed", "to be retried"]
@@ -70,7 +70,7 @@ def record(connection: psycopg.Connection, runs: Sequence[Run]) -> None:
                 "started": run.started,
                 "outcome": run.outcome,
                 "snapshot": str(run.snapshot) if run.snapshot else None,
-                "message": None if run.message is None else storable(run.message),
+                "message": None if run.message is None else shown(run.message, MAX_WHAT),
             }
             connection.execute(queries.load("runs")["record"], values)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import typer
 
+from shared import log
+from shared.errors import DataError
 from shared.names import Hour
 from shared.operate.cli import GROUPS, build
 from shared.operate.cli.commands import BucketPath
@@ -192,6 +194,28 @@ def test_a_bug_shows_neither_its_text_nor_a_traceback_but_the_log_says_where(cap
     assert json.loads(told.out) == {"error": "crashed: ValueError", "retryable": False}
     assert "test_cli.py" in told.err
     assert "a row's value" not in told.out + told.err
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_terminal_gets_no_character_that_it_obeys(capsys, as_json):
+    hostile = "part-\u202e\x1b[31m\u2066\x9b\ud800.parquet"
+
+    def speak():
+        with reporting(as_json=as_json, verbose=True) as output:
+            output.line(hostile)
+            output.table("Parts", ["Name"], [[hostile]])
+            output.document({"part": hostile})
+            output.raw(json.dumps({"part": "\u202e\x9b"}, ensure_ascii=False).encode())
+            log.info(f"part {hostile}", part=hostile)
+            raise DataError(f"no such part: {hostile}", where=hostile)
+
+    with pytest.raises(typer.Exit):
+        speak()
+    told = capsys.readouterr()
+    shown = (told.out + told.err).replace("\n", "")
+    assert "parquet" in told.out
+    assert told.err.count("parquet") == 4
+    assert all(c.isprintable() for c in shown), ascii(shown)
 
 
 def test_the_catalog_is_checked_without_an_environment(monkeypatch):

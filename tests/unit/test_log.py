@@ -91,3 +91,38 @@ def test_an_exception_shows_its_frames_but_never_its_text(lines):
     assert line["exception"][-1].endswith("in fail")
     assert "alice" not in json.dumps(line)
     assert "hunter2" not in json.dumps(line)
+
+
+LONG = {
+    "long": "x" * 10**6,
+    "escaped": '"\\' * 10**4,
+    "controls": "\u202e\0" * 10**4,
+    "accents": "é" * 10**4,
+    "half a pair": "\ud800" * 9_000,
+}
+
+
+@pytest.mark.parametrize("long", LONG.values(), ids=LONG)
+def test_a_line_is_short_enough_to_be_read_whatever_others_wrote(lines, long):
+    with log.bound(table="users", snapshot=long, **{"logging.googleapis.com/labels": {"execution_id": long}}):
+        log.error(f"failed: {long}", DataError(long, where=long), part=long, reasons=[long] * 9)
+    (line,) = lines()
+    encoded = log.printable(json.dumps(line, ensure_ascii=False))
+    assert len(encoded.encode()) <= log.MAX_LINE
+    assert all(c.isprintable() for c in encoded)
+    assert (line["severity"], line["table"], line["error"], line["retryable"]) == ("ERROR", "users", "DataError", False)
+    assert str(line["message"]).startswith("failed: ")
+
+
+def test_of_a_deep_recursion_the_innermost_frames_are_told(lines):
+    def fall(depth: int) -> None:
+        if depth == 0:
+            raise RecursionError
+        fall(depth - 1)
+
+    with pytest.raises(RecursionError) as e:
+        fall(300)
+    log.error("crashed", e.value)
+    (line,) = lines()
+    assert len(line["exception"]) == log.MAX_FRAMES + 1
+    assert line["exception"][0] == "RecursionError"

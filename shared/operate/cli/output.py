@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from shared import log
-from shared.errors import BadRequestError, SyncError
+from shared.errors import BadRequestError, SyncError, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -39,7 +39,9 @@ class Exit(IntEnum):
 
 
 class Output:
-    """How one command speaks: to people, or with `as_json`, to a script."""
+    """How one command speaks: to people, or with `as_json`, to a script. Neither gets a character that a terminal
+    obeys, whoever named the object or the column in which it stands.
+    """
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
@@ -49,16 +51,16 @@ class Output:
     def document(self, body: Json) -> None:
         """The command's result, for scripts only."""
         if self.as_json:
-            print(json.dumps(body, indent=1, default=str, ensure_ascii=False))  # noqa: T201
+            print(printable(json.dumps(body, indent=1, default=str, ensure_ascii=False)))  # noqa: T201
 
     def raw(self, document: bytes) -> None:
         """A result that is a JSON document already."""
-        sys.stdout.write(document.decode())
+        sys.stdout.write(printable(document.decode()))
 
     def line(self, text: str) -> None:
         """A line of the result, for people only."""
         if not self.as_json:
-            print(text)  # noqa: T201
+            print(printable(text))  # noqa: T201
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """A table, for people only. Columns of numbers stand at the right."""
@@ -79,7 +81,7 @@ class Output:
 
     def problem(self, text: str) -> None:
         """One clear line on standard error."""
-        print(" ".join(text.split()), file=sys.stderr)  # noqa: T201
+        print(printable(" ".join(text.split())), file=sys.stderr)  # noqa: T201
 
     @contextmanager
     def progress(self, doing: str, total: int | None = None) -> Iterator[Bar]:
@@ -158,7 +160,7 @@ class _LineFormatter(logging.Formatter):
         severity, message = fields.pop("severity"), fields.pop("message")
         del fields["logger"]
         told = " ".join(f"{name}={value}" for name, value in fields.items())
-        return f"{self.formatTime(record, '%H:%M:%S')} {severity} {message}  {told}".rstrip()
+        return printable(f"{self.formatTime(record, '%H:%M:%S')} {severity} {message}  {told}".rstrip())
 
 
 @contextmanager
@@ -183,4 +185,4 @@ def _cell(value: object) -> str:
         return "-"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return str(value)
+    return printable(str(value))
