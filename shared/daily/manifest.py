@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import cast
+from datetime import MAXYEAR, UTC, datetime
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 from shared.catalog import could_be_of_another
-from shared.db.profile import Profile
+from shared.db.profile import Profile, ProfileDocument
+from shared.documents import MAX_INT64, Count, Digits, Instant, MalformedError, Reader, Text
 from shared.errors import CatalogError, DataError
-from shared.names import ObjectVersion, PartName, SnapshotFolder, SnapshotId, parse_object_name
+from shared.names import EPOCH, ObjectVersion, PartName, SnapshotFolder, SnapshotId, is_identifier, parse_object_name
 
 VERSION = 1
 
@@ -96,22 +99,21 @@ def parse(content: bytes, folder: SnapshotFolder, columns: Sequence[str]) -> Man
     the columns of its catalog and no others.
     """
     try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):
-        raise _wrong(folder, "is not JSON") from None
-    try:
-        _refuse_later(document, folder)
-        manifest = _parse(cast(dict[str, object], document), folder)
-    except (KeyError, TypeError, ValueError, OverflowError) as e:
-        raise _wrong(folder, f"is not a manifest of version {VERSION}: {type(e).__name__} at {e}") from None
+        _refuse_later(content, folder)
+        manifest = _READER.read(content).manifest(folder)
+    except MalformedError as e:
+        raise _wrong(folder, f"is not a manifest of version {VERSION}: {e}") from None
     if (manifest.table, manifest.snapshot) != (folder.table, folder.snapshot):
         raise _wrong(folder, "names another table or snapshot than its folder")
     names = [name for name, _ in manifest.columns]
     if names != list(columns):
-        what = f"has the columns {', '.join(names)}, the catalog says {', '.join(columns)}"
+        named = ", ".join(name if is_identifier(name) else "…" for name in names)
+        what = f"has the columns {named}, the catalog says {', '.join(columns)}"
         if manifest.origin is not None or could_be_of_another(names, columns):
             raise CatalogError(what, where=folder.manifest, remedy=OTHER_CATALOG)
         raise _wrong(folder, what)
+    if manifest.rows > MAX_INT64:
+        raise _wrong(folder, f"counts more than {MAX_INT64} rows in its parts")
     if len({part.name for part in manifest.parts}) != len(manifest.parts):
         raise _wrong(folder, "names a part twice")
     if manifest.source_rows is not None and manifest.source_rows != manifest.rows:
@@ -119,10 +121,10 @@ def parse(content: bytes, folder: SnapshotFolder, columns: Sequence[str]) -> Man
     return manifest
 
 
-def _refuse_later(document: object, folder: SnapshotFolder) -> None:
+def _refuse_later(content: bytes, folder: SnapshotFolder) -> None:
     """Raise CatalogError of a manifest that a later version of this code wrote."""
-    version = document.get("version") if isinstance(document, dict) else None
-    if type(version) is int and version > VERSION:
+    version = _VERSION_READER.read(content).version
+    if version > VERSION:
         raise CatalogError(
             f"is a manifest of version {version}, and this code knows {VERSION}",
             where=folder.manifest,
@@ -130,35 +132,76 @@ def _refuse_later(document: object, folder: SnapshotFolder) -> None:
         )
 
 
-def _parse(document: dict[str, object], folder: SnapshotFolder) -> Manifest:
-    if document["version"] != VERSION:
-        raise ValueError("version")
-    source_rows = document["source_rows"]
-    columns = cast(list[dict[str, object]], document["columns"])
-    parts = cast(list[dict[str, object]], document["parts"])
-    return Manifest(
-        table=_text(document, "table"),
-        snapshot=SnapshotId.parse(_text(document, "snapshot_id")),
-        source_rows=None if source_rows is None else _count(document, "source_rows"),
-        columns=tuple((_text(column, "name"), _text(column, "type")) for column in columns),
-        parts=tuple(_part(part, folder) for part in parts),
-        origin=_origin(cast(dict[str, object], document["origin"])) if "origin" in document else None,
-    )
+class _Version(Struct, frozen=True):
+    version: Annotated[int, Meta(ge=VERSION, le=999)]
 
 
-def _origin(document: dict[str, object]) -> Origin:
-    modified = document["source_modified"]
-    return Origin(
-        started=_instant(document, "started"),
-        exported=_instant(document, "exported"),
-        source_modified=None if modified is None else _instant(document, "source_modified"),
-        profile=Profile.from_json(document["profile"]),
-        types=_types(cast(Mapping[str, object], document["types"])) if "types" in document else None,
-    )
+class _Part(Struct, frozen=True):
+    name: Text
+    generation: Count | Digits
+    rows: Count | Digits
+    bytes: Count | Digits
+    crc32c: Text
 
 
-def _types(document: Mapping[str, object]) -> Mapping[str, str]:
-    return {name: _text(document, name) for name in document}
+class _Column(Struct, frozen=True):
+    name: Text
+    type: Text
+
+
+class _Origin(Struct, frozen=True):
+    started: Instant
+    exported: Instant
+    source_modified: Instant | None
+    profile: ProfileDocument
+    types: dict[Text, Text] | None = None
+
+    def __post_init__(self) -> None:
+        instants = (self.started, self.exported, self.source_modified or self.exported)
+        if any(not EPOCH.year <= at.year < MAXYEAR for at in instants):
+            raise ValueError("has a time of before 1970 or after 9998")
+
+    def origin(self) -> Origin:
+        return Origin(
+            self.started.astimezone(UTC),
+            self.exported.astimezone(UTC),
+            self.source_modified.astimezone(UTC) if self.source_modified else None,
+            self.profile.profile(),
+            self.types,
+        )
+
+
+class _Document(_Version, frozen=True):
+    """A manifest as its JSON is."""
+
+    table: Text
+    snapshot_id: Text
+    source_rows: Count | Digits | None
+    columns: list[_Column]
+    parts: list[_Part]
+    origin: _Origin | None = None
+
+    def manifest(self, folder: SnapshotFolder) -> Manifest:
+        """Raises MalformedError for what is no part or snapshot by its name."""
+        for index, part in enumerate(self.parts):
+            parsed = parse_object_name(part.name, folder.prefix)
+            if not isinstance(parsed, PartName) or parsed.folder != folder:
+                raise MalformedError(f"parts[{index}].name is no part of this snapshot")
+        try:
+            snapshot = SnapshotId.parse(self.snapshot_id)
+        except ValueError:
+            raise MalformedError("snapshot_id is not written YYYYMMDDTHHMMSSZ") from None
+        return Manifest(
+            self.table,
+            snapshot,
+            None if self.source_rows is None else int(self.source_rows),
+            tuple((column.name, column.type) for column in self.columns),
+            tuple(
+                ManifestPart(part.name, int(part.generation), int(part.rows), int(part.bytes), part.crc32c)
+                for part in self.parts
+            ),
+            self.origin.origin() if self.origin else None,
+        )
 
 
 def _origin_document(origin: Origin) -> dict[str, object]:
@@ -171,42 +214,8 @@ def _origin_document(origin: Origin) -> dict[str, object]:
     }
 
 
-def _instant(document: dict[str, object], key: str) -> datetime:
-    at = datetime.fromisoformat(_text(document, key))
-    if at.tzinfo is None:
-        raise ValueError(f"{key}, which has no time zone")
-    return at.astimezone(UTC)
-
-
-def _part(part: dict[str, object], folder: SnapshotFolder) -> ManifestPart:
-    name = _text(part, "name")
-    parsed = parse_object_name(name, folder.prefix)
-    if not isinstance(parsed, PartName) or parsed.folder != folder:
-        raise ValueError("parts.name, which is no part of this snapshot")
-    return ManifestPart(
-        name, _count(part, "generation"), _count(part, "rows"), _count(part, "bytes"), _text(part, "crc32c")
-    )
-
-
-def _text(document: Mapping[str, object], key: str) -> str:
-    value = document[key]
-    if not isinstance(value, str):
-        raise TypeError(key)
-    value.encode()  # half a surrogate pair can be written in JSON, but not to PostgreSQL
-    if "\0" in value:
-        raise ValueError(f"{key}, which holds a NUL")
-    return value
-
-
-def _count(document: dict[str, object], key: str) -> int:
-    """A whole number; Cloud Storage's JSON prints generations as text, so text of digits passes too."""
-    value = document[key]
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise TypeError(key)
-    return value
-
-
 def _wrong(folder: SnapshotFolder, what: str) -> DataError:
     return DataError(what, where=folder.manifest, remedy="Write the parts, then a correct manifest, as a new snapshot")
+
+
+_VERSION_READER, _READER = Reader(_Version), Reader(_Document)

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 import psycopg
+from msgspec import Struct
 from psycopg import sql
 
 from shared.catalog import Column, PgType
+from shared.documents import Count, Reader, Text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,17 +72,29 @@ class Profile:
 
     @classmethod
     def from_json(cls, document: object) -> Profile:
-        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError for anything else."""
-        given = cast(Mapping[str, object], document)
-        columns = cast(Mapping[str, Mapping[str, object]], given["columns"])
-        of = {
-            str(name): ColumnProfile(_count(column["values"]), None if column["sum"] is None else _whole(column["sum"]))
-            for name, column in columns.items()
-        }
-        rows, keys = _count(given["rows"]), given.get("keys")
-        if (keys is not None and _count(keys) > rows) or any(column.values > rows for column in of.values()):
-            raise ValueError("more than there are rows")
-        return cls(rows, of, None if keys is None else _count(keys))
+        """The inverse of `to_json`. Raises MalformedError for anything else."""
+        return _READER.convert(document).profile()
+
+
+class _ColumnDocument(Struct, frozen=True):
+    values: Count
+    sum: int | None
+
+
+class ProfileDocument(Struct, frozen=True):
+    """A profile as JSON. It counts no more values or keys than there are rows."""
+
+    rows: Count
+    columns: dict[Text, _ColumnDocument]
+    keys: Count | None = None
+
+    def __post_init__(self) -> None:
+        if max((self.keys or 0, *(column.values for column in self.columns.values()))) > self.rows:
+            raise ValueError("counts more values or keys than rows")
+
+    def profile(self) -> Profile:
+        columns = {name: ColumnProfile(column.values, column.sum) for name, column in self.columns.items()}
+        return Profile(self.rows, columns, self.keys)
 
 
 class Tap:
@@ -170,13 +184,4 @@ def _arrow_sum(column: Column, array: pa.Array) -> int:
     return int(pc.sum(array).as_py() or 0)
 
 
-def _count(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise TypeError("a count")
-    return value
-
-
-def _whole(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError("a sum")
-    return value
+_READER = Reader(ProfileDocument)

@@ -5,13 +5,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.daily.manifest import Manifest, ManifestPart, Origin, parse
 from shared.db.profile import Profile
 from shared.errors import CatalogError, DataError
 from shared.names import ObjectVersion, SnapshotFolder, SnapshotId
+from tests.kit.mutations import answered, bytes_of
 
 FOLDER = SnapshotFolder("exports", "users", SnapshotId.parse("20260101T000000Z"))
 COLUMNS = ["user_id", "booking_cnt"]
@@ -24,6 +25,9 @@ DOCUMENT = {
     "columns": [{"name": "user_id", "type": "STRING"}, {"name": "booking_cnt", "type": "INT64"}],
     "parts": [PART],
 }
+PROFILE = {"rows": 2, "columns": {"user_id": {"values": 2, "sum": 8}}, "keys": 2}
+AT = "2026-01-01T00:00:00+00:00"
+ORIGIN = {"started": AT, "exported": AT, "source_modified": AT, "profile": PROFILE, "types": {"user_id": "text"}}
 
 counts = st.integers(0, 2**63 - 1)
 
@@ -32,7 +36,7 @@ def parsed(**changes: object) -> Manifest:
     return parse(json.dumps(DOCUMENT | changes).encode(), FOLDER, COLUMNS)
 
 
-@given(st.lists(st.tuples(counts, counts, counts), max_size=5), st.booleans())
+@given(st.lists(st.tuples(counts, st.integers(0, 2**60), counts), max_size=5), st.booleans())
 def test_a_manifest_reads_back_as_it_was_written(numbers, counted):
     parts = tuple(
         ManifestPart(f"{FOLDER.attempt(1)}part-{i}.parquet", generation, rows, size, "AAAAAA==")
@@ -51,6 +55,19 @@ def test_a_manifest_is_the_documents_contract():
     assert manifest.versions("b") == [(ObjectVersion("b", PART["name"], 7), 2)]
 
 
+def test_the_mark_that_some_editors_write_first_is_none_of_the_documents():
+    assert parse(b"\xef\xbb\xbf" + json.dumps(DOCUMENT).encode(), FOLDER, COLUMNS) == parsed()
+
+
+@settings(max_examples=400)
+@given(bytes_of(DOCUMENT | {"origin": ORIGIN}))
+def test_whatever_a_manifest_holds_is_read_or_has_an_answer(content):
+    with answered(DataError, CatalogError, where=FOLDER.manifest):
+        manifest = parse(content, FOLDER, COLUMNS)
+        assert all(part.rows < 2**63 for part in manifest.parts)
+        assert parse(manifest.to_json(), FOLDER, COLUMNS) == manifest
+
+
 def test_generations_may_be_text_as_the_storage_api_prints_them():
     assert parsed(parts=[PART | {"generation": "1700000000000001"}]).parts[0].generation == 1700000000000001
 
@@ -63,12 +80,14 @@ def test_an_uploader_need_not_count_the_source():
     ("content", "what"),
     [
         (b"", "is not JSON"),
-        (b"{", "is not JSON"),
+        (b"{", "is not JSON in UTF-8"),
         (b"\xff\xfe", "is not JSON"),
-        (b"[" * 100_000, "is not JSON"),
+        (b"[" * 100_000, "the document should be an object, and is a list"),
+        (b'{"version": 1, "x": ' + b"[" * 100_000, "is not JSON"),
         (b"null", "is not a manifest of version 1"),
         (b"[]", "is not a manifest of version 1"),
-        (b"{}", "'version'"),
+        (b"{}", "the document lacks version"),
+        ("{}".encode("utf-16"), "is not JSON in UTF-8"),
     ],
 )
 def test_what_is_no_manifest_is_refused(content, what):
@@ -80,42 +99,61 @@ def test_what_is_no_manifest_is_refused(content, what):
 @pytest.mark.parametrize("key", list(DOCUMENT))
 def test_a_missing_field_is_named(key):
     content = json.dumps({name: value for name, value in DOCUMENT.items() if name != key})
-    with pytest.raises(DataError, match=f"'{key}'"):
+    with pytest.raises(DataError, match=f"the document lacks {key}"):
         parse(content.encode(), FOLDER, COLUMNS)
 
 
 @pytest.mark.parametrize("key", list(PART))
 def test_a_missing_field_of_a_part_is_named(key):
-    with pytest.raises(DataError, match=f"'{key}'"):
-        parsed(parts=[{name: value for name, value in PART.items() if name != key}])
+    with pytest.raises(DataError, match=rf"parts\[1\] lacks {key}"):
+        parsed(parts=[PART, {name: value for name, value in PART.items() if name != key}])
 
 
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"version": 0}, "version"),
-        ({"version": "1"}, "version"),
-        ({"version": "2"}, "version"),
-        ({"table": 3}, "table"),
-        ({"snapshot_id": "yesterday"}, "YYYYMMDDTHHMMSSZ"),
-        ({"snapshot_id": None}, "snapshot_id"),
-        ({"source_rows": -1}, "source_rows"),
-        ({"source_rows": True}, "source_rows"),
-        ({"source_rows": 2.0}, "source_rows"),
-        ({"columns": "user_id"}, "TypeError"),
-        ({"columns": [{"name": "user_id", "type": None}]}, "type"),
-        ({"parts": None}, "TypeError"),
-        ({"parts": ["part-0.parquet"]}, "TypeError"),
-        ({"parts": [PART | {"generation": "new"}]}, "generation"),
-        ({"parts": [PART | {"generation": "²"}]}, "generation"),
-        ({"parts": [PART | {"rows": None}]}, "rows"),
-        ({"parts": [PART | {"bytes": -5}]}, "bytes"),
-        ({"parts": [PART | {"crc32c": 1}]}, "crc32c"),
-        ({"parts": [PART | {"name": f"{FOLDER}/1/part-\ud800.parquet"}]}, "surrogates not allowed"),
-        ({"parts": [PART | {"name": f"{FOLDER}/manifest.json"}]}, "no part of this snapshot"),
+        ({"version": 0}, "version should be a whole number >= 1"),
+        ({"version": "1"}, "version should be a whole number, and is text"),
+        ({"version": "2"}, "version should be a whole number, and is text"),
+        ({"version": True}, "version should be a whole number, and is true or false"),
+        ({"version": 2**40}, "version should be a whole number <= 999"),
+        ({"table": 3}, "table should be text"),
+        ({"table": "u\0"}, "table is not spelt as it should be"),
+        ({"snapshot_id": "yesterday"}, "snapshot_id is not written YYYYMMDDTHHMMSSZ"),
+        ({"snapshot_id": None}, "snapshot_id should be text, and is null"),
+        ({"source_rows": -1}, "source_rows should be a whole number >= 0"),
+        ({"source_rows": True}, "source_rows should be a whole number or text or null, and is true or false"),
+        ({"source_rows": 2.0}, "source_rows should be"),
+        ({"source_rows": 2**63}, "source_rows should be a whole number <= 9223372036854775807"),
+        ({"columns": "user_id"}, "columns should be a list, and is text"),
+        ({"columns": [{"name": "user_id", "type": None}]}, "columns[0].type should be text, and is null"),
+        ({"parts": None}, "parts should be a list, and is null"),
+        ({"parts": {}}, "parts should be a list, and is an object"),
+        ({"parts": ["part-0.parquet"]}, "parts[0] should be an object, and is text"),
+        ({"parts": [PART, PART | {"generation": "new"}]}, "parts[1].generation is not spelt as it should be"),
+        ({"parts": [PART | {"generation": "²"}]}, "parts[0].generation is not spelt"),
+        ({"parts": [PART | {"generation": "9" * 19}]}, "parts[0].generation is not spelt"),
+        ({"parts": [PART | {"rows": None}]}, "parts[0].rows should be a whole number or text, and is null"),
+        ({"parts": [PART | {"rows": 2**64}]}, "parts[0].rows should be a whole number <= 9223372036854775807"),
+        ({"parts": [PART | {"rows": 10**4_000}]}, "parts[0].rows"),
+        ({"parts": [PART | {"bytes": -5}]}, "parts[0].bytes should be a whole number >= 0"),
+        ({"parts": [PART | {"crc32c": 1}]}, "parts[0].crc32c should be text"),
+        ({"parts": [PART | {"name": f"{FOLDER}/1/part-\ud800.parquet"}]}, "is not JSON in UTF-8"),
+        ({"parts": [PART | {"name": f"{FOLDER}/1/part-{'x' * 2_000}.parquet"}]}, "parts[0].name should be text of len"),
+        ({"parts": [PART | {"name": f"{FOLDER}/manifest.json"}]}, "parts[0].name is no part of this snapshot"),
         ({"parts": [PART | {"name": "exports/users/20250101T000000Z/1/part-0.parquet"}]}, "no part of this snapshot"),
         ({"parts": [PART | {"name": "exports/other/20260101T000000Z/1/part-0.parquet"}]}, "no part of this snapshot"),
         ({"parts": [PART | {"name": "part-0.parquet"}]}, "no part of this snapshot"),
+        ({"origin": []}, "origin should be an object or null, and is a list"),
+        ({"origin": ORIGIN | {"started": "secret"}}, "origin.started should be a time as RFC 3339 writes it"),
+        ({"origin": ORIGIN | {"started": "2026-01-01T00:00:00"}}, "origin.started should be a time with a timezone"),
+        ({"origin": ORIGIN | {"exported": "0001-01-01T00:00:00+09:00"}}, "origin has a time of before 1970"),
+        ({"origin": ORIGIN | {"profile": {"rows": 2, "columns": {"a": 1}}}}, "origin.profile.columns[...] should be"),
+        (
+            {"origin": ORIGIN | {"profile": PROFILE | {"keys": 3}}},
+            "origin.profile counts more values or keys than rows",
+        ),
+        ({"origin": ORIGIN | {"types": {"user_id": 1}}}, "origin.types[...] should be text"),
     ],
 )
 def test_a_malformed_field_is_named(changes, what):
@@ -135,6 +173,7 @@ def test_a_malformed_field_is_named(changes, what):
         ),
         ({"columns": []}, "the catalog says user_id, booking_cnt"),
         ({"parts": [PART, PART | {"generation": 8}], "source_rows": 4}, "names a part twice"),
+        ({"parts": [PART | {"rows": 2**62}] * 2, "source_rows": None}, "counts more than 9223372036854775807 rows"),
         ({"source_rows": 3}, "counts 2 rows in its parts but 3 in the source"),
     ],
 )
