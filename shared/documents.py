@@ -57,6 +57,8 @@ class Reader[T]:
             return msgspec.convert(value, self._type)
         except msgspec.ValidationError as e:
             raise MalformedError(_told(str(e))) from None
+        except UnicodeEncodeError:
+            raise MalformedError("has a field whose name is not UTF-8") from None
 
 
 def _told(error: str) -> str:

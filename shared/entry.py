@@ -10,16 +10,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
 import flask
-from werkzeug.exceptions import RequestEntityTooLarge
+from gunicorn.http.errors import ParseException
+from msgspec import Struct
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from shared import log, services
+from shared.documents import Count, Digits, MalformedError, Number, Reader, Text
 from shared.errors import BadRequestError, BusyError, ConfigurationError, PermanentError, RetryableError, SyncError
-from shared.names import ObjectVersion
+from shared.names import ObjectVersion, is_identifier
 from shared.services import Services
 
 if TYPE_CHECKING:
@@ -39,14 +43,17 @@ class _HasSettings(Protocol):
     def settings(self) -> CommonSettings: ...
 
 
-def bound_bodies() -> None:
-    """Have the framework read no body over MAX_BODY_BYTES, and answer such a request at once: 400, and 204 to an event.
+def bound_bodies(*, events: bool = False) -> None:
+    """Have the framework read no body over MAX_BODY_BYTES, and answer at once what it would crash at: such a body, one
+    that can't be read to its end, and where a function takes events, what is none.
 
     It executes a function's module in the context of its application.
     """
     if flask.has_app_context():
         flask.current_app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-        flask.current_app.before_request(_refuse_large)
+        flask.current_app.before_request(_refuse_unread)
+        if events:
+            flask.current_app.before_request(_refuse_foreign)
 
 
 def answer_event(handle: Callable[[Services], str]) -> None:
@@ -123,20 +130,46 @@ def finalized_object(event: CloudEvent) -> tuple[ObjectVersion, int]:
     Raises PermanentError when the event's data is no StorageObjectData
     (https://github.com/googleapis/google-cloudevents/blob/main/proto/google/events/cloud/storage/v1/data.proto).
     """
-    data = event.get_data() or {}
     try:
-        return ObjectVersion(data["bucket"], data["name"], int(data["generation"])), int(data.get("size", 0))
-    except (KeyError, TypeError, ValueError):
-        raise PermanentError("holds no storage object", where=f"event {event['id']}") from None
+        found = _OBJECT_READER.convert(event.get_data())
+    except MalformedError as e:
+        raise PermanentError(f"holds no storage object: {e}", where=f"event {event['id']}") from None
+    return ObjectVersion(found.bucket, found.name, int(found.generation)), int(found.size)
 
 
 def completion(event: CloudEvent) -> tuple[str, int]:
     """The table and publication of a completion message. Raises PermanentError when it lacks them."""
     try:
-        attributes = (event.get_data() or {})["message"]["attributes"]
-        return str(attributes["table"]), int(attributes["publication"])
-    except (KeyError, TypeError, ValueError):
-        raise PermanentError("lacks the attributes table and publication", where=f"event {event['id']}") from None
+        attributes = _COMPLETION_READER.convert(event.get_data()).message.attributes
+        if not is_identifier(attributes.table):
+            raise MalformedError("message.attributes.table is the name of no table")
+    except MalformedError as e:
+        what = f"lacks the attributes table and publication: {e}"
+        raise PermanentError(what, where=f"event {event['id']}") from None
+    return attributes.table, int(attributes.publication)
+
+
+class _Object(Struct, frozen=True):
+    bucket: Text
+    name: Text
+    generation: Number | Digits
+    size: Count | Digits = 0
+
+
+class _Attributes(Struct, frozen=True):
+    table: Text
+    publication: Number | Digits
+
+
+class _Message(Struct, frozen=True):
+    attributes: _Attributes
+
+
+class _Completion(Struct, frozen=True):
+    message: _Message
+
+
+_OBJECT_READER, _COMPLETION_READER = Reader(_Object), Reader(_Completion)
 
 
 def json_body(request: flask.Request, fields: Mapping[str, type]) -> Json:
@@ -149,7 +182,8 @@ def json_body(request: flask.Request, fields: Mapping[str, type]) -> Json:
         raise BadRequestError("the body should be a JSON object")
     for name, value in body.items():
         if name not in fields:
-            raise BadRequestError(f"unknown field {name!r}; known are {', '.join(fields)}")
+            unknown = f"unknown field {name!r}" if is_identifier(name) else "a field that is unknown"
+            raise BadRequestError(f"{unknown}; known are {', '.join(fields)}")
         # bool is an int in Python, not in JSON.
         if type(value) is not fields[name]:
             raise BadRequestError(f"{name} should be {_JSON_TYPES[fields[name]]}")
@@ -172,25 +206,54 @@ def scheduled_at(request: flask.Request) -> datetime | None:
         raise BadRequestError("X-CloudScheduler-ScheduleTime is no RFC 3339 time") from None
 
 
-def _refuse_large() -> flask.Response | None:
-    """The answer to a body that is not read; None when it is read. It is a stream, because the framework reads the
-    whole body before any other answer.
-    """
+def _refuse_unread() -> flask.Response | None:
+    """The answer to a body that is not read; None when it is read."""
     size = flask.request.content_length
-    with suppress(RequestEntityTooLarge):
+    try:
         # Of a body that comes in chunks, the framework gives as much as is allowed.
         read = len(flask.request.get_data())
+    except RequestEntityTooLarge:
+        read = MAX_BODY_BYTES
+    except (OSError, ParseException, ClientDisconnected):
+        # Nobody knows what it would have said: an event is not acknowledged.
+        return _refusal(BadRequestError("the body can't be read: it ends early, or its chunks are malformed"), 400)
+    else:
         if size is not None or read < MAX_BODY_BYTES:
             return None
-    log.configure()
     error = BadRequestError(f"the body has {size or 'too many'} bytes; at most {MAX_BODY_BYTES} are read")
+    return _refusal(error, 204 if "ce-id" in flask.request.headers else 400)
+
+
+def _refuse_foreign() -> flask.Response | None:
+    """The answer to what is no event; None when it is one, as Eventarc sends them, in headers and a body of JSON
+    (https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md#31-binary-content-mode).
+    """
+    headers = flask.request.headers
+    missing = [name for name in ("ce-id", "ce-source", "ce-type") if not headers.get(name)]
+    if missing:
+        return _refusal(BadRequestError(f"is no event: it has no header {' or '.join(missing)}"), 400)
+    where = f"event {headers['ce-id']}"
+    if headers.get("ce-specversion") not in ("1.0", "0.3"):
+        return _refusal(PermanentError("ce-specversion should be 1.0", where=where), 204)
+    try:
+        json.loads(flask.request.get_data() or b"null")
+    except (ValueError, RecursionError):
+        return _refusal(PermanentError("its body is not JSON", where=where), 204)
+    return None
+
+
+def _refusal(error: PermanentError, status: int) -> flask.Response:
+    """An answer that comes before the framework has looked at the request. It is a stream, because the framework reads
+    the whole body before any other answer.
+    """
+    log.configure()
     with _call_context():
-        if "ce-id" in flask.request.headers:
+        if status == HTTPStatus.NO_CONTENT:
             log.error(f"event failed for good: {error}", error)
-            return flask.Response(iter(()), 204)
+            return flask.Response(iter(()), status)
         log.warning(f"bad request: {error}", error)
         body = json.dumps({"error": str(error)}, indent=1) + "\n"
-        return flask.Response(iter((body,)), 400, mimetype="application/json")
+        return flask.Response(iter((body,)), status, mimetype="application/json")
 
 
 def _refuse_method(method: str, methods: Collection[str]) -> flask.Response:

@@ -6,7 +6,7 @@ from cloudevents.http import CloudEvent
 from shared import entry
 from shared.daily import arrival
 
-entry.bound_bodies()
+entry.bound_bodies(events=True)
 
 
 @functions_framework.cloud_event

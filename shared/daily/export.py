@@ -19,7 +19,7 @@ from shared.db.postgres import connect, translated
 from shared.db.runs import Latest
 from shared.errors import BadRequestError, DriftError, RetryableError, SyncError
 from shared.gcp.bigquery import TableInfo
-from shared.names import AHEAD, SnapshotId, parse_day, snapshots_of
+from shared.names import AHEAD, EPOCH, SnapshotId, is_identifier, parse_day, snapshots_of
 from shared.services import Services
 
 #: The fields of the request's body and their JSON types.
@@ -27,8 +27,6 @@ FIELDS: Mapping[str, type] = {"tables": list, "date": str, "force": bool}
 
 #: Seconds that one call follows its jobs; the next call attaches to what still runs.
 PATIENCE = 1500
-
-_EPOCH = date(1970, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def parse(services: Services, body: Mapping[str, object], scheduled: datetime | 
     known = services.catalog.tables
     asked = body.get("tables", list(known))
     names = [str(name) for name in asked] if isinstance(asked, list) else []
-    unknown = [name for name in names if name not in known]
+    unknown = [name if is_identifier(name) else "…" for name in names if name not in known]
     if unknown or not names:
         raise BadRequestError(f"tables should list some of {', '.join(known)}; got {', '.join(unknown) or 'none'}")
     day = None
@@ -85,10 +83,10 @@ def parse(services: Services, body: Mapping[str, object], scheduled: datetime | 
             day = parse_day(str(body["date"]))
         except ValueError:
             raise BadRequestError("date should be a day written YYYYMMDD") from None
-        if not _EPOCH <= day <= now.date():
+        if not EPOCH <= day <= now.date():
             raise BadRequestError("date is in the future, or before 1970")
-    if scheduled is not None and scheduled > now + AHEAD:
-        raise BadRequestError("the call is scheduled for the future")
+    if scheduled is not None and not (scheduled.date() > EPOCH and scheduled <= now + AHEAD):
+        raise BadRequestError("the call is scheduled for the future, or before 1970")
     force = bool(body.get("force", False))
     return ExportRequest(
         tables=tuple(known[name] for name in dict.fromkeys(names)),

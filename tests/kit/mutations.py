@@ -22,7 +22,7 @@ _NUMBERS = (0, -1, 1, 2**31, 2**63 - 1, 2**63, 2**64, -(2**63), 10**400, 10**4_0
 _NESTED = "[" * 50 + "]" * 50
 _OTHERS = (None, True, False, [], {}, [SECRET], {SECRET: SECRET}, [[]] * 2_000, json.loads(_NESTED))
 
-odd = st.sampled_from((*_TEXTS, *_NUMBERS, *_OTHERS)) | st.text(max_size=9) | st.integers()
+odd = st.sampled_from((*_TEXTS, *_NUMBERS, *_OTHERS)).map(copy.deepcopy) | st.text(max_size=9) | st.integers()
 
 
 @st.composite
@@ -93,7 +93,7 @@ def _replaced(draw: st.DrawFn, document: object, path: Path) -> object:
         case "twice" if isinstance(at, list):
             at.append(copy.deepcopy(at[last]))  # type: ignore[index]
         case "twice":
-            at[draw(st.sampled_from(_TEXTS))] = at[last]  # type: ignore[index]
+            at[draw(st.sampled_from(_TEXTS))] = copy.deepcopy(at[last])  # type: ignore[index]
         case _:
             at[last] = draw(odd)  # type: ignore[index]
     return document

@@ -5,9 +5,16 @@ import json
 
 import functions_framework
 import pytest
+from gunicorn.http.errors import InvalidChunkSize
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from shared import services
 from shared.catalog import ROOT
+from shared.daily import arrival, refresh
 from shared.entry import MAX_BODY_BYTES
+from tests.kit.mutations import SECRET, bytes_of
+from tests.unit.test_settings import GOOD
 
 EVENT = {"ce-id": "1", "ce-source": "//test", "ce-type": "test", "ce-specversion": "1.0"}
 JSON = {"Content-Type": "application/json"}
@@ -59,3 +66,90 @@ def test_a_body_of_the_greatest_size_is_read():
     body = Body(MAX_BODY_BYTES)
     post("bq_export", body, MAX_BODY_BYTES)
     assert body.read_so_far == MAX_BODY_BYTES
+
+
+class Malformed(io.RawIOBase):
+    """A body whose chunks gunicorn can't make out."""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        raise InvalidChunkSize(b"zz")
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_body_that_cannot_be_read_is_a_bad_request(capsys, function):
+    answer = post(function, Malformed(), None)
+    told = {"error": "the body can't be read: it ends early, or its chunks are malformed"}
+    assert (answer.status_code, json.loads(answer.data)) == (400, told)
+    assert json.loads(capsys.readouterr().out)["severity"] == "WARNING"
+
+
+@pytest.fixture
+def send(monkeypatch):
+    """Sends a request to a function that takes events, whose work is to do nothing."""
+    for name, value in (GOOD | {"STORAGE_EMULATOR_HOST": "http://127.0.0.1:1"}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(arrival, "handle", lambda *_: "foreign")
+    monkeypatch.setattr(refresh, "refresh", lambda *_: "fresh")
+    services.daily.cache_clear()
+    apps = {
+        name: functions_framework.create_app(name, str(ROOT / "functions" / name / "main.py"))
+        for name in ("gcs_import", "mv_refresh")
+    }
+    yield lambda function, body, headers: apps[function].test_client().post("/", headers=headers, data=body)
+    services.daily.cache_clear()
+
+
+WHOLE = {
+    "gcs_import": {"bucket": "b", "name": "o", "generation": "7", "size": "5"},
+    "mv_refresh": {"message": {"attributes": {"table": "users", "publication": "7"}}},
+}
+
+
+@pytest.mark.parametrize("function", WHOLE)
+def test_an_event_that_is_whole_is_handled(send, capsys, function):
+    assert send(function, json.dumps(WHOLE[function]), EVENT | JSON).status_code == 204
+    assert json.loads(capsys.readouterr().out)["severity"] == "INFO"
+
+
+@pytest.mark.parametrize("function", WHOLE)
+@pytest.mark.parametrize(
+    ("headers", "body", "told"),
+    [
+        (EVENT | {"ce-specversion": "9"}, b"{}", "event 1: ce-specversion should be 1.0"),
+        (EVENT, b"{", "event 1: its body is not JSON"),
+        (EVENT | JSON, b"\xff\xfe\xfd", "event 1: its body is not JSON"),
+        (EVENT | JSON, b"[" * 100_000, "event 1: its body is not JSON"),
+        (EVENT | JSON, b"[1]", "event 1: "),
+        (EVENT | {"ce-id": "\xff" * 2_000}, b"", "event "),
+    ],
+)
+def test_a_malformed_event_fails_for_good(send, capsys, function, headers, body, told):
+    assert send(function, body, headers).status_code == 204
+    line = json.loads(capsys.readouterr().out)
+    assert line["severity"] == "ERROR"
+    assert line["message"].startswith(f"event failed for good: {told}")
+
+
+@pytest.mark.parametrize("function", WHOLE)
+@pytest.mark.parametrize("headers", [{}, JSON, {"Content-Type": "application/cloudevents+json"}, {"ce-id": "1"}])
+@pytest.mark.parametrize("body", [b"", b"\xff", b'{"specversion": 1}', b'{"data": 5, "context": {"eventType": []}}'])
+def test_what_is_no_event_is_a_bad_request(send, capsys, function, headers, body):
+    answer = send(function, body, headers)
+    assert answer.status_code == 400
+    assert answer.json["error"].startswith("is no event: it has no header ce-")
+    assert json.loads(capsys.readouterr().out)["severity"] == "WARNING"
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_whatever_comes_as_an_event_is_handled_or_has_an_answer(send, capsys, data):
+    function = data.draw(st.sampled_from(list(WHOLE)))
+    answer = send(function, data.draw(bytes_of(WHOLE[function])), EVENT | JSON)
+    assert answer.status_code == 204
+    (line,) = capsys.readouterr().out.splitlines()
+    assert len(line.encode()) < 8_000
+    assert json.loads(line)["severity"] in ("INFO", "ERROR")
+    assert SECRET not in line

@@ -1,15 +1,18 @@
 """Requests, events and their answers."""
 
+import math
 from datetime import UTC, datetime
 
 import flask
 import pytest
 from cloudevents.http import CloudEvent
+from hypothesis import given
 from werkzeug.exceptions import HTTPException
 
 from shared import entry, services
 from shared.errors import BadRequestError, BusyError, ConfigurationError, DataError, PermanentError, RetryableError
-from shared.names import ObjectVersion
+from shared.names import ObjectVersion, is_identifier
+from tests.kit.mutations import answered, bytes_of, mutated
 from tests.unit.test_settings import GOOD
 
 FIELDS = {"tables": list, "date": str, "force": bool}
@@ -103,12 +106,40 @@ def test_a_finalized_object_is_read_with_its_generation_and_size():
     assert entry.finalized_object(event(data)) == (ObjectVersion("b", "o", 1700000000000001), 5)
 
 
+OBJECT = {"bucket": "b", "name": "o", "generation": "7", "size": "5"}
+COMPLETION = {"message": {"attributes": {"table": "users", "publication": "7"}, "data": ""}, "subscription": "s"}
+
+
 @pytest.mark.parametrize(
-    "data", [None, {}, [], "x", {"bucket": "b", "name": "o"}, {"bucket": "b", "name": "o", "generation": "x"}]
+    ("data", "what"),
+    [
+        (None, "the document should be an object, and is null"),
+        ([], "the document should be an object, and is a list"),
+        ("x", "the document should be an object, and is text"),
+        ({}, "the document lacks bucket"),
+        ({"bucket": "b", "name": "o"}, "the document lacks generation"),
+        (OBJECT | {"generation": "x"}, "generation is not spelt as it should be"),
+        (OBJECT | {"generation": 0}, "generation should be a whole number >= 1"),
+        (OBJECT | {"generation": 2**63}, "generation should be a whole number <= 9223372036854775807"),
+        (OBJECT | {"generation": math.inf}, "generation should be a whole number or text, and is a number"),
+        (OBJECT | {"name": 5}, "name should be text, and is a whole number"),
+        (OBJECT | {"name": "part-\ud800"}, "name is not spelt as it should be"),
+        (OBJECT | {"bucket": ["b"]}, "bucket should be text, and is a list"),
+        (OBJECT | {"size": "-5"}, "size is not spelt as it should be"),
+    ],
 )
-def test_an_event_without_an_object_fails_for_good(data):
-    with pytest.raises(PermanentError, match="event event-1: holds no storage object"):
+def test_an_event_without_an_object_fails_for_good(data, what):
+    with pytest.raises(PermanentError, match=f"event event-1: holds no storage object: {what}"):
         entry.finalized_object(event(data))
+
+
+@given(mutated(OBJECT))
+def test_whatever_an_event_holds_it_names_an_object_or_has_an_answer(data):
+    with answered(PermanentError, where="event event-1: holds no storage object"):
+        version, size = entry.finalized_object(event(data))
+        assert 0 < version.generation < 2**63
+        assert 0 <= size < 2**63
+        assert str(version).encode()
 
 
 def test_a_completion_message_names_table_and_publication():
@@ -117,11 +148,40 @@ def test_a_completion_message_names_table_and_publication():
 
 
 @pytest.mark.parametrize(
-    "data", [None, {}, {"message": {}}, {"message": {"attributes": {"table": "users"}}}, {"message": None}]
+    ("data", "what"),
+    [
+        (None, "the document should be an object"),
+        ({}, "the document lacks message"),
+        ({"message": None}, "message should be an object, and is null"),
+        ({"message": {}}, "message lacks attributes"),
+        ({"message": {"attributes": {"table": "users"}}}, "message.attributes lacks publication"),
+        ({"message": {"attributes": {"table": 5, "publication": "7"}}}, "message.attributes.table should be text"),
+        (
+            {"message": {"attributes": {"table": "a b", "publication": "7"}}},
+            "message.attributes.table is the name of no",
+        ),
+        ({"message": {"attributes": {"table": "a", "publication": "9" * 30}}}, "message.attributes.publication is not"),
+        ({"message": {"attributes": {"table": "a", "publication": math.inf}}}, "message.attributes.publication should"),
+    ],
 )
-def test_a_message_without_table_and_publication_fails_for_good(data):
-    with pytest.raises(PermanentError, match="event event-1: lacks the attributes"):
+def test_a_message_without_table_and_publication_fails_for_good(data, what):
+    with pytest.raises(PermanentError, match=f"event event-1: lacks the attributes table and publication: {what}"):
         entry.completion(event(data))
+
+
+@given(mutated(COMPLETION))
+def test_whatever_a_message_holds_it_names_a_publication_or_has_an_answer(data):
+    with answered(PermanentError, where="event event-1: lacks the attributes"):
+        table, publication = entry.completion(event(data))
+        assert is_identifier(table)
+        assert 0 < publication < 2**63
+
+
+@given(bytes_of({"tables": ["a", "b"], "date": "20260101", "force": True}))
+def test_whatever_a_body_holds_it_is_one_of_the_fields_or_has_an_answer(content):
+    with answered(BadRequestError):
+        body = entry.json_body(request(content), FIELDS)
+        assert {type(body[name]) for name in body} <= {list, str, bool}
 
 
 @pytest.mark.parametrize(

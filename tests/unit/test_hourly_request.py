@@ -3,13 +3,16 @@
 from datetime import UTC, datetime, timedelta, timezone
 from types import SimpleNamespace
 
+import flask
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import catalog
+from shared import catalog, entry
 from shared.errors import BadRequestError
-from shared.hourly.run import parse
+from shared.hourly.run import FIELDS, parse
+from shared.names import EPOCH
+from tests.kit.mutations import answered, bytes_of
 
 NOW = datetime(2026, 3, 10, 12, 30, tzinfo=UTC)
 CATALOG = SimpleNamespace(catalog=catalog.load())
@@ -141,3 +144,22 @@ def test_just_after_midnight_today_has_no_hours_yet():
     assert hours({}, now=midnight) == ["20260309T23"]
     with pytest.raises(BadRequestError, match="hour 20260310T00 has not ended yet"):
         asked({"date": "20260310"}, now=midnight)
+
+
+WHOLE = {
+    "table_name": "past_offer_context",
+    "date": "20260309",
+    "hour": 3,
+    "until": "20260310T00",
+    "delete_from_source": False,
+    "recover_missed": True,
+}
+
+
+@given(bytes_of(WHOLE) | bytes_of({}), st.none() | st.datetimes(timezones=st.just(UTC)))
+def test_whatever_is_asked_for_is_hours_that_have_ended_or_has_an_answer(content, scheduled):
+    with answered(BadRequestError):
+        with flask.Flask("function").test_request_context(data=content) as context:
+            body = entry.json_body(context.request, FIELDS)
+        request = asked(body, scheduled)
+        assert all(hour.day >= EPOCH and hour.end <= NOW for hour in request.hours)
