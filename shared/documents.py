@@ -73,6 +73,10 @@ def _told(error: str) -> str:
 
 def _reworded(what: str) -> str:
     """Of `Expected `int | null`, got `str``, what people say; what our own types say is left as it is."""
+    if field := re.fullmatch(r"Object contains unknown field `([A-Za-z_][A-Za-z0-9_]{0,62})`", what):
+        return f"has a field that is not known here, {field[1]}"
+    if what.startswith("Object contains unknown field"):
+        return "has a field that is not known here"
     what = re.sub(r"`([a-z0-9 |]+)`", lambda m: " or ".join(_WORDS.get(word, word) for word in m[1].split(" | ")), what)
     what = what.replace("Object missing required field", "lacks").replace("Expected ", "should be ").replace("`", "")
     return re.sub(r", got (?!\d)", ", and is ", what)
@@ -81,7 +85,6 @@ def _reworded(what: str) -> str:
 #: How msgspec begins what quotes the document, or a pattern.
 _TOLD = {
     "Expected `str` matching": "is not spelt as it should be",
-    "Object contains unknown field": "has a field that is not known here",
     "Invalid RFC3339": "should be a time as RFC 3339 writes it",
     "Invalid": "has a value that is not known here",
     "Integer value out of range": "is out of range",

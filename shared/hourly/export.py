@@ -164,7 +164,7 @@ def _late(run: Run, hour: Hour, record: HourRecord) -> list[int]:
         if content == record.source_content or not content.rows:
             return []
         exported = run.keys_of(part for batch in record.batches for part in batch.export.parts)
-        passes = 1 + max(content.rows, record.content.rows) // KEYS_AT_ONCE
+        passes = 1 + max(content.rows, run.services.parquet.rows(exported)) // KEYS_AT_ONCE
         conninfo = postgres.conninfo(run.services.settings, "hourly late rows")
         late: list[int] = []
         for number in range(passes):

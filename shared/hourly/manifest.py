@@ -9,15 +9,27 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import re
-from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
+from shared.documents import Count, Instant, MalformedError, Number, Reader, Text
 from shared.errors import ConfigurationError, DataError
-from shared.names import BatchId, Hour, ObjectVersion, format_day
+from shared.names import EPOCH, BatchId, Hour, ObjectVersion, format_day
+
+#: What an hour can hold, so that no sum of such numbers is longer than JSON's readers take.
+Rows = Annotated[int, Meta(ge=0, le=10**15)]
+
+#: The sum of as many keys of 64 bits, as decimal text.
+Sum = Annotated[str, Meta(pattern=r"\A(?:0|-?[1-9][0-9]{0,34})\Z")]
+
+#: The token of an attempt at an export: it is part of the names of objects and jobs.
+Attempt = Annotated[str, Meta(pattern=r"\A[0-9a-f]{1,32}\Z")]
+
+HourText = Annotated[str, Meta(pattern=r"\A[0-9]{8}T[0-9]{2}\Z")]
+HourNumber = Annotated[str, Meta(pattern=r"\A(?:[01][0-9]|2[0-3])\Z")]
 
 
 class Content(Struct, frozen=True, forbid_unknown_fields=True):
@@ -26,9 +38,9 @@ class Content(Struct, frozen=True, forbid_unknown_fields=True):
     Both are decimal text: many readers of JSON round numbers beyond 2^53.
     """
 
-    rows: int = 0
-    key_sum: str = "0"
-    key_xor: str = "0"
+    rows: Rows = 0
+    key_sum: Sum = "0"
+    key_xor: Sum = "0"
 
     @classmethod
     def of(cls, rows: object, key_sum: object, key_xor: object) -> Content:
@@ -50,10 +62,10 @@ NOTHING = Content()
 class StoredFile(Struct, frozen=True, forbid_unknown_fields=True):
     """An object as Cloud Storage described it when it was written; `crc32c` is base64."""
 
-    name: str
-    generation: int
-    bytes: int
-    crc32c: str
+    name: Text
+    generation: Number
+    bytes: Count
+    crc32c: Text
 
     def version(self, bucket: str) -> ObjectVersion:
         return ObjectVersion(bucket, self.name, self.generation)
@@ -62,7 +74,7 @@ class StoredFile(Struct, frozen=True, forbid_unknown_fields=True):
 class Part(Struct, frozen=True, forbid_unknown_fields=True):
     """One Parquet object that is loaded, and the one beside it with the rows' keys, times and versions."""
 
-    rows: int
+    rows: Rows
     data: StoredFile
     keys: StoredFile
 
@@ -75,15 +87,15 @@ class Export(Struct, frozen=True, forbid_unknown_fields=True):
     more. `load_attempt` tells the load job's id: a job that failed has used up its own.
     """
 
-    number: int
-    attempt: str
-    parts: tuple[Part, ...]
+    number: Number
+    attempt: Attempt
+    parts: Annotated[tuple[Part, ...], Meta(min_length=1)]
     content: Content
     before: Content
-    rounded: dict[str, int] | None
-    exported_at: datetime
-    load_attempt: int = 1
-    superseded: tuple[str, ...] = ()
+    rounded: dict[Text, Rows] | None
+    exported_at: Instant
+    load_attempt: Number = 1
+    superseded: tuple[Attempt, ...] = ()
 
 
 class Receipt(Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,10 +113,10 @@ class Batch(Struct, frozen=True, forbid_unknown_fields=True):
     """A batch that was found in BigQuery. `job` is the load that brought it there."""
 
     export: Export
-    job: str
+    job: Text
     receipt: Receipt
-    loaded_at: datetime
-    verified_at: datetime
+    loaded_at: Instant
+    verified_at: Instant
 
 
 class Exporting(Struct, frozen=True, forbid_unknown_fields=True, tag="exporting", tag_field="step"):
@@ -113,10 +125,10 @@ class Exporting(Struct, frozen=True, forbid_unknown_fields=True, tag="exporting"
     Nor ever will those of attempts that it has `superseded`: their workers were killed, or find the hour taken over.
     """
 
-    number: int
-    attempt: str
-    began_at: datetime
-    superseded: tuple[str, ...] = ()
+    number: Number
+    attempt: Attempt
+    began_at: Instant
+    superseded: tuple[Attempt, ...] = ()
 
 
 class Exported(Struct, frozen=True, forbid_unknown_fields=True, tag="exported", tag_field="step"):
@@ -129,8 +141,8 @@ class Loaded(Struct, frozen=True, forbid_unknown_fields=True, tag="loaded", tag_
     """The load is done, and not yet verified."""
 
     export: Export
-    job: str
-    loaded_at: datetime
+    job: Text
+    loaded_at: Instant
 
 
 type Work = Exporting | Exported | Loaded
@@ -142,16 +154,16 @@ class Deletion(Struct, frozen=True, forbid_unknown_fields=True):
     `kept` are rows that were changed after their export, and stay.
     """
 
-    asked_at: datetime
-    batches: int = 0
-    rows: int = 0
+    asked_at: Instant
+    batches: Count = 0
+    rows: Rows = 0
     kept: Content = NOTHING
 
 
 class Failure(Struct, frozen=True, forbid_unknown_fields=True):
     """Why the hour can't go on until somebody has mended something."""
 
-    at: datetime
+    at: Instant
     error: str
 
 
@@ -232,9 +244,9 @@ class HourRecord(Struct, frozen=True, forbid_unknown_fields=True):
 class Difference(Struct, frozen=True, forbid_unknown_fields=True):
     """An hour whose rows in the source are not as many as its manifest says."""
 
-    hour: str
-    expected: int
-    found: int
+    hour: HourText
+    expected: Rows
+    found: Rows
 
 
 class Audit(Struct, frozen=True, forbid_unknown_fields=True):
@@ -242,20 +254,20 @@ class Audit(Struct, frozen=True, forbid_unknown_fields=True):
     first owned, those of hours to come, and those without a time. None is too many to count.
     """
 
-    at: datetime
+    at: Instant
     differences: tuple[Difference, ...]
-    earlier_rows: int | None = None
-    rows_without_time: int | None = None
-    later_rows: int | None = 0
+    earlier_rows: Rows | None = None
+    rows_without_time: Rows | None = None
+    later_rows: Rows | None = 0
 
 
 class DayManifest(Struct, frozen=True, forbid_unknown_fields=True):
     """The hours of one day. `start` is the first hour that the hourly flow owns, in every manifest the same."""
 
-    table: str
+    table: Text
     date: str
-    start: str
-    hours: dict[str, HourRecord] = {}
+    start: HourText
+    hours: dict[HourNumber, HourRecord] = {}
     audit: Audit | None = None
     version: Literal[1] = 1
 
@@ -306,9 +318,9 @@ def parse(content: bytes, table: str, day: dt.date, where: str) -> DayManifest:
     if sealed is None or sealed[1] != _checksum(body):
         raise DamagedError("was cut off or edited by hand: its checksum is not that of what follows it", where=where)
     try:
-        manifest = _DECODER.decode(b"{" + body)
-        Hour.parse(manifest.start)
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as e:
+        manifest = _READER.read(b"{" + body)
+        _check(manifest)
+    except MalformedError as e:
         # It is as its writer wanted it: rebuilding it would throw away what that one knew.
         raise OtherVersionError(
             f"was written by another version of this system: {e}", where=where, remedy="Deploy that version, or a newer"
@@ -318,13 +330,24 @@ def parse(content: bytes, table: str, day: dt.date, where: str) -> DayManifest:
     return manifest
 
 
+def _check(manifest: DayManifest) -> None:
+    """Raise MalformedError for what no type says: a start that is none, or more batches deleted than there are."""
+    try:
+        start = Hour.parse(manifest.start)
+    except ValueError:
+        raise MalformedError("start is no hour written YYYYMMDDTHH") from None
+    if start.day < EPOCH:
+        raise MalformedError("start is before 1970")
+    for number, record in manifest.hours.items():
+        if record.deletion is not None and record.deletion.batches > len(record.batches):
+            raise MalformedError(f"hours.{number}.deletion.batches is more than there are")
+
+
 def batch_id(hour: Hour, of: Export | Exporting) -> BatchId:
     return BatchId(hour, of.number, of.attempt)
 
 
-#: Made where one thread imports the module: threads that made the first decoder of a type at once, as msgspec does for
-#: each `decode(…, type=…)`, crashed the process.
-_DECODER = msgspec.json.Decoder(DayManifest)
+_READER = Reader(DayManifest)
 
 #: How a manifest begins; the checksum is that of every byte after.
 _SEAL = b'{\n "checksum": "sha256:%s",\n'

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
-from shared.names import BatchId, Hour, format_day, parse_day
+from shared.names import EPOCH, BatchId, Hour, format_day, parse_day
 
 _OBJECT = re.compile(
     r"date=(?P<day>\d{8})/hour=(?P<hour>\d\d)/(?P<kind>part|keys)-(?P<number>\d+)-(?P<attempt>[0-9a-f]+)-(?P<index>\d+)\.parquet",
@@ -51,13 +51,13 @@ class LogFolder:
         return f"{self}/damaged/{format_day(day)}-{generation}.json"
 
     def day_of(self, manifest: str) -> date | None:
-        """The day of a manifest, by its object's name; None when the object is no manifest."""
+        """The day of a manifest, by its object's name; None when the object is no manifest, or of no day of ours."""
         stem = manifest.removeprefix(self.manifests).removesuffix(".json")
         try:
             day = parse_day(stem)
         except ValueError:
             return None
-        return day if self.manifest(day) == manifest else None
+        return day if self.manifest(day) == manifest and EPOCH <= day < date.max else None
 
 
 @dataclass(frozen=True)

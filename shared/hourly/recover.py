@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from shared.errors import ConfigurationError
 from shared.hourly.context import Run
-from shared.hourly.manifest import DamagedError, DayManifest, HourRecord, State
-from shared.hourly.store import Entry, Store
-from shared.names import Hour
+from shared.hourly.manifest import DamagedError, DayManifest, HourRecord, OtherVersionError, State
+from shared.hourly.store import Store
+from shared.names import AHEAD, Hour
 from shared.settings import HourlySettings
 
 
 def first_owned(store: Store, settings: HourlySettings) -> Hour:
     """The first hour that the flow owns: as the manifests say, on the first run as HOURLY_START says.
 
-    Raises ConfigurationError when neither does, or when they disagree.
+    Raises ConfigurationError when neither does, when they disagree, or when it lies ahead: no hour would ever be due.
     """
-    recorded = min(
-        (start for day, entry in store.listing().items() if (start := _start(store, day, entry))), default=None
-    )
+    recorded = _recorded(store)
     if recorded is None:
         if settings.start is None:
             raise ConfigurationError("HOURLY_START is not set: it should be the first hour to export, YYYYMMDDTHH")
         return settings.start
+    if recorded.start > datetime.now(UTC) + AHEAD:
+        raise ConfigurationError(
+            f"the manifests say that it begins at {recorded}, which lies ahead",
+            where=str(store.folder),
+            remedy="Bring back an earlier version of its newest manifest",
+        )
     if settings.start not in (None, recorded):
         raise ConfigurationError(
             f"HOURLY_START says {settings.start}, the manifests say {recorded}",
@@ -45,25 +49,36 @@ def _tells_of_rows(store: Store, day: date) -> bool:
     return manifest is not None and any(record.batches for record in manifest.hours.values())
 
 
-def _start(store: Store, day: date, entry: Entry) -> Hour | None:
-    """The first hour owned as one manifest has it; None when it is damaged."""
-    try:
-        manifest = store.read(day) if entry.start is None else None
-    except DamagedError:
-        return None
-    return Hour.parse(manifest.start) if manifest else entry.start
+def _recorded(store: Store) -> Hour | None:
+    """The first hour owned as the manifests have it, in each the same; None when there is none that can be read.
+
+    Of the newest only, which a run reads anyway, and under its checksum: an object's metadata is anybody's.
+    """
+    unknown: OtherVersionError | None = None
+    for day in reversed(list(store.listing())):
+        try:
+            manifest = store.read(day)
+        except DamagedError:
+            continue
+        except OtherVersionError as e:
+            unknown = e
+            continue
+        if manifest is not None:
+            return Hour.parse(manifest.start)
+    if unknown is not None:
+        raise unknown
+    return None
 
 
 def unsettled(run: Run, end: Hour) -> list[Hour]:
     """The hours from the first owned to before `end` that are gaps or were left half done, in order."""
     if end <= run.start:
         return []
-    entries = run.store.listing()
+    listing = run.store.listing()
     hours: list[Hour] = []
     for day in _days(run.start.day, end.plus(-1).day):
-        entry = entries.get(day)
-        if entry is None or not entry.settled:
-            manifest = _read(run, day) if entry is not None else None
+        if not listing.get(day, False):
+            manifest = _read(run, day) if day in listing else None
             owned = (Hour.of_day(day, number) for number in range(24))
             hours += [hour for hour in owned if run.start <= hour < end and _is_open(_record(manifest, hour))]
     return hours
@@ -72,8 +87,8 @@ def unsettled(run: Run, end: Hour) -> list[Hour]:
 def undeleted(run: Run) -> list[tuple[Hour, HourRecord]]:
     """The hours whose deletion was asked for and is not complete, in order."""
     found = []
-    for day, entry in run.store.listing().items():
-        manifest = None if entry.settled else _read(run, day)
+    for day, settled in run.store.listing().items():
+        manifest = None if settled else _read(run, day)
         for number in manifest.hours if manifest else ():
             hour = Hour.of_day(day, int(number))
             record = _record(manifest, hour)

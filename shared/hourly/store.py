@@ -25,15 +25,7 @@ from shared.names import Hour, ObjectVersion
 TRIES = 12
 
 #: Custom metadata of a manifest, so that one listing tells which days need a look.
-_SETTLED, _START = "settled", "start"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What the listing tells of a day's manifest. One that somebody else wrote tells nothing: it is not settled."""
-
-    settled: bool
-    start: Hour | None
+_SETTLED = "settled"
 
 
 @dataclass(frozen=True)
@@ -49,13 +41,15 @@ class Store:
         self._storage, self._bucket, self.folder = storage, bucket, folder
         self._days: dict[date, _Read] = {}
 
-    def listing(self) -> Mapping[date, Entry]:
-        """Every day that has a manifest, oldest first."""
-        found: dict[date, Entry] = {}
+    def listing(self) -> Mapping[date, bool]:
+        """Every day that has a manifest, oldest first, and whether it is settled: one that somebody else wrote does not
+        say so.
+        """
+        found: dict[date, bool] = {}
         for stored in self._storage.objects(self._bucket, self.folder.manifests):
             day = self.folder.day_of(stored.version.name)
             if day is not None:
-                found[day] = _entry(stored.metadata)
+                found[day] = stored.metadata.get(_SETTLED) == "true"
         return found
 
     def read(self, day: date) -> DayManifest | None:
@@ -124,16 +118,8 @@ class Store:
 
     def _swap(self, day: date, generation: int, new: DayManifest) -> bool:
         version = ObjectVersion(self._bucket, self.folder.manifest(day), generation)
-        metadata = {_SETTLED: "true" if new.settled else "false", _START: new.start}
+        metadata = {_SETTLED: "true" if new.settled else "false"}
         written = self._storage.replace(version, new.to_json(), "application/json", metadata)
         if written is not None:
             self._days[day] = _Read(written, new)
         return written is not None
-
-
-def _entry(metadata: Mapping[str, str]) -> Entry:
-    try:
-        start = Hour.parse(metadata.get(_START, ""))
-    except ValueError:
-        start = None
-    return Entry(metadata.get(_SETTLED) == "true", start)

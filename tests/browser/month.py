@@ -23,7 +23,9 @@ from shared.hourly.manifest import (
     Exporting,
     Failure,
     HourRecord,
+    Part,
     Receipt,
+    StoredFile,
 )
 from shared.hourly.names import LogFolder
 from shared.names import Hour, SnapshotId, format_day
@@ -64,7 +66,7 @@ def fill(here: Deployment) -> None:
     bucket = here.storage_client.bucket(here.hourly_bucket)
     for manifest in manifests(folder.table):
         blob = bucket.blob(f"{folder.manifests}{manifest.date}.json")
-        blob.metadata = {"settled": "true" if manifest.settled else "false", "start": manifest.start}
+        blob.metadata = {"settled": "true" if manifest.settled else "false"}
         blob.upload_from_string(manifest.to_json(), "application/json")
 
 
@@ -208,7 +210,8 @@ def _record(hour: Hour, chance: random.Random) -> HourRecord | None:
 def _batch(hour: Hour, number: int, rows: int) -> Batch:
     at = hour.end + timedelta(minutes=5 if number == 1 else 65, seconds=20 + hour.number)
     content = Content(rows, str(rows * 7), str(rows))
-    export = Export(number, "a1b2", (), content, NOTHING, {}, at)
+    files = (StoredFile(f"{kind}-{number}-a1b2-0.parquet", 1, rows, "AAAAAA==") for kind in ("part", "keys"))
+    export = Export(number, "a1b2", (Part(rows, *files),), content, NOTHING, {}, at)
     return Batch(export, f"job-{hour}-{number}", Receipt(content, content, content), at, at + timedelta(seconds=9))
 
 

@@ -1,5 +1,8 @@
 """Which hours a call works on: gaps before the one that was asked for, and no more than it may."""
 
+import hashlib
+import json
+
 import pytest
 
 from shared.errors import ConfigurationError
@@ -76,6 +79,39 @@ def test_the_manifests_remember_the_start(log):
     log.change(start=None)
     assert list(log.done(26)) == [23, 24, 25]
     assert log.document(0)["start"] == log.document(1)["start"] == "20260310T22"
+
+
+@pytest.mark.parametrize("forged", ["99991231T23", "00010101T00", "secret"])
+def test_what_an_object_says_of_itself_moves_no_start(log, forged):
+    log.done(11)
+    blob = log.manifest()
+    blob.metadata = {"settled": "false", "start": forged}
+    blob.patch()
+    (key,) = log.add(11)
+    log.change(start=None)
+    assert log.done(12) == {10: "empty", 11: "exported"}
+    assert log.bigquery() == {11: [key]}
+
+
+@pytest.mark.parametrize(
+    ("start", "told"),
+    [
+        ("99991231T23", "the manifests say that it begins at 99991231T23, which lies ahead"),
+        ("00010101T00", "was written by another version of this system: start is before 1970"),
+    ],
+)
+def test_a_start_that_cannot_be_stops_no_log_in_silence(log, start, told):
+    log.done(11)
+    blob = log.manifest()
+    document = json.loads(blob.download_as_bytes()) | {"start": start}
+    del document["checksum"]
+    body = json.dumps(document).encode().removeprefix(b"{")
+    blob.upload_from_string(b'{\n "checksum": "sha256:%s",\n' % hashlib.sha256(body).hexdigest().encode() + body)
+    log.change(start=None)
+    before = log.everything()
+    with pytest.raises(ConfigurationError, match=told):
+        log.ask(12)
+    assert log.everything() == before
 
 
 def test_a_start_that_disagrees_with_the_manifests_is_a_wrong_configuration(log):

@@ -262,7 +262,7 @@ def test_a_manifest_of_another_version_is_a_day_that_cannot_be_read_and_the_othe
     name = "cloudsql_hourly/past_offer_context/manifests/20261120.json"
     blob = here.storage_client.bucket(here.hourly_bucket).blob(name)
     body = b' "version": 2\n}\n'
-    blob.metadata = {"settled": "true", "start": str(month.START)}
+    blob.metadata = {"settled": "true"}
     blob.upload_from_string(b'{\n "checksum": "sha256:%s",\n' % hashlib.sha256(body).hexdigest().encode() + body)
     report = look(filled)
     assert report.complete

@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, date, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local import ROOT
@@ -28,6 +28,7 @@ from shared.hourly.manifest import (
     Failure,
     HourRecord,
     Loaded,
+    OtherVersionError,
     Part,
     Receipt,
     StoredFile,
@@ -35,6 +36,7 @@ from shared.hourly.manifest import (
     parse,
 )
 from shared.names import Hour, ObjectVersion
+from tests.kit.mutations import answered, bytes_of, mutated
 
 AT = datetime(2026, 1, 2, 4, 5, 6, 789012, tzinfo=UTC)
 DAY = date(2026, 1, 2)
@@ -42,42 +44,45 @@ START = Hour.parse("20260101T05")
 CONTENT = Content(2, "30", "26")
 
 int64 = st.integers(-(2**63), 2**63 - 1)
+counts = st.integers(0, 10**15)
 keys = st.lists(int64, max_size=20)
 contents = st.builds(Content, st.integers(0, 2**40), int64.map(str), int64.map(str))
 instants = st.datetimes(timezones=st.just(UTC))
-files = st.builds(StoredFile, st.text(max_size=20), st.integers(0, 2**62), st.integers(0, 2**40), st.text(max_size=8))
+texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
+attempts = st.text("0123456789abcdef", min_size=1, max_size=8)
+files = st.builds(StoredFile, texts, st.integers(1, 2**62), st.integers(0, 2**40), texts)
 parts = st.builds(Part, st.integers(0, 2**40), files, files)
 exports = st.builds(
     Export,
     st.integers(1, 9),
-    st.text("0123456789abcdef", min_size=8, max_size=8),
-    st.lists(parts, max_size=2).map(tuple),
+    attempts,
+    st.lists(parts, min_size=1, max_size=2).map(tuple),
     contents,
     contents,
-    st.none() | st.dictionaries(st.text(max_size=9), st.integers(1, 9), max_size=2),
+    st.none() | st.dictionaries(texts, st.integers(1, 9), max_size=2),
     instants,
     st.integers(1, 3),
-    st.lists(st.text(max_size=8), max_size=2).map(tuple),
+    st.lists(attempts, max_size=2).map(tuple),
 )
 receipts = st.builds(Receipt, st.none() | contents, contents, contents)
-batches = st.builds(Batch, exports, st.text(max_size=9), receipts, instants, instants)
+batches = st.builds(Batch, exports, texts, receipts, instants, instants)
 works = st.one_of(
     st.none(),
-    st.builds(Exporting, st.integers(1, 9), st.text(max_size=8), instants, st.just(("0b", "0c"))),
+    st.builds(Exporting, st.integers(1, 9), attempts, instants, st.just(("0b", "0c"))),
     st.builds(Exported, exports),
-    st.builds(Loaded, exports, st.text(max_size=9), instants),
+    st.builds(Loaded, exports, texts, instants),
 )
 records = st.builds(
     lambda *fields: HourRecord(*fields),
-    st.lists(batches, max_size=2).map(tuple),
+    st.lists(batches, min_size=2, max_size=2).map(tuple) | st.just(()),
     works,
-    st.none() | st.builds(Deletion, instants, st.integers(0, 2), st.integers(0, 9), contents),
-    st.none() | st.builds(Failure, instants, st.text(max_size=20)),
+    st.none() | st.builds(Deletion, instants, st.just(0), st.integers(0, 9), contents),
+    st.none() | st.builds(Failure, instants, texts),
 )
 audits = st.none() | st.builds(
     Audit,
     instants,
-    st.lists(st.builds(Difference, st.text(max_size=11), int64, int64), max_size=2).map(tuple),
+    st.lists(st.builds(Difference, st.just("20260101T05"), counts, counts), max_size=2).map(tuple),
     later_rows=st.none() | st.integers(0, 9),
 )
 
@@ -89,8 +94,11 @@ def content_of(keys):
     return total
 
 
+PART = Part(2, StoredFile("part", 1, 9, "AAAAAA=="), StoredFile("keys", 2, 8, "AAAAAA=="))
+
+
 def batch(number=1, content=CONTENT):
-    export = Export(number, "0a1b2c3d", (), content, NOTHING, {}, AT)
+    export = Export(number, "0a1b2c3d", (PART,), content, NOTHING, {}, AT)
     return Batch(export, "job", Receipt(content, content, content), AT, AT)
 
 
@@ -172,7 +180,13 @@ def test_a_manifest_is_a_document_of_this_shape():
                         "export": {
                             "number": 1,
                             "attempt": "0a1b2c3d",
-                            "parts": [],
+                            "parts": [
+                                {
+                                    "rows": 2,
+                                    "data": {"name": "part", "generation": 1, "bytes": 9, "crc32c": "AAAAAA=="},
+                                    "keys": {"name": "keys", "generation": 2, "bytes": 8, "crc32c": "AAAAAA=="},
+                                }
+                            ],
                             "content": content,
                             "before": {"rows": 0, "key_sum": "0", "key_xor": "0"},
                             "rounded": {},
@@ -214,17 +228,64 @@ def test_another_tables_or_days_manifest_is_damaged(changes):
         parse(sealed(**changes), "log", DAY, "where")
 
 
+GOOD = (
+    DayManifest.new("log", DAY, START)
+    .with_record(
+        Hour.of_day(DAY, 3),
+        HourRecord((batch(),), Loaded(batch(2).export, "job", AT), Deletion(AT), Failure(AT, "why")),
+    )
+    .with_audit(Audit(AT, (Difference("20260101T05", 1, 2),)))
+)
+DOCUMENT = {name: value for name, value in json.loads(GOOD.to_json()).items() if name != "checksum"}
+INSTANT = "2026-01-01T00:00:00Z"
+
+
+def with_export(**changes):
+    """A record of an hour, in JSON, with a batch whose export has these fields."""
+    record = json.loads(GOOD.to_json())["hours"]["03"]
+    record["batches"][0]["export"] |= changes
+    return record
+
+
+HUGE = {"rows": 2**63, "key_sum": "0", "key_xor": "0"}
+MALFORMED_BATCHES = [
+    (
+        with_export(content={"rows": 2, "key_sum": "x", "key_xor": "0"}),
+        "batches[0].export.content.key_sum is not spelt",
+    ),
+    (with_export(content={"rows": 2, "key_sum": "0" * 99, "key_xor": "0"}), ".export.content.key_sum is not spelt"),
+    (with_export(before={"rows": 2, "key_sum": "1", "key_xor": "٣"}), "batches[0].export.before.key_xor is not spelt"),
+    (with_export(content=HUGE), "batches[0].export.content.rows should be a whole number <= 1000000000000000"),
+    (with_export(parts=[]), "batches[0].export.parts should be a list of length >= 1"),
+    (with_export(attempt="../x"), "batches[0].export.attempt is not spelt as it should be"),
+    (with_export(number=0), "batches[0].export.number should be a whole number >= 1"),
+    (with_export(exported_at="2026-01-01T00:00:00"), "batches[0].export.exported_at should be a time with a timezone"),
+]
+
+
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"version": 2}, "version"),
-        ({"version": "1"}, "version"),
-        ({"colour": "red"}, "colour"),
-        ({"start": "yesterday"}, "YYYYMMDDTHH"),
-        ({"hours": []}, "hours"),
-        ({"hours": {"03": {"state": "done"}}}, "the state should be empty"),
-        ({"hours": {"03": {"state": "asleep"}}}, "asleep"),
-        ({"hours": {"03": {"work": {"step": "dreaming"}}}}, "dreaming"),
+        ({"version": 2}, "version has a value that is not known here"),
+        ({"version": "1"}, "version should be a whole number, and is text"),
+        ({"version": True}, "version should be a whole number, and is true or false"),
+        ({"colour": "red"}, "the document has a field that is not known here, colour"),
+        ({"no name": "red"}, "the document has a field that is not known here. Deploy"),
+        ({"start": "yesterday"}, "start is not spelt as it should be"),
+        ({"start": "20260230T00"}, "start is no hour written YYYYMMDDTHH"),
+        ({"start": "00010101T00"}, "start is before 1970"),
+        ({"hours": []}, "hours should be an object, and is a list"),
+        ({"hours": {"24": {}}}, "a key of hours is not spelt as it should be"),
+        ({"hours": {"aa": {}}}, "a key of hours is not spelt as it should be"),
+        ({"hours": {"٠٣": {}}}, "a key of hours is not spelt as it should be"),
+        ({"hours": {"03": {"state": "done"}}}, "hours[...] the state should be empty"),
+        ({"hours": {"03": {"state": "asleep"}}}, "hours[...].state has a value that is not known here"),
+        ({"hours": {"03": {"work": {"step": "dreaming"}}}}, "hours[...].work.step has a value that is not known here"),
+        (
+            {"hours": {"03": {"deletion": {"asked_at": INSTANT, "batches": 1}}}},
+            "hours.03.deletion.batches is more than",
+        ),
+        *(({"hours": {"03": record}}, what) for record, what in MALFORMED_BATCHES),
     ],
 )
 def test_what_another_version_of_this_code_wrote_is_left_to_that_one(changes, what):
@@ -234,8 +295,27 @@ def test_what_another_version_of_this_code_wrote_is_left_to_that_one(changes, wh
     assert e.value.retryable
 
 
+@settings(max_examples=300)
+@given(bytes_of(DOCUMENT))
+def test_whatever_is_sealed_is_read_or_has_an_answer(content):
+    with answered(OtherVersionError, DamagedError, where="where: "):
+        parse(seal(content), "log", DAY, "where")
+
+
+@given(mutated(DOCUMENT))
+def test_whatever_is_sealed_can_be_told_of_and_written_again(document):
+    with answered(OtherVersionError, DamagedError, where="where: "):
+        manifest = parse(seal(json.dumps(document).encode()), "log", DAY, "where")
+        assert parse(manifest.to_json(), "log", DAY, "where") == manifest
+        for number, record in manifest.hours.items():
+            assert manifest.record(Hour.of_day(DAY, int(number))) == record
+            assert record.content - record.content == Content(0, "0", "0")
+            assert record.settled in (True, False)
+        assert manifest.settled in (True, False)
+
+
 def test_what_is_sealed_and_no_json_is_another_versions():
-    with pytest.raises(ConfigurationError, match="another version"):
+    with pytest.raises(ConfigurationError, match="another version of this system: is not JSON in UTF-8"):
         parse(seal(b"{ never }"), "log", DAY, "where")
 
 

@@ -14,7 +14,7 @@ HOUR = Hour.parse("20260102T03")
 BATCH = BatchId(HOUR, 2, "0a1b2c3d")
 
 hours = st.builds(Hour, st.datetimes(timezones=st.just(UTC)))
-days = st.dates()
+days = st.dates(date(1970, 1, 1), date(9999, 12, 30))
 batches = st.builds(BatchId, hours, st.integers(1, 10**6), st.from_regex(r"[0-9a-f]{8}", fullmatch=True))
 folders = st.builds(
     LogFolder,
@@ -150,6 +150,8 @@ def test_a_manifest_is_named_after_its_day(folder, day):
         "exports/hourly/past_offer_context/manifests/",
         "exports/hourly/past_offer_context/manifests/20260102",
         "exports/hourly/past_offer_context/manifests/20260230.json",
+        "exports/hourly/past_offer_context/manifests/00010101.json",
+        "exports/hourly/past_offer_context/manifests/99991231.json",
         "exports/hourly/past_offer_context/manifests/20260102.json.json",
         "exports/hourly/past_offer_context/manifests/old/20260102.json",
         "exports/hourly/past_offer_context/damaged/20260102-1.json",
