@@ -1,6 +1,5 @@
 """The catalog's file. It is validated whole: one error lists every mistake, each with its line and its path."""
 
-import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -23,9 +22,19 @@ from shared.catalog.model import (
     Table,
     View,
 )
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, shown
 from shared.names import is_identifier
 from shared.settings import DATASET_VARIABLES
+
+#: The size of a catalog that is read, and how many mistakes in it are told at once.
+MAX_BYTES, MAX_TOLD = 1 << 20, 25
+
+#: Bytes of a path that are shown.
+MAX_PATH = 200
+
+#: Limits that no table needs to be above, and that no sum or date overflows with: growth by a million, the rows of any
+#: table, and hours of a century.
+MAX_GROWTH, MAX_ROWS, MAX_HOURS = 1_000_000, 10**15, 876_000
 
 #: https://cloud.google.com/bigquery/docs/clustered-tables#limitations
 MAX_CLUSTERING = 4
@@ -48,31 +57,73 @@ SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 
 LEDGER_SCHEMA = "recosync"
 
+type KeyPath = tuple[str, ...]
+
 #: The relations of that schema: tables, what belongs to them, and parts.
 _LEDGER_NAME = re.compile(
     r"(?:building|export_run|failure|hold|migration|part|pin|publication|receipt|snapshot|snapshot_part|view_build)"
     r"(?:_pkey|_id_seq|_by_\w+|_staged_once|_confirmed|_\d+(?:_kept_[0-9a-f]{12})?)?"
 )
 
+#: The name of a template; a file's has 255 bytes at most.
+_TEMPLATE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,189}\.sql\.jinja")
+
+#: Keys, and the lines that begin with them (https://toml.io/en/v1.0.0#keys).
+_KEY = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
+_DOTTED = rf"{_KEY}(?:[ \t]*\.[ \t]*{_KEY})*"
+_HEADER = re.compile(rf"[ \t]*\[[ \t]*({_DOTTED})[ \t]*\]")
+_ENTRY = re.compile(rf"[ \t]*({_DOTTED})[ \t]*=")
+
 
 def load(file: Path = CATALOG_FILE, views_folder: Path = VIEWS_FOLDER) -> Catalog:
     """Read and validate the catalog. Raises ConfigurationError that lists every mistake."""
+    text = _text_of(file)
     try:
-        text = file.read_text(encoding="utf-8")
         document = tomllib.loads(text)
-    except UnicodeDecodeError as e:
-        raise ConfigurationError(f"is not in UTF-8: byte {e.start + 1}", where=str(file.name)) from None
     except tomllib.TOMLDecodeError as e:
-        raise ConfigurationError(f"is not TOML: {e}", where=str(file.name)) from None
+        raise ConfigurationError(f"is not TOML: {e}", where=file.name) from None
+    except (ValueError, RecursionError):
+        # What tomllib leaves to Python: numbers of 4,300 digits, and as much nesting as Python does not take.
+        raise ConfigurationError(
+            "is not TOML: it has too long a number, or is nested too deeply", where=file.name
+        ) from None
     parser = _Parser(views_folder)
     catalog = parser.catalog(document)
     if parser.mistakes:
-        lines = [f"{file.name}:{_line(text, path)}: {'.'.join(path)}: {what}" for path, what in parser.mistakes]
-        raise ConfigurationError("\n".join(lines), where=f"{len(lines)} mistakes in the catalog")
+        lines_of = _lines(text)
+        told = parser.mistakes[:MAX_TOLD]
+        lines = [
+            f"{file.name}:{_line(lines_of, path)}: {shown('.'.join(path), MAX_PATH)}: {what}" for path, what in told
+        ]
+        more = len(parser.mistakes) - len(told)
+        if more:
+            lines.append(f"and {more} more")
+        raise ConfigurationError("\n".join(lines), where=f"{len(parser.mistakes)} mistakes in the catalog")
     return catalog
 
 
-type KeyPath = tuple[str, ...]
+def _told(file: Path, text: str, mistakes: Sequence[tuple[KeyPath, str]]) -> Iterator[str]:
+    """A line for each mistake; of many, for the first."""
+    lines = _lines(text)
+    for path, what in mistakes[:MAX_TOLD]:
+        yield f"{file.name}:{_line(lines, path)}: {shown('.'.join(path), MAX_PATH)}: {what}"
+    if len(mistakes) > MAX_TOLD:
+        yield f"and {len(mistakes) - MAX_TOLD} more"
+
+
+def _text_of(file: Path) -> str:
+    """What the file holds; a byte order mark, which some editors write first, is none of it."""
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(MAX_BYTES + 1)
+    except OSError as e:
+        raise ConfigurationError(f"can't be read ({e.strerror})", where=str(file)) from None
+    if len(content) > MAX_BYTES:
+        raise ConfigurationError(f"has more than {MAX_BYTES} bytes", where=file.name)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as e:
+        raise ConfigurationError(f"is not in UTF-8: byte {e.start + 1}", where=file.name) from None
 
 
 def is_ledger_name(name: str) -> bool:
@@ -96,13 +147,19 @@ class _Parser:
             self._mistake(("schema",), "is no identifier")
         elif schema == LEDGER_SCHEMA:
             self._mistake(("schema",), "is the ledger's")
+        elif schema == "information_schema" or schema.startswith("pg_"):
+            self._mistake(("schema",), "is one of the server's own")
         tables = {name: self._table(name, entry) for name, entry in self._entries(document, "tables")}
         views = {name: self._view(name, entry, tables) for name, entry in self._entries(document, "views")}
         logs = self._entries(document, "hourly") if "hourly" in document else ()
         hourly = {name: self._hourly(name, entry) for name, entry in logs}
-        for kind, names in (("views", views.keys()), ("hourly", hourly.keys())):
-            for name in tables.keys() & names:
-                self._mistake((kind, name), "is also the name of a table")
+        for kind, names, others, of in (
+            ("views", views, tables, "a table"),
+            ("hourly", hourly, tables, "a table"),
+            ("hourly", hourly, views, "a view"),
+        ):
+            for name in names.keys() & others.keys():
+                self._mistake((kind, name), f"is also the name of {of}")
         return Catalog(schema, tables, views, hourly)
 
     def _entries(self, document: Mapping[str, object], kind: str) -> Iterator[tuple[str, Mapping[str, object]]]:
@@ -158,10 +215,12 @@ class _Parser:
         age = entry.get("source_age")
         return Limits(
             shrink=self._number(entry, path, "shrink", default.shrink, most=1),
-            growth=self._number(entry, path, "growth", default.growth),
+            growth=self._number(entry, path, "growth", default.growth, most=MAX_GROWTH),
             null_share=dict.fromkeys(key, 0.0) | shares,
-            duplicate_keys=int(self._number(entry, path, "duplicate_keys", 0, whole=True)),
-            source_age=None if age is None else int(self._number(entry, path, "source_age", 0, whole=True)),
+            duplicate_keys=int(self._number(entry, path, "duplicate_keys", 0, most=MAX_ROWS, whole=True)),
+            source_age=None
+            if age is None
+            else int(self._number(entry, path, "source_age", 0, most=MAX_HOURS, whole=True)),
         )
 
     def _number(
@@ -171,15 +230,14 @@ class _Parser:
         key: str,
         default: float,
         *,
-        most: float = math.inf,
+        most: float,
         whole: bool = False,
     ) -> float:
         value = entry.get(key, default)
         fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
         if fits and isinstance(value, int | float) and 0 <= value <= most:
             return value
-        limit = "0 or more" if most == math.inf else f"from 0 to {most:g}"
-        self._mistake((*path, key), f"should be a {'whole ' if whole else ''}number, {limit}")
+        self._mistake((*path, key), f"should be a {'whole ' if whole else ''}number, from 0 to {most:,}")
         return default
 
     def _columns(self, entry: Mapping[str, object], path: KeyPath) -> Iterator[Column]:
@@ -199,8 +257,10 @@ class _Parser:
         self._known(entry, path, {"template", "reads"})
         template = self._text(entry, path, "template")
         file = self._views_folder / template
-        if template and (not template.endswith(".sql.jinja") or "/" in template):
-            self._mistake((*path, "template"), "should be the name of a .sql.jinja file in sql/views")
+        if template and not _TEMPLATE.fullmatch(template):
+            self._mistake(
+                (*path, "template"), "should be the name of a .sql.jinja file in sql/views, 200 letters at most"
+            )
         elif template and not file.is_file():
             self._mistake((*path, "template"), f"does not exist as {file}")
         reads = entry.get("reads")
@@ -209,7 +269,8 @@ class _Parser:
             reads = []
         for table in reads:
             if not isinstance(table, str) or table not in tables:
-                self._mistake((*path, "reads"), f"names {table!r}, which is no table of this catalog")
+                named = repr(table) if isinstance(table, str) and is_identifier(table) else "something"
+                self._mistake((*path, "reads"), f"names {named}, which is no table of this catalog")
         return View(name, file, tuple(str(table) for table in reads))
 
     def _hourly(self, name: str, entry: Mapping[str, object]) -> HourlyTable:
@@ -306,22 +367,32 @@ def _is_choice(value: object, among: Set[str], limit: int) -> bool:
     )
 
 
-def _line(text: str, path: KeyPath) -> int:
-    """The line where `path` stands, else that of its nearest ancestor: tomllib keeps no positions."""
-    best, depth = 1, 0
+def _lines(text: str) -> Mapping[KeyPath, int]:
+    """The lines where keys and headers stand, because tomllib keeps no positions."""
+    found: dict[KeyPath, int] = {}
     header: KeyPath = ()
-    for number, line in enumerate(text.splitlines(), 1):
-        here: KeyPath
-        if match := re.match(r"\s*\[([^\[\]]+)\]", line):
-            here = header = _keys(match[1])
-        elif match := re.match(r"""\s*([\w."'-]+)\s*=""", line):
-            here = (*header, *_keys(match[1]))
-        else:
-            continue
-        if len(here) > depth and here == path[: len(here)]:
-            best, depth = number, len(here)
-    return best
+    for number, line in enumerate(text.split("\n"), 1):
+        if match := _HEADER.match(line):
+            header = _keys(match[1])
+            found.setdefault(header, number)
+        elif match := _ENTRY.match(line):
+            found.setdefault((*header, *_keys(match[1])), number)
+    return found
+
+
+def _line(lines: Mapping[KeyPath, int], path: KeyPath) -> int:
+    """The line where `path` stands, else that of its nearest ancestor."""
+    return next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), 1)
 
 
 def _keys(dotted: str) -> KeyPath:
-    return tuple(key.strip(" \"'") for key in dotted.split("."))
+    """The keys of a dotted key, by TOML itself: quotes may hold dots and escapes."""
+    try:
+        document: object = tomllib.loads(f"{dotted} = 0")
+    except (ValueError, RecursionError):
+        return ()
+    keys: list[str] = []
+    while isinstance(document, dict):
+        ((key, document),) = document.items()
+        keys.append(key)
+    return tuple(keys)

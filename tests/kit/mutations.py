@@ -19,8 +19,9 @@ type Path = tuple[str | int, ...]
 
 _TEXTS = (SECRET, f"{SECRET}\0", f"\ud800{SECRET}", f"\u202e{SECRET}", SECRET * 10_000, "", "٣", "1e3", "-1", "9" * 40)
 _NUMBERS = (0, -1, 1, 2**31, 2**63 - 1, 2**63, 2**64, -(2**63), 10**400, 10**4_000, 0.5, 1.0, 1e300, math.inf, math.nan)
+_KEYS = ("odd key", "\u202ekey", "key\0", "\ud800", "k" * 10_000, "", "٣")
 _NESTED = "[" * 50 + "]" * 50
-_OTHERS = (None, True, False, [], {}, [SECRET], {SECRET: SECRET}, [[]] * 2_000, json.loads(_NESTED))
+_OTHERS = (None, True, False, [], {}, [SECRET], {"odd key": SECRET}, [[]] * 2_000, json.loads(_NESTED))
 
 odd = st.sampled_from((*_TEXTS, *_NUMBERS, *_OTHERS)).map(copy.deepcopy) | st.text(max_size=9) | st.integers()
 
@@ -55,7 +56,7 @@ def bytes_of(draw: st.DrawFn, document: object) -> bytes:
 @contextmanager
 def answered(*kinds: type[SyncError], where: str = "") -> Iterator[None]:
     """The block may fail with these kinds, each time with what can be shown and logged: short, in characters that
-    print, and with nothing quoted of what was read.
+    print, and with no value quoted of what was read.
     """
     try:
         yield
@@ -93,7 +94,7 @@ def _replaced(draw: st.DrawFn, document: object, path: Path) -> object:
         case "twice" if isinstance(at, list):
             at.append(copy.deepcopy(at[last]))  # type: ignore[index]
         case "twice":
-            at[draw(st.sampled_from(_TEXTS))] = copy.deepcopy(at[last])  # type: ignore[index]
+            at[draw(st.sampled_from(_KEYS))] = copy.deepcopy(at[last])  # type: ignore[index]
         case _:
             at[last] = draw(odd)  # type: ignore[index]
     return document

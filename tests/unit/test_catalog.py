@@ -1,12 +1,18 @@
 """The catalog file."""
 
+import json
+import tomllib
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
 
 from shared import catalog
 from shared.catalog import PgType
 from shared.errors import ConfigurationError
+from shared.names import is_identifier
+from tests.kit.mutations import answered, mutated
 
 #: PostgreSQL table: source, data set and columns.
 TABLES = {
@@ -53,6 +59,22 @@ user_id = "varchar"
 template = "users_mv.sql.jinja"
 reads = ["users"]
 """
+
+#: Limits that are none, where they stand, and what is said of them.
+LIMITS = [
+    ("limits.source_age = 99999999999999", "4: tables.users.limits.source_age", "whole number, from 0 to 876,000"),
+    ("limits.growth = 1" + "0" * 400, "4: tables.users.limits.growth", "should be a number, from 0 to 1,000,000"),
+    ("limits.growth = inf", "4: tables.users.limits.growth", "should be a number, from 0 to 1,000,000"),
+    ("limits.growth = nan", "4: tables.users.limits.growth", "should be a number, from 0 to 1,000,000"),
+    ("limits.shrink = 2", "4: tables.users.limits.shrink", "should be a number, from 0 to 1"),
+    (
+        "limits.duplicate_keys = 9223372036854775808",
+        "4: tables.users.limits.duplicate_keys",
+        "should be a whole number",
+    ),
+    ("limits.duplicate_keys = 1.5", "4: tables.users.limits.duplicate_keys", "a whole number"),
+    ("limits.null_share = { user_id = 1e999 }", "4: tables.users.limits.null_share.user_id", "from 0 to 1"),
+]
 
 
 @pytest.fixture
@@ -113,7 +135,11 @@ def test_a_table_may_be_empty_when_the_catalog_says_so(load):
         ("dataset", "sauce = 1\ndataset", "3: tables.users.sauce", "is unknown here; known are allow_empty, columns"),
         ('"varchar"', '"money"', "5: tables.users.columns.user_id", "should have a type among bigint, boolean"),
         ('"varchar"', "1", "5: tables.users.columns.user_id", "should have a type among"),
-        ('"irisCode"', '"iris code"', "4: tables.users.columns.iris code", "is no identifier"),
+        ('"irisCode"', '"iris code"', "6: tables.users.columns.iris code", "is no identifier"),
+        ('"irisCode"', '"iris.code"', "6: tables.users.columns.iris.code", "is no identifier"),
+        ('"irisCode"', "'iris \\ code'", "6: tables.users.columns.iris \\ code", "is no identifier"),
+        ('"irisCode"', r'"iris\u202ecode"', r"6: tables.users.columns.iris\u202ecode", "is no identifier"),
+        ("[tables.users.columns]", '[tables . "users" . columns]\nctid=""', "5: tables.users.columns.ctid", "a sys"),
         ("user_id", "_PartitionTime", "5: tables.users.columns._PartitionTime", "a name that BigQuery reserves"),
         ("user_id", "_table_suffix", "5: tables.users.columns._table_suffix", "none begins with _TABLE_, _FILE_"),
         ("user_id", "xmin", "5: tables.users.columns.xmin", "is a system column of every PostgreSQL table"),
@@ -132,6 +158,19 @@ def test_a_table_may_be_empty_when_the_catalog_says_so(load):
         ('["users"]', '[["users"]]', "10: views.users_mv.reads", "which is no table"),
         ("[views.users_mv]", "[views.users]", "8: views.users", "is also the name of a table"),
         ("[tables.users]", 'schema = "a b"\n[tables.users]', "1: schema", "is no identifier"),
+        ("[tables.users]", 'schema = "pg_catalog"\n[tables.users]', "1: schema", "is one of the server's own"),
+        ("[tables.users]", 'schema = "pg_temp"\n[tables.users]', "1: schema", "is one of the server's own"),
+        ("[tables.users]", 'schema = "information_schema"\n[tables.users]', "1: schema", "is one of the server's own"),
+        ("[tables.users]", "[hourly.users]\n[tables.users]", "1: hourly.users", "is also the name of a table"),
+        ("[tables.users]", "[hourly.users_mv]\n[tables.users]", "1: hourly.users_mv", "is also the name of a view"),
+        ("user_id", "tableoid", "5: tables.users.columns.tableoid", "is a system column of every PostgreSQL table"),
+        ("user_id", "ctid", "5: tables.users.columns.ctid", "is a system column of every PostgreSQL table"),
+        ('"users_mv.sql', f'"{"x" * 250}.sql', "9: views.users_mv.template", "200 letters at most"),
+        ('"users_mv.sql', r'"users\u0000_mv.sql', "9: views.users_mv.template", "the name of a .sql.jinja file"),
+        *(
+            ("[tables.users.columns]", f"{limit}\n[tables.users.columns]", place, what)
+            for limit, place, what in LIMITS
+        ),
         ("[tables.users]", 'schema = "recosync"\n[tables.users]', "1: schema", "is the ledger's"),
         ("[tables.users]", "[tables.hold]\n[tables.users]", "1: tables.hold", "the schema recosync needs for itself"),
         ("[tables.users]", "[tables.pg_type]\n[tables.users]", "1: tables.pg_type", "begins with pg_"),
@@ -193,3 +232,87 @@ def test_what_is_no_toml_is_reported_with_its_line(load):
 def test_a_type_may_be_spelt_in_short_or_as_the_server_prints_it(load, spelling, sql):
     column = load(GOOD.replace('"varchar"', f'"{spelling}"')).tables["users"].columns[0]
     assert column.type.sql == sql
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("x = " + "[" * 5_000 + "]" * 5_000, "is not TOML: it has too long a number, or is nested too deeply"),
+        ("x = " + "9" * 5_000, "is not TOML: it has too long a number, or is nested too deeply"),
+        ("#" * (1 << 20) + "\n", "has more than 1048576 bytes"),
+    ],
+    ids=["nested", "long", "large"],
+)
+def test_what_no_catalog_holds_is_refused(load, content, what):
+    with pytest.raises(ConfigurationError, match=f"catalog.toml: {what}"):
+        load(content)
+
+
+def test_a_catalog_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"absent.toml: can't be read \(No such file or directory"):
+        catalog.load(tmp_path / "absent.toml", tmp_path)
+    with pytest.raises(ConfigurationError, match=r"can't be read \(Is a directory"):
+        catalog.load(tmp_path, tmp_path)
+
+
+def test_the_mark_that_some_editors_write_first_is_none_of_the_catalogs(load):
+    assert load("\ufeff" + GOOD) == load(GOOD)
+
+
+def test_of_many_mistakes_the_first_are_told_and_the_others_counted(load):
+    with pytest.raises(ConfigurationError, match="1000 mistakes in the catalog") as e:
+        load(GOOD.replace("[tables.users]", "".join(f"x{n} = 1\n" for n in range(1_000)) + "[tables.users]"))
+    assert e.value.what.endswith("\nand 975 more")
+
+
+DOCUMENT = tomllib.loads(GOOD) | {
+    "schema": "public",
+    "hourly": {
+        "searched": {
+            "time": "at",
+            "key": "id",
+            "cluster_by": ["import_hour"],
+            "columns": {
+                "id": {"type": "bigint", "bigquery": "INT64"},
+                "at": {"type": "timestamp", "bigquery": "TIMESTAMP", "excess_scale": "round"},
+            },
+        },
+    },
+}
+DOCUMENT["tables"]["users"] |= {
+    "allow_empty": False,
+    "key": ["user_id"],
+    "limits": {"shrink": 0.3, "growth": 1, "null_share": {"user_id": 0.1}, "duplicate_keys": 0, "source_age": 30},
+}
+
+
+def toml(value):
+    """A value as TOML writes it inline; what TOML has no word for is left to fail there."""
+    match value:
+        case dict():
+            return "{" + ", ".join(f"{json.dumps(key)} = {toml(of)}" for key, of in value.items()) + "}"
+        case list():
+            return "[" + ", ".join(map(toml, value)) + "]"
+        case bool() | str():
+            return json.dumps(value)
+        case float():
+            return str(value)
+        case _:
+            return "null" if value is None else str(value)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@given(mutated(DOCUMENT))
+@example(DOCUMENT)
+def test_whatever_a_catalog_holds_is_read_or_has_an_answer(load, document):
+    text = (
+        "\n".join(f"{json.dumps(key)} = {toml(value)}" for key, value in document.items())
+        if isinstance(document, dict)
+        else toml(document)
+    )
+    with answered(ConfigurationError):
+        read = load(text)
+        assert all(is_identifier(name) for name in (read.schema, *read.tables, *read.views, *read.hourly))
+        for table in read.tables.values():
+            assert timedelta(hours=table.limits.source_age or 0) < timedelta(days=40_000)
+            assert 10**15 * (1 + table.limits.growth) < 10**22

@@ -130,7 +130,7 @@ def test_a_type_becomes_only_what_can_hold_it(load, type_, target):
         ('"varchar", bigquery = "STRING"', '"jsonb", bigquery = "JSON"', "12: visits.cluster_by", "FLOAT64 or JSON"),
         ("[hourly.visits.columns]", "[hourly.visits.column]", "9: visits.columns", "is missing"),
         ("[hourly.visits.columns]", "[hourly.visits.column]", "13: visits.column", "is unknown here"),
-        ("page = {", '"page no" = {', "13: visits.columns.page no", "is no identifier"),
+        ("page = {", '"page no" = {', "16: visits.columns.page no", "is no identifier"),
         ("page = {", "_FILE_NAME = {", "16: visits.columns._FILE_NAME", "is a name that BigQuery reserves"),
         ("page = {", "__root__id = {", "16: visits.columns.__root__id", "is a name that BigQuery reserves"),
         ("page = {", "_Change_Type = {", "16: visits.columns._Change_Type", "is a name that BigQuery reserves"),
