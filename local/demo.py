@@ -23,6 +23,7 @@ from local.demo_common import FailedError, call, new_table, verdict
 from local.prerequisites import MissingError
 from local.process import ProcessError
 from local.progress import Export, Ledger, Progress
+from shared.words import quantity
 
 _POLL = 0.25
 _PATIENCE = 120.0
@@ -61,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _daily(console: Console, here: Deployment, rows: int) -> bool:
     """Run the daily job; whether all systems have as many rows in the end."""
     started = time.monotonic()
-    console.print(f"Making input: {rows:,} offers …")
+    console.print(f"Making input: {quantity(rows, 'offer')} …")
     data.load(here.bigquery_client, here.cloud.folder, rows)
     console.print(f"… in {time.monotonic() - started:.1f} s. Calling bq_export as Cloud Scheduler does.")
     began = datetime.now(UTC)
@@ -74,7 +75,7 @@ def _daily(console: Console, here: Deployment, rows: int) -> bool:
         console.print(table, "")
     agree = all(table.agree for table in counts)
     rows = sum(table.bigquery for table in counts)
-    console.print(verdict(agree, f"{rows:,} rows in {_seconds(began, last):.1f} s.") + "\n")
+    console.print(verdict(agree, f"{quantity(rows, 'row')} in {_seconds(began, last):.1f} s.") + "\n")
     return agree
 
 
@@ -97,7 +98,8 @@ def _watch(console: Console, progress: Progress, calling: Future[Mapping[str, ob
             if calling.done() and all(ledger[table].views == len(EXPECTATIONS[table].views) for table in EXPECTATIONS):
                 return
             if time.monotonic() - changed > _PATIENCE:
-                raise FailedError(f"Nothing has moved for {_PATIENCE:.0f} s.")
+                far = "; ".join(map(_progress_line, rows))
+                raise FailedError(f"Nothing has moved for {_PATIENCE:.0f} s, and not every view is there: {far}.")
             time.sleep(_POLL if console.is_terminal else 4 * _POLL)
 
 
@@ -112,7 +114,7 @@ _PROGRESS_COLUMNS = ("Table", "Exported", "Staged", "Published", "Refreshed", "R
 
 
 def _progress_row(table: str, export: Export, ledger: Ledger) -> tuple[str, ...]:
-    exported = f"{export.rows:,}" if export.rows is not None else f"{export.parts} parts" if export.parts else ""
+    exported = f"{export.rows:,}" if export.rows is not None else quantity(export.parts, "part") if export.parts else ""
     staged = f"{ledger.staged:,}" if ledger.staged else ""
     published = "" if ledger.published is None else f"{ledger.published:,}"
     views = f"{ledger.views} of {len(EXPECTATIONS[table].views)}" if ledger.published is not None else ""

@@ -20,6 +20,7 @@ from local import context, hours
 from local.cloud import Deployment
 from local.demo_common import FailedError, call, new_table, verdict
 from local.hours import Hour
+from shared.words import quantity
 
 #: The rows of each hour: young people sleep, are bored after lunch, and look for something to do in the evening.
 _RHYTHM = (
@@ -51,7 +52,8 @@ def run(console: Console, here: Deployment) -> bool:
     found = hours.ask(here, map(day.at, range(len(_RHYTHM))))
     console.print(_table(day, found), "")
     agree = all(hour.agree and hour.settled for hour in found)
-    console.print(verdict(agree, f"{sum(len(hour.postgres) for hour in found):,} rows, id by id, in {took:.1f} s."))
+    rows = sum(len(hour.postgres) for hour in found)
+    console.print(verdict(agree, f"{quantity(rows, 'row')}, id by id, in {took:.1f} s."))
     return agree
 
 

@@ -25,6 +25,7 @@ from shared.catalog.model import (
 from shared.errors import ConfigurationError, shown
 from shared.names import is_identifier
 from shared.settings import DATASET_VARIABLES
+from shared.words import quantity
 
 #: The size of a catalog that is read, and how many mistakes in it are told at once.
 MAX_BYTES, MAX_TOLD = 1 << 20, 25
@@ -98,7 +99,7 @@ def load(file: Path = CATALOG_FILE, views_folder: Path = VIEWS_FOLDER) -> Catalo
         more = len(parser.mistakes) - len(told)
         if more:
             lines.append(f"and {more} more")
-        raise ConfigurationError("\n".join(lines), where=f"{len(parser.mistakes)} mistakes in the catalog")
+        raise ConfigurationError("\n".join(lines), where=f"{quantity(len(parser.mistakes), 'mistake')} in the catalog")
     return catalog
 
 

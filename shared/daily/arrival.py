@@ -24,6 +24,7 @@ from shared.errors import BusyError, CatalogError, DataError, IncompleteError, P
 from shared.gcp.storage import refuse_large
 from shared.names import AHEAD, ManifestName, ObjectVersion, PartName, SnapshotFolder, parse_object_name
 from shared.services import Services
+from shared.words import quantity
 
 #: The share of the function's time after which a manifest's call takes on no further part. The retry goes on there.
 STAGING_SHARE = 0.4
@@ -105,7 +106,7 @@ def stage_all(services: Services, table: Table, manifest: ObjectVersion) -> None
             raise DataError("was deleted meanwhile", where=str(manifest))
         busy = _stage_parts(services, connection, table, name.folder)
         if busy:
-            raise IncompleteError(f"{busy} parts are being staged by others", where=name.folder.manifest)
+            raise IncompleteError(f"others are staging {quantity(busy, 'part')}", where=name.folder.manifest)
 
 
 def _handle(
@@ -214,7 +215,7 @@ def _stage_missing(services: Services, connection: psycopg.Connection, table: Ta
     busy = _stage_parts(services, connection, table, folder)
     outcome = publish(services, connection, table, folder.snapshot)
     if outcome is Outcome.INCOMPLETE:
-        raise IncompleteError(f"{busy} parts are being staged by others", where=folder.manifest)
+        raise IncompleteError(f"others are staging {quantity(busy, 'part')}", where=folder.manifest)
     return outcome
 
 

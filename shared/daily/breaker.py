@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from shared.catalog import Limits, Table
 from shared.db.profile import Profile
+from shared.words import quantity
 
 #: A change by fewer rows is never too much: a share means little in a small table.
 FEW_ROWS = 1_000
@@ -43,10 +44,11 @@ def _rows(limits: Limits, new: Facts, published: Facts) -> Iterator[str]:
     if abs(now - before) < FEW_ROWS or not before:
         return
     change = (now - before) / before
+    rows = quantity(now, "row")
     if -change > limits.shrink + _NOTHING:
-        yield f"{now:,} rows, {-change:.1%} fewer than the {before:,} published; the limit is {limits.shrink:.1%}"
+        yield f"{rows}, {-change:.1%} fewer than the {before:,} published; the limit is {limits.shrink:.1%}"
     if change > limits.growth + _NOTHING:
-        yield f"{now:,} rows, {change:.1%} more than the {before:,} published; the limit is {limits.growth:.1%}"
+        yield f"{rows}, {change:.1%} more than the {before:,} published; the limit is {limits.growth:.1%}"
 
 
 def _nulls(table: Table, new: Facts, published: Facts | None) -> Iterator[str]:
@@ -69,7 +71,8 @@ def _keys(table: Table, new: Facts, published: Facts | None) -> Iterator[str]:
     before = published.duplicate_keys if published else 0
     if new.duplicate_keys is not None and before is not None and new.duplicate_keys > before + limit:
         compared = f", {before:,} in what is published" if published else ""
-        yield f"{new.duplicate_keys:,} rows repeat the key ({', '.join(table.key)}) of another{compared}"
+        more = new.duplicate_keys
+        yield f"{quantity(more, 'row')} with the key ({', '.join(table.key)}) of another{compared}"
 
 
 def _age(limits: Limits, new: Facts, published: Facts | None) -> Iterator[str]:

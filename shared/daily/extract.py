@@ -29,6 +29,7 @@ from shared.names import (
     parse_object_name,
 )
 from shared.services import Services
+from shared.words import quantity
 
 #: Hours until BigQuery drops a temporary table that a killed call left.
 EXPIRATION_HOURS = 24
@@ -150,7 +151,8 @@ class Extraction:
         if not still or (temporary.rows or 0) >= (source.rows or 0):
             return None
         return ConfigurationError(
-            f"shows {temporary.rows} of its {source.rows} rows: row access policies hide the others from this account",
+            f"shows {temporary.rows:,} of its {quantity(source.rows or 0, 'row')}: row access policies hide the others"
+            " from this account",
             where=str(source.ref),
             remedy="Make the function's account a grantee of a policy with FILTER USING (TRUE)",
         )
@@ -183,10 +185,13 @@ class Extraction:
         rows, bucket = origin.profile.rows, self._services.settings.bucket
         stored = list(self._services.storage.objects(bucket, self._folder.attempt(attempt)))
         if extract.files is None or len(stored) != extract.files:
-            return RetryableError(f"wrote {extract.files} files, {len(stored)} are there", where=f"job {extract.name}")
+            return RetryableError(
+                f"wrote {quantity(extract.files or 0, 'file')}, and {len(stored)} can be found",
+                where=f"job {extract.name}",
+            )
         counts = [self._services.parquet.footer(file.version).rows for file in stored]
         if sum(counts) != rows:
-            return RetryableError(f"wrote {sum(counts)} rows of {rows}", where=f"job {extract.name}")
+            return RetryableError(f"wrote {sum(counts):,} of {quantity(rows, 'row')}", where=f"job {extract.name}")
         types = {field.name: field.type for field in source.fields}
         return Manifest(
             table=self._table.name,

@@ -15,6 +15,7 @@ from shared.db.profile import Profile, ProfileDocument
 from shared.documents import MAX_INT64, Count, Digits, Instant, MalformedError, Reader, Text
 from shared.errors import CatalogError, DataError
 from shared.names import EPOCH, ObjectVersion, PartName, SnapshotFolder, SnapshotId, is_identifier, parse_object_name
+from shared.words import quantity
 
 VERSION = 1
 
@@ -117,7 +118,9 @@ def parse(content: bytes, folder: SnapshotFolder, columns: Sequence[str]) -> Man
     if len({part.name for part in manifest.parts}) != len(manifest.parts):
         raise _wrong(folder, "names a part twice")
     if manifest.source_rows is not None and manifest.source_rows != manifest.rows:
-        raise _wrong(folder, f"counts {manifest.rows} rows in its parts but {manifest.source_rows} in the source")
+        raise _wrong(
+            folder, f"counts {quantity(manifest.rows, 'row')} in its parts but {manifest.source_rows:,} in the source"
+        )
     return manifest
 
 

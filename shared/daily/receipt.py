@@ -18,6 +18,7 @@ from shared.db.profile import Profile, of_table
 from shared.db.receipts import Receipt
 from shared.errors import DataError
 from shared.names import SnapshotId
+from shared.words import quantity
 
 #: Memory of the count of distinct keys, beyond which PostgreSQL goes to disk.
 WORK_MEM = "64MB"
@@ -63,7 +64,8 @@ def _compare(table: Table, where: str, made: Receipt, parts: list[NamedPart]) ->
     for part in parts:
         if part.rows != part.staged_rows:
             raise DataError(
-                f"the manifest counts {part.rows} rows, PostgreSQL {part.staged_rows}", where=str(part.version)
+                f"the manifest counts {quantity(part.rows, 'row')}, PostgreSQL {part.staged_rows:,}",
+                where=str(part.version),
             )
     pairs = {
         "BigQuery and Parquet": (made.bigquery, made.parquet),

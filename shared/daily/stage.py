@@ -17,6 +17,7 @@ from shared.errors import DataError
 from shared.gcp.parquet import Footer
 from shared.names import ObjectVersion, SnapshotId
 from shared.services import Services
+from shared.words import quantity
 
 #: How closely ANALYZE looks at a part: 3,000 rows in place of 30,000, a tenth of the time. Plans go by the statistics
 #: of the whole table, which a publish takes in full.
@@ -64,7 +65,7 @@ def _load(
     tap = Tap(table.columns)
     rows = _copy(services, connection, table, version, footer, plan, target.child(part_id), tap)
     if rows != footer.rows:
-        raise DataError(f"PostgreSQL took {rows} rows of {footer.rows}", where=str(version))
+        raise DataError(f"PostgreSQL took {rows:,} of {quantity(footer.rows, 'row')}", where=str(version))
     target.drop_defaults(connection, part_id)
     held = of_table(connection, target.child(part_id), table.columns, expected=tap.profile)
     differences = tap.profile.differences(held)

@@ -16,6 +16,7 @@ from psycopg import sql
 
 from shared.catalog import Column, PgType
 from shared.documents import Count, Reader, Text
+from shared.words import quantity
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,11 +58,11 @@ class Profile:
 
     def differences(self, other: Profile) -> list[str]:
         """What two profiles of the same rows contradict each other in, without any value."""
-        found = [] if self.rows == other.rows else [f"{self.rows} rows and {other.rows}"]
+        found = [] if self.rows == other.rows else [f"{quantity(self.rows, 'row')} and {other.rows:,}"]
         for name, mine in self.columns.items():
             theirs = other.columns.get(name, mine)
             if mine.values != theirs.values:
-                found.append(f"{mine.values} values of {name} and {theirs.values}")
+                found.append(f"{quantity(mine.values, 'value')} of {name} and {theirs.values:,}")
             elif mine.sum is not None and theirs.sum is not None and mine.sum != theirs.sum:
                 found.append(f"different contents of {name}")
         return found

@@ -13,6 +13,7 @@ from shared.hourly.context import Run
 from shared.hourly.manifest import Audit, Difference
 from shared.hourly.rebuild import open_day
 from shared.names import Hour
+from shared.words import quantity
 
 #: Days that are counted.
 DAYS = 7
@@ -43,7 +44,9 @@ def audit(run: Run, end: Hour) -> Audit | None:
             log.warning("no time to count the source: the next call tries again", hour=str(hour))
             return None
         if found != expected:
-            log.error(f"the source holds {found} rows of an hour, {expected} were expected", hour=str(hour))
+            log.error(
+                f"the source holds {quantity(found, 'row')} of an hour, {expected:,} were expected", hour=str(hour)
+            )
             differences.append(Difference(str(hour), expected, found))
     now = datetime.now(UTC)
     done = Audit(

@@ -36,6 +36,7 @@ from shared.hourly.manifest import (
 )
 from shared.hourly.names import BatchFile, Kind
 from shared.names import Hour
+from shared.words import quantity
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -183,12 +184,14 @@ def _refuse_strangers(run: Run, hour: Hour, record: HourRecord | None, held: Con
     known = record.content if record else NOTHING
     if held.rows > known.rows or (held.rows == known.rows and held != known):
         raise DataError(
-            f"BigQuery holds {held.rows} rows of it, {known.rows} of which this system brought there",
+            f"BigQuery holds {quantity(held.rows, 'row')} of it, {known.rows:,} of which this system brought there",
             where=f"hour {hour} of {run.target}",
             remedy="Delete the others from BigQuery, then ask for this hour by date and hour",
         )
     if held != known:
-        log.warning(f"BigQuery holds {held.rows} of {known.rows} rows: somebody erased some", hour=str(hour))
+        log.warning(
+            f"BigQuery holds {held.rows:,} of {quantity(known.rows, 'row')}: somebody erased some", hour=str(hour)
+        )
 
 
 def _write(
@@ -307,7 +310,7 @@ def _check(run: Run, hour: Hour, parts: Iterable[Part], content: Content) -> Non
     stored = in_parquet(run, parts) if parts else NOTHING
     if stored != content or footers != content.rows:
         raise DataError(
-            f"PostgreSQL counted {content.rows} rows, {footers} are in the parts and {stored.rows} in their keys",
+            f"PostgreSQL counted {quantity(content.rows, 'row')}, the parts {footers:,} and their keys {stored.rows:,}",
             where=f"hour {hour}",
             remedy="Report this as a bug",
         )

@@ -17,6 +17,7 @@ from shared.hourly.context import Run
 from shared.hourly.export import in_parquet, remove
 from shared.hourly.manifest import NOTHING, Batch, Export, Exported, Exporting, HourRecord, Loaded, Receipt, batch_id
 from shared.names import BatchTable, Hour, JobName, PartitionRef, TableRef
+from shared.words import quantity
 
 
 def load(run: Run, hour: Hour, record: HourRecord, work: Exported) -> HourRecord:
@@ -60,10 +61,10 @@ def verify(run: Run, hour: Hour, record: HourRecord, work: Loaded) -> HourRecord
     receipt = Receipt(export.content, in_parquet(run, export.parts), held - export.before)
     if not receipt.postgresql == receipt.parquet == receipt.bigquery:
         raise DataError(
-            f"of batch {export.number}, PostgreSQL counted {export.content.rows} rows, Parquet holds"
-            f" {receipt.parquet.rows} and BigQuery {receipt.bigquery.rows}, or their keys differ",
+            f"of batch {export.number}, PostgreSQL counted {quantity(export.content.rows, 'row')}, Parquet holds"
+            f" {receipt.parquet.rows:,} and BigQuery {receipt.bigquery.rows:,}, or their keys differ",
             where=f"hour {hour} of {run.target}",
-            remedy=f"Bring the hour in BigQuery back to the {export.before.rows} rows it had before this batch,"
+            remedy=f"Bring the hour in BigQuery back to {quantity(export.before.rows, 'row')}, as before this batch,"
             " then ask for it by date and hour: the batch is loaded again",
         )
     batch = Batch(export, work.job, receipt, work.loaded_at, datetime.now(UTC))
@@ -170,8 +171,8 @@ def _start_over(run: Run, hour: Hour, record: HourRecord, export: Export) -> Hou
     left = int(str(count)) - (record.source_content or NOTHING).rows
     if left < export.content.rows:
         raise DataError(
-            f"objects of it are gone before they were loaded, and PostgreSQL has {max(left, 0)} of their"
-            f" {export.content.rows} rows",
+            f"objects of it are gone before they were loaded, and PostgreSQL has {max(left, 0):,} of their"
+            f" {quantity(export.content.rows, 'row')}",
             where=f"hour {hour}",
             remedy=f"Restore the objects in gs://{run.bucket}/{run.folder.hour(hour)} (soft delete keeps them for 7"
             " days), then ask for this hour by date and hour",

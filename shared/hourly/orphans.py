@@ -10,6 +10,7 @@ from shared.hourly.context import Run
 from shared.hourly.manifest import HourRecord, Part
 from shared.hourly.names import BatchFile, Kind, LogFolder
 from shared.names import Hour
+from shared.words import quantity
 
 _REMEDY = (
     "Bring their rows back to the log in PostgreSQL, or move the objects elsewhere if nobody wants them; then ask for"
@@ -28,8 +29,8 @@ def refuse_any(run: Run, hour: Hour, record: HourRecord | None) -> None:
     found = parts(run.folder, files, record)
     if found:
         raise DataError(
-            f"PostgreSQL and BigQuery hold nothing of it, and {len(found)} objects that no batch accounts for do: the"
-            f" first is gs://{run.bucket}/{found[0]}",
+            f"PostgreSQL and BigQuery hold nothing of it, and its folder has {quantity(len(found), 'object')} that no"
+            f" batch accounts for: the first is gs://{run.bucket}/{found[0]}",
             where=f"hour {hour}",
             remedy=_REMEDY,
         )
@@ -45,7 +46,7 @@ def refuse_last(run: Run, hour: Hour, accounted: Sequence[Part], attempts: Colle
     rows = sum(_only_there(run, stored, accounted) for stored in _unknown(run.folder, files, attempts))
     if rows:
         raise DataError(
-            f"{rows} rows lie in objects that no batch accounts for, and nowhere else",
+            f"{quantity(rows, 'row')} in objects that no batch accounts for, and nowhere else",
             where=f"gs://{run.bucket}/{run.folder.hour(hour)}",
             remedy=_REMEDY,
         )

@@ -14,6 +14,7 @@ from shared.errors import DataError
 from shared.hourly.context import Run
 from shared.hourly.manifest import NOTHING, Content, Deletion, HourRecord, Part
 from shared.names import Hour
+from shared.words import quantity
 
 #: Rows per transaction: locks are short, and no vacuum waits for an old snapshot.
 DELETE_ROWS = 10_000
@@ -31,7 +32,9 @@ def purge(run: Run, hour: Hour, record: HourRecord) -> None:
     for batch in islice(record.batches, deletion.batches, None):
         kept = sum((_delete(run, part) for part in batch.export.parts), NOTHING)
         if kept.rows:
-            log.error(f"{kept.rows} rows were changed after their export: they stay, and BigQuery holds what they were")
+            log.error(
+                f"{quantity(kept.rows, 'row')} changed after the export: kept, and BigQuery holds what was exported"
+            )
         rows = deletion.rows + batch.export.content.rows - kept.rows
         deletion = Deletion(deletion.asked_at, deletion.batches + 1, rows, deletion.kept + kept)
         record = run.store.advance(hour, record, record.change(deletion=deletion))
@@ -41,9 +44,9 @@ def _refuse_unless_held(run: Run, hour: Hour, record: HourRecord) -> None:
     """Raise DataError unless BigQuery holds what was verified, maybe long ago: PostgreSQL may have the only copy."""
     held = run.in_bigquery(hour)
     if held != record.content:
-        what = f"{held.rows} rows" if held.rows != record.content.rows else "other keys"
+        what = quantity(held.rows, "row") if held.rows != record.content.rows else "other keys"
         raise DataError(
-            f"BigQuery holds {what} of it, {record.content.rows} were verified: nothing more is deleted",
+            f"BigQuery holds {what} of it, {record.content.rows:,} were verified: nothing more is deleted",
             where=f"hour {hour} of {run.target}",
             remedy=f"Bring BigQuery back to them, from the objects in gs://{run.bucket}/{run.folder.hour(hour)} or by"
             " time travel, then ask for this hour by date and hour",

@@ -39,6 +39,7 @@ from shared.hourly.manifest import (
 )
 from shared.hourly.names import BatchFile, Kind
 from shared.names import BatchId, Hour
+from shared.words import quantity
 
 type Files = Mapping[BatchId, Mapping[tuple[int, Kind], StoredObject]]
 
@@ -109,9 +110,10 @@ def _hour(run: Run, hour: Hour, files: Files, held: Content) -> HourRecord | Non
     known = sum(batch.export.content.rows for batch in complete)
     failure = Failure(
         datetime.now(UTC),
-        f"the manifest was lost: BigQuery holds {held.rows} rows of the hour, the objects account for {known}. Delete"
-        " nothing before you know which rows PostgreSQL still has: they may have been deleted after their export. Once"
-        " BigQuery holds none of the hour, ask for it by date and hour to export what PostgreSQL has",
+        f"the manifest was lost: BigQuery holds {quantity(held.rows, 'row')} of the hour, the objects account for"
+        f" {known:,}. Delete nothing before you know which rows PostgreSQL still has: they may have been deleted after"
+        " their export. Once BigQuery holds none of the hour, ask for it by date and hour to export what PostgreSQL"
+        " has",
     )
     return HourRecord(failure=failure)
 

@@ -27,6 +27,7 @@ from shared.hourly.store import Store
 from shared.names import Hour, TableRef, format_day
 from shared.services import HourlyServices, Services
 from shared.settings import HourlySettings
+from shared.words import quantity
 
 #: How long after its end an hour may be on its way: the call that exports it comes after it, and may be repeated.
 GRACE = timedelta(hours=2)
@@ -117,7 +118,7 @@ def _table(services: Services, of: Table) -> TableVerdict:
     except PermanentError as e:
         differences.append(str(e))
     if source_rows is not None and exported is not None and source_rows != exported.rows:
-        told = f"BigQuery holds {source_rows} rows now, {exported.rows} when it was exported"
+        told = f"BigQuery holds {quantity(source_rows, 'row')} now, {exported.rows:,} when it was exported"
         (differences if changed is False else notes).append(told)
     elif changed:
         notes.append("the source was changed since")
@@ -209,7 +210,8 @@ class _Recount:
         if manifest is None:
             rows = sum(content.rows for content in held.values())
             remedy = f"recosync hourly --table-name {log.name} --date {format_day(day)}"
-            told = f"{format_day(day)}: there is no manifest, BigQuery holds {rows} rows. To export it: {remedy}"
+            held_rows = quantity(rows, "row")
+            told = f"{format_day(day)}: there is no manifest, BigQuery holds {held_rows}. To export it: {remedy}"
             return DayVerdict(log.name, day, 0, rows, [told])
         verdict = _compare(log, day, manifest, held)
         further += _orphans(store, day, manifest, files)
@@ -222,7 +224,7 @@ def _orphans(store: Store, day: date, manifest: DayManifest, files: Sequence[Sto
         of_hour = (stored for stored in files if stored.version.name.startswith(store.folder.hour(hour)))
         found = orphans.parts(store.folder, of_hour, manifest.record(hour))
         if found:
-            yield f"{hour}: {len(found)} objects with rows are in its folder that no batch accounts for: {found[0]}"
+            yield f"{hour}: its folder has {quantity(len(found), 'object')} that no batch accounts for: {found[0]}"
 
 
 def _not_empty(services: HourlyServices, log: HourlyTable, day: date, manifest: DayManifest) -> Iterator[str]:
@@ -238,7 +240,7 @@ def _not_empty(services: HourlyServices, log: HourlyTable, day: date, manifest: 
         for hour in hours:
             rows = source.rows_of(hour, PATIENCE)
             if rows != 0:
-                held = "too many rows to count" if rows is None else f"{rows} rows"
+                held = "too many rows to count" if rows is None else quantity(rows, "row")
                 yield f"{hour}: is recorded as empty, the source holds {held}"
 
 
@@ -254,7 +256,7 @@ def _compare(log: HourlyTable, day: date, manifest: DayManifest, held: Mapping[H
         if record is not None and record.work is not None and found != expected:
             continue  # a batch is on its way
         if found.rows != expected.rows:
-            differences.append(f"{hour}: {expected.rows} rows are verified, BigQuery holds {found.rows}")
+            differences.append(f"{hour}: BigQuery holds {quantity(found.rows, 'row')}, {expected.rows:,} were verified")
         elif found != expected:
             differences.append(f"{hour}: BigQuery holds as many rows, but of other keys")
     return DayVerdict(log.name, day, expected_rows, found_rows, differences)

@@ -60,7 +60,7 @@ def test_rows_that_somebody_changed_behind_our_back_are_found(here, database, tw
     assert ran.code == Exit.DIFFERS
     assert ran.err == f"recosync: {TABLE}: the receipt and PostgreSQL: different contents of user_id\n"
     database.execute(f"DELETE FROM {child}")
-    assert "1 rows and 0" in recosync("verify", TABLE).err
+    assert "1 row and 0" in recosync("verify", TABLE).err
 
 
 def test_a_view_that_is_behind_or_gone_is_found_once_its_refresh_is_overdue(here, services, database, two):

@@ -414,7 +414,7 @@ def test_a_file_that_the_extract_did_not_count_burns_the_attempt(exported, monke
     exported.source()
     bucket = exported.services.storage._client.bucket(exported.services.settings.bucket)
     bucket.blob(f"{exported.folder.attempt(1)}part-000000000099.parquet").upload_from_string("stray")
-    with pytest.raises(RetryableError, match="wrote 3 files, 4 are there"):
+    with pytest.raises(RetryableError, match="wrote 3 files, and 4 can be found"):
         exported.once()
     exported.once()
     assert_complete(exported, 2)
@@ -443,7 +443,7 @@ def test_rows_that_a_policy_of_the_source_hides_are_missed_though_every_count_of
     for _ in range(2):  # the attempt is burnt: nobody goes on with what it read
         answer, status = exported.ask()
         assert status == 500
-        assert "shows 2500 of its 2501 rows: row access policies hide" in answer["failed"][0]["error"]
+        assert "shows 2,500 of its 2,501 rows: row access policies hide" in answer["failed"][0]["error"]
     assert exported.objects() == {}
     monkeypatch.setattr(BigQuery, "table", table)
     assert exported.ask()[1] == 200

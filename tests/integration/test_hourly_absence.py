@@ -12,7 +12,7 @@ from shared.operate import verify
 from tests.kit.logs import at, named
 
 NAME = "raw_local.past_offer_context"
-NOWHERE_ELSE = "rows lie in objects that no batch accounts for, and nowhere else"
+NOWHERE_ELSE = "in objects that no batch accounts for, and nowhere else"
 
 
 def make_anew(log):
@@ -81,7 +81,7 @@ def test_an_hour_that_an_older_manifest_knows_nothing_of_is_not_empty(vanished):
     """As one that was restored from before the hour."""
     older = DayManifest.new(vanished.name, at(10).date(), Hour(at(10)))
     vanished.manifest().upload_from_string(older.to_json())
-    assert "objects that no batch accounts for do" in vanished.failures(12)[10]
+    assert "that no batch accounts for: the first is" in vanished.failures(12)[10]
     assert (vanished.state(10), vanished.objects("date=")) == ("failed", vanished.left)
 
 
@@ -110,7 +110,7 @@ def test_rows_that_left_the_source_while_their_export_was_under_way_are_not_forg
             log.ask(11)
     assert log.state(10) == "exporting"
     log.database.execute("DELETE FROM past_offer_context")
-    assert f"3 {NOWHERE_ELSE}" in log.failures(11)[10]
+    assert f"3 rows {NOWHERE_ELSE}" in log.failures(11)[10]
     assert len(log.parts(10)) == 1
 
 
@@ -170,7 +170,7 @@ def test_what_only_a_dead_attempt_has_is_not_removed_when_its_successor_is_done(
     log.add(10, 3)
     killed_in(monkeypatch, "_check", lambda: log.ask(11))
     log.database.execute("DELETE FROM past_offer_context WHERE id = 2")
-    assert f"1 {NOWHERE_ELSE}" in log.failures(11)[10]
+    assert f"1 row {NOWHERE_ELSE}" in log.failures(11)[10]
     assert len(log.parts(10)) == 2
     log.add(10, id=2)
     assert log.done(11, **named(10))[10] == "exported"
@@ -202,7 +202,7 @@ def stray(log, hour, of):
 def test_an_hour_is_not_done_by_a_row_more_while_others_lie_in_the_bucket_alone(vanished):
     vanished.failures(12)
     (key,) = vanished.add(10)
-    assert f"2000 {NOWHERE_ELSE}" in vanished.failures(12, **named(10), delete_from_source=True)[10]
+    assert f"2,000 rows {NOWHERE_ELSE}" in vanished.failures(12, **named(10), delete_from_source=True)[10]
     assert (vanished.state(10), vanished.source(), vanished.objects("date=")) == ("failed", [key], vanished.left)
 
 
@@ -212,7 +212,7 @@ def test_an_hour_that_was_empty_does_not_get_late_rows_over_what_lies_there(log)
     stray(log, 10, of=11)
     log.database.execute("DELETE FROM past_offer_context")
     log.add(10)
-    assert f"5 {NOWHERE_ELSE}" in log.failures(13, **named(10))[10]
+    assert f"5 rows {NOWHERE_ELSE}" in log.failures(13, **named(10))[10]
 
 
 def test_a_log_whose_rows_are_in_child_tables_too_is_refused(log):

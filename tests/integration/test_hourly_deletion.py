@@ -55,7 +55,7 @@ def test_rows_that_were_changed_after_their_export_stay_and_are_not_exported_aga
         log.database.execute(f"UPDATE past_offer_context SET {change} WHERE id = {key}".encode())
     answer = log.call(12, **named(10), delete_from_source=True)
     assert told(answer, 10) == {"state": "deleted", "rows": 6, "deleted": 2, "kept": 4}
-    assert log.errors == ["4 rows were changed after their export: they stay, and BigQuery holds what they were"]
+    assert log.errors == ["4 rows changed after the export: kept, and BigQuery holds what was exported"]
     assert log.done(12, delete_from_source=True)[10] == "done already"
     assert (log.source(), log.bigquery(), len(log.errors)) == ([2, 3, 4, 5], {10: [1, 2, 3, 4, 5, 6]}, 1)
     assert {row["offer_order"] for row in log.rows()} == {1}

@@ -9,6 +9,7 @@ from shared.errors import ConfigurationError
 from shared.gcp.storage import MAX_DOCUMENT_BYTES
 from shared.hourly import export
 from shared.names import Hour
+from shared.words import quantity
 from tests.kit.logs import at, named, place
 
 REBUILT = "hour manifest was rebuilt from objects and BigQuery"
@@ -117,7 +118,7 @@ def test_an_hour_that_its_objects_and_bigquery_tell_differently_fails_and_says_s
     told = {failure["hour"][-2:]: failure["error"] for failure in answer["failed"]}
     assert told.keys() == {"11", "12", "13"}
     for hour, held, known in (("11", 1, 0), ("12", 1, 0), ("13", 2, 1)):
-        assert f"BigQuery holds {held} rows of the hour, the objects account for {known}" in told[hour]
+        assert f"BigQuery holds {quantity(held, 'row')} of the hour, the objects account for {known}" in told[hour]
     states = {hour: log.state(hour) for hour in range(10, 15)}
     assert states == {10: "done", 11: "failed", 12: "failed", 13: "failed", 14: "empty"}
     assert log.bigquery() == keys | {13: [*keys[13], 77]}
@@ -204,10 +205,10 @@ def test_rows_that_only_objects_hold_any_more_are_neither_removed_nor_called_emp
     log.erase_in_bigquery(10)
     log.database.execute("DELETE FROM past_offer_context")
     log.manifest().delete()
-    assert "3 rows lie in objects that no batch accounts for, and nowhere else" in log.failures(12)[10]
+    assert "3 rows in objects that no batch accounts for, and nowhere else" in log.failures(12)[10]
     assert (log.state(10), log.state(11), log.objects("date=")) == ("failed", "empty", objects)
     # Asked for again, it still isn't empty.
-    assert "objects that no batch accounts for do" in log.failures(12, **named(10))[10]
+    assert "that no batch accounts for: the first is" in log.failures(12, **named(10))[10]
     assert (log.state(10), log.objects("date=")) == ("failed", objects)
     for key in keys:
         log.add(10, id=key)
@@ -234,7 +235,7 @@ def test_an_hour_of_which_objects_stand_is_not_called_empty(log):
     stray = log.folder + name.replace("hour=10", "hour=11")
     bucket.copy_blob(log.blob(name), bucket, stray)
     told = log.failures(12)[11]
-    assert "objects that no batch accounts for do" in told
+    assert "that no batch accounts for: the first is" in told
     assert f"gs://{log.here.hourly_bucket}/{stray}" in told
     assert log.state(11) == "failed"
     bucket.blob(stray).delete()

@@ -152,7 +152,7 @@ def test_an_hour_that_somebody_else_brought_to_bigquery_is_refused_until_that_is
     log.load_by_hand(hour, 77)
     body = named(hour) | {"recover_missed": False}
     failed = log.failures(20, **body, delete_from_source=True)
-    assert "BigQuery holds 1 rows of it, 0 of which this system brought there" in failed[hour]
+    assert "BigQuery holds 1 row of it, 0 of which this system brought there" in failed[hour]
     assert (log.bigquery(), log.source(), log.parts(hour), log.state(hour)) == ({hour: [77]}, [key], [], state)
     log.erase_in_bigquery(hour)
     assert log.done(20, **body) == {hour: "exported"}

@@ -58,9 +58,9 @@ def test_a_column_that_loses_its_values_is_told():
 def test_a_key_may_not_lose_a_value_or_gain_a_duplicate():
     assert len(reasons(table(), facts(ids=9_999), facts())) == 1
     (reason,) = reasons(table(), facts(duplicates=3), facts())
-    assert reason == "3 rows repeat the key (id) of another, 0 in what is published"
+    assert reason == "3 rows with the key (id) of another, 0 in what is published"
     (reason,) = reasons(table(), facts(duplicates=3), None)
-    assert reason == "3 rows repeat the key (id) of another"
+    assert reason == "3 rows with the key (id) of another"
     assert reasons(table(duplicate_keys=3), facts(duplicates=3), facts()) == []
 
 

@@ -75,7 +75,7 @@ def test_profiles_that_agree_differ_in_nothing():
     ("change", "words"),
     [
         ({"text": ColumnProfile(2, 3)}, "different contents of text"),
-        ({"price": ColumnProfile(2, None)}, "1 values of price and 2"),
+        ({"price": ColumnProfile(2, None)}, "1 value of price and 2"),
     ],
 )
 def test_a_contradiction_names_the_column_and_no_value(change, words):
