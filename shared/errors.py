@@ -46,6 +46,10 @@ class IncompleteError(RetryableError):
     """A snapshot still misses parts that somebody else is staging."""
 
 
+class NotReachedError(RetryableError):
+    """What was waited for has not come in time. Nothing is known to have failed: it may still come by itself."""
+
+
 class ConfigurationError(RetryableError):
     """The deployment is wrong, not the work: the event must outlive the redeploy that mends it, so it is retried."""
 

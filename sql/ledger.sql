@@ -167,9 +167,3 @@ WHERE build_name = %(build)s;
 -- name: record_failure
 INSERT INTO recosync.failure (kind, table_name, snapshot_id, subject, message)
 VALUES (%(kind)s, %(table)s, %(snapshot)s, %(subject)s, %(message)s);
-
--- name: last_failure
-SELECT message FROM recosync.failure
-WHERE table_name = %(table)s AND snapshot_id = %(snapshot)s
-ORDER BY id DESC
-LIMIT 1;

@@ -336,11 +336,6 @@ def record_failure(
     _run(connection, "record_failure", values)
 
 
-def last_failure(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> str | None:
-    """What was recorded last as failed for good of the snapshot."""
-    return cast(str | None, _one(connection, "last_failure", {"table": table, "snapshot": str(snapshot)}))
-
-
 def as_json(profile: Profile | None) -> Jsonb | None:
     return Jsonb(profile.to_json()) if profile is not None else None
 

@@ -15,7 +15,7 @@ from shared.errors import BadRequestError, SyncError
 from shared.hourly import run as hourly
 from shared.hourly.run import HourlyRequest
 from shared.names import Hour, format_day
-from shared.operate.patience import while_busy
+from shared.operate.patience import Tell, while_busy
 from shared.services import HourlyServices
 
 
@@ -39,18 +39,20 @@ def parse(services: HourlyServices, log: str, first: Hour, until: Hour, *, delet
     return hourly.parse(services, body, None, datetime.now(UTC))
 
 
-def run(services: HourlyServices, request: HourlyRequest, done: Callable[[int], None]) -> dict[str, object]:
+def run(services: HourlyServices, request: HourlyRequest, done: Callable[[int], None], tell: Tell) -> dict[str, object]:
     """Work until nothing remains, or an hour fails in a way that a later call may mend; the answers of all runs as one.
 
-    `done` is told how many hours each run got through. A run that fails as a whole fails the first hour that it was
-    for, unless it is the first: then there is nothing else to tell of, and its failure is raised.
+    `done` is told after each run how many hours are through, `tell` whom it waits for. A run that fails as a whole
+    fails the first hour that it was for, unless it is the first: then there is nothing else to tell of, and its failure
+    is raised.
     """
+    asked = len(request.hours)
     hours: list[object] = []
     failed: list[object] = []
     answer: Mapping[str, object] = {}
     while True:
         try:
-            answer, status = while_busy(partial(hourly.run, services, request))
+            answer, status = while_busy(partial(hourly.run, services, request), tell)
         except SyncError as e:
             if not answer:
                 raise
@@ -59,7 +61,7 @@ def run(services: HourlyServices, request: HourlyRequest, done: Callable[[int], 
         hours += cast(list[object], answer["hours"])
         failed += cast(list[object], answer["failed"])
         remaining = cast(int, answer["remaining"])
-        done(len(request.hours) - remaining)
+        done(asked - remaining)
         if status != 200 or not remaining:
             return {**answer, "hours": hours, "failed": failed}
         request = replace(request, hours=request.hours[-remaining:])

@@ -1,18 +1,20 @@
-"""Import a snapshot by hand: the steps that its events ask for, taken in this process or followed in the ledger."""
+"""Import a snapshot by hand: the steps that its events ask for, taken in this process."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date
+
+import psycopg
 
 from shared.catalog import Table
 from shared.daily import arrival, manifest
 from shared.daily.hold import held
 from shared.daily.publish import publish_chosen
 from shared.daily.receipt import receipt
-from shared.db import decisions, ledger
+from shared.db import decisions, ledger, target
+from shared.db import view as live
 from shared.db.postgres import connect, translated
 from shared.errors import (
     BadRequestError,
@@ -20,18 +22,11 @@ from shared.errors import (
     CatalogError,
     DataError,
     IncompleteError,
-    PermanentError,
-    RetryableError,
     TargetError,
 )
 from shared.names import ObjectVersion, SnapshotFolder, SnapshotId, format_day, snapshots_of
+from shared.operate.patience import Patience, Tell, pause
 from shared.services import Services
-
-#: Seconds without any progress of those at work, after which they are left to themselves.
-PATIENCE = 300
-
-#: Seconds between two looks at how far they are.
-PAUSE = 1.0
 
 
 @dataclass(frozen=True)
@@ -46,10 +41,11 @@ class Found:
 
 @dataclass(frozen=True)
 class Imported:
-    """What came of a snapshot. `outcome` is published, held, rejected, pinned, older or waiting, which nobody is at;
-    `reasons` say why it is held.
+    """What came of a snapshot. `outcome` is published, held, rejected, pinned, older, waiting, which nobody is at, or
+    without views, which wait for another table; `reasons` say why it is held.
 
-    `new` says whether it was this import that published it; `publication` and `published` are what readers see now.
+    `new` says whether it was this import that published it; `publication` and `published` are what readers see now, and
+    `behind` the views that do not hold that yet.
     """
 
     table: str
@@ -59,6 +55,7 @@ class Imported:
     publication: int | None
     published: SnapshotId | None
     reasons: tuple[str, ...] = ()
+    behind: tuple[str, ...] = ()
 
 
 def find(services: Services, table: Table, day: date | None, snapshot: SnapshotId | None) -> Found:
@@ -84,51 +81,36 @@ def find(services: Services, table: Table, day: date | None, snapshot: SnapshotI
     )
 
 
-def run(services: Services, found: Found, by: str, *, chosen: bool) -> Imported:
+def run(services: Services, found: Found, by: str, tell: Tell, *, chosen: bool) -> Imported:
     """Take the snapshot to its publication, beside whoever else is at it; `by` is the operator who wants it.
 
     When it was chosen, by its name or its day, it is published even if readers have a newer one; what they have never
-    seen only within its limits. Raises BusyError or IncompleteError when others hold or drop parts of it and make no
-    progress.
+    seen only within its limits. `tell` hears whom it waits for. Raises BusyError or IncompleteError when others hold or
+    drop parts of it and make no progress.
     """
     before = look(services, found.table, found.snapshot)
-    _patiently(services, found, lambda: arrival.handle(services, found.manifest, 1))
+    _patiently(services, found, tell, lambda: arrival.handle(services, found.manifest, 1))
     after = look(services, found.table, found.snapshot)
     # What was published once, and gone back from, is nothing for an event; an operator may want it again.
     if after.outcome == "under way" or (after.outcome == "older" and chosen):
-        _patiently(services, found, lambda: _publish(services, found, by))
+        _patiently(services, found, tell, lambda: _publish(services, found, by))
         after = look(services, found.table, found.snapshot)
     return replace(after, new=after.publication != before.publication)
 
 
-def follow(services: Services, found: Found, advance: Callable[[int], None]) -> Imported:
-    """Watch the functions import the snapshot; `advance` is told of parts as they are staged.
-
-    Raises PermanentError with what failed for good, RetryableError when nothing has moved for a while.
-    """
-    patience, known = _Patience(), 0
-    while True:
-        now = look(services, found.table, found.snapshot)
-        staged = _staged(services, found.table, found.snapshot)
-        advance(max(staged - known, 0))
-        known = max(staged, known)
-        if now.outcome != "under way":
-            return now
-        if failure := _failure(services, found.table, found.snapshot):
-            raise PermanentError(failure)
-        if not patience.goes_on(staged):
-            raise RetryableError("nothing has moved for a while", where=f"{found.table.name} {found.snapshot}")
-
-
 def look(services: Services, table: Table, snapshot: SnapshotId) -> Imported:
     """Where the snapshot stands by the ledger; `under way` when nothing stops it."""
-    where = f"{table.name} {snapshot}"
-    with connect(services.settings, "import") as connection, translated(f"looking at {where}"):
-        if not ledger.exists(connection):
-            return Imported(table.name, snapshot, "under way", False, None, None)
-        published = ledger.published(connection, table.name)
-        hold = decisions.held(connection, table.name, snapshot)
-        pinned = decisions.pinned(connection, table.name)
+    with connect(services.settings, "import") as connection, translated(f"looking at {table.name} {snapshot}"):
+        return standing(services, connection, table, snapshot)
+
+
+def standing(services: Services, connection: psycopg.Connection, table: Table, snapshot: SnapshotId) -> Imported:
+    """What `look` tells, over a connection that is open."""
+    if not ledger.exists(connection):
+        return Imported(table.name, snapshot, "under way", False, None, None)
+    published = ledger.published(connection, table.name)
+    hold = decisions.held(connection, table.name, snapshot)
+    pinned = decisions.pinned(connection, table.name)
     outcome, reasons = "under way", tuple[str, ...]()
     if published is not None and published.snapshot == snapshot:
         outcome = "published"
@@ -139,7 +121,16 @@ def look(services: Services, table: Table, snapshot: SnapshotId) -> Imported:
     elif published is not None and published.snapshot > snapshot:
         outcome = "older"
     number, of = (published.number, published.snapshot) if published else (None, None)
-    return Imported(table.name, snapshot, outcome, False, number, of, tuple(reasons))
+    views = tuple(_behind(services, connection, table, published.number)) if published else ()
+    return Imported(table.name, snapshot, outcome, False, number, of, tuple(reasons), views)
+
+
+def _behind(services: Services, connection: psycopg.Connection, table: Table, publication: int) -> Iterator[str]:
+    """The views that do not hold the table as of that publication or a later one, or are not there."""
+    for view in services.catalog.views_of(table.name):
+        held = ledger.view_publications(connection, view.name).get(table.name, 0)
+        if held < publication or not live.exists(connection, target.relation(services.catalog.schema, view.name)):
+            yield view.name
 
 
 def _publish(services: Services, found: Found, by: str) -> None:
@@ -168,30 +159,17 @@ def _dropped(found: Found) -> IncompleteError:
     return IncompleteError("parts of it were dropped just now", where=f"{found.table.name} {found.snapshot}")
 
 
-def _patiently(services: Services, found: Found, step: Callable[[], object]) -> None:
+def _patiently(services: Services, found: Found, tell: Tell, step: Callable[[], object]) -> None:
     """Take a step again while others are at parts of the snapshot and get on."""
-    patience = _Patience()
+    patience = Patience(tell)
     while True:
         try:
             step()
             return
-        except (BusyError, IncompleteError):
-            if not patience.goes_on(_staged(services, found.table, found.snapshot)):
+        except (BusyError, IncompleteError) as e:
+            if not patience.lasts(_staged(services, found.table, found.snapshot), f"waiting: {e}"):
                 raise
-
-
-class _Patience:
-    """Goes on as long as something moves."""
-
-    def __init__(self) -> None:
-        self._seen, self._deadline = -1, 0.0
-
-    def goes_on(self, progress: int) -> bool:
-        """Whether to look again, after a pause."""
-        if progress > self._seen:
-            self._seen, self._deadline = progress, time.monotonic() + PATIENCE
-        time.sleep(PAUSE)
-        return time.monotonic() < self._deadline
+            pause()
 
 
 def _snapshots(services: Services, table: Table, day: date | None) -> list[SnapshotId]:
@@ -221,9 +199,3 @@ def _is_staged(services: Services, table: Table, snapshot: SnapshotId) -> bool:
 def _staged(services: Services, table: Table, snapshot: SnapshotId) -> int:
     with connect(services.settings, "import") as connection, translated(f"looking at {table.name}"):
         return sum(part.staged_rows is not None for part in ledger.named_parts(connection, table.name, snapshot))
-
-
-def _failure(services: Services, table: Table, snapshot: SnapshotId) -> str | None:
-    """What was recorded last as failed for good of the snapshot."""
-    with connect(services.settings, "import") as connection, translated(f"looking at {table.name}"):
-        return ledger.last_failure(connection, table.name, snapshot)

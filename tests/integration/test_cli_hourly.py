@@ -145,7 +145,7 @@ def test_a_backfill_that_fails_halfway_tells_what_it_did_before(log, monkeypatch
     monkeypatch.setenv("HOURLY_MAX_HOURS", "2")
     services = HourlyServices.from_environment()
     request = backfill.parse(services, LOG, Hour(at(12)), Hour(at(16)), delete=False)
-    answer = backfill.run(services, request, lambda _: log.database.execute(f"DROP TABLE {LOG}"))
+    answer = backfill.run(services, request, lambda _: log.database.execute(f"DROP TABLE {LOG}"), print)
     assert [hour["hour"] for hour in answer["hours"]] == [str(Hour(at(12))), str(Hour(at(13)))]
     (failed,) = answer["failed"]
     assert failed["hour"] == answer["next"] == str(Hour(at(14)))
@@ -197,8 +197,8 @@ def test_a_recount_finds_what_bigquery_lacks_or_has_too_much(log):
     ran = recosync("verify", LOG, *days())
     assert ran.code == Exit.DIFFERS
     assert ran.err.splitlines() == [
-        f"recosync: {LOG}: {Hour(at(12))}: 3 rows are verified, BigQuery holds 0",
-        f"recosync: {LOG}: {Hour(at(14))}: 0 rows are verified, BigQuery holds 1",
+        f"recosync: {LOG}: {Hour(at(12))}: BigQuery holds 0 rows, 3 were verified",
+        f"recosync: {LOG}: {Hour(at(14))}: BigQuery holds 1 row, 0 were verified",
     ]
 
 
@@ -228,7 +228,7 @@ def test_an_hour_before_the_first_owned_that_was_exported_by_name_is_counted(log
     log.erase_in_bigquery(5)
     ran = recosync("verify", LOG, *days())
     assert ran.code == Exit.DIFFERS
-    assert f"{Hour(at(5))}: 1 rows are verified, BigQuery holds 0" in ran.err
+    assert f"{Hour(at(5))}: BigQuery holds 0 rows, 1 were verified" in ran.err
 
 
 def test_an_owned_day_without_a_manifest_is_a_difference(log):
@@ -241,7 +241,7 @@ def test_an_owned_day_without_a_manifest_is_a_difference(log):
     (line,) = ran.err.splitlines()
     command = f"recosync hourly --table-name {LOG} --date {at(0):%Y%m%d}"
     assert line == (
-        f"recosync: {LOG}: {at(0):%Y%m%d}: there is no manifest, BigQuery holds 1 rows. To export it: {command}"
+        f"recosync: {LOG}: {at(0):%Y%m%d}: there is no manifest, BigQuery holds 1 row. To export it: {command}"
     )
     assert recosync(*command.split()[1:]).code == 0
     assert recosync("verify", LOG, *days(-1, 1)).code == 0
@@ -279,6 +279,6 @@ def test_a_recount_finds_rows_of_an_empty_hour_in_the_bucket_and_in_the_source(l
     ran = recosync("verify", LOG, *days())
     assert ran.code == Exit.DIFFERS
     in_bucket, in_source = ran.err.splitlines()
-    told = "1 objects with rows are in its folder that no batch accounts for: "
+    told = "its folder has 1 object that no batch accounts for: "
     assert in_bucket.startswith(f"recosync: {LOG}: {Hour(at(13))}: {told}")
     assert in_source == f"recosync: {LOG}: {Hour(at(14))}: is recorded as empty, the source holds 2 rows"

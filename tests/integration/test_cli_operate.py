@@ -78,7 +78,7 @@ def test_a_rollback_whose_views_stay_behind_is_told_and_not_to_be_repeated(datab
     assert ran.code == Exit.FAILED
     assert (ran.json["snapshot_id"], ran.json["publication"]) == (str(day(1)), number(database))
     assert "theirs" in ran.json["views"]
-    assert f"its views alone: recosync materialize {VIEW}" in ran.err
+    assert f"its views alone:\n    recosync materialize {VIEW}\n" in ran.err
     assert (users(database), users(database, VIEW)) == (["ann"], ["bob"])
     ran = recosync("rollback", TABLE)
     assert ran.code == Exit.USAGE

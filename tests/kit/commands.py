@@ -32,9 +32,10 @@ class Ran:
         return json.loads(self.out)
 
 
-def recosync(*arguments: object) -> Ran:
-    """Run a command in this process, with its environment."""
-    result = CliRunner().invoke(build(), list(map(str, arguments)), prog_name="recosync")
+def recosync(*arguments: object, columns: int | None = None) -> Ran:
+    """Run a command in this process, with its environment; what it says goes to a pipe, or is as wide as asked."""
+    width = {"COLUMNS": None if columns is None else str(columns)}
+    result = CliRunner().invoke(build(), list(map(str, arguments)), prog_name="recosync", env=width)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Ran(result.exit_code, result.stdout, result.stderr)

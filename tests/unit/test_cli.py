@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from datetime import date
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import typer
 
 from shared import log
+from shared.catalog import ROOT
 from shared.errors import DataError
 from shared.names import Hour
 from shared.operate.cli import GROUPS, build
@@ -110,6 +112,11 @@ except SystemExit:
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "Usage: recosync" in ran.stdout
     assert ran.stdout.splitlines()[-1] == "heavy: []"
+
+
+def test_it_tells_its_version():
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert recosync("--version").out == f"recosync {stated}\n"
 
 
 def test_it_runs_as_a_module_and_as_a_script():

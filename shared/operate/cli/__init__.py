@@ -9,6 +9,8 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
@@ -42,12 +44,27 @@ def build() -> typer.Typer:
     )
 
     @app.callback()
-    def recosync() -> None:
+    def recosync(
+        version: Annotated[
+            bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Tell the version, and leave.")
+        ] = False,
+    ) -> None:
         """Also holds an application of a single command to its name."""
 
     for group in GROUPS:
         group.add_to(app)
     return app
+
+
+def _tell_version(asked: bool) -> None:
+    if not asked:
+        return
+    try:
+        told = metadata.version("recosync")
+    except metadata.PackageNotFoundError:
+        told = "of a tree that is not installed"
+    typer.echo(f"recosync {told}")
+    raise typer.Exit
 
 
 def main() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, cast
@@ -34,10 +34,17 @@ from shared.operate.cli.output import Exit, Json, Output, reporting
 
 if TYPE_CHECKING:
     from shared.catalog import Table
+    from shared.operate.cli.imported import Failed
     from shared.operate.imports import Imported
     from shared.services import Services
 
 GROUP = Group()
+
+#: What an export says of snapshots that it found or made complete; an unchanged source has brought nothing.
+BROUGHT = ("exported", "exported already")
+
+#: And of those that are not new, but perhaps not before the readers' eyes: nobody is at them any more.
+STOOD = ("exported already", "held")
 
 
 @GROUP.command("export", "export-gcs", example="recosync export iris_france --force")
@@ -46,7 +53,12 @@ def export_tables(
     table_name: TableOption = None,
     date: DayOption = None,
     force: Annotated[bool, typer.Option("--force", help="Make a new snapshot now, whatever exists.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the functions until readers see it.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Follow the functions until readers have it, views too.")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0, metavar="SECONDS", help="Give up once nothing has moved for so long.")
+    ] = 600,
     bucket_path: BucketOption = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -58,6 +70,7 @@ def export_tables(
     """
     with reporting(as_json, verbose) as output:
         from shared.daily import export
+        from shared.operate import waiting
 
         if date is not None and force:
             raise BadRequestError("--force takes no --date: it makes a snapshot of now")
@@ -68,23 +81,28 @@ def export_tables(
         if date is not None:
             body["date"] = format_day(date)
         request = export.parse(services, body, None, datetime.now(UTC))
+        since = waiting.clock(services)
         with output.progress("exporting", total=len(asked)) as bar, bar.counting("snapshot", "source", "export"):
             answer, _ = export.run(services, request)
-        # An unchanged source has brought nothing.
-        brought = {str(entry["table"]): entry for entry in _entries(answer, "tables") if "parts" in entry}
+        _tell_export(output, answer)
+        done, failed = _come_of(
+            output, services, _entries(answer, "tables"), since, functions=functions, wait=timeout if wait else None
+        )
         stays = wait or not functions
-        looked_at = [table for table in asked if table.name in brought and (stays or not _is_new(brought[table.name]))]
-        step = partial(_come_of, output, services, brought, functions)
-        done, failed = imported.each(looked_at, step)
-        answer = {**answer, "failed": [*_entries(answer, "failed"), *(each.entry for each in failed)]}
-        _tell_export(output, {**answer, "imported": [imported.entry(each) for each in done if stays]})
         if stays:
             imported.show(output, done, bucket_path)
         else:
-            _tell_events(output, done, new=any(map(_is_new, brought.values())))
+            _tell_events(output, done, new=any(map(_is_new, _entries(answer, "tables"))))
+        output.document(
+            {
+                **answer,
+                "failed": [*_entries(answer, "failed"), *(each.entry for each in failed)],
+                "imported": [imported.entry(each) for each in done if stays],
+            }
+        )
         codes = [Exit.RETRY if failure["retryable"] else Exit.FAILED for failure in _entries(answer, "failed")]
-        held = any(entry["status"] == "held" for entry in _entries(answer, "tables"))
-        imported.leave(done if stays else (), codes, held=held)
+        waits = done if stays else [each for each in done if each.outcome == "held"]
+        imported.leave(waits, [*codes, *(Exit.of(each.error) for each in failed)])
 
 
 @GROUP.command("import", "import-table", "import-to-gcloud", example="recosync import iris_france --date 20260101")
@@ -115,11 +133,12 @@ def import_tables(
             found = imports.find(services, table, date, snapshot)
             return imported.bring(output, services, found, chosen=chosen)
 
-        done, failed = imported.each(asked, bring)
-        entries = [each.entry for each in failed]
-        output.document({"imported": [imported.entry(each) for each in done], "failed": entries})
-        imported.show_failed(output, entries)
+        done, failed = imported.each(output, asked, bring)
+        output.document(
+            {"imported": [imported.entry(each) for each in done], "failed": [each.entry for each in failed]}
+        )
         imported.show(output, done, bucket_path)
+        imported.tell_views(output, done)
         imported.leave(done, [Exit.of(each.error) for each in failed])
 
 
@@ -143,7 +162,7 @@ def materialize(
             with output.progress("rebuilding", total=len(asked)) as bar:
                 for view in asked:
                     started = time.monotonic()
-                    while_busy(partial(refresh.rebuild, services, view))
+                    while_busy(partial(refresh.rebuild, services, view), output.note)
                     rebuilt.append({"view": view.name, "seconds": round(time.monotonic() - started, 3)})
                     bar.advance(doing=view.name)
         finally:
@@ -179,8 +198,7 @@ def plan(
                 finally:
                     bar.advance(doing=table.name)
 
-            plans, failed = imported.each(asked, ask)
-        entries = [each.entry for each in failed]
+            plans, failed = imported.each(output, asked, ask)
         output.table(
             f"What an export would do, at {price_per_tib:.2f} USD per TiB",
             ["Table", "Source", "Source rows", "Rows to move", "Bytes billed", "USD"],
@@ -190,12 +208,11 @@ def plan(
         output.document(
             {
                 "tables": [asdict(p) for p in plans],
-                "failed": entries,
+                "failed": [each.entry for each in failed],
                 "usd": total,
                 "price_per_tib": price_per_tib,
             }
         )
-        imported.show_failed(output, entries)
         imported.leave((), [Exit.of(each.error) for each in failed])
 
 
@@ -206,7 +223,6 @@ def _tell_export(output: Output, answer: Json) -> None:
         ["Table", "Snapshot", "Status", "Rows", "Parts", "Bytes"],
         [[entry.get(name) for name in fields] for entry in _entries(answer, "tables")],
     )
-    output.document(answer)
     imported.show_failed(output, _entries(answer, "failed"))
 
 
@@ -214,24 +230,55 @@ def _tell_events(output: Output, stood: Sequence[Imported], *, new: bool) -> Non
     """What comes of the snapshots without this command: of those that `stood` there before, nothing."""
     if new:
         output.line("The functions import it: `recosync status` tells how far they are, --wait follows them.")
-    for each in stood:
-        for line in imported.explained(each):
-            output.line(f"{each.table} {each.snapshot}: {line}")
+    imported.explain(output, [each for each in stood if each.outcome == "held"])
+    imported.mention(output, [each for each in stood if each.outcome != "held"])
 
 
 def _come_of(
-    output: Output, services: Services, brought: Mapping[str, Json], functions: bool, table: Table
-) -> Imported:
-    """What comes of an exported snapshot: at the hands of the functions, or in this process where no event fires."""
-    from shared.operate import imports
+    output: Output, services: Services, entries: Sequence[Json], since: datetime, *, functions: bool, wait: float | None
+) -> tuple[list[Imported], list[Failed]]:
+    """What became of the exported snapshots: at the hands of the functions, or in this process where no event fires.
 
-    snapshot = SnapshotId.parse(str(brought[table.name]["snapshot_id"]))
-    if functions and not _is_new(brought[table.name]):
-        return imported.standing(services, table, snapshot)
-    found = imports.find(services, table, None, snapshot)
-    if functions:
-        return imported.follow(output, services, found)
-    return imported.bring(output, services, found, chosen=True)
+    `wait` is for how many seconds without any movement; who does not wait hears of those that nobody is at any more.
+    """
+    from shared.operate import imports
+    from shared.operate.waiting import Awaited
+
+    status = {str(entry["table"]): str(entry["status"]) for entry in entries}
+    snapshots = {
+        str(entry["table"]): Awaited(
+            services.catalog.tables[str(entry["table"])],
+            SnapshotId.parse(str(entry["snapshot_id"])),
+            new=_is_new(entry),
+            since=since,
+        )
+        for entry in entries
+    }
+
+    def bring(table: Table) -> Imported:
+        found = imports.find(services, table, None, snapshots[table.name].snapshot)
+        return imported.bring(output, services, found, chosen=True)
+
+    def look(table: Table) -> Imported:
+        return imported.standing(services, table, snapshots[table.name].snapshot)
+
+    done: list[Imported] = []
+    failed: list[Failed] = []
+    if not functions:
+        done, failed = imported.each(
+            output, [one.table for name, one in snapshots.items() if status[name] in BROUGHT], bring
+        )
+    new = {each.table for each in done if each.new}
+    rest = [replace(one, new=one.new and (functions or name in new)) for name, one in snapshots.items()]
+    rest = [one for one in rest if one.table.name not in {each.table for each in failed}]
+    if wait is not None:
+        done, late = imported.follow(output, services, rest, wait)
+    else:
+        known = {each.table for each in done}
+        stood = [one.table for one in rest if one.table.name not in known and status[one.table.name] in STOOD]
+        more, late = imported.each(output, stood, look)
+        done += more
+    return done, failed + late
 
 
 def _is_new(entry: Json) -> bool:

@@ -47,7 +47,7 @@ def rollback(
             raise BadRequestError("--unpin takes no snapshot")
         if not unpin:
             published = decisions.rollback(services, known.name, snapshot, operator())
-            _tell(output, services, published, f"It stays there until: recosync rollback {known.name} --unpin")
+            _tell(output, services, published, until=f"recosync rollback {known.name} --unpin")
             return
         done = decisions.unpin(services, known.name, operator())
         output.document({"table": known.name, "status": "unpinned" if done else "was not pinned"})
@@ -84,9 +84,9 @@ def reject(
         output.document({"table": known.name, "snapshot_id": str(rejected), "status": "rejected"})
 
 
-def _tell(output: Output, services: Services, published: Published, *lines: str) -> None:
-    """Tell what readers see now, and bring the views along. When they don't come, what is published is told all the
-    same: the command is not to be repeated for them.
+def _tell(output: Output, services: Services, published: Published, until: str | None = None) -> None:
+    """Tell what readers see now, `until` which command, and bring the views along. When they don't come, what is
+    published is told all the same: the command is not to be repeated for them.
     """
     before = f" (before: {published.previous})" if published.previous else ""
     output.line(
@@ -99,8 +99,9 @@ def _tell(output: Output, services: Services, published: Published, *lines: str)
         output.line(f"Its views: {views}.")
     except SyncError as e:
         failure, views = e, str(e)
-    for line in lines:
-        output.line(line)
+    if until is not None:
+        output.line("It stays there until:")
+        output.command(until)
     output.document(
         {
             "table": published.table,
@@ -114,7 +115,7 @@ def _tell(output: Output, services: Services, published: Published, *lines: str)
     if failure is not None:
         names = " ".join(view.name for view in services.catalog.views_of(published.table))
         output.problem(f"recosync: its views are as they were: {failure}")
-        output.problem(f"recosync: {published.table} is published; its views alone: recosync materialize {names}")
+        output.problem(f"recosync: {published.table} is published; its views alone:", [f"recosync materialize {names}"])
         raise typer.Exit(Exit.of(failure))
 
 
@@ -124,4 +125,4 @@ def _refresh(output: Output, services: Services, published: Published) -> str:
     from shared.operate.patience import while_busy
 
     with output.progress(f"rebuilding the views of {published.table}"):
-        return while_busy(lambda: refresh.refresh(services, published.table, published.publication))
+        return while_busy(lambda: refresh.refresh(services, published.table, published.publication), output.note)

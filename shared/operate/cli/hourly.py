@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -22,6 +22,7 @@ from shared.operate.cli.commands import (
     parse_hour,
 )
 from shared.operate.cli.output import Bar, Exit, Json, Output, reporting
+from shared.words import quantity
 
 if TYPE_CHECKING:
     from shared.hourly.run import HourlyRequest
@@ -138,8 +139,8 @@ def fill(
 
         services = hourly_services(bucket_path)
         request = backfill.parse(services, log, first, until, delete=delete_from_source)
-        with output.progress(f"hours of {log}", total=len(first.until(until))) as bar:
-            answer = backfill.run(services, request, lambda hours: bar.advance(hours))
+        with _progress(output, request) as bar, bar.counting(*SETTLED):
+            answer = backfill.run(services, request, bar.reach, output.note)
         _tell(output, answer)
 
 
@@ -155,15 +156,17 @@ def _hours(log: str, day: date | None, hour: int | None, until: Hour | None) -> 
 
 def _tell(output: Output, answer: Json) -> None:
     """Show a run's answer, and leave with the exit code that it means."""
-    hours, failed = _list(answer, "hours"), _list(answer, "failed")
+    hours, failed, remaining = _list(answer, "hours"), _list(answer, "failed"), cast(int, answer["remaining"])
     output.table(
         f"{answer['table']}, hours in UTC",
         ["Hour", "Status", "State", "Rows", "New", "Deleted", "Kept"],
         [[h[n] for n in ("hour", "status", "state", "rows", "new_rows", "deleted", "kept")] for h in hours],
     )
     output.document(answer)
-    if answer["remaining"]:
-        output.line(f"{answer['remaining']} hours are left, from {answer['next']}: call again, or use backfill.")
+    if not hours and not failed:
+        output.line(f"No hour of {answer['table']} was worked on.")
+    if remaining:
+        output.line(f"{quantity(remaining, 'hour')} left, from {answer['next']}: call again, or use backfill.")
     for failure in failed:
         hour, error = f"hour {failure['hour']}", str(failure["error"])
         output.problem(f"recosync: {error}" if hour in error else f"recosync: {hour}: {error}")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from shared.catalog import Table
     from shared.names import SnapshotId
     from shared.operate.imports import Found, Imported
+    from shared.operate.waiting import Awaited
     from shared.services import Services
 
 
@@ -31,15 +32,15 @@ class Failed:
         return {"table": self.table, "error": str(self.error), "retryable": self.error.retryable}
 
 
-def each[R](tables: Iterable[Table], step: Callable[[Table], R]) -> tuple[list[R], list[Failed]]:
-    """What the step makes of each table, and what failed."""
+def each[R](output: Output, tables: Iterable[Table], step: Callable[[Table], R]) -> tuple[list[R], list[Failed]]:
+    """What the step makes of each table, and what failed, which is told at once."""
     done: list[R] = []
     failed: list[Failed] = []
     for table in tables:
         try:
             done.append(step(table))
         except SyncError as e:
-            failed.append(Failed(table.name, e))
+            failed.append(_failed(output, table.name, e))
     return done, failed
 
 
@@ -48,15 +49,24 @@ def bring(output: Output, services: Services, found: Found, *, chosen: bool) -> 
     from shared.operate import imports
 
     with output.progress(f"importing {found.table.name}", total=found.parts) as bar, bar.counting("part staged"):
-        return imports.run(services, found, operator(), chosen=chosen)
+        return imports.run(services, found, operator(), output.note, chosen=chosen)
 
 
-def follow(output: Output, services: Services, found: Found) -> Imported:
-    """Follow the functions' import of a snapshot that was exported just now."""
-    from shared.operate import imports
+def follow(
+    output: Output, services: Services, awaited: Sequence[Awaited], seconds: float
+) -> tuple[list[Imported], list[Failed]]:
+    """Wait until readers have the snapshots, tables and views; what came of each, and what failed, told at once."""
+    from shared.operate import waiting
 
-    with output.progress(f"following {found.table.name}", total=found.parts) as bar:
-        return replace(imports.follow(services, found, bar.advance), new=True)
+    done: list[Imported] = []
+    failed: list[Failed] = []
+    with output.progress("following the functions"):
+        for one, outcome in waiting.until_seen(services, awaited, output.note, seconds):
+            if isinstance(outcome, SyncError):
+                failed.append(_failed(output, one.table.name, outcome))
+            else:
+                done.append(outcome)
+    return done, failed
 
 
 def standing(services: Services, table: Table, snapshot: SnapshotId) -> Imported:
@@ -69,15 +79,40 @@ def standing(services: Services, table: Table, snapshot: SnapshotId) -> Imported
 
 def show(output: Output, imported: Sequence[Imported], place: BucketPath | None) -> None:
     """Tell people what came of the snapshots. `place` is where they stand, if it is not the environment's."""
-    if imported:
-        output.table(
-            "Imported",
-            ["Table", "Snapshot", "Outcome", "Publication"],
-            [[one.table, one.snapshot, _words(one), one.publication] for one in imported],
-        )
+    output.table(
+        "Imported",
+        ["Table", "Snapshot", "Outcome", "Publication"],
+        [[one.table, one.snapshot, _words(one), one.publication] for one in imported],
+    )
+    explain(output, imported, place)
+
+
+def explain(output: Output, imported: Iterable[Imported], place: BucketPath | None = None) -> None:
+    """Why readers don't see snapshots, and the commands that decide, each on a line of its own."""
     for one in imported:
-        for line in explained(one, place):
-            output.problem(f"recosync: {one.table} {one.snapshot}: {line}")
+        why, commands = _explained(one, place)
+        if why:
+            output.problem(f"recosync: {one.table} {one.snapshot}: {why}", commands)
+
+
+def mention(output: Output, imported: Iterable[Imported]) -> None:
+    """The same for who did not ask whether readers see them."""
+    for one in imported:
+        why, commands = _explained(one, None)
+        if why:
+            output.line(f"{one.table} {one.snapshot}: {why}")
+        for command in commands:
+            output.command(command)
+
+
+def tell_views(output: Output, imported: Iterable[Imported]) -> None:
+    """What has yet to come of views after an import."""
+    for one in imported:
+        if one.outcome == "published" and one.behind:
+            output.line(
+                f"mv_refresh rebuilds {', '.join(one.behind)}: `recosync status` tells when. At once, in this process:"
+            )
+            output.command(f"recosync materialize {' '.join(one.behind)}")
 
 
 def show_failed(output: Output, failed: Iterable[Json]) -> None:
@@ -85,27 +120,33 @@ def show_failed(output: Output, failed: Iterable[Json]) -> None:
         output.problem(f"recosync: {failure['error']}")
 
 
-def explained(imported: Imported, place: BucketPath | None = None) -> list[str]:
-    """Why readers don't see the snapshot, and what to do."""
+def _failed(output: Output, table: str, error: SyncError) -> Failed:
+    output.problem(f"recosync: {error}")
+    return Failed(table, error)
+
+
+def _explained(imported: Imported, place: BucketPath | None) -> tuple[str, Sequence[str]]:
+    """Why readers don't see the snapshot, and the commands that there are for that."""
     name, snapshot, published = imported.table, imported.snapshot, imported.published
     again = f"recosync import {name} --snapshot {snapshot}" + (f" --bucket-path {place}" if place else "")
     match imported.outcome:
         case "held":
             # What is older than what readers see takes them back.
             passes = "rollback" if published is not None and published > snapshot else "approve"
-            return [
-                *imported.reasons,
-                f"held: recosync {passes} {name} {snapshot}, or recosync reject {name} {snapshot}",
-            ]
+            why = f"held, because {'; '.join(imported.reasons)}. To publish it, or to drop it:"
+            return why, (f"recosync {passes} {name} {snapshot}", f"recosync reject {name} {snapshot}")
         case "rejected":
-            return [f"somebody rejected it, and its parts are dropped; a new one: recosync export {name} --force"]
+            return "somebody rejected it, and its parts are dropped. A new one:", (f"recosync export {name} --force",)
         case "pinned":
-            return [f"the table stays at {published} until: recosync rollback {name} --unpin"]
+            return f"the table stays at {published} until:", (f"recosync rollback {name} --unpin",)
         case "older":
-            return [f"{published} is published, which is newer; to go back: {again}"]
+            return f"{published} is published, which is newer. To go back:", (again,)
+        case "without views":
+            views = ", ".join(imported.behind)
+            return f"published; {views} can't be built before another table that it reads is published too", ()
         case "waiting":
-            return [f"it stood there before, so its event has come already, or is lost: {again}"]
-    return []
+            return "it stood there before, so its event has come already, or is lost. To import it:", (again,)
+    return "", ()
 
 
 def entry(imported: Imported) -> Json:
@@ -117,19 +158,20 @@ def entry(imported: Imported) -> Json:
         "publication": imported.publication,
         "published_snapshot_id": imported.published and str(imported.published),
         "reasons": list(imported.reasons),
+        "views_behind": list(imported.behind),
     }
 
 
-def leave(imported: Sequence[Imported], failed: Iterable[Exit], *, held: bool = False) -> None:
-    """Leave with the exit code that says the most: what can be retried first, then what failed, what made no sense, and
-    what waits.
+def leave(imported: Sequence[Imported], failed: Iterable[Exit]) -> None:
+    """Leave with the exit code that says the most: what can be retried first, then what failed, what made no sense,
+    what did not come in time, and what waits.
     """
     codes = set(failed)
     if any(one.outcome == "rejected" for one in imported):
         codes.add(Exit.FAILED)
-    if held or any(one.outcome != "published" for one in imported):
+    if any(one.outcome != "published" for one in imported):
         codes.add(Exit.HELD)
-    for code in (Exit.RETRY, Exit.FAILED, Exit.USAGE, Exit.HELD):
+    for code in (Exit.RETRY, Exit.FAILED, Exit.USAGE, Exit.LATE, Exit.HELD):
         if code in codes:
             raise typer.Exit(code)
 

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
 from shared import log
-from shared.errors import BadRequestError, SyncError, printable
+from shared.errors import BadRequestError, NotReachedError, SyncError, printable
+from shared.operate.cli import layout
+from shared.operate.cli.layout import INDENT, wrapped
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 type Json = Mapping[str, object]
+
+#: Before the second line of a text, and those after it.
+CONTINUED = "  "
 
 
 class Exit(IntEnum):
@@ -30,11 +36,14 @@ class Exit(IntEnum):
     RETRY = 3
     HELD = 4
     DIFFERS = 5
+    LATE = 6
 
     @classmethod
     def of(cls, error: SyncError) -> Exit:
         if isinstance(error, BadRequestError):
             return cls.USAGE
+        if isinstance(error, NotReachedError):
+            return cls.LATE
         return cls.RETRY if error.retryable else cls.FAILED
 
 
@@ -58,30 +67,30 @@ class Output:
         sys.stdout.write(printable(document.decode()))
 
     def line(self, text: str) -> None:
-        """A line of the result, for people only."""
+        """A line of the result, or several, for people only."""
         if not self.as_json:
-            print(printable(text))  # noqa: T201
+            width = _width(sys.stdout)
+            lines = [line for part in text.split("\n") for line in wrapped(part, width, _before(part) + CONTINUED)]
+            _print(lines, sys.stdout)
+
+    def command(self, text: str) -> None:
+        """A command that somebody may want to run next, whole on a line of its own; for people only."""
+        if not self.as_json:
+            _print([INDENT + text], sys.stdout)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """A table, for people only. Columns of numbers stand at the right."""
-        if self.as_json:
-            return
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
+        """A table, for people only, unless it has no rows."""
+        if not self.as_json and rows:
+            _print([title, *layout.table(columns, rows, _width(sys.stdout)), ""], sys.stdout)
 
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-        for index, column in enumerate(columns):
-            numbers = all(isinstance(row[index], int | float | None) for row in rows)
-            table.add_column(column, justify="right" if numbers else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*(_cell(value) for value in row))
-        # A pipe has no width: lines are not folded there.
-        Console(width=None if sys.stdout.isatty() else 200, markup=False, highlight=False, soft_wrap=False).print(table)
+    def problem(self, text: str, commands: Sequence[str] = ()) -> None:
+        """What went wrong, on standard error, and the commands that help, each whole on a line of its own."""
+        told = wrapped(" ".join(text.split()), _width(sys.stderr), CONTINUED)
+        _print([*told, *(INDENT + command for command in commands)], sys.stderr)
 
-    def problem(self, text: str) -> None:
-        """One clear line on standard error."""
-        print(printable(" ".join(text.split())), file=sys.stderr)  # noqa: T201
+    def note(self, text: str) -> None:
+        """What is going on, on standard error: the result is not there yet."""
+        self.problem(text)
 
     @contextmanager
     def progress(self, doing: str, total: int | None = None) -> Iterator[Bar]:
@@ -108,6 +117,11 @@ class Bar:
     def advance(self, by: int = 1, doing: str | None = None) -> None:
         if self._shown is not None and self._task is not None:
             self._shown.update(self._task, advance=by, description=doing)
+
+    def reach(self, done: int) -> None:
+        """Stand where so much is done: what was done already has told nothing."""
+        if self._shown is not None and self._task is not None:
+            self._shown.update(self._task, completed=done)
 
     @contextmanager
     def counting(self, *beginnings: str) -> Iterator[None]:
@@ -180,9 +194,28 @@ def _log_to_stderr(verbose: bool) -> Iterator[None]:
         logger.level, logger.propagate = before
 
 
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return printable(str(value))
+def _print(lines: Sequence[str], stream: TextIO) -> None:
+    print(printable("\n".join(lines)), file=stream, flush=True)
+
+
+def _before(line: str) -> str:
+    """The blanks that it begins with."""
+    return line[: len(line) - len(line.lstrip(" "))]
+
+
+def _width(stream: TextIO) -> int | None:
+    """How many characters a line takes: as COLUMNS says, or a terminal; None for a pipe, which has no width.
+
+    What went wrong stays one line for whoever reads it from a pipe, whatever COLUMNS says.
+    """
+    if stream is sys.stderr and not stream.isatty():
+        return None
+    given = os.environ.get("COLUMNS", "")
+    if given.isascii() and given.isdigit() and int(given) > 0:
+        return int(given)
+    if not stream.isatty():
+        return None
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or None
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,152 @@
+"""Wait until readers have snapshots, in tables and in views: follow the functions in the ledger, and say what for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import psycopg
+
+from shared.catalog import Table, View
+from shared.daily.build import publications
+from shared.db import ledger, queries
+from shared.db.postgres import connect, translated
+from shared.errors import ConfigurationError, NotReachedError, PermanentError, RetryableError, SyncError
+from shared.names import SnapshotId
+from shared.operate.imports import Imported, standing
+from shared.operate.patience import Patience, Tell, pause
+from shared.services import Services
+from shared.words import quantity
+
+
+@dataclass(frozen=True)
+class Awaited:
+    """A snapshot that readers are to have. When it is `new`, the functions are about to bring it, and what the ledger
+    says of an earlier try at it, before `since`, counts for nothing.
+    """
+
+    table: Table
+    snapshot: SnapshotId
+    new: bool
+    since: datetime
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a snapshot on its way waits for: a stage of the flow, how much of it is done, and why it does not move, as
+    far as the ledger knows. Another `progress` means that it moved.
+    """
+
+    stage: str
+    done: str
+    why: str | None
+    progress: object
+
+    @property
+    def detail(self) -> str:
+        return f" ({self.done})" if self.done else ""
+
+    def __str__(self) -> str:
+        return self.stage + (f": {self.why}" if self.why else "")
+
+
+type Outcome = Imported | SyncError
+
+
+def clock(services: Services) -> datetime:
+    """The time by the database's clock, which the ledger's rows are of."""
+    with connect(services.settings, "wait") as connection:
+        (now,) = connection.execute(queries.load("waiting")["clock"]).fetchone() or (None,)
+    assert isinstance(now, datetime)  # noqa: S101 - for mypy
+    return now
+
+
+def until_seen(
+    services: Services, awaited: Sequence[Awaited], tell: Tell, seconds: float
+) -> Iterator[tuple[Awaited, Outcome]]:
+    """What became of each snapshot, as soon as that is known: readers of the table and of its views have it, something
+    stopped it, or nothing has moved for so many seconds (NotReachedError).
+
+    A view that also reads a table without a publication is not waited for, unless that is awaited too.
+    """
+    waits = {one.table.name: Patience(tell, seconds) for one in awaited}
+    pending = list(awaited)
+    while pending:
+        coming = {one.table.name for one in pending}
+        for one in list(pending):
+            found = _look(services, one, coming)
+            if isinstance(found, Step):
+                name = f"{one.table.name} {one.snapshot}"
+                if waits[one.table.name].lasts(found.progress, f"{name}: waiting for {found}", found.detail):
+                    continue
+                found = NotReachedError(f"nothing has moved for {seconds:g} s at {found}{found.detail}", where=name)
+            pending.remove(one)
+            yield one, found
+        if pending:
+            pause()
+
+
+def _look(services: Services, one: Awaited, coming: set[str]) -> Outcome | Step:
+    """How far a snapshot is. What can't be looked at now is a reason to wait like others."""
+    try:
+        with connect(services.settings, "wait") as connection, translated(f"looking at {one.table.name}"):
+            return _found(services, connection, one, coming)
+    except ConfigurationError as e:
+        return e
+    except RetryableError as e:
+        return Step("PostgreSQL, to tell how far it is", "", str(e), None)
+    except SyncError as e:
+        return e
+
+
+def _found(services: Services, connection: psycopg.Connection, one: Awaited, coming: set[str]) -> Outcome | Step:
+    now = standing(services, connection, one.table, one.snapshot)
+    if now.outcome == "under way":
+        failure = _failure(connection, "import_failure", one, since=one.since if one.new else None)
+        if failure is not None:
+            return PermanentError(failure)
+        return _before_publication(connection, one) if one.new else replace(now, outcome="waiting")
+    if now.outcome != "published" or not now.behind:
+        return replace(now, new=one.new)
+    failure = _failure(connection, "refresh_failure", one, publication=now.publication)
+    if failure is not None:
+        return PermanentError(f"published, and its views are as they were: {failure}")
+    views = [services.catalog.views[name] for name in now.behind]
+    to_come = [view for view in views if _can_be_built(connection, view, coming)]
+    if to_come:
+        return _before_views(connection, one, now, to_come)
+    return replace(now, outcome="without views", new=one.new)
+
+
+def _before_publication(connection: psycopg.Connection, one: Awaited) -> Step:
+    parts = ledger.named_parts(connection, one.table.name, one.snapshot)
+    staged = sum(part.staged_rows is not None for part in parts)
+    if not parts:
+        return Step("stage", "", "gcs_import has not recorded its manifest yet", 0)
+    if staged < len(parts):
+        return Step("stage", f"{staged} of {quantity(len(parts), 'part')} staged", None, staged)
+    return Step("publish", f"{quantity(staged, 'part')} staged", None, staged)
+
+
+def _before_views(connection: psycopg.Connection, one: Awaited, now: Imported, views: Sequence[View]) -> Step:
+    names = [view.name for view in views]
+    statements = queries.load("waiting")
+    building = connection.execute(statements["building"], {"views": names}).fetchall()
+    values = {"table": one.table.name, "publication": now.publication}
+    (owed,) = connection.execute(statements["owed"], values).fetchone() or (False,)
+    why = "; ".join(f"{name} is being built since {at:%H:%M:%S}" for name, at in building) or None
+    if owed:
+        why = "its message is not sent yet"
+    return Step(f"refresh of {', '.join(names)}", f"publication {now.publication}", why, (now.behind, building))
+
+
+def _can_be_built(connection: psycopg.Connection, view: View, coming: set[str]) -> bool:
+    return set(view.reads) <= coming | publications(connection, view.reads).keys()
+
+
+def _failure(connection: psycopg.Connection, query: str, one: Awaited, **values: object) -> str | None:
+    """What was recorded last as failed for good."""
+    given: Mapping[str, object] = {"table": one.table.name, "snapshot": str(one.snapshot), **values}
+    row = connection.execute(queries.load("waiting")[query], given).fetchone()
+    return None if row is None else str(row[0])

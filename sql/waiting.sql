@@ -1,0 +1,34 @@
+-- name: clock
+SELECT clock_timestamp();
+
+-- name: import_failure
+-- What failed for good of a snapshot before its publication, since an instant if one is given.
+SELECT message FROM recosync.failure
+WHERE
+    table_name = %(table)s
+    AND snapshot_id = %(snapshot)s
+    AND NOT starts_with(subject, 'publication ')
+    AND at >= coalesce(%(since)s, '-infinity'::timestamptz)
+ORDER BY id DESC
+LIMIT 1;
+
+-- name: refresh_failure
+-- What failed for good of the views of a publication.
+SELECT message FROM recosync.failure
+WHERE table_name = %(table)s AND subject = 'publication ' || %(publication)s
+ORDER BY id DESC
+LIMIT 1;
+
+-- name: owed
+SELECT count(*) > 0 FROM recosync.publication
+WHERE table_name = %(table)s AND publication = %(publication)s AND announced_at IS NULL;
+
+-- name: building
+-- The newest builds of views that have not taken their places: under way, unless their worker was killed.
+SELECT
+    view_name,
+    max(started_at) AS started_at
+FROM recosync.building
+WHERE view_name = ANY(%(views)s)
+GROUP BY view_name
+ORDER BY view_name;
