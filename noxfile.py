@@ -141,5 +141,8 @@ def local(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def screenshots(session: nox.Session) -> None:
-    """The pictures of the status page in docs/images, and whole pages in .cache/screenshots, by Debian's Chromium."""
+    """The pictures of the status page in docs/images, and whole pages in .cache/screenshots, by Debian's Chromium; and
+    the transcript of `recosync status` in docs/runbook.md.
+    """
     _run(session, "python", "-m", "tests.browser.screenshots", *session.posargs)
+    _run(session, "python", "-m", "tests.browser.transcript")

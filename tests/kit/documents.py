@@ -24,6 +24,8 @@ def documented_commands() -> list[tuple[str, str]]:
 
 def _commands(text: str) -> Iterator[str]:
     """Those that stand on a line of a code block, or in the text as code."""
+    # What a command said is none.
+    text = re.sub(r"^```text\n.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     for block in blocks:
         yield from re.findall(r"^\s*(?:\$ )?(recosync [^#\n]*[^#\s])", block, re.MULTILINE)
