@@ -29,6 +29,6 @@ SELECT
     view_name,
     max(started_at) AS started_at
 FROM recosync.building
-WHERE view_name = ANY(%(views)s)
+WHERE view_name = any(%(views)s)
 GROUP BY view_name
 ORDER BY view_name;

@@ -122,23 +122,27 @@ def _found(services: Services, connection: psycopg.Connection, one: Awaited, com
 def _before_publication(connection: psycopg.Connection, one: Awaited) -> Step:
     parts = ledger.named_parts(connection, one.table.name, one.snapshot)
     staged = sum(part.staged_rows is not None for part in parts)
-    if not parts:
-        return Step("stage", "", "gcs_import has not recorded its manifest yet", 0)
-    if staged < len(parts):
-        return Step("stage", f"{staged} of {quantity(len(parts), 'part')} staged", None, staged)
-    return Step("publish", f"{quantity(staged, 'part')} staged", None, staged)
+    stage = "publish" if parts and staged == len(parts) else "stage"
+    done = f"{staged} of {quantity(len(parts), 'part')} staged" if parts else ""
+    return Step(stage, done, _why(connection, one, None), staged)
 
 
 def _before_views(connection: psycopg.Connection, one: Awaited, now: Imported, views: Sequence[View]) -> Step:
     names = [view.name for view in views]
-    statements = queries.load("waiting")
-    building = connection.execute(statements["building"], {"views": names}).fetchall()
-    values = {"table": one.table.name, "publication": now.publication}
-    (owed,) = connection.execute(statements["owed"], values).fetchone() or (False,)
-    why = "; ".join(f"{name} is being built since {at:%H:%M:%S}" for name, at in building) or None
-    if owed:
-        why = "its message is not sent yet"
+    building = connection.execute(queries.load("waiting")["building"], {"views": names}).fetchall()
+    under_way = "; ".join(f"a build of {name} began at {at:%H:%M:%S} UTC" for name, at in building)
+    why = _why(connection, one, now.publication) or under_way or None
     return Step(f"refresh of {', '.join(names)}", f"publication {now.publication}", why, (now.behind, building))
+
+
+def _why(connection: psycopg.Connection, one: Awaited, publication: int | None) -> str | None:
+    """Why the snapshot, or what it is published as, does not move, as far as the ledger knows."""
+    if publication is None:
+        recorded = ledger.snapshot(connection, one.table.name, one.snapshot) is not None
+        return None if recorded else "gcs_import has not recorded its manifest yet"
+    values = {"table": one.table.name, "publication": publication}
+    (owed,) = connection.execute(queries.load("waiting")["owed"], values).fetchone() or (False,)
+    return "its message is not sent yet" if owed else None
 
 
 def _can_be_built(connection: psycopg.Connection, view: View, coming: set[str]) -> bool:

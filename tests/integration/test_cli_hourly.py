@@ -9,7 +9,7 @@ from shared.gcp.bigquery import BigQuery
 from shared.hourly.manifest import State
 from shared.names import Hour
 from shared.operate import backfill, patience
-from shared.operate.cli.output import Exit
+from shared.operate.cli.output import Bar, Exit
 from shared.services import HourlyServices
 from tests.kit.background import Background, wait_for
 from tests.kit.commands import old_commands, recosync
@@ -116,6 +116,17 @@ def test_a_backfill_takes_as_many_runs_as_it_needs(log, monkeypatch):
     assert log.bigquery() == {hour: keys[hour] for hour in (12, 13, 15)}
     assert recosync("backfill", LOG, "--from", f"{at(0):%Y%m%d}", "--until", f"{at(24):%Y%m%d}").code == 0
     assert log.bigquery() == keys
+
+
+def test_a_backfill_tells_of_each_hour_as_it_is_done(log, monkeypatch):
+    """Not at the end of the run alone, which may take minutes."""
+    moves = []
+    monkeypatch.setattr(Bar, "advance", lambda *_: moves.append(len(log.bigquery())))
+    monkeypatch.setattr(Bar, "reach", lambda _, done: moves.append(done))
+    for hour in (12, 13, 14):
+        log.add(hour)
+    assert recosync("backfill", LOG, "--from", Hour(at(12)), "--until", Hour(at(15))).code == 0
+    assert moves == [1, 2, 3, 3]
 
 
 def test_a_backfill_waits_while_the_function_is_at_the_log(log, monkeypatch):

@@ -1,10 +1,12 @@
 """What operators look at and decide from the command line: status, rollback, approve, reject, migrate."""
 
 import getpass
+from dataclasses import replace
 from functools import partial
 
 import pytest
 
+from shared import catalog
 from shared.db.postgres import Lock
 from shared.operate import patience
 from shared.operate.cli.output import Exit
@@ -96,6 +98,16 @@ def test_a_rollback_whose_views_somebody_builds_is_told(here, services, database
     assert (ran.code, ran.json["snapshot_id"]) == (Exit.RETRY, str(day(2)))
     assert recosync("rollback", TABLE).code == Exit.USAGE
     assert users(database) == ["bob"]
+
+
+def test_a_rollback_does_not_call_a_view_fresh_that_waits_for_another_table(services, two, monkeypatch):
+    known = services.catalog
+    view = replace(known.views[VIEW], name="both_mv", reads=(TABLE, "iris_france"))
+    other = replace(known, views={**known.views, "both_mv": view})
+    monkeypatch.setattr(catalog, "load", lambda *_: other)
+    ran = recosync("rollback", TABLE, "--json")
+    assert ran.code == 0
+    assert ran.json["views"] == "refreshed, without both_mv: another table has yet to be published"
 
 
 def test_a_rollback_to_a_named_snapshot(services, database, two):
