@@ -142,16 +142,20 @@ UPDATE recosync.publication
 SET announced_at = clock_timestamp()
 WHERE table_name = %(table)s AND publication = %(publication)s AND announced_at IS NULL;
 
--- name: view_publications
-SELECT table_name, max(publication) FROM recosync.view_build
+-- name: view_builds
+SELECT DISTINCT ON (table_name)
+    table_name,
+    publication,
+    template
+FROM recosync.view_build
 WHERE view_name = %(view)s
-GROUP BY table_name;
+ORDER BY table_name ASC, publication DESC;
 
 -- name: record_view_build
-INSERT INTO recosync.view_build (view_name, table_name, publication, seconds)
-VALUES (%(view)s, %(table)s, %(publication)s, %(seconds)s)
+INSERT INTO recosync.view_build (view_name, table_name, publication, seconds, template)
+VALUES (%(view)s, %(table)s, %(publication)s, %(seconds)s, %(template)s)
 ON CONFLICT (view_name, table_name, publication) DO UPDATE
-    SET rebuilt_at = clock_timestamp(), seconds = excluded.seconds;
+    SET rebuilt_at = clock_timestamp(), seconds = excluded.seconds, template = excluded.template;
 
 -- name: start_building
 INSERT INTO recosync.building (build_name, view_name) VALUES (%(build)s, %(view)s);
@@ -165,5 +169,15 @@ DELETE FROM recosync.building
 WHERE build_name = %(build)s;
 
 -- name: record_failure
-INSERT INTO recosync.failure (kind, table_name, snapshot_id, subject, message)
-VALUES (%(kind)s, %(table)s, %(snapshot)s, %(subject)s, %(message)s);
+INSERT INTO recosync.failure (kind, table_name, snapshot_id, subject, message, templates)
+VALUES (%(kind)s, %(table)s, %(snapshot)s, %(subject)s, %(message)s, %(templates)s);
+
+-- name: refused
+WITH newest AS (
+    SELECT max(publication) AS publication FROM recosync.publication
+    WHERE table_name = %(table)s
+)
+
+SELECT count(*) > 0 FROM recosync.failure
+INNER JOIN newest ON failure.subject = 'publication ' || newest.publication
+WHERE failure.table_name = %(table)s AND failure.templates = %(templates)s;

@@ -217,7 +217,8 @@ SELECT
     latest.publication,
     publication.snapshot_id AS snapshot,
     latest.built_at,
-    latest.seconds
+    latest.seconds,
+    latest.template
 FROM wanted
 INNER JOIN LATERAL (
     SELECT
@@ -225,7 +226,8 @@ INNER JOIN LATERAL (
         view_build.table_name,
         view_build.publication,
         coalesce(view_build.rebuilt_at, view_build.built_at) AS built_at,
-        view_build.seconds
+        view_build.seconds,
+        view_build.template
     FROM recosync.view_build
     WHERE view_build.view_name = wanted.view_name AND view_build.table_name = wanted.table_name
     ORDER BY view_build.publication DESC
@@ -243,14 +245,16 @@ SELECT
     newest.table_name AS name,
     newest.snapshot_id AS snapshot,
     newest.at,
-    newest.message
+    newest.message,
+    newest.templates
 FROM wanted
 INNER JOIN LATERAL (
     SELECT DISTINCT ON (failure.snapshot_id)
         failure.table_name,
         failure.snapshot_id,
         failure.at,
-        failure.message
+        failure.message,
+        failure.templates
     FROM recosync.failure
     WHERE failure.table_name = wanted.name AND failure.snapshot_id IS NOT NULL
     ORDER BY failure.snapshot_id DESC, failure.id DESC

@@ -24,6 +24,7 @@ from shared.daily.unreadable import located
 from shared.db import belongings, ledger, queries, target
 from shared.db import view as views
 from shared.db.belongings import Belonging, Heir
+from shared.db.ledger import ViewBuild
 from shared.db.postgres import Lock, connect, end_stale_holders, translated, try_lock
 from shared.errors import BusyError, RetryableError, SyncError, TargetError
 from shared.names import MAX_IDENTIFIER_BYTES
@@ -62,8 +63,8 @@ class StandIn:
 
 @dataclass(frozen=True)
 class Build:
-    """A view built beside the live one: its name, the publication of each table it read, how long it took, and what its
-    template states that others could have hung on it.
+    """A view built beside the live one: its name, the publication of each table it read, how long it took, what its
+    template states that others could have hung on it, and the template's digest.
     """
 
     view: View
@@ -71,6 +72,7 @@ class Build:
     publications: Mapping[str, int]
     seconds: float
     stated: frozenset[str]
+    template: str
 
     @property
     def stamp(self) -> str:
@@ -98,6 +100,12 @@ def build_all(
         # A retryable one first: the retry settles which of the others are permanent.
         raise next((error for error in errors if isinstance(error, RetryableError)), errors[0])
     return builds
+
+
+def record(connection: psycopg.Connection, build: Build, publications: Mapping[str, int]) -> None:
+    """Note what readers of the view have from now on."""
+    builds = {table: ViewBuild(number, build.template) for table, number in publications.items()}
+    ledger.record_view_build(connection, build.view.name, builds, build.seconds)
 
 
 def drop(services: Services, connection: psycopg.Connection, builds: Sequence[str]) -> None:
@@ -174,7 +182,7 @@ def _build(services: Services, view: View, current: Mapping[str, int], stand_in:
             index=round(indexed - filled, 3),
             vacuum=round(done - indexed, 3),
         )
-        return Build(view, rendered.build, held, done - started, stated)
+        return Build(view, rendered.build, held, done - started, stated, rendered.template)
 
 
 def _create(services: Services, builder: _Builder, view: View, rendered: Rendered, stand_in: StandIn | None) -> None:

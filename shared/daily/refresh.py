@@ -16,8 +16,9 @@ from psycopg import sql
 from shared import log
 from shared.catalog import View
 from shared.daily import live
-from shared.daily.build import Build, build_all, drop, publications
+from shared.daily.build import Build, build_all, drop, publications, record
 from shared.daily.live import Replacement
+from shared.daily.templates import digest_of_all, is_another, outlook
 from shared.db import attempts, columns, ledger, target
 from shared.db import view as live_views
 from shared.db.attempts import Work
@@ -75,15 +76,29 @@ def refresh(services: Services, table: str, publication: int) -> str:
                     )
                 return _refresh(services, connection, services.catalog.views_of(table))
         except PermanentError as e:
-            others = _others(services, connection, services.catalog.views_of(table))
+            views = services.catalog.views_of(table)
+            others = unlike(services, connection, views)
             if others and isinstance(e.__cause__, psycopg.ProgrammingError):
                 raise CatalogError(
                     f"{e.what}; its columns are not those of this deployment's catalog: {', '.join(others)}",
                     where=e.where,
                     remedy="They change with the next publish, or with: recosync migrate",
                 ) from e
-            ledger.record_failure(connection, e, f"publication {publication}", table, snapshot)
+            subject, tried = f"publication {publication}", digest_of_all(views)
+            ledger.record_failure(connection, e, subject, table, snapshot, templates=tried)
             raise
+
+
+def template_changed(services: Services, connection: psycopg.Connection, view: View) -> str | None:
+    """What becomes of a view that was built from another template than it has now. None of any other, and while its
+    tables are to be published with other columns: a template that came with those is of no use before.
+    """
+    builds = ledger.view_builds(connection, view.name)
+    if not is_another(view, (build.template for build in builds.values())) or unlike(services, connection, [view]):
+        return None
+    by_table = {table: digest_of_all(services.catalog.views_of(table)) for table in view.reads}
+    refused = any(ledger.refused(connection, table, tried) for table, tried in by_table.items())
+    return outlook(view, refused=refused)
 
 
 def rebuild(services: Services, view: View) -> None:
@@ -145,11 +160,13 @@ def _work(view: View, current: Mapping[str, int]) -> Work:
 def _outdated(services: Services, connection: psycopg.Connection, view: View, current: Mapping[str, int]) -> bool:
     if not live_views.exists(connection, _live(services, view)):
         return True  # whatever the ledger says: somebody dropped it
-    held = ledger.view_publications(connection, view.name)
-    return any(held.get(table, 0) < current[table] for table in view.reads)
+    held = {table: build for table, build in ledger.view_builds(connection, view.name).items() if table in view.reads}
+    if any(table not in held or held[table].publication < current[table] for table in view.reads):
+        return True
+    return is_another(view, (build.template for build in held.values()))
 
 
-def _others(services: Services, connection: psycopg.Connection, views: Sequence[View]) -> list[str]:
+def unlike(services: Services, connection: psycopg.Connection, views: Sequence[View]) -> list[str]:
     """The tables read by the views that lack a column of the catalog, or have it with another type: those that publish
     them have another catalog, or have yet to publish with this one.
     """
@@ -178,7 +195,7 @@ def _swap(services: Services, connection: psycopg.Connection, builds: Sequence[B
                 # Should this worker freeze with the locks in hand, the server ends the transaction after a second.
                 connection.execute("SET LOCAL idle_in_transaction_session_timeout = '1s'")
                 for build in builds:
-                    ledger.record_view_build(connection, build.view.name, build.publications, build.seconds)
+                    record(connection, build, build.publications)
                 replacements = [live.prepare(services, connection, build) for build in builds]
                 live.check(replacements, at_once(connection, live.replaced(services, connection, replacements)))
             break

@@ -18,6 +18,7 @@ from psycopg.rows import TupleRow
 from shared import log
 from shared.catalog import Table
 from shared.daily import evolve, live
+from shared.daily.build import record
 from shared.daily.evolve import Evolution
 from shared.daily.live import RECYCLE, Replacement
 from shared.daily.receipt import of_adopted
@@ -77,8 +78,7 @@ def swap(
             note = ledger.published_as(connection, table.name, snapshot, rows, cause)
             replacements, publication = _change(services, connection, table, evolution, note)
             for build in evolution.builds:
-                held = {**build.publications, table.name: publication}
-                ledger.record_view_build(connection, build.view.name, held, build.seconds)
+                record(connection, build, {**build.publications, table.name: publication})
     seconds = round(time.monotonic() - started, 3)
     log.info("snapshot published", publication=publication, rows=rows, cause=cause, seconds=seconds)
     live.tell(replacements)

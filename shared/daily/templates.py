@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import LiteralString
@@ -19,9 +21,12 @@ _GIST = re.compile(r"\bUSING\s+(gist|spgist|gin)\b", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Rendered:
-    """The statements of one build. `create` makes the view without data; the indexes come slowest first."""
+    """The statements of one build. `create` makes the view without data; the indexes come slowest first. `template` is
+    the digest of what they were rendered from.
+    """
 
     build: str
+    template: str
     create: LiteralString
     indexes: tuple[LiteralString, ...]
 
@@ -40,12 +45,12 @@ def render(view: View, ts_nodash: str) -> Rendered:
     import jinja2
     import sqlparse
 
-    build = f"{ts_nodash}_{view.name}"
+    build, source = f"{ts_nodash}_{view.name}", view.template.read_text()
     # Autoescaping is for HTML; here `identifier` quotes, and the templates are deployed with the code.
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701
     environment.filters["identifier"] = _identifier
     try:
-        text = environment.from_string(view.template.read_text()).render(view=build, ts_nodash=ts_nodash)
+        text = environment.from_string(source).render(view=build, ts_nodash=ts_nodash)
     except jinja2.TemplateError as e:
         raise _wrong(view, f"can't be rendered: {e.message}") from e
     except Exception as e:
@@ -59,9 +64,43 @@ def render(view: View, ts_nodash: str) -> Rendered:
     # Deployed with the code: as trusted as a literal.
     return Rendered(
         build,
+        _digest(source),
         f"{create}\nWITH NO DATA",
         tuple(i for i in sorted(indexes, key=lambda i: not _GIST.search(i))),
     )
+
+
+def digest(view: View) -> str:
+    """What tells the view's template from any other: the view, its indexes and how it is stored stand there alone. A
+    template that can't be rendered has one, too.
+    """
+    return _digest(view.template.read_text())
+
+
+def digest_of_all(views: Iterable[View]) -> str:
+    """The same of several views at once."""
+    return _digest("".join(sorted(f"{view.name} {digest(view)}\n" for view in views)))
+
+
+def is_another(view: View, built_from: Iterable[str | None]) -> bool:
+    """Whether the view was built from another template than there is now. What is not known counts as the same."""
+    now = digest(view)
+    return any(template is not None and template != now for template in built_from)
+
+
+def outlook(view: View, *, refused: bool) -> str:
+    """What becomes of a view that was built from another template; `refused` when a refresh by its new one failed."""
+    told = f"view {view.name} was built from another template than it has now"
+    if refused:
+        return f"{told}, by which its refresh failed for good: correct sql/views/{view.template.name}, and deploy"
+    return (
+        f"{told}: hourly_export has it rebuilt within the hour, once its tables have the catalog's columns, and at once"
+        f" does: recosync materialize {view.name}"
+    )
+
+
+def _digest(source: str) -> str:
+    return hashlib.sha256(source.encode()).hexdigest()
 
 
 def _identifier(name: object) -> str:

@@ -65,6 +65,16 @@ class Publication:
     snapshot: SnapshotId
 
 
+@dataclass(frozen=True)
+class ViewBuild:
+    """What a view holds of one table. `template` is the digest of what it was built from, None of a build from before
+    there were digests.
+    """
+
+    publication: int
+    template: str | None
+
+
 def child(part_id: int) -> str:
     """The table, in the ledger's schema, that holds a staged part."""
     return f"part_{part_id}"
@@ -289,17 +299,18 @@ def announced(connection: psycopg.Connection, table: str, publication: int) -> N
     _run(connection, "announced", {"table": table, "publication": publication})
 
 
-def view_publications(connection: psycopg.Connection, view: str) -> dict[str, int]:
-    """For each table, the publication that the live view holds."""
-    return dict(connection.execute(_query("view_publications"), {"view": view}).fetchall())
+def view_builds(connection: psycopg.Connection, view: str) -> dict[str, ViewBuild]:
+    """For each table, what the live view holds of it."""
+    rows = connection.execute(_query("view_builds"), {"view": view}).fetchall()
+    return {table: ViewBuild(publication, template) for table, publication, template in rows}
 
 
 def record_view_build(
-    connection: psycopg.Connection, view: str, publications: Mapping[str, int], seconds: float
+    connection: psycopg.Connection, view: str, builds: Mapping[str, ViewBuild], seconds: float
 ) -> None:
-    for table, publication in publications.items():
-        values = {"view": view, "table": table, "publication": publication, "seconds": seconds}
-        _run(connection, "record_view_build", values)
+    for table, build in builds.items():
+        values = {"view": view, "table": table, "publication": build.publication, "template": build.template}
+        _run(connection, "record_view_build", values | {"seconds": seconds})
 
 
 def start_building(connection: psycopg.Connection, build: str, view: str) -> None:
@@ -320,8 +331,10 @@ def record_failure(
     subject: str,
     table: str | None,
     snapshot: SnapshotId | None,
+    *,
+    templates: str | None = None,
 ) -> None:
-    """Keep a permanent failure where an operator finds it.
+    """Keep a permanent failure where an operator finds it; of a refresh, with the digest of the templates.
 
     Raises ConfigurationError when the ledger was brought up to date under this call: then that is why it failed.
     """
@@ -332,8 +345,14 @@ def record_failure(
         "snapshot": str(snapshot) if snapshot else None,
         "subject": subject,
         "message": str(error),
+        "templates": templates,
     }
     _run(connection, "record_failure", values)
+
+
+def refused(connection: psycopg.Connection, table: str, templates: str) -> bool:
+    """Whether a refresh of what readers see failed for good, with these templates of the views."""
+    return bool(_one(connection, "refused", {"table": table, "templates": templates}))
 
 
 def as_json(profile: Profile | None) -> Jsonb | None:

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from shared import log
 from shared.catalog import Table
-from shared.daily import evolve
+from shared.daily import evolve, refresh
 from shared.daily.live import RECYCLE
 from shared.daily.swap import add_columns
 from shared.db import columns, ledger, target
@@ -27,7 +27,8 @@ def migrate(
 
     The ledger gets its newest schema, and tables the columns that the catalog has more, with the parts that are kept
     for the way back. A column that the catalog drops or gives another type changes with the next publish, because the
-    rows do. `reader` is a role that may read the ledger from now on.
+    rows do. A view that was built from another template is told of, and not rebuilt. `reader` is a role that may read
+    the ledger from now on.
 
     Raises BadRequestError when there is no such role, and TargetError when a table can't be one of the catalog's.
     """
@@ -44,6 +45,9 @@ def _changes(services: Services, reader: str | None) -> Iterator[str]:
         for table in services.catalog.tables.values():
             with log.bound(table=table.name), translated(f"migrating {table.name}"):
                 yield from _table(services, connection, table)
+        for view in services.catalog.views.values():
+            if told := refresh.template_changed(services, connection, view):
+                yield told
         if reader is not None:
             yield from _reader(connection, reader)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from shared.catalog import Table
-from shared.daily import export
+from shared.daily import export, refresh
 from shared.daily import source as sources
 from shared.db import ledger, runs
 from shared.db.postgres import connect, translated
@@ -22,7 +22,8 @@ _TIB = 1 << 40
 @dataclass(frozen=True)
 class Plan:
     """`source` says whether the source was changed since its newest snapshot. Rows are None where BigQuery counts them
-    only by a query (a view). `bytes_billed` is BigQuery's own estimate.
+    only by a query (a view). `bytes_billed` is BigQuery's own estimate. `outdated` says of each view of the table that
+    was built from another template what becomes of it, whatever is exported.
     """
 
     table: str
@@ -31,6 +32,7 @@ class Plan:
     rows_to_move: int | None
     bytes_billed: int
     usd: float
+    outdated: tuple[str, ...] = ()
 
 
 def of(services: Services, table: Table, price_per_tib: float) -> Plan:
@@ -48,6 +50,7 @@ def of(services: Services, table: Table, price_per_tib: float) -> Plan:
         rows_to_move=0 if still else source.rows,
         bytes_billed=billed,
         usd=round(billed / _TIB * price_per_tib, 6),
+        outdated=_outdated(services, table),
     )
 
 
@@ -60,3 +63,11 @@ def _state(services: Services, table: Table, source: TableInfo) -> str:
     if not latest.failed and export.is_unchanged(table, source, latest):
         return UNCHANGED
     return "changed" if source.modified and latest.source_modified else "may have changed"
+
+
+def _outdated(services: Services, table: Table) -> tuple[str, ...]:
+    with connect(services.settings, "plan") as connection, translated(f"looking at the views of {table.name}"):
+        if not ledger.exists(connection):
+            return ()
+        told = [refresh.template_changed(services, connection, view) for view in services.catalog.views_of(table.name)]
+    return tuple(each for each in told if each is not None)

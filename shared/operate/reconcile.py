@@ -1,8 +1,8 @@
 """Reconcile: find what stands still because an event was lost, and send the event again.
 
 A manifest that was never imported is written onto itself: its new event goes the way of the first. A publication that
-its views do not hold, or whose message is owed, is announced again. Imports and refreshes recognise what they have done
-already, so that an event too many changes nothing.
+its views do not hold, or hold as another template had it, or whose message is owed, is announced again. Imports and
+refreshes recognise what they have done already, so that an event too many changes nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import psycopg
 from shared import log
 from shared.catalog import Table
 from shared.daily.publish import announce
+from shared.daily.refresh import unlike
+from shared.daily.templates import digest, digest_of_all
 from shared.db import decisions, ledger, queries
 from shared.db.postgres import connect, translated
 from shared.errors import SyncError
@@ -110,27 +112,36 @@ def _refresh(services: Services, connection: psycopg.Connection, table: Table, n
     values = {"table": table.name, "before": before}
     (owed,) = connection.execute(statements["owed"], values).fetchone() or (0,)
     # A view that also reads a table that was never published is built when that comes.
-    views = [
-        view.name
-        for view in services.catalog.views_of(table.name)
-        if all(ledger.published(connection, name) is not None for name in view.reads)
-    ]
-    behind = connection.execute(statements["behind"], {**values, "views": views, "now": now}).fetchone()
+    of_table = services.catalog.views_of(table.name)
+    views = [view for view in of_table if all(ledger.published(connection, name) is not None for name in view.reads)]
+    wanted = {
+        "views": [view.name for view in views],
+        # A template that came with other columns waits for them, and for the refresh of the publish that brings them.
+        "digests": [None if unlike(services, connection, [view]) else digest(view) for view in views],
+        "templates": digest_of_all(of_table),
+    }
+    behind = connection.execute(statements["behind"], {**values, **wanted, "now": now}).fetchone()
     if behind is None:
         if not owed:
             return None
         announce(services, connection, table.name)
         _tell("lost event: the message of a publication was owed, so it is sent", again=False)
         return {"table": table.name, "sent": "owed message"}
-    publication, names, waited = behind
+    publication, names, rebuilt, waited, asked_for = behind
     # Owed until it is sent: should we die in between, the next run sends it.
     connection.execute(statements["owe"], {"table": table.name, "publication": publication})
     announce(services, connection, table.name)
-    _tell(
-        f"lost event: {', '.join(names)} does not hold what is published, so the message is sent again",
-        again=waited > services.settings.reconcile_after * 2**PATIENCE,
-    )
-    return {"table": table.name, "publication": publication, "sent": "message", "views": names}
+    if names:
+        _tell(
+            f"lost event: {', '.join(names)} does not hold what is published, so the message is sent again",
+            again=waited > services.settings.reconcile_after * 2**PATIENCE,
+        )
+    if rebuilt:
+        _tell(
+            f"{', '.join(rebuilt)} was built from another template than there is now, so the message is sent again",
+            again=asked_for,
+        )
+    return {"table": table.name, "publication": publication, "sent": "message", "views": sorted([*names, *rebuilt])}
 
 
 def _tell(message: str, again: bool) -> None:

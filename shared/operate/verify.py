@@ -11,6 +11,7 @@ import psycopg
 from psycopg import sql
 
 from shared.catalog import Column, HourlyTable, Table, View
+from shared.daily import refresh
 from shared.daily import source as sources
 from shared.db import columns, ledger, profile, receipts, target
 from shared.db import view as live_views
@@ -162,6 +163,8 @@ def _views(
             notes.append(f"{lag}: its refresh may be under way")
         elif lag:
             differences.append(lag)
+        elif told := refresh.template_changed(services, connection, view):
+            differences.append(told)
     return differences, notes
 
 
@@ -170,9 +173,10 @@ def _lag(
 ) -> str | None:
     if not live_views.exists(connection, target.relation(services.catalog.schema, view.name)):
         return f"view {view.name} does not exist"
-    held = ledger.view_publications(connection, view.name).get(of.name)
-    if held is None or held < published.number:
-        return f"view {view.name} is behind: it holds publication {held or 'none'}, readers see {published.number}"
+    held = ledger.view_builds(connection, view.name).get(of.name)
+    if held is None or held.publication < published.number:
+        of_now = held.publication if held else "none"
+        return f"view {view.name} is behind: it holds publication {of_now}, readers see {published.number}"
     return None
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shared import catalog
 from shared.catalog import MAX_VIEW_NAME, View
-from shared.daily.templates import Rendered, render, timestamp
+from shared.daily.templates import Rendered, digest, is_another, render, timestamp
 from shared.errors import TargetError
 from shared.names import MAX_IDENTIFIER_BYTES
 
@@ -37,9 +37,26 @@ def test_a_shipped_template_renders(view):
 
 def test_a_build_is_made_without_data_under_a_name_of_its_own(rendered):
     result = rendered(CREATE)
-    assert result == Rendered(
-        f"{TS}_users_mv", f'CREATE MATERIALIZED VIEW "{TS}_users_mv" AS SELECT 1 AS a\nWITH NO DATA', ()
-    )
+    create = f'CREATE MATERIALIZED VIEW "{TS}_users_mv" AS SELECT 1 AS a\nWITH NO DATA'
+    assert result == Rendered(f"{TS}_users_mv", result.template, create, ())
+
+
+def test_a_template_is_told_by_all_of_its_text(tmp_path):
+    view = View("users_mv", tmp_path / "users_mv.sql.jinja", ("users",))
+    texts = [CREATE, f"{CREATE}CREATE UNIQUE INDEX ON v (a);", CREATE.replace("SELECT 1", "SELECT 2"), "{% wrong"]
+    digests = []
+    for text in texts:
+        view.template.write_text(text)
+        digests.append(digest(view))
+    assert len(set(digests)) == len(texts)
+    view.template.write_text(CREATE)
+    assert render(view, TS).template == digest(view) == digests[0]
+    assert [is_another(view, built) for built in ([], [None], [digests[0]], [digests[0], digests[1]])] == [
+        False,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_the_slowest_kind_of_index_comes_first(rendered):

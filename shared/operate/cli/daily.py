@@ -204,6 +204,8 @@ def plan(
             ["Table", "Source", "Source rows", "Rows to move", "Bytes billed", "USD"],
             [[p.table, p.source, p.source_rows, p.rows_to_move, p.bytes_billed, f"{p.usd:.4f}"] for p in plans],
         )
+        for line in dict.fromkeys(line for p in plans for line in p.outdated):
+            output.line(line)
         total = round(sum(p.usd for p in plans), 6)
         output.document(
             {

@@ -30,6 +30,7 @@ def show(output: Output, report: Report) -> None:
     )
     _tell(output, [told for table in report.tables or () for told in _waiting(table)])
     output.table("Views", ["View", "State", "Built (UTC)", "Seconds"], [_view(view) for view in report.views or ()])
+    _tell(output, [(view.outdated, ()) for view in report.views or () if view.outdated is not None])
     for log in report.logs:
         output.table(f"{log.name}, hours in UTC", ["Day", "Rows", "Hours"], _days(log))
         _tell(output, list(_failed(log))[:FAILURES])
@@ -85,7 +86,7 @@ def _view(view: ViewStatus) -> list[object]:
     newest = max(view.reads, key=lambda source: source.built_at)
     return [
         view.name,
-        "current" if current else "behind",
+        "behind" if not current else "of another template" if view.outdated else "current",
         f"{newest.built_at:%Y-%m-%d %H:%M}",
         round(newest.seconds, 1),
     ]

@@ -81,12 +81,13 @@ class CallRow:
 
 @dataclass(frozen=True)
 class FailedRow:
-    """A snapshot that something failed for good of: when that was last, and what."""
+    """A snapshot that something failed for good of: when that was last, and what; of a refresh, with what templates."""
 
     name: str
     snapshot: str
     at: datetime
     message: str
+    templates: str | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class PinRow:
 
 @dataclass(frozen=True)
 class ViewRow:
-    """What a live view holds of a table."""
+    """What a live view holds of a table. `template` is the digest of the template that it was built from."""
 
     name: str
     table_name: str
@@ -120,6 +121,7 @@ class ViewRow:
     snapshot: str
     built_at: datetime
     seconds: float
+    template: str | None
 
 
 @dataclass(frozen=True)

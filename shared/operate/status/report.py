@@ -167,13 +167,15 @@ class ViewSource(Struct, frozen=True):
 class ViewStatus(Struct, frozen=True):
     """One view of the catalog. `reads` lacks the tables that it was not built from yet, which are `missing`.
 
-    `overdue` are the tables of which it has not held what is published for more than an hour.
+    `overdue` are the tables of which it has not held what is published for more than an hour. `outdated` says what
+    becomes of it when it was built from another template than it has now.
     """
 
     name: str
     reads: tuple[ViewSource, ...]
     missing: tuple[str, ...]
     overdue: tuple[str, ...]
+    outdated: Message | None = None
 
     @property
     def behind(self) -> tuple[str, ...]:

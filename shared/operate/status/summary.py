@@ -15,7 +15,7 @@ def needs_attention(report: Report) -> bool:
     return bool(
         report.problems
         or any(not table.fresh or table.held or table.drift or table.trouble for table in tables)
-        or any(view.overdue for view in report.views or ())
+        or any(view.overdue or view.outdated for view in report.views or ())
         or any(hour.state in TROUBLE for log in report.logs for hour in log.hours)
     )
 
@@ -44,7 +44,9 @@ def _tables(report: Report) -> list[str]:
 
 def _views(report: Report) -> list[str]:
     overdue = sum(bool(view.overdue) for view in report.views or ())
-    return [f"{overdue} {'view' if overdue == 1 else 'views'} behind"] if overdue else []
+    outdated = sum(bool(view.outdated) for view in report.views or ())
+    counts = ((overdue, "behind"), (outdated, "of another template"))
+    return [f"{number} {'view' if number == 1 else 'views'} {what}" for number, what in counts if number]
 
 
 def _log(log: LogStatus, report: Report) -> list[str]:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from shared.catalog import Catalog, View
+from shared.daily.templates import digest_of_all, is_another, outlook
 from shared.operate.status import runs, trouble
 from shared.operate.status.ledger import FailureRow, HoldRow, LedgerRows, PinRow, PublishedRow, ViewRow
 from shared.operate.status.report import (
@@ -34,14 +35,18 @@ LATE = timedelta(hours=1)
 
 def statuses(catalog: Catalog, rows: LedgerRows, now: datetime) -> tuple[TableStatus, ...]:
     """Every table of the catalog, in its order."""
-    behind = {table for view in view_statuses(catalog, rows, now) for table in view.behind}
+    views = view_statuses(catalog, rows, now)
+    behind = {table for view in views for table in (catalog.views[view.name].reads if view.outdated else view.behind)}
     return tuple(_status(name, rows, now, refreshed=name not in behind) for name in catalog.tables)
 
 
 def view_statuses(catalog: Catalog, rows: LedgerRows, now: datetime) -> tuple[ViewStatus, ...]:
     """Every view of the catalog, in its order."""
     published = {row.name: row for row in rows.published}
-    return tuple(_view_status(view, rows.views, published, now) for view in catalog.views.values())
+    return tuple(
+        msgspec.structs.replace(_view_status(view, rows.views, published, now), outdated=_outdated(catalog, rows, view))
+        for view in catalog.views.values()
+    )
 
 
 def failures(rows: LedgerRows) -> Failures:
@@ -66,6 +71,16 @@ def _view_status(
     status = ViewStatus(view.name, reads, missing, ())
     overdue = tuple(table for table in status.behind if _is_overdue((table, *missing), published, now))
     return msgspec.structs.replace(status, overdue=overdue)
+
+
+def _outdated(catalog: Catalog, rows: LedgerRows, view: View) -> str | None:
+    """What becomes of a view that was built from another template than it has now."""
+    if not is_another(view, (row.template for row in rows.views if row.name == view.name)):
+        return None
+    seen = {(row.name, row.snapshot) for row in rows.published if row.name in view.reads}
+    tried = {digest_of_all(catalog.views_of(table)) for table in view.reads}
+    refused = any((row.name, row.snapshot) in seen and row.templates in tried for row in rows.failed)
+    return outlook(view, refused=refused)
 
 
 def _is_overdue(awaited: Iterable[str], published: Mapping[str, PublishedRow], now: datetime) -> bool:
