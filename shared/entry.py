@@ -225,10 +225,12 @@ def _refuse_unread() -> flask.Response | None:
 
 
 def _refuse_foreign() -> flask.Response | None:
-    """The answer to what is no event; None when it is one, as Eventarc sends them, in headers and a body of JSON
+    """The answer to a POST that is no event; None when it is one, as Eventarc sends them, in headers and a body of JSON
     (https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md#31-binary-content-mode).
     """
     headers = flask.request.headers
+    if flask.request.method != "POST":
+        return None  # the framework takes no other
     missing = [name for name in ("ce-id", "ce-source", "ce-type") if not headers.get(name)]
     if missing:
         return _refusal(BadRequestError(f"is no event: it has no header {' or '.join(missing)}"), 400)

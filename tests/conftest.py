@@ -83,6 +83,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
+    # Half a surrogate pair, which a test may have logged, can't be sent by a worker.
+    report.sections = [(name, text.encode(errors="replace").decode()) for name, text in report.sections]
     if report.failed:
         report.sections.extend(item.config.stash[_log_lines].sections())
     return report

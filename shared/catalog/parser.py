@@ -91,23 +91,17 @@ def load(file: Path = CATALOG_FILE, views_folder: Path = VIEWS_FOLDER) -> Catalo
     parser = _Parser(views_folder)
     catalog = parser.catalog(document)
     if parser.mistakes:
-        lines_of = _lines(text)
-        told = parser.mistakes[:MAX_TOLD]
-        lines = [
-            f"{file.name}:{_line(lines_of, path)}: {shown('.'.join(path), MAX_PATH)}: {what}" for path, what in told
-        ]
-        more = len(parser.mistakes) - len(told)
-        if more:
-            lines.append(f"and {more} more")
-        raise ConfigurationError("\n".join(lines), where=f"{quantity(len(parser.mistakes), 'mistake')} in the catalog")
+        told = "\n".join(_told(file, text, parser.mistakes))
+        raise ConfigurationError(told, where=f"{quantity(len(parser.mistakes), 'mistake')} in the catalog")
     return catalog
 
 
 def _told(file: Path, text: str, mistakes: Sequence[tuple[KeyPath, str]]) -> Iterator[str]:
-    """A line for each mistake; of many, for the first."""
+    """A line for each mistake, in the order of the file; of many, for the first."""
     lines = _lines(text)
-    for path, what in mistakes[:MAX_TOLD]:
-        yield f"{file.name}:{_line(lines, path)}: {shown('.'.join(path), MAX_PATH)}: {what}"
+    found = sorted((_line(lines, path), ".".join(path), what) for path, what in mistakes)
+    for line, path, what in found[:MAX_TOLD]:
+        yield f"{file.name}:{line}: {shown(path, MAX_PATH)}: {what}"
     if len(mistakes) > MAX_TOLD:
         yield f"and {len(mistakes) - MAX_TOLD} more"
 

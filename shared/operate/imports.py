@@ -128,8 +128,12 @@ def standing(services: Services, connection: psycopg.Connection, table: Table, s
 def _behind(services: Services, connection: psycopg.Connection, table: Table, publication: int) -> Iterator[str]:
     """The views that do not hold the table as of that publication or a later one, or are not there."""
     for view in services.catalog.views_of(table.name):
-        held = ledger.view_publications(connection, view.name).get(table.name, 0)
-        if held < publication or not live.exists(connection, target.relation(services.catalog.schema, view.name)):
+        held = ledger.view_builds(connection, view.name).get(table.name)
+        if (
+            held is None
+            or held.publication < publication
+            or not live.exists(connection, target.relation(services.catalog.schema, view.name))
+        ):
             yield view.name
 
 

@@ -260,7 +260,7 @@ def test_the_mark_that_some_editors_write_first_is_none_of_the_catalogs(load):
 
 
 def test_of_many_mistakes_the_first_are_told_and_the_others_counted(load):
-    with pytest.raises(ConfigurationError, match="1000 mistakes in the catalog") as e:
+    with pytest.raises(ConfigurationError, match="1,000 mistakes in the catalog") as e:
         load(GOOD.replace("[tables.users]", "".join(f"x{n} = 1\n" for n in range(1_000)) + "[tables.users]"))
     assert e.value.what.endswith("\nand 975 more")
 

@@ -63,7 +63,7 @@ def test_no_name_and_no_id_is_broken_however_narrow_it_is(width):
 
 
 def test_what_moves_the_cursor_does_not_reach_the_terminal():
-    assert layout.wrapped("a\x1b[2Jb\rc\n", 80) == ["a [2Jb c"]
+    assert layout.wrapped("a\x1b[2Jb\rc\n", 80) == [r"a\u001b[2Jb\rc"]
     assert "\x1b" not in "".join(layout.table(["A"], [["\x1b[31m"]], 80))
 
 
