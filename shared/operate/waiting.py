@@ -80,7 +80,8 @@ def until_seen(
                 name = f"{one.table.name} {one.snapshot}"
                 if waits[one.table.name].lasts(found.progress, f"{name}: waiting for {found}", found.detail):
                     continue
-                found = NotReachedError(f"nothing has moved for {seconds:g} s at {found}{found.detail}", where=name)
+                vain = f"not reached: {found}{found.detail}; nothing has moved for {seconds:g} s"
+                found = NotReachedError(vain, where=name)
             pending.remove(one)
             yield one, found
         if pending:

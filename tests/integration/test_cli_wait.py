@@ -141,7 +141,7 @@ def test_a_wait_in_which_nothing_moves_ends_with_a_code_of_its_own_and_says_what
     ran = asked.ended()
     assert ran.code == Exit.LATE
     assert ran.json["failed"][0]["retryable"] is True
-    assert ran.err.splitlines()[-1].startswith(f"recosync: {NAME}: nothing has moved for 3 s at {step}")
+    assert ran.err.splitlines()[-1].startswith(f"recosync: {NAME}: not reached: {step}")
 
 
 def test_a_hold_ends_the_wait_with_its_reasons_and_the_commands_that_decide(wait, services):
@@ -189,7 +189,7 @@ def test_an_unchanged_source_is_no_reason_to_call_stale_views_fresh(wait, monkey
     assert recosync("import", TABLE).code == 0
     ran = recosync("export", TABLE, "--wait", "--timeout", "0")
     assert ran.code == Exit.LATE
-    assert f"at refresh of {VIEW}" in ran.err
+    assert f"not reached: refresh of {VIEW}" in ran.err
     assert recosync("materialize", VIEW).code == 0
     assert recosync("export", TABLE, "--wait").code == 0
 
@@ -211,7 +211,7 @@ def test_where_no_event_fires_the_views_are_waited_for_as_well(wait, here):
     try:
         ran = recosync(*EXPORT, "--bucket-path", f"gs://{bucket.name}/exports", "--timeout", "0", "--json")
         assert ran.code == Exit.LATE
-        assert f"at refresh of {VIEW}" in ran.json["failed"][0]["error"]
+        assert f"not reached: refresh of {VIEW}" in ran.json["failed"][0]["error"]
     finally:
         for blob in bucket.list_blobs():
             blob.delete()

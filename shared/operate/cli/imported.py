@@ -82,7 +82,7 @@ def show(output: Output, imported: Sequence[Imported], place: BucketPath | None)
     output.table(
         "Imported",
         ["Table", "Snapshot", "Outcome", "Publication"],
-        [[one.table, one.snapshot, _words(one), one.publication] for one in imported],
+        [[one.table, one.snapshot, _words(one), one.publication and str(one.publication)] for one in imported],
     )
     explain(output, imported, place)
 
@@ -107,12 +107,10 @@ def mention(output: Output, imported: Iterable[Imported]) -> None:
 
 def tell_views(output: Output, imported: Iterable[Imported]) -> None:
     """What has yet to come of views after an import."""
-    for one in imported:
-        if one.outcome == "published" and one.behind:
-            output.line(
-                f"mv_refresh rebuilds {', '.join(one.behind)}: `recosync status` tells when. At once, in this process:"
-            )
-            output.command(f"recosync materialize {' '.join(one.behind)}")
+    views = dict.fromkeys(view for one in imported if one.outcome == "published" for view in one.behind)
+    if views:
+        output.line("mv_refresh rebuilds the views, as `recosync status` tells. In this process:")
+        output.command(f"recosync materialize {' '.join(views)}")
 
 
 def show_failed(output: Output, failed: Iterable[Json]) -> None:

@@ -49,7 +49,9 @@ def _table(table: TableStatus) -> list[object]:
     if published is None:
         return [table.name, "no", None, None, last, None, None]
     at = f"{published.published_at:%Y-%m-%d %H:%M}"
-    return [table.name, _yes(table.fresh), published.snapshot, published.rows, last, at, published.publication]
+    # An id, not a count.
+    publication = str(published.publication)
+    return [table.name, _yes(table.fresh), published.snapshot, published.rows, last, at, publication]
 
 
 def _waiting(table: TableStatus) -> Iterator[Told]:
