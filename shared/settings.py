@@ -7,15 +7,25 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypedDict
 
 from shared.errors import ConfigurationError
-from shared.names import EPOCH, Hour
+from shared.names import AHEAD, EPOCH, Hour
+
+#: The hours that a call looks back at, or works on: those of a year. The seconds that a call has: those of a day, where
+#: the platforms give an hour (https://cloud.google.com/run/docs/configuring/request-timeout).
+MOST_HOURS, MOST_SECONDS = 8_784, 86_400
 
 #: The variables a catalog entry may name as the home of its BigQuery source.
 DATASET_VARIABLES = ("BIGQUERY_ML_RECOMMENDATION_DATASET", "BIGQUERY_SEED_DATASET")
+
+#: Characters of a name, of a prefix of objects at the longest, whose own have 1,024 bytes.
+_LONGEST_NAME = 500
+
+#: Characters of a database URL.
+_LONGEST_URL = 8_192
 
 _DATABASE_URL_SHAPE = "postgresql://<user>:<password>@<host>/<database>"
 
@@ -32,7 +42,8 @@ class DatabaseUrl:
         if self.file is None:
             return (self.value or "").strip()
         try:
-            text = self.file.read_text()
+            with self.file.open(encoding="utf-8") as opened:
+                text = opened.read(_LONGEST_URL + 2)
         except (OSError, UnicodeDecodeError) as e:
             why = e.strerror if isinstance(e, OSError) else "not UTF-8"
             raise ConfigurationError(
@@ -109,8 +120,8 @@ class Settings(CommonSettings):
             bucket=read.bucket("EXPORT_BUCKET"),
             prefix=read.prefix("EXPORT_PREFIX", "recommendation_exports"),
             topic=read.text("COMPLETION_TOPIC", r"[A-Za-z][A-Za-z0-9._~%+-]{2,}", "the short name of a topic"),
-            maximum_bytes_billed=read.number("MAXIMUM_BYTES_BILLED", None, 1),
-            max_builds=read.number("MAX_BUILDS", 2, 1) or 2,
+            maximum_bytes_billed=read.number("MAXIMUM_BYTES_BILLED", None, 1, 10**18 - 1),
+            max_builds=read.number("MAX_BUILDS", 2, 1, 100) or 2,
             retention=timedelta(days=read.number("RETENTION_DAYS", 3, 1, 3_650) or 3),
             reconcile_after=timedelta(minutes=read.number("RECONCILE_AFTER_MINUTES", 30, 1, 100_000) or 30),
         )
@@ -145,8 +156,8 @@ class HourlySettings(CommonSettings):
             bucket=read.bucket("HOURLY_BUCKET"),
             prefix=read.prefix("HOURLY_PREFIX", "cloudsql_hourly"),
             start=read.hour("HOURLY_START"),
-            late_hours=read.number("HOURLY_LATE_HOURS", 6, 0) or 0,
-            max_hours=read.number("HOURLY_MAX_HOURS", 24, 1) or 24,
+            late_hours=read.number("HOURLY_LATE_HOURS", 6, 0, MOST_HOURS) or 0,
+            max_hours=read.number("HOURLY_MAX_HOURS", 24, 1, MOST_HOURS) or 24,
         )
         read.finish()
         return settings
@@ -160,7 +171,7 @@ class _Reader:
         self._mistakes: list[str] = []
 
     def common(self) -> _Common:
-        timeout = self.number("FUNCTION_TIMEOUT_SECONDS", 540, 10) or 540
+        timeout = self.number("FUNCTION_TIMEOUT_SECONDS", 540, 10, MOST_SECONDS) or 540
         return {
             "environment": self.text("ENV_SHORT_NAME", r"[a-z][a-z0-9_]*", "a short name such as dev, stg or prod"),
             "project": self.text("GCP_PROJECT_ID", r"[a-z][a-z0-9:.-]{2,}[a-z0-9]", "a Google Cloud project id"),
@@ -190,20 +201,23 @@ class _Reader:
             hour = None
         if value and (hour is None or hour.day < EPOCH):
             self._mistake(name, "an hour in UTC since 1970, written YYYYMMDDTHH")
+        elif hour is not None and hour.start > datetime.now(UTC) + AHEAD:
+            # No hour would be due, and nobody told.
+            self._mistake(name, "an hour in UTC that is not more than a day ahead")
         return hour
 
     def text(self, name: str, pattern: str, shape: str) -> str:
         value = self._environ.get(name, "")
-        if not re.fullmatch(pattern, value):
+        if not re.fullmatch(pattern, value) or len(value) > _LONGEST_NAME:
             self._mistake(name, shape)
         return value
 
-    def number(self, name: str, default: int | None, least: int, most: int = 10**18) -> int | None:
+    def number(self, name: str, default: int | None, least: int, most: int) -> int | None:
         value = self._environ.get(name, "")
         if not value:
             return default
-        if not re.fullmatch(r"\d{1,18}", value) or not least <= int(value) <= most:
-            self._mistake(name, f"a whole number, {least} or more" + (f", {most} at most" if most < 10**18 else ""))
+        if not re.fullmatch(r"[0-9]{1,18}", value) or not least <= int(value) <= most:
+            self._mistake(name, f"a whole number, {least} or more, {most} at most")
             return default
         return int(value)
 
@@ -228,5 +242,8 @@ class _Reader:
 
 
 def _is_database_url(text: str) -> bool:
-    """Whether libpq would take it for a URL. What it then makes of it is judged when it is needed."""
-    return text.strip().startswith(("postgresql://", "postgres://"))
+    """Whether libpq would take it for a URL, and all of it: it reads up to a NUL. What it then makes of it is judged when
+    it is needed.
+    """
+    url = text.strip()
+    return url.startswith(("postgresql://", "postgres://")) and url.isprintable() and len(url) <= _LONGEST_URL

@@ -16,6 +16,7 @@ from psycopg.rows import TupleRow
 
 from shared.catalog import PgType
 from shared.db import queries
+from shared.db.url import refused_value
 from shared.errors import ConfigurationError, RetryableError, SyncError
 from shared.settings import CommonSettings
 
@@ -169,9 +170,9 @@ def unreachable(e: psycopg.OperationalError | UnicodeError) -> SyncError:
         if wrong := next((remedy for pattern, remedy in _REFUSED if re.search(pattern, what)), None):
             return ConfigurationError(f"PostgreSQL refused the connection: {_named(what)}", where=where, remedy=wrong)
         return RetryableError(f"PostgreSQL refused the connection: {_named(what)}", where=where)
-    if value := re.search(r'for connection option "(\w+)"', text) or re.search(r"invalid (\w+) value", text):
+    if name := refused_value(text):
         return ConfigurationError(
-            f"the database URL has a value for {value[1]} that libpq does not take",
+            f"the database URL has a value for {name} that libpq does not take",
             where=where,
             remedy="Correct it",
         )

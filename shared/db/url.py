@@ -12,8 +12,18 @@ from shared.errors import ConfigurationError
 
 _ESCAPE = "Escape special characters in user and password as %XX: @ is %40, / is %2F"
 
-#: What psycopg itself reads as numbers; it quotes what is none.
-_NUMBERS = {"connect_timeout"}
+#: What is read as numbers: by psycopg itself, which quotes what is none, and by libpq once it has a TCP connection.
+_NUMBERS = {
+    "connect_timeout",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "tcp_user_timeout",
+}
+
+#: A server that nobody asks: before it looks for one, libpq refuses values that it does not have.
+_NOWHERE = {"host": "/nowhere", "hostaddr": "", "port": "5432"}
 
 #: How libpq tells of a parameter that it does not have. Longer texts may be a piece of a password.
 _UNKNOWN = re.compile(r'invalid (?:URI query parameter|connection option)[: ]+"([A-Za-z_]{1,40})"')
@@ -36,24 +46,48 @@ def parse(url: str, where: str) -> Mapping[str, str]:
         raise ConfigurationError(f"the database URL {what}", where=where, remedy=remedy) from None
     given = {name: str(value) for name, value in found.items() if value is not None}
     for name in _NUMBERS & given.keys():
-        if not re.fullmatch(r"-?\d{1,9}", given[name]):
-            raise ConfigurationError(
-                f"the database URL has a value for {name} that libpq does not take", where=where, remedy="Correct it"
-            )
+        if not re.fullmatch(r"-?[0-9]{1,9}", given[name]):
+            raise _not_taken(name, where)
     misread = _misread(given)
     if misread:
         raise ConfigurationError(f"the database URL {misread}", where=where, remedy=_ESCAPE)
     if not given.get("dbname") and not given.get("service"):
         raise ConfigurationError("the database URL names no database", where=where, remedy="Add /<database> to it")
+    if name := _refused(url):
+        raise _not_taken(name, where)
     return given
+
+
+def refused_value(text: str) -> str | None:
+    """The parameter whose value libpq refuses, by what it says of it; None where it says something else."""
+    found = re.search(r'for connection option "(\w+)"', text) or re.search(r"invalid (\w+) value", text)
+    return found[1] if found else None
+
+
+def _refused(url: str) -> str | None:
+    """The parameter whose value libpq refuses. It is asked before psycopg looks the host up, which may fail too."""
+    asked = psycopg.conninfo.make_conninfo(url, **_NOWHERE)
+    connection = psycopg.pq.PGconn.connect_start(asked.encode())
+    try:
+        return refused_value(connection.error_message.decode(errors="replace"))
+    finally:
+        connection.finish()
+
+
+def _not_taken(name: str, where: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the database URL has a value for {name} that libpq does not take", where=where, remedy="Correct it"
+    )
 
 
 def _misread(given: Mapping[str, str]) -> str | None:
     """What tells that libpq took a piece of a password for something else: it reads up to the first @ or /."""
     ports = given.get("port", "").split(",")
-    if not all(re.fullmatch(r"\d{0,5}", port) and 0 < int(port or 5432) < 65_536 for port in ports):
+    if not all(re.fullmatch(r"[0-9]{0,5}", port) and 0 < int(port or 5432) < 65_536 for port in ports):
         return "has a port that is no number from 1 to 65535"
     hosts = given.get("host", "").split(",")
+    if len(ports) not in (1, len(hosts)):
+        return "has another number of ports than of hosts"
     if any("@" in host or ("/" in host and not host.startswith("/")) for host in hosts):
         return "has a host with a special character"
     return "has a database name with an @" if "@" in given.get("dbname", "") else None

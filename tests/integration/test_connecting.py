@@ -53,6 +53,21 @@ WRONG = {
     "a time that is none": (f"postgresql://u:{SECRET}@SERVER?connect_timeout={SECRET}", "value for connect_timeout"),
     "no time at all": (f"postgresql://u:{SECRET}@SERVER?connect_timeout=", "value for connect_timeout"),
     "a port that no host has": (f"postgresql://u:{SECRET}@127.0.0.1:99999/reco", "no number from 1 to 65535"),
+    "a port in other digits": (f"postgresql://u:{SECRET}@127.0.0.1:٥٤٣٢/reco", "no number from 1 to 65535"),
+    "a port too many": (f"postgresql://u:{SECRET}@127.0.0.1/reco?port=1,2", "another number of ports than of hosts"),
+    "a mode for an unknown host": (
+        f"postgresql://u:{SECRET}@no-such.invalid/reco?sslmode={SECRET}",
+        "value for sslmode",
+    ),
+    "attributes for an unknown host": (
+        f"postgresql://u:{SECRET}@no-such.invalid/reco?target_session_attrs={SECRET}",
+        "value for target_session_attrs",
+    ),
+    "a number for an unknown host": (
+        f"postgresql://u:{SECRET}@no-such.invalid/reco?keepalives_idle={SECRET}",
+        "value for keepalives_idle",
+    ),
+    "a time in other digits": (f"postgresql://u:{SECRET}@SERVER?connect_timeout=٥", "value for connect_timeout"),
     "a host that is no name": (f"postgresql://u:{SECRET}@a..b/reco", "its host is unknown"),
     "an unknown service": (f"postgresql://u:{SECRET}@SERVER?service=nope", "not as the URL's settings ask for"),
     "a standby that is none": (

@@ -26,6 +26,10 @@ _OTHERS = (None, True, False, [], {}, [SECRET], {"odd key": SECRET}, [[]] * 2_00
 odd = st.sampled_from((*_TEXTS, *_NUMBERS, *_OTHERS)).map(copy.deepcopy) | st.text(max_size=9) | st.integers()
 
 
+#: Odd texts alone.
+texts = st.sampled_from(_TEXTS) | st.text(max_size=9) | st.integers().map(str)
+
+
 @st.composite
 def mutated(draw: st.DrawFn, document: object) -> object:
     """The document after one to three changes: another value, a field or item less, more, or twice."""

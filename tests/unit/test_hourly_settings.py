@@ -1,10 +1,15 @@
 """What the environment says to the hourly flow."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.errors import ConfigurationError
 from shared.names import Hour
 from shared.settings import HourlySettings
+from tests.kit.mutations import answered, texts
 
 URL = "postgresql://loader:hunter2@db.example/reco"
 GOOD = {
@@ -61,10 +66,36 @@ def test_a_start_that_is_no_hour_is_refused(value):
 
 
 @pytest.mark.parametrize(("name", "least"), [("HOURLY_LATE_HOURS", 0), ("HOURLY_MAX_HOURS", 1)])
-@pytest.mark.parametrize("value", ["many", "-1", "1.5", "9" * 30])
-def test_a_limit_that_is_no_whole_number_is_refused(name, least, value):
+@pytest.mark.parametrize("value", ["many", "-1", "1.5", "9" * 30, "9" * 18, "٣", "10000"])
+def test_a_limit_that_is_no_whole_number_or_too_many_is_refused(name, least, value):
     with pytest.raises(ConfigurationError, match=f"{name} should be a whole number, {least} or more"):
         read(**{name: value})
+
+
+@pytest.mark.parametrize("value", ["99991231T23", f"{datetime.now(UTC) + timedelta(days=3):%Y%m%dT%H}"])
+def test_a_start_that_lies_ahead_is_refused_because_no_hour_would_be_due(value):
+    with pytest.raises(
+        ConfigurationError, match="HOURLY_START should be an hour in UTC that is not more than a day ahead"
+    ):
+        read(HOURLY_START=value)
+
+
+def test_a_start_may_be_todays():
+    value = f"{datetime.now(UTC) + timedelta(hours=2):%Y%m%dT%H}"
+    assert str(read(HOURLY_START=value).start) == value
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*GOOD, "HOURLY_START", "HOURLY_LATE_HOURS", "HOURLY_MAX_HOURS"]), texts, min_size=1
+    )
+)
+def test_whatever_the_environment_says_is_within_its_limits_or_has_an_answer(changes):
+    with answered(ConfigurationError, where="environment: "):
+        settings = read(**changes)
+        assert settings.late_hours + settings.max_hours < 20_000
+        assert settings.start is None or settings.start.plus(-settings.late_hours)
+        assert str(settings.project + settings.bucket + settings.prefix).isascii()
 
 
 def test_a_call_must_be_allowed_an_hour():

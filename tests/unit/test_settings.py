@@ -69,15 +69,17 @@ def test_a_variable_that_is_missing_or_malformed_is_named_with_its_shape(name, m
     "name",
     ["MAXIMUM_BYTES_BILLED", "MAX_BUILDS", "FUNCTION_TIMEOUT_SECONDS", "RETENTION_DAYS", "RECONCILE_AFTER_MINUTES"],
 )
-@pytest.mark.parametrize("value", ["many", "-1", "0", "1.5", "9" * 30])
+@pytest.mark.parametrize("value", ["many", "-1", "0", "1.5", "9" * 30, "9" * 18 + "0", "٣", "²", "1_0", " 1", "1e1"])
 def test_a_limit_that_is_no_whole_number_is_refused(name, value):
     with pytest.raises(ConfigurationError, match=f"{name} should be a whole number"):
         read(**{name: value})
 
 
-@pytest.mark.parametrize("name", ["RETENTION_DAYS", "RECONCILE_AFTER_MINUTES"])
+@pytest.mark.parametrize(
+    "name", ["RETENTION_DAYS", "RECONCILE_AFTER_MINUTES", "FUNCTION_TIMEOUT_SECONDS", "MAX_BUILDS"]
+)
 def test_a_time_longer_than_there_are_dates_for_is_refused(name):
-    with pytest.raises(ConfigurationError, match=rf"{name} should be a whole number, 1 or more, \d+ at most"):
+    with pytest.raises(ConfigurationError, match=rf"{name} should be a whole number, \d+ or more, \d+ at most"):
         read(**{name: "9" * 18})
 
 
@@ -94,7 +96,14 @@ def test_a_wrong_deployment_is_retried_until_it_is_mended():
     assert e.value.retryable
 
 
-@pytest.mark.parametrize("url", ["mysql://u:hunter2@h/db", "host=h password=hunter2", "hunter2", "\n"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("mysql://u:hunter2@h/db", "host=h password=hunter2", "hunter2", "\n"),
+        *("postgresql://u:hunter2\0@h/db", "postgresql://u:hunter2@h\n/db", "postgresql://\u202eu:hunter2@h/db"),
+        "postgresql://u:hunter2@h/" + "x" * 10_000,
+    ],
+)
 def test_a_malformed_url_is_named_but_never_shown(url, tmp_path):
     secret = tmp_path / "url"
     secret.write_text(url)
