@@ -242,8 +242,8 @@ class _Reader:
 
 
 def _is_database_url(text: str) -> bool:
-    """Whether libpq would take it for a URL, and all of it: it reads up to a NUL. What it then makes of it is judged when
-    it is needed.
+    """Whether libpq would take it for a URL, and all of it: it reads up to a NUL. What it then makes of it is judged
+    when it is needed.
     """
     url = text.strip()
     return url.startswith(("postgresql://", "postgres://")) and url.isprintable() and len(url) <= _LONGEST_URL

@@ -53,8 +53,8 @@ def parse(url: str, where: str) -> Mapping[str, str]:
         raise ConfigurationError(f"the database URL {misread}", where=where, remedy=_ESCAPE)
     if not given.get("dbname") and not given.get("service"):
         raise ConfigurationError("the database URL names no database", where=where, remedy="Add /<database> to it")
-    if name := _refused(url):
-        raise _not_taken(name, where)
+    if refused := _refused(url):
+        raise _not_taken(refused, where)
     return given
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import psycopg
-from psycopg import errors as pg
 from psycopg import sql
 
 from shared import log
@@ -83,15 +82,24 @@ def _table(services: Services, connection: psycopg.Connection, table: Table) -> 
         yield f"{table.name}: {name} {what}; {fate}"
 
 
+def _refuse_unless_role(connection: psycopg.Connection, name: str) -> None:
+    """Raise BadRequestError unless the name is one role's. `public` is none, but GRANT takes it for everybody, even in
+    quotes (https://www.postgresql.org/docs/current/sql-grant.html); a predefined role is whoever's it was granted to.
+    """
+    if name.startswith("pg_"):
+        raise BadRequestError("is one of the server's own roles", where=name, remedy="Name a role that you made")
+    query = "SELECT 1 FROM pg_roles WHERE rolname::text = %s"
+    if not name.isprintable() or connection.execute(query, [name]).fetchone() is None:
+        raise BadRequestError("there is no such role", where=name, remedy="CREATE ROLE it first")
+
+
 def _reader(connection: psycopg.Connection, role: str) -> list[str]:
     """Let a role use the ledger's schema. Its tables may be read by whoever can, those of the parts by nobody."""
-    try:
-        may = connection.execute("SELECT has_schema_privilege(%s, %s, 'USAGE')", [role, ledger.SCHEMA]).fetchone()
-        if may and may[0]:
-            return []
-        connection.execute(
-            sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(ledger.SCHEMA), sql.Identifier(role))
-        )
-    except pg.UndefinedObject as e:
-        raise BadRequestError("there is no such role", where=role, remedy="CREATE ROLE it first") from e
+    _refuse_unless_role(connection, role)
+    may = connection.execute("SELECT has_schema_privilege(%s, %s, 'USAGE')", [role, ledger.SCHEMA]).fetchone()
+    if may and may[0]:
+        return []
+    connection.execute(
+        sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(ledger.SCHEMA), sql.Identifier(role))
+    )
     return [f"{role}: may read the ledger"]

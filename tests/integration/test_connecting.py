@@ -67,7 +67,7 @@ WRONG = {
         f"postgresql://u:{SECRET}@no-such.invalid/reco?keepalives_idle={SECRET}",
         "value for keepalives_idle",
     ),
-    "a time in other digits": (f"postgresql://u:{SECRET}@SERVER?connect_timeout=٥", "value for connect_timeout"),
+    "a time in other digits": (f"postgresql://u:{SECRET}@SERVER?connect_timeout=٣", "value for connect_timeout"),
     "a host that is no name": (f"postgresql://u:{SECRET}@a..b/reco", "its host is unknown"),
     "an unknown service": (f"postgresql://u:{SECRET}@SERVER?service=nope", "not as the URL's settings ask for"),
     "a standby that is none": (

@@ -152,3 +152,30 @@ def test_a_reader_of_an_older_ledger_reads_the_newest_after_its_upgrade(here, se
 def test_a_reader_that_is_no_role_is_refused(services):
     with pytest.raises(BadRequestError, match="nobody: there is no such role"):
         migrate(services, reader="nobody")
+
+
+NO_ROLE = {
+    "public": "there is no such role",
+    "PUBLIC": "there is no such role",
+    '"public"': "there is no such role",
+    "Public ": "there is no such role",
+    "current_user": "there is no such role",
+    "none": "there is no such role",
+    "": "there is no such role",
+    "api\n": "there is no such role",
+    "\udcff": "there is no such role",
+    "api, postgres": "there is no such role",
+    "x" * 5_000: "there is no such role",
+    "pg_read_all_data": "is one of the server's own roles",
+    "pg_database_owner": "is one of the server's own roles",
+}
+
+
+@pytest.mark.parametrize(("name", "told"), NO_ROLE.items(), ids=map(repr, range(len(NO_ROLE))))
+def test_a_name_of_everybody_or_of_no_role_is_granted_nothing(services, database, name, told):
+    migrate(services)
+    rights = "SELECT nspacl::text FROM pg_namespace WHERE nspname = 'recosync'"
+    before = one(database, rights)
+    with pytest.raises(BadRequestError, match=told):
+        migrate(services, reader=name)
+    assert one(database, rights) == before
