@@ -138,6 +138,7 @@ SELECT
     recent.manifest_recorded_at AS recorded,
     staged.began AS stage_began,
     staged.ended AS stage_ended,
+    receipt.made_at AS counted,
     published.published_at AS published,
     published.cause,
     published.seconds,
@@ -148,6 +149,7 @@ FROM recent
 LEFT JOIN staged ON recent.table_name = staged.table_name AND recent.snapshot_id = staged.snapshot_id
 LEFT JOIN published ON recent.table_name = published.table_name AND recent.snapshot_id = published.snapshot_id
 LEFT JOIN refreshed ON recent.table_name = refreshed.table_name AND recent.snapshot_id = refreshed.snapshot_id
+LEFT JOIN recosync.receipt ON recent.table_name = receipt.table_name AND recent.snapshot_id = receipt.snapshot_id
 LEFT JOIN recosync.hold ON recent.table_name = hold.table_name AND recent.snapshot_id = hold.snapshot_id
 ORDER BY recent.table_name ASC, recent.snapshot_id DESC;
 
@@ -263,23 +265,18 @@ INNER JOIN LATERAL (
 ORDER BY newest.table_name ASC, newest.snapshot_id DESC;
 
 -- name: failures
-SELECT
-    at,
-    kind,
-    table_name,
-    snapshot_id AS snapshot,
-    subject,
-    message,
-    count(*) OVER () AS total
-FROM (
+WITH both_kinds AS (
     SELECT
         at,
         kind,
         table_name,
         snapshot_id,
         subject,
-        message
+        message,
+        substring(subject FROM '^publication ([0-9]{1,18})$')::bigint AS publication,
+        FALSE AS is_export
     FROM recosync.failure
+    WHERE at > %(since)s
     UNION ALL
     SELECT
         finished_at,
@@ -287,10 +284,64 @@ FROM (
         table_name,
         snapshot_id,
         'export',
-        coalesce(message, 'no reason was recorded')
+        coalesce(message, 'no reason was recorded'),
+        NULL,
+        TRUE
     FROM recosync.export_run
-    WHERE outcome = 'failed'
-) AS both_kinds
-WHERE at > %(since)s
-ORDER BY at DESC
-LIMIT %(limit)s;
+    WHERE outcome = 'failed' AND finished_at > %(since)s
+),
+
+newest AS (
+    SELECT
+        *,
+        count(*) OVER () AS total
+    FROM both_kinds
+    ORDER BY at DESC
+    LIMIT %(limit)s
+)
+
+SELECT
+    newest.at,
+    newest.kind,
+    newest.table_name,
+    newest.snapshot_id AS snapshot,
+    newest.subject,
+    newest.message,
+    newest.publication,
+    newest.total,
+    CASE
+        WHEN newest.is_export
+            THEN EXISTS (
+                SELECT FROM recosync.export_run
+                WHERE
+                    export_run.table_name = newest.table_name AND export_run.finished_at > newest.at
+                    AND export_run.outcome IN ('exported', 'confirmed unchanged', 'held')
+            )
+        -- An object that no manifest names: nobody missed it if the table came through since.
+        WHEN newest.snapshot_id IS NULL
+            THEN EXISTS (
+                SELECT FROM recosync.receipt
+                WHERE receipt.table_name = newest.table_name AND receipt.made_at > newest.at
+            )
+            OR EXISTS (
+                SELECT FROM recosync.export_run
+                WHERE
+                    export_run.table_name = newest.table_name AND export_run.started_at > newest.at
+                    AND export_run.outcome = 'confirmed unchanged'
+            )
+        ELSE
+            EXISTS (
+                SELECT FROM recosync.receipt
+                WHERE receipt.table_name = newest.table_name AND receipt.snapshot_id > newest.snapshot_id
+            )
+            OR EXISTS (
+                SELECT FROM recosync.publication
+                WHERE publication.table_name = newest.table_name AND publication.snapshot_id = newest.snapshot_id
+            )
+            OR EXISTS (
+                SELECT FROM recosync.hold
+                WHERE hold.table_name = newest.table_name AND hold.snapshot_id = newest.snapshot_id
+            )
+    END AS passed
+FROM newest
+ORDER BY newest.at DESC;

@@ -7,8 +7,9 @@ from itertools import pairwise
 import msgspec
 import pytest
 
-from shared.operate.status.report import Drift, Failures, HourState, Pin, Problem, ViewSource, ViewStatus
-from tests.kit.reports import NOW, SNAPSHOT, failure, held, log, report, table
+from shared.operate.status.report import Drift, HourState, Pin, Problem, ViewSource, ViewStatus
+from tests.browser import states
+from tests.kit.reports import NOW, SNAPSHOT, failure, failures, held, log, report, table
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 
@@ -55,12 +56,12 @@ CONTRASTS = """() => {
 def everything():
     """A report in which everything occurs that the page can show."""
     hours = log()
-    states = list(HourState)
-    for n, state in enumerate(states):
+    for n, state in enumerate(HourState):
         first = hours.days[0].hours
         changed = msgspec.structs.replace(first[n], state=state, rows=n * 4_000, late_rows=3, batches=2, kept_rows=n)
         day = msgspec.structs.replace(hours.days[0], hours=(*first[:n], changed, *first[n + 1 :]), damaged="cut off")
         hours = msgspec.structs.replace(hours, days=(day, *hours.days[1:]))
+    hours = msgspec.structs.replace(hours, causes=states.failed_hours("x" * 900, "20261123T04", "20261120T05").causes)
     return report(
         attention=True,
         problems=(Problem("hours", "the bucket is closed", "another_log"),),
@@ -80,7 +81,7 @@ def everything():
             ViewStatus("held_mv", (ViewSource("held", SNAPSHOT, NOW, 3.2, False),), (), ()),
             ViewStatus("failed_mv", (ViewSource("failed", SNAPSHOT, NOW, 3.2, False),), ("new",), ("failed", "new")),
         ),
-        failures=Failures(99, (failure(), failure("short"))),
+        failures=failures(failure(), failure("short"), failure("past", over=True), total=99),
         logs=(hours,),
     )
 
@@ -104,11 +105,57 @@ def test_nothing_is_wider_than_the_screen(show, width):
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
 
 
+#: What is wider than what it stands in, or is cut off by it.
+CUT_OFF = """() => [...document.body.querySelectorAll('*')]
+  .filter(e => !e.closest('i, svg, .map thead') && getComputedStyle(e).display !== 'inline')
+  .filter(e => e.clientWidth && e.scrollWidth > e.clientWidth + 1)
+  .map(e => e.tagName + '.' + e.className + ': ' + e.textContent.trim().slice(0, 40))"""
+
+
+@pytest.mark.parametrize("state", states.STATES)
+def test_each_state_fits_every_screen(show, state):
+    tab = show(states.of(state))
+    for width in (360, 768, 1280):
+        tab.set_viewport_size({"width": width, "height": 900})
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        assert tab.evaluate(CUT_OFF) == [], width
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_long_failure_of_an_hour_is_read_to_its_end_with_the_hour_beside_it(show, width):
+    tab = show(states.of("hour-failed"), width=width)
+    told = tab.locator(".failed p").first
+    assert told.inner_text().endswith("then ask for the hour again")
+    box = told.bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= width
+    hour = tab.locator(".day tbody tr", has_text="failed").locator("th")
+    assert hour.inner_text() == "04 h"
+    # One line of 13 px.
+    assert hour.bounding_box()["height"] < 2 * 19
+
+
+@SCHEMES
+@pytest.mark.parametrize("state", ["drifted", "failed", "hours-failed", "mended"])
+def test_what_tells_of_trouble_has_the_contrast_of_wcag_aa(show, state, scheme):
+    tab = show(states.of(state), scheme=scheme)
+    tab.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
+    assert {where: round(ratio, 2) for where, ratio in tab.evaluate(CONTRASTS).items() if ratio < 4.5} == {}
+
+
+def test_what_is_over_is_opened_by_keyboard(show):
+    tab = show(states.of("mended"))
+    assert not tab.locator("details li").first.is_visible()
+    tab.locator("summary").focus()
+    tab.keyboard.press("Enter")
+    assert tab.locator("details li").first.is_visible()
+
+
 def test_on_a_phone_names_without_a_place_to_break_still_fit(show):
     name = "x" * 63
     long = report(
         tables=(table(name, held=(held(name),)),),
-        failures=Failures(1, (failure("y" * 400, table=name),)),
+        failures=failures(failure("y" * 400, table=name)),
         logs=(log(name),),
     )
     assert show(long, width=360).evaluate("document.documentElement.scrollWidth") <= 360
@@ -116,7 +163,7 @@ def test_on_a_phone_names_without_a_place_to_break_still_fit(show):
 
 def test_the_keyboard_reaches_whatever_can_be_used_and_its_focus_is_seen(show):
     tab = show(everything())
-    wanted = tab.locator("a[href], [tabindex='0']").count()
+    wanted = tab.locator("a[href], [tabindex='0'], summary").count()
     seen = []
     for _ in range(wanted):
         tab.keyboard.press("Tab")
@@ -132,7 +179,8 @@ def test_the_keyboard_reaches_whatever_can_be_used_and_its_focus_is_seen(show):
 
 def test_what_can_be_pressed_is_large_enough_for_a_finger(show):
     tab = show(everything(), width=360)
-    heights = tab.locator("nav a, .map a").evaluate_all("all => all.map(e => e.getBoundingClientRect().height)")
+    pressed = tab.locator("nav a, .map a, summary")
+    heights = pressed.evaluate_all("all => all.map(e => e.getBoundingClientRect().height)")
     assert min(heights) >= 24
 
 
@@ -189,7 +237,7 @@ def test_what_came_from_data_stays_text(show):
             environment=HOSTILE,
             summary=HOSTILE,
             tables=(table(HOSTILE, held=(held(HOSTILE, HOSTILE),), drift=Drift(NOW, HOSTILE)),),
-            failures=Failures(1, (failure(HOSTILE, table=HOSTILE),)),
+            failures=failures(failure(HOSTILE, table=HOSTILE)),
             logs=(log(HOSTILE),),
         )
     )

@@ -63,14 +63,15 @@ def test_the_month_is_told(filled):
     report = look(filled)
     assert report.problems == ()
     assert report.summary == (
-        "3 of 4 tables fresh; 1 held; last hour done 1 h 7 min ago; 2 gaps; 1 hour failed;"
-        " 2 permanent errors in 14 days"
+        "3 of 4 tables fresh and well, 1 held; last hour done 1 h 7 min ago; 2 gaps; 1 hour failed"
     )
     assert report.attention
-    assert [(failure.kind, failure.table) for failure in report.failures.newest] == [
-        ("Export", "non_recommendable_items_data"),
-        ("DataError", "enriched_user"),
+    assert [(failure.kind, failure.table, failure.over) for failure in report.failures.newest] == [
+        ("Export", "non_recommendable_items_data", True),
+        ("DataError", "enriched_user", True),
     ]
+    (cause,) = report.logs[0].causes
+    assert (cause.count, cause.subjects) == (1, ("20261118T11",))
 
 
 def test_a_table_shows_what_readers_see_of_it_and_its_receipt(filled):
@@ -138,7 +139,7 @@ def test_the_publish_of_an_approved_snapshot_began_when_it_was_approved(filled, 
 def test_a_source_of_another_shape_is_told_while_the_last_call_found_it(filled, database):
     month.run(database, OFFERS, month.NOW, "held", message="venue_id is STRING, the catalog says integer")
     assert table(filled).drift.message == "venue_id is STRING, the catalog says integer"
-    assert "2 held" in look(filled).summary
+    assert "3 of 4 tables fresh and well, 1 drifted and held;" in look(filled).summary
     month.run(database, OFFERS, month.NOW, "confirmed unchanged")
     assert table(filled).drift is None
 
@@ -171,11 +172,11 @@ def test_a_view_that_lags_needs_somebody_after_an_hour(filled, database):
         database.execute(lagging, [month.NOW - age])
         view = next(view for view in look(filled).views if view.name == "enriched_user_mv")
         assert view.overdue == overdue
-        assert ("1 view behind" in look(filled).summary) == bool(overdue)
+        assert ("1 view overdue" in look(filled).summary) == bool(overdue)
     database.execute("DELETE FROM recosync.view_build WHERE view_name = 'item_ids_mv'")
     view = next(view for view in look(filled).views if view.name == "item_ids_mv")
     assert (view.missing, view.overdue) == ((OFFERS,), (OFFERS,))
-    assert "2 views behind" in look(filled).summary
+    assert "2 views overdue" in look(filled).summary
 
 
 def test_a_refresh_that_failed_is_told_until_the_views_hold_what_is_published(filled, database):
@@ -220,6 +221,57 @@ def test_a_call_that_found_the_source_unchanged_but_too_old_does_not_renew_what_
     assert told in render(look(filled))
 
 
+def failing(database, snapshot, at, subject="part"):
+    database.execute(
+        "INSERT INTO recosync.failure (at, kind, table_name, snapshot_id, subject, message)"
+        " VALUES (%s, 'DataError', 'iris_france', %s, %s, 'a part is gone')",
+        [at, snapshot, subject],
+    )
+
+
+def current(services):
+    return [cause.count for cause in look(services).failures.current]
+
+
+def test_a_failed_import_is_over_once_the_table_came_through_with_that_snapshot_or_a_newer_one(filled, database):
+    failing(database, "20261123T090000Z", month.NOW)
+    failing(database, "20261123T090000Z", month.NOW)
+    assert current(filled) == [2]
+    assert look(filled).summary.endswith("; 2 permanent errors of 1 cause")
+    database.execute("INSERT INTO recosync.snapshot VALUES ('iris_france', '20261123T093000Z', 1, 1, '[]')")
+    assert current(filled) == [2]
+    database.execute(
+        "INSERT INTO recosync.receipt (table_name, snapshot_id, postgresql)"
+        " VALUES ('iris_france', '20261123T093000Z', '{}')"
+    )
+    assert current(filled) == []
+    assert "permanent" not in look(filled).summary
+
+
+def test_a_failed_import_is_over_once_that_snapshot_was_held_or_published(filled, database):
+    failing(database, "20261123T050002Z", month.NOW)
+    database.execute("UPDATE recosync.failure SET table_name = %s WHERE table_name = 'iris_france'", [OFFERS])
+    assert current(filled) == []
+    database.execute("DELETE FROM recosync.hold")
+    assert current(filled) == [1]
+
+
+def test_what_no_manifest_names_is_over_once_the_table_came_through_or_its_source_was_found_unchanged(filled, database):
+    failing(database, None, month.NOW - timedelta(minutes=9))
+    assert current(filled) == [1]
+    month.run(database, "iris_france", month.NOW, "confirmed unchanged", month.NOW - timedelta(days=8))
+    assert current(filled) == []
+
+
+def test_a_failed_export_is_over_once_a_later_call_saw_the_source(filled, database):
+    month.run(database, "iris_france", month.NOW - timedelta(minutes=9), "failed", message="it has no rows")
+    month.run(database, "iris_france", month.NOW - timedelta(minutes=8), "to be retried", message="busy")
+    assert current(filled) == [1]
+    assert table(filled, "iris_france").trouble == ("its export failed: it has no rows",)
+    month.run(database, "iris_france", month.NOW, "held", message="venue_id is STRING")
+    assert current(filled) == []
+
+
 def test_rows_from_before_the_first_publish_have_no_age_and_no_runs(asked, database):
     ledger.migrate(database)
     database.execute(
@@ -255,7 +307,7 @@ def test_a_damaged_manifest_is_a_damaged_day_and_the_others_stand(filled, here):
         ("2026-11-21", False),
         ("2026-11-20", True),
     ]
-    assert "24 hours with an unreadable manifest" in report.summary
+    assert "1 day with an unreadable manifest" in report.summary
 
 
 def test_a_manifest_of_another_version_is_a_day_that_cannot_be_read_and_the_others_stand(filled, here):
@@ -300,7 +352,7 @@ def test_a_bucket_that_cannot_be_read_leaves_the_tables_standing(filled):
     report = look(other)
     assert [(problem.section, problem.log) for problem in report.problems] == [("hours", "past_offer_context")]
     assert (len(report.tables), report.logs) == (4, ())
-    assert report.summary.endswith("; the hours of past_offer_context can't be read; 2 permanent errors in 14 days")
+    assert report.summary.endswith("; the hours of past_offer_context can't be read")
 
 
 def test_a_database_that_does_not_answer_leaves_the_hours_standing(filled):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 from shared.daily import refresh
+from shared.operate import decisions
 from shared.operate.status import gather
 from shared.operate.status.report import HourState
 from shared.services import HourlyServices
 from tests.kit.logs import at
-from tests.kit.snapshots import TABLE, day, publish
+from tests.kit.snapshots import TABLE, day, publish, upload
+from tests.kit.uploads import arrive
 
 
 def status(table=TABLE):
@@ -45,6 +47,24 @@ def test_a_view_that_is_built_again_was_refreshed_when_it_held_the_snapshot_firs
     assert again.runs == seen.runs
     assert rebuilt.reads[0].built_at > view.reads[0].built_at
     assert rebuilt.reads[0].current
+
+
+def test_what_arrives_while_a_table_is_pinned_and_what_becomes_of_it_after(services):
+    for number in (1, 2):
+        publish(services, number, ["a"])
+    decisions.rollback(services, TABLE, None, "ana")
+    for number in (3, 4):
+        assert arrive(services, upload(services, number, ["a", "b"]).manifest()) == ["pinned"]
+    seen, _ = status()
+    assert [run.outcome for run in seen.runs] == ["kept back by the pin"] * 2 + ["published"] * 2
+    decisions.unpin(services, TABLE, "ana")
+    seen, _ = status()
+    assert [run.outcome for run in seen.runs[:2]] == ["waits to be published", "passed over"]
+    assert seen.waiting.snapshot == str(day(4))
+    assert arrive(services, upload(services, 5, ["a", "b"]).manifest()) == ["published"]
+    seen, _ = status()
+    assert [run.outcome for run in seen.runs[:3]] == ["published", "passed over", "passed over"]
+    assert seen.waiting is None
 
 
 def states(log, now):

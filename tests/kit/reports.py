@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from shared.operate.status.causes import Fact, grouped
 from shared.operate.status.report import (
     DayStatus,
     Failure,
@@ -67,12 +68,16 @@ def log(name: str = "past_offer_context", state: HourState = HourState.DONE) -> 
     return LogStatus(name, "20261001T00", tuple(days), None)
 
 
-def failure(message: str = "m" * 400, **changes: str) -> Failure:
-    return Failure(
-        NOW,
-        "DataError",
-        **{"table": "enriched_user", "snapshot": SNAPSHOT, "subject": "part", "message": message} | changes,
-    )  # type: ignore[arg-type]
+def failure(message: str = "m" * 400, **changes: object) -> Failure:
+    values = {"at": NOW, "kind": "DataError", "table": "enriched_user", "snapshot": SNAPSHOT, "subject": "part"}
+    return Failure(**values | {"message": message} | changes)  # type: ignore[arg-type]
+
+
+def failures(*newest: Failure, total: int | None = None) -> Failures:
+    """These failures, and what they come down to."""
+    facts = (Fact(f.at, f.kind, f.table or f.subject, f.message, f.over, (f.subject, f.snapshot or "")) for f in newest)
+    names = {failure.table or "" for failure in newest}
+    return Failures(len(newest) if total is None else total, newest, grouped(facts, names))
 
 
 def report(**changes: object) -> Report:

@@ -18,7 +18,7 @@ from shared.hourly.manifest import (
     Receipt,
 )
 from shared.names import Hour
-from shared.operate.status.hours import day_status
+from shared.operate.status.hours import causes_of, day_status
 from shared.operate.status.report import HourState
 from tests.kit.reports import NOW
 
@@ -82,3 +82,16 @@ def test_the_hours_of_a_damaged_manifest_are_damaged_not_gaps():
     assert day.damaged == "gs://b/m.json: was cut off"
     assert [h.state for h in day.hours[:3]] == ["not owned", "not owned", "damaged"]
     assert (day.count(HourState.DAMAGED), day.count(HourState.TO_COME)) == (7, 15)
+
+
+def test_hours_that_failed_for_one_reason_are_one_cause_with_the_command_that_asks_again():
+    def manifest(day, *numbers):
+        said = "past_offer_context, the row with id {}: NaN is no NUMERIC. Correct it"
+        records = {f"{n:02d}": HourRecord(failure=Failure(NOW, said.format(n * 7))) for n in numbers}
+        return DayManifest("past_offer_context", day, str(START), {**records, "20": HourRecord()})
+
+    days = [manifest("20261123", 4, 5), None, DamagedError("was cut off", where="m.json"), manifest("20261120", 23)]
+    (cause,) = causes_of("past_offer_context", days)
+    assert (cause.count, set(cause.subjects)) == (3, {"20261123T04", "20261123T05", "20261120T23"})
+    assert cause.repeat == "recosync backfill past_offer_context --from 20261120T23 --until 20261123T06"
+    assert causes_of("past_offer_context", [manifest("20261123")]) == ()

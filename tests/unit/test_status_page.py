@@ -8,14 +8,31 @@ from datetime import date
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from shared.catalog import ROOT
 from shared.errors import BadRequestError
 from shared.operate.status import page, schema
-from shared.operate.status.report import Drift, Failures, HourState, Pin, Problem, Report, ViewSource, ViewStatus
-from tests.kit.reports import NOW, SNAPSHOT, failure, held, log, report, table
+from shared.operate.status.report import (
+    Cause,
+    Drift,
+    Failure,
+    HourState,
+    Outcome,
+    Pin,
+    Problem,
+    Report,
+    Run,
+    ViewSource,
+    ViewStatus,
+)
+from tests.kit.reports import NOW, SNAPSHOT, failure, failures, held, log, report, table
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>&lt;"
+
+
+def _cause(number: int) -> Failure:
+    return failure(chr(ord("a") + number) * 400, over=number > 9)
 
 
 def full() -> Report:
@@ -30,7 +47,8 @@ def full() -> Report:
         )
         for name in ("enriched_user", "recommendable_offers_raw", "non_recommendable_items_data", "iris_france")
     )
-    return report(tables=busy, failures=Failures(99, (failure(),) * 20), logs=(log(state=HourState.FAILED),))
+    found = failures(*map(_cause, range(20)), total=99)
+    return report(tables=busy, failures=found, logs=(replace(log(state=HourState.FAILED), causes=(cause("h" * 900),)),))
 
 
 def test_it_is_under_100_kb_however_much_there_is_to_tell():
@@ -70,8 +88,8 @@ def test_whatever_came_from_data_is_escaped():
                 trouble=(HOSTILE,),
             ),
         ),
-        failures=Failures(1, (failure(HOSTILE, table=HOSTILE, snapshot=HOSTILE),)),
-        logs=(log(HOSTILE),),
+        failures=failures(failure(HOSTILE, kind=HOSTILE, table=HOSTILE, snapshot=HOSTILE)),
+        logs=(replace(log(HOSTILE), causes=(cause(HOSTILE),)),),
     )
     text = page.render(hostile)
     assert "<script" not in text
@@ -125,7 +143,7 @@ def test_the_json_cuts_texts_that_have_no_end():
     long = "x" * 5_000
     endless = report(
         tables=(table(held=(held(reason=long),), drift=Drift(NOW, long), trouble=(long,)),),
-        failures=Failures(1, (failure(long),)),
+        failures=failures(failure(long)),
         problems=(Problem("hours", long),),
     )
     read = msgspec.json.decode(endless.to_json(), type=Report)
@@ -151,6 +169,77 @@ def test_what_is_wrong_with_a_table_stands_in_its_card():
     assert "its export failed: no such table" in page.render(
         report(tables=(table(trouble=("its export failed: no such table",)),))
     )
+
+
+#: Too long to be shown as it is; it ends in what to do.
+LONG = "a column is not what it should be; " * 60 + "Drop it and import again"
+
+
+def cause(message: str = LONG, subjects: tuple[str, ...] = ("20261121T03", "20261121T04", "20261120T23")) -> Cause:
+    again = "recosync backfill past_offer_context --from 20261120T23 --until 20261121T05"
+    return Cause("Hour", message, len(subjects), subjects, NOW, NOW, False, again)
+
+
+def test_a_message_that_is_cut_keeps_what_to_do():
+    drifted = Run(NOW, Outcome.SOURCE_CHANGED, None, LONG, ())
+    text = page.render(
+        report(
+            problems=(Problem("hours", LONG, "other"),),
+            tables=(table(held=(held(reason=LONG),), drift=Drift(NOW, LONG), trouble=(LONG,), runs=(drifted,)),),
+            failures=failures(failure(LONG), failure(LONG + " ", over=True)),
+            logs=(replace(log(), causes=(cause(),), days=(replace(log().days[0], damaged=LONG),)),),
+        )
+    )
+    assert text.count("Drop it and import again") == 9
+    assert len(LONG) > 2_000
+    assert LONG not in text
+
+
+def test_hours_that_failed_for_one_reason_are_told_once_beside_the_days_table():
+    names = tuple(f"20261121T{n:02d}" for n in range(24))
+    told = replace(log(state=HourState.FAILED), causes=(cause(subjects=names),))
+    text = page.render(report(logs=(told,)), NOW.date())
+    assert text.count("Drop it and import again") == 1
+    assert "24 hours failed:" in text
+    assert f"21 Nov {', '.join(map(str, range(24)))} h" in text
+    assert "recosync backfill past_offer_context --from 20261120T23" in text
+    (day,) = re.findall(r"<caption>Monday 23.*?</table>", text, re.DOTALL)
+    assert "Drop it" not in day
+
+
+def test_failures_of_one_cause_are_one_with_their_number_and_tables():
+    names = [f"table_of_offers_{n}" for n in range(11)]
+    text = page.render(report(failures=failures(*(failure(f"{name}: another owner", table=name) for name in names))))
+    assert text.count("another owner") == 1
+    assert "DataError × 11" in text
+    assert text.count("table_<wbr>of_<wbr>offers_<wbr>") == 8
+    assert "and 3 more" in text
+
+
+def test_failures_that_are_over_come_last_and_closed():
+    text = page.render(report(failures=failures(failure("cut off", over=True), failure("cut off", over=True))))
+    assert text.index("None that is not over") < text.index("<details>") < text.index("cut off")
+    assert "2 past errors in 14 days" in text
+    assert text.index("Tables</h2>") < text.index("Permanent errors</h2>")
+    both = page.render(report(failures=failures(failure("cut off", over=True), failure("another owner"))))
+    assert both.index("another owner") < both.index("Tables</h2>")
+    assert both.count("Permanent errors</h2>") == 1
+
+
+def test_a_source_that_drifted_does_not_read_like_a_snapshot_that_waits_for_a_decision():
+    text = page.render(report(tables=(table(drift=Drift(NOW, "venue_id is STRING")),)))
+    assert "There is nothing to approve. Correct the source" in text
+    assert re.search(r"badge warn\">drifted<", text)
+    assert "held" not in re.sub("<style>.*?</style>", "", text, flags=re.DOTALL)
+
+
+def test_a_snapshot_that_came_while_the_table_was_pinned_says_what_it_waits_for():
+    came = Run(NOW, Outcome.WAITING, "20261123T090000Z", None, table().runs[0].stages)
+    text = page.render(report(tables=(table(runs=(came, *table().runs)),)))
+    assert "<code>20261123T090000Z</code> is complete and waits to be published" in text
+    pinned = page.render(report(tables=(table(runs=(replace(came, outcome=Outcome.PINNED),)),)))
+    assert "kept back by the pin" in pinned
+    assert "under way" not in text + pinned
 
 
 def test_the_schema_in_the_docs_is_that_of_the_report():

@@ -7,7 +7,17 @@ import pytest
 
 from shared import catalog
 from shared.operate.status import tables
-from shared.operate.status.ledger import CallRow, FailedRow, HoldRow, LedgerRows, PublishedRow, SnapshotRow
+from shared.operate.status.ledger import (
+    CallRow,
+    FailedRow,
+    FailureRow,
+    HoldRow,
+    LedgerRows,
+    PinRow,
+    PublishedRow,
+    SnapshotRow,
+    ViewRow,
+)
 from tests.kit.reports import NOW, SNAPSHOT
 
 TABLE = "iris_france"
@@ -21,6 +31,7 @@ ARRIVED = SnapshotRow(
     recorded=NOW + timedelta(seconds=10),
     stage_began=NOW + timedelta(seconds=8),
     stage_ended=NOW + timedelta(seconds=12),
+    counted=None,
     published=None,
     cause=None,
     seconds=None,
@@ -36,8 +47,8 @@ def call(outcome, snapshot=None, age=0, message="why"):
     return CallRow(TABLE, at, at + timedelta(seconds=9), outcome, snapshot, message)
 
 
-def look(snapshots=(), calls=(), published=(STANDS,), holds=(), failed=()):
-    rows = LedgerRows(list(published), list(snapshots), list(calls), list(failed), list(holds), [], [], [])
+def look(snapshots=(), calls=(), published=(STANDS,), holds=(), failed=(), pins=()):
+    rows = LedgerRows(*map(list, (published, snapshots, calls, failed, holds, pins, (), ())))
     return next(table for table in tables.statuses(catalog.load(), rows, NOW) if table.name == TABLE)
 
 
@@ -61,6 +72,49 @@ def test_an_export_that_has_not_arrived_is_under_way_and_then_its_snapshot_is_th
 )
 def test_what_became_of_a_snapshot(changes, outcome):
     assert look([replace(ARRIVED, **changes)]).runs[0].outcome == outcome
+
+
+PIN = PinRow(TABLE, OLDER, NOW, "ana")
+
+#: All of the snapshot is in PostgreSQL.
+COMPLETE = replace(ARRIVED, counted=NOW + timedelta(seconds=12))
+
+
+def outcomes(*snapshots, **rows):
+    return [run.outcome for run in look([replace(COMPLETE, snapshot=name) for name in snapshots], **rows).runs]
+
+
+def test_what_arrives_at_a_pinned_table_is_kept_back_and_not_under_way():
+    assert outcomes(NEWER, SNAPSHOT, pins=[PIN]) == ["kept back by the pin"] * 2
+    assert look([ARRIVED], pins=[PIN]).runs[0].outcome == "under way"
+
+
+def test_of_a_table_that_was_unpinned_the_newest_snapshot_waits_and_the_others_are_passed_over():
+    seen = look([replace(COMPLETE, snapshot=NEWER), COMPLETE])
+    assert [run.outcome for run in seen.runs] == ["waits to be published", "passed over"]
+    assert seen.waiting.snapshot == NEWER
+    assert seen.standings == ("fresh",)
+    # What is not all there yet may still come before it.
+    assert [run.outcome for run in look([replace(ARRIVED, snapshot=NEWER), COMPLETE]).runs] == [
+        "under way",
+        "waits to be published",
+    ]
+
+
+def test_a_pin_does_not_hide_what_else_became_of_a_snapshot():
+    held_one, rejected = replace(COMPLETE, held=NOW), replace(COMPLETE, held=NOW, decision="rejected")
+    seen = [replace(COMPLETE, published=NOW, cause="event"), held_one, rejected]
+    assert [look([row], pins=[PIN]).runs[0].outcome for row in seen] == ["published", "held", "rejected"]
+    assert look([COMPLETE], pins=[PIN], failed=[failed(SNAPSHOT)]).runs[0].outcome == "failed"
+
+
+def test_the_standings_of_a_table_are_told_the_worst_first():
+    hold = HoldRow(TABLE, SNAPSHOT, 1, NOW, ["odd"])
+    seen = look([replace(ARRIVED, held=NOW)], [call("held")], holds=[hold], pins=[PIN])
+    assert seen.standings == ("drifted", "held", "pinned", "fresh")
+    assert look(published=()).standings == ("never published",)
+    assert look(published=[replace(STANDS, export_started_at=NOW - timedelta(days=2))]).standings == ("stale",)
+    assert look(calls=[call("failed")]).standings == ("in trouble", "fresh")
 
 
 def failed(snapshot, at=NOW):
@@ -157,3 +211,54 @@ def test_what_lies_in_the_future_is_not_fresh():
 def test_a_command_quotes_what_a_shell_would_read():
     hold = HoldRow(TABLE, "x; rm -rf /", 1, NOW, ["odd"])
     assert look(holds=[hold]).held[0].approve == f"recosync approve {TABLE} 'x; rm -rf /'"
+
+
+def failures(*rows, views=()):
+    return tables.failures(catalog.load(), LedgerRows([], [], [], [], [], [], list(views), list(rows)))
+
+
+def failure(table=TABLE, message="was cut off", publication=None, passed=False, age=0):
+    at = NOW - timedelta(hours=age)
+    return FailureRow(at, "DataError", table, SNAPSHOT, f"{table}/part", message, publication, passed, 3)
+
+
+def test_a_failure_is_over_once_its_table_has_come_through_or_is_no_more():
+    found = failures(failure(), failure(passed=True), failure("a_table_of_before"))
+    assert [it.over for it in found.newest] == [False, True, True]
+    assert [(cause.count, cause.subjects) for cause in found.current] == [(1, (TABLE,))]
+    assert {cause.subjects for cause in found.past} == {(TABLE, "a_table_of_before")}
+
+
+def test_a_failed_refresh_is_over_once_every_view_of_the_table_holds_that_publication():
+    offers, build = "recommendable_offers_raw", ViewRow("item_ids_mv", "recommendable_offers_raw", 7, SNAPSHOT, NOW, 1)
+    other = replace(build, name="recommendable_offers_raw_mv")
+    for built, over in (
+        ([], False),
+        ([build], False),
+        ([build, other], True),
+        ([build, replace(other, publication=6)], False),
+        ([replace(build, publication=8), replace(other, publication=9)], True),
+    ):
+        # Whatever became of the table itself.
+        (found,) = failures(failure(offers, publication=7, passed=True), views=built).newest
+        assert found.over == over
+
+
+def test_one_mistake_that_many_tables_meet_is_one_cause():
+    said = "public.{0}: must be owner of table {0} (42501). ALTER TABLE {0} OWNER TO loader; recosync import {0}"
+    names = list(catalog.load().tables)
+    found = failures(*(failure(name, said.format(name), age=age) for age in range(3) for name in names))
+    (cause,) = found.causes
+    assert (cause.kind, cause.count, set(cause.subjects)) == ("DataError", 3 * len(names), set(names))
+    assert cause.message == said.format(cause.subjects[0])
+    assert (cause.first_at, cause.last_at) == (NOW - timedelta(hours=2), NOW)
+    assert len(found.newest) == 3 * len(names)
+
+
+def test_parts_that_differ_in_their_counts_have_one_cause_and_another_remedy_is_another():
+    said = f"gs://b/{TABLE}/{SNAPSHOT}/2/part-{{0:012}}.parquet: counts {{0}} rows, the manifest {{1}}. Export again"
+    parts = [failure(message=said.format(n, n + 1), age=n) for n in range(9)]
+    other = failure(message="counts 1 rows, the manifest 2. Ask somebody", age=20)
+    assert [cause.count for cause in failures(*parts, other).causes] == [9, 1]
+    over = [replace(part, passed=True) for part in parts[4:]]
+    assert [(cause.count, cause.over) for cause in failures(*parts[:4], *over).causes] == [(4, False), (5, True)]

@@ -52,3 +52,17 @@ def test_an_instant_has_its_year_where_it_is_another():
 def test_a_long_text_is_cut_where_it_says_so():
     assert words.clip("short") == "short"
     assert words.clip("x" * 500) == "x" * 399 + "…"
+
+
+def test_a_message_keeps_its_end_for_there_is_the_remedy():
+    said = "public.offers: " + "has a column that is not as it should be; " * 40 + "Drop it and import again"
+    told = words.brief(said, 300)
+    assert told.startswith("public.offers: has a column")
+    assert told.endswith("Drop it and import again")
+    assert " … " in told
+    assert len(told) <= 300
+    assert words.brief("short") == "short"
+
+
+def test_what_is_counted_is_in_the_plural_unless_it_is_one():
+    assert [words.counted(count, "gap") for count in (0, 1, 1_200)] == ["0 gaps", "1 gap", "1,200 gaps"]

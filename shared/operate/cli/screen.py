@@ -7,14 +7,16 @@ from collections.abc import Iterator, Sequence
 
 from shared.operate.cli.output import Output
 from shared.operate.status import Report
-from shared.operate.status.report import LogStatus, TableStatus, ViewStatus
-from shared.words import quantity
+from shared.operate.status.report import Cause, Failures, LogStatus, TableStatus, ViewStatus
 
-#: Days of a log, and failures, that are shown.
-DAYS, FAILURES = 7, 5
+#: Days of a log that are shown.
+DAYS = 7
 
 #: A line, and the commands that there are for it.
 type Told = tuple[str, tuple[str, ...]]
+
+#: Causes of failures that are shown, and tables or hours that are named for each.
+CAUSES, NAMED = 5, 8
 
 
 def show(output: Output, report: Report) -> None:
@@ -33,15 +35,9 @@ def show(output: Output, report: Report) -> None:
     _tell(output, [(view.outdated, ()) for view in report.views or () if view.outdated is not None])
     for log in report.logs:
         output.table(f"{log.name}, hours in UTC", ["Day", "Rows", "Hours"], _days(log))
-        _tell(output, list(_failed(log))[:FAILURES])
+        _tell(output, [_failed(cause) for cause in log.causes])
     if report.failures is not None:
-        newest = report.failures.newest[:FAILURES]
-        shown = "" if len(newest) == report.failures.total else f", the newest {len(newest)}"
-        output.table(
-            f"{quantity(report.failures.total, 'permanent failure')} in 14 days{shown}",
-            ["At (UTC)", "Table", "What"],
-            [[f"{failure.at:%Y-%m-%d %H:%M}", failure.table, failure.message] for failure in newest],
-        )
+        _failures(output, report.failures)
 
 
 def _table(table: TableStatus) -> list[object]:
@@ -54,22 +50,40 @@ def _table(table: TableStatus) -> list[object]:
     return [table.name, _yes(table.fresh), published.snapshot, published.rows, last, at, publication]
 
 
+def _failures(output: Output, failures: Failures) -> None:
+    """What failed for good and is not over, by cause."""
+    if failures.current:
+        output.table(
+            "Permanent failures",
+            ["Last (UTC)", "Times", "Of", "What"],
+            [[f"{it.last_at:%Y-%m-%d %H:%M}", it.count, _named(it), it.message] for it in failures.current[:CAUSES]],
+        )
+    if past := sum(cause.count for cause in failures.past):
+        output.line(f"{quantity(past, 'permanent failure')} of the last 14 days that {'is' if past == 1 else 'are'} over")
+
+
+def _named(cause: Cause) -> str:
+    more = len(cause.subjects) - NAMED
+    return ", ".join(cause.subjects[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
 def _waiting(table: TableStatus) -> Iterator[Told]:
     """What waits for a human, with the commands that decide."""
     for hold in table.held:
         reasons = "".join(f"\n  {reason}" for reason in hold.reasons)
         yield f"{table.name} {hold.snapshot} is held:{reasons}", (hold.approve, hold.reject)
-    for what in (*([table.drift.message] if table.drift else ()), *table.trouble):
+    if table.drift is not None:
+        yield f"{table.name} drifted: {table.drift.message}", ()
+    for what in table.trouble:
         yield what if what.startswith(table.name) else f"{table.name}: {what}", ()
     if table.pin is not None:
         yield f"{table.name} stays at {table.pin.snapshot}, by {table.pin.pinned_by}, until:", (table.pin.unpin,)
 
 
-def _failed(log: LogStatus) -> Iterator[Told]:
-    """Why hours failed."""
-    for hour in log.hours:
-        if hour.failure is not None:
-            yield f"{log.name} {hour.hour} failed: {hour.failure}", ()
+def _failed(cause: Cause) -> Told:
+    """Why hours failed, with the command that asks for them again."""
+    commands = (cause.repeat,) if cause.repeat else ()
+    return f"{quantity(cause.count, 'hour')} failed, {_named(cause)}: {cause.message}", commands
 
 
 def _tell(output: Output, told: Sequence[Told]) -> None:

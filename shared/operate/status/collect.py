@@ -9,7 +9,7 @@ from shared import log
 from shared.errors import SyncError
 from shared.operate.status import hours, ledger, tables
 from shared.operate.status.report import LogStatus, Problem, Report
-from shared.operate.status.summary import needs_attention, sentence
+from shared.operate.status.summary import summarized
 from shared.services import HourlyServices
 
 
@@ -31,10 +31,10 @@ def gather(services: HourlyServices, now: datetime | None = None) -> Report:
         problems=tuple(problems),
         tables=None if rows is None else tables.statuses(services.catalog, rows, now),
         views=None if rows is None else tables.view_statuses(services.catalog, rows, now),
-        failures=None if rows is None else tables.failures(rows),
+        failures=None if rows is None else tables.failures(services.catalog, rows),
         logs=logs,
     )
-    return report.told(sentence(report), needs_attention(report))
+    return summarized(report)
 
 
 def _logs(services: HourlyServices, now: datetime, problems: list[Problem]) -> Iterator[LogStatus]:

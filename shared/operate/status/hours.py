@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
+
+import msgspec
 
 from shared import log
 from shared.errors import SyncError
@@ -13,7 +16,8 @@ from shared.hourly.manifest import Audit, DamagedError, DayManifest, HourRecord,
 from shared.hourly.names import LogFolder
 from shared.hourly.store import Store
 from shared.names import Hour
-from shared.operate.status.report import AuditStatus, DayStatus, Difference, HourState, HourStatus, LogStatus
+from shared.operate.status.causes import Fact, grouped
+from shared.operate.status.report import AuditStatus, Cause, DayStatus, Difference, HourState, HourStatus, LogStatus
 from shared.services import HourlyServices
 
 #: Days that are shown, today among them.
@@ -50,12 +54,14 @@ def read(services: HourlyServices, table: str, now: datetime) -> LogStatus:
     with ThreadPoolExecutor(_READERS) as pool:
         readings = [log.submit(pool, _read, store, day) if day in stored else None for day in days]
     found = [reading.result() if reading else None for reading in readings]
+    told = tuple(day_status(day, manifest, start, now) for day, manifest in zip(days, found, strict=True))
     audits = [manifest.audit for manifest in found if isinstance(manifest, DayManifest) and manifest.audit]
     return LogStatus(
         name=table,
         start=str(start),
-        days=tuple(day_status(day, manifest, start, now) for day, manifest in zip(days, found, strict=True)),
+        days=told,
         audit=_audit(audits[0]) if audits else None,
+        causes=causes_of(table, found),
     )
 
 
@@ -95,6 +101,19 @@ def hour_status(hour: Hour, record: HourRecord) -> HourStatus:
     )
 
 
+def causes_of(table: str, manifests: Iterable[DayManifest | SyncError | None]) -> tuple[Cause, ...]:
+    """What the failed hours come down to."""
+    failures = [
+        (f"{manifest.date}T{number}", record.failure)
+        for manifest in manifests
+        if isinstance(manifest, DayManifest)
+        for number, record in manifest.hours.items()
+        if record.failure
+    ]
+    causes = grouped((Fact(failure.at, "Hour", hour, failure.error) for hour, failure in failures), (table,))
+    return tuple(msgspec.structs.replace(cause, repeat=_repeat(table, cause.subjects)) for cause in causes)
+
+
 def _read(store: Store, day: date) -> DayManifest | SyncError | None:
     """Raises SyncError for what is no fault of the manifest's."""
     try:
@@ -110,6 +129,12 @@ def _untold(hour: Hour, start: Hour, now: datetime) -> HourState:
     if hour < start:
         return HourState.NOT_OWNED
     return HourState.DUE if now - hour.end < GRACE else HourState.GAP
+
+
+def _repeat(table: str, hours: Sequence[str]) -> str:
+    """The command that asks for failed hours again: what stands done between them stays as it is."""
+    first, last = Hour.parse(min(hours)), Hour.parse(max(hours))
+    return shlex.join(("recosync", "backfill", table, "--from", str(first), "--until", str(last.plus(1))))
 
 
 def _audit(audit: Audit) -> AuditStatus:

@@ -20,8 +20,8 @@ from shared.settings import CommonSettings
 #: Runs that are shown of each table.
 RUNS = 7
 
-#: How far back permanent failures are shown, and how many of them.
-FAILURE_DAYS, FAILURES = 14, 20
+#: How far back permanent failures are looked at, and how many of them.
+FAILURE_DAYS, FAILURES = 14, 1_000
 
 #: Milliseconds that one statement may take: nobody waits longer for a page.
 PATIENCE_MS = 15_000
@@ -50,7 +50,10 @@ class PublishedRow:
 
 @dataclass(frozen=True)
 class SnapshotRow:
-    """When each stage of a snapshot began and ended, as far as it has come; of several publishes, the first counts."""
+    """When each stage of a snapshot began and ended, as far as it has come; of several publishes, the first counts.
+
+    `counted` is when all of it had come: a snapshot has its receipt from then on.
+    """
 
     name: str
     snapshot: str
@@ -59,6 +62,7 @@ class SnapshotRow:
     recorded: datetime
     stage_began: datetime | None
     stage_ended: datetime | None
+    counted: datetime | None
     published: datetime | None
     cause: str | None
     seconds: float | None
@@ -126,7 +130,11 @@ class ViewRow:
 
 @dataclass(frozen=True)
 class FailureRow:
-    """A permanent failure; `total` is how many there are."""
+    """A permanent failure; `total` is how many there are.
+
+    `publication` is that of a refresh. `passed` says of anything else whether the table came through with the snapshot
+    since, or with a newer one; of an export, whether a later call did.
+    """
 
     at: datetime
     kind: str
@@ -134,6 +142,8 @@ class FailureRow:
     snapshot: str | None
     subject: str
     message: str
+    publication: int | None
+    passed: bool
     total: int
 
 

@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shared.errors import BadRequestError
-from shared.names import format_day, parse_day
+from shared.names import Hour, format_day, parse_day
 from shared.operate.status import words
-from shared.operate.status.report import DayStatus, HourState, HourStatus, LogStatus, Report, Run, Stage
+from shared.operate.status.report import Cause, DayStatus, HourState, HourStatus, LogStatus, Report, Run, Stage
+from shared.words import quantity
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -39,6 +41,9 @@ _CLASSES = {
 
 #: Shades of a done hour, by its share of the busiest hour's rows.
 _SHADES = 4
+
+#: Tables, or days, that are named where failures have one cause.
+_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -99,10 +104,19 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"breakable": _breakable, "clip": words.clip, "duration": words.duration, "day": format_day}
+    environment.filters |= {
+        "breakable": _breakable,
+        "brief": words.brief,
+        "clip": words.clip,
+        "duration": words.duration,
+        "day": format_day,
+    }
     environment.globals |= {
         "ago": words.ago,
         "instant": words.instant,
+        "counted": quantity,
+        "names": _names,
+        "hours": _hours,
         "share": _share,
         "longest": _longest,
         "cell": _cell,
@@ -119,6 +133,26 @@ def _breakable(name: str) -> Markup:
     from markupsafe import Markup, escape
 
     return Markup("_<wbr>").join(escape(part) for part in name.split("_"))
+
+
+def _names(cause: Cause) -> Markup:
+    """What failed, as far as a line has room for it."""
+    from markupsafe import Markup
+
+    told = Markup(", ").join(_breakable(words.clip(name, 63)) for name in cause.subjects[:_NAMED])
+    more = len(cause.subjects) - _NAMED
+    return told + f" and {more:,} more" if more > 0 else told
+
+
+def _hours(cause: Cause) -> str:
+    """The hours that failed, by day: `18 Nov 11, 12 h; 20 Nov 3 h`."""
+    hours = sorted(Hour.parse(subject) for subject in cause.subjects)
+    days = [
+        f"{day.day} {day:%b} {', '.join(str(hour.number) for hour in of_day)} h"
+        for day, of_day in groupby(hours, key=lambda hour: hour.day)
+    ]
+    more = len(days) - _NAMED
+    return "; ".join(days[-_NAMED:]) + (f"; and {quantity(more, 'day')} before" if more > 0 else "")
 
 
 def _longest(runs: tuple[Run, ...]) -> float:

@@ -88,6 +88,8 @@ class Outcome(StrEnum):
     HELD = "held"
     REJECTED = "rejected"
     PASSED_OVER = "passed over"
+    PINNED = "kept back by the pin"
+    WAITING = "waits to be published"
     UNDER_WAY = "under way"
     UNCHANGED = "confirmed unchanged"
     SOURCE_CHANGED = "source changed its shape"
@@ -136,6 +138,18 @@ class Pin(Struct, frozen=True):
     unpin: str
 
 
+class Standing(StrEnum):
+    """How a table stands, the worst first."""
+
+    TROUBLE = "in trouble"
+    DRIFTED = "drifted"
+    HELD = "held"
+    PINNED = "pinned"
+    NEVER = "never published"
+    STALE = "stale"
+    FRESH = "fresh"
+
+
 class TableStatus(Struct, frozen=True):
     """One table of the catalog. `trouble` says what a human should look at, besides what is held and how old it is."""
 
@@ -152,6 +166,23 @@ class TableStatus(Struct, frozen=True):
     pin: Pin | None
     trouble: tuple[Message, ...]
     runs: Annotated[tuple[Run, ...], Meta(description="The last seven, newest first.")]
+
+    @property
+    def standings(self) -> tuple[Standing, ...]:
+        """All that is true of it, the worst first. The last one tells of its age."""
+        named = {
+            Standing.TROUBLE: self.trouble,
+            Standing.DRIFTED: self.drift,
+            Standing.HELD: self.held,
+            Standing.PINNED: self.pin,
+        }
+        age = Standing.NEVER if self.published is None else Standing.FRESH if self.fresh else Standing.STALE
+        return (*(standing for standing, why in named.items() if why), age)
+
+    @property
+    def waiting(self) -> Run | None:
+        """The complete snapshot that nothing keeps from readers, though it has not come to them."""
+        return next((run for run in self.runs if run.outcome is Outcome.WAITING), None)
 
 
 class ViewSource(Struct, frozen=True):
@@ -184,7 +215,7 @@ class ViewStatus(Struct, frozen=True):
 
 
 class Failure(Struct, frozen=True):
-    """Something that no repetition mends."""
+    """Something that no repetition mends. `over`: what it stopped has come about since, or is wanted no more."""
 
     at: Instant
     kind: str
@@ -192,13 +223,42 @@ class Failure(Struct, frozen=True):
     snapshot: str | None
     subject: str
     message: Message
+    over: bool = False
+
+
+class Cause(Struct, frozen=True):
+    """Failures that are one: of one kind, and in the same words but for names and numbers. `message` is the newest's.
+
+    Those that are over are a cause of their own.
+    """
+
+    kind: str
+    message: Message
+    count: Annotated[int, Meta(description="How many failures there were.")]
+    subjects: Annotated[tuple[str, ...], Meta(description="The tables, or hours, that failed, the newest first.")]
+    first_at: Instant
+    last_at: Instant
+    over: bool
+    repeat: Annotated[str | None, Meta(description="What asks for the failed hours again, once that is mended.")] = None
 
 
 class Failures(Struct, frozen=True):
-    """Permanent failures of the last 14 days, the newest first; `total` counts those that are left out, too."""
+    """Permanent failures of the last 14 days, the newest first; `total` counts those that are left out, too.
+
+    `causes` are what they come down to, those that are not over first. They are made of the newest 1,000.
+    """
 
     total: int
     newest: tuple[Failure, ...]
+    causes: tuple[Cause, ...] = ()
+
+    @property
+    def current(self) -> tuple[Cause, ...]:
+        return tuple(cause for cause in self.causes if not cause.over)
+
+    @property
+    def past(self) -> tuple[Cause, ...]:
+        return tuple(cause for cause in self.causes if cause.over)
 
 
 class HourState(StrEnum):
@@ -215,10 +275,6 @@ class HourState(StrEnum):
     DAMAGED = "damaged"
     NOT_OWNED = "not owned"
     TO_COME = "to come"
-
-
-#: States that need a human, or a run that is overdue.
-TROUBLE = frozenset((HourState.GAP, HourState.FAILED, HourState.DAMAGED))
 
 
 class HourStatus(Struct, frozen=True):
@@ -269,16 +325,23 @@ class DayStatus(Struct, frozen=True):
 
 
 class LogStatus(Struct, frozen=True):
-    """One log of the catalog: the last 30 days, newest first. Empty days mean that it could not be read."""
+    """One log of the catalog: the last 30 days, newest first. Empty days mean that it could not be read.
+
+    `causes` are what its failed hours come down to.
+    """
 
     name: str
     start: Annotated[str | None, Meta(description="The first hour that is exported by itself, YYYYMMDDTHH.")]
     days: tuple[DayStatus, ...]
     audit: AuditStatus | None
+    causes: tuple[Cause, ...] = ()
 
     @property
     def hours(self) -> tuple[HourStatus, ...]:
         return tuple(hour for day in self.days for hour in day.hours)
+
+    def count(self, state: HourState) -> int:
+        return sum(hour.state is state for hour in self.hours)
 
 
 class Report(Struct, frozen=True):

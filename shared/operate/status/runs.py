@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 
 from shared.operate.status.ledger import RUNS, CallRow, FailedRow, SnapshotRow
@@ -17,33 +18,34 @@ _CALLS = {
 }
 
 
-def of_table(
-    snapshots: Iterable[SnapshotRow],
-    calls: Iterable[CallRow],
-    failed: Mapping[str, FailedRow],
-    published: Published | None,
-) -> tuple[Run, ...]:
+@dataclass(frozen=True)
+class Around:
+    """What the outcome of a table's snapshot depends on, besides itself. `complete` is the newest that all came of."""
+
+    failed: Mapping[str, FailedRow]
+    published: Published | None
+    pinned: bool
+    complete: str | None
+
+
+def of_table(snapshots: Iterable[SnapshotRow], calls: Iterable[CallRow], around: Around) -> tuple[Run, ...]:
     """The last runs, newest first: each snapshot once, and the calls that made none."""
-    arrived = [_arrived(row, failed, published) for row in snapshots]
+    arrived = [_arrived(row, around) for row in snapshots]
     known = {run.snapshot for run in arrived}
-    asked = [_call(row, failed) for row in calls if row.outcome != "exported" or row.snapshot not in known]
+    asked = [_call(row, around.failed) for row in calls if row.outcome != "exported" or row.snapshot not in known]
     return tuple(sorted((*arrived, *asked), key=lambda run: run.at, reverse=True)[:RUNS])
 
 
-def newest_failed(
-    snapshots: Iterable[SnapshotRow],
-    calls: Iterable[CallRow],
-    failed: Mapping[str, FailedRow],
-    published: Published | None,
-) -> FailedRow | None:
+def newest_failed(snapshots: Iterable[SnapshotRow], calls: Iterable[CallRow], around: Around) -> FailedRow | None:
     """Why the newest snapshot failed, if it did and waits for nobody's decision."""
+    failed, published = around.failed, around.published
     arrived = {row.snapshot: row for row in snapshots}
     exported = {row.snapshot for row in calls if row.snapshot}
     newest = max({*arrived, *exported, *failed, *({published.snapshot} if published else ())}, default=None)
     if newest is None or newest not in failed or (published and published.snapshot == newest):
         return None
     row = arrived.get(newest)
-    return failed[newest] if row is None or _outcome(row, failed, published) is Outcome.FAILED else None
+    return failed[newest] if row is None or _outcome(row, around) is Outcome.FAILED else None
 
 
 def call_outcome(row: CallRow) -> Outcome:
@@ -65,18 +67,18 @@ def _call(row: CallRow, failed: Mapping[str, FailedRow]) -> Run:
     return Run(row.started_at, outcome, row.snapshot, message, stages)
 
 
-def _arrived(row: SnapshotRow, failed: Mapping[str, FailedRow], published: Published | None) -> Run:
+def _arrived(row: SnapshotRow, around: Around) -> Run:
     # A decision may take a human a day: the publish began when it was taken.
     waited = row.cause != "event"
     began = row.stage_ended
     if row.published is not None and waited:
         began = None if row.seconds is None else row.published - timedelta(seconds=row.seconds)
-    outcome = _outcome(row, failed, published)
+    outcome = _outcome(row, around)
     return Run(
         at=row.export_began or row.stage_began or row.recorded,
         outcome=outcome,
         snapshot=row.snapshot,
-        message=failed[row.snapshot].message if outcome is Outcome.FAILED else None,
+        message=around.failed[row.snapshot].message if outcome is Outcome.FAILED else None,
         stages=(
             Stage(StageName.EXPORT, row.export_began, row.export_ended),
             Stage(StageName.STAGE, row.stage_began, row.stage_ended),
@@ -86,14 +88,24 @@ def _arrived(row: SnapshotRow, failed: Mapping[str, FailedRow], published: Publi
     )
 
 
-def _outcome(row: SnapshotRow, failed: Mapping[str, FailedRow], published: Published | None) -> Outcome:
+def _outcome(row: SnapshotRow, around: Around) -> Outcome:
     waits = row.held is not None and row.decision is None
     if row.published is not None:
         return Outcome.PUBLISHED
     if row.decision == "rejected":
         return Outcome.REJECTED
-    if row.snapshot in failed and not waits:
+    if row.snapshot in around.failed and not waits:
         return Outcome.FAILED
-    if published is not None and published.snapshot >= row.snapshot:
+    if around.published is not None and around.published.snapshot >= row.snapshot:
         return Outcome.PASSED_OVER
-    return Outcome.HELD if waits else Outcome.UNDER_WAY
+    if waits:
+        return Outcome.HELD
+    return Outcome.UNDER_WAY if row.counted is None else _unpublished(row.snapshot, around)
+
+
+def _unpublished(snapshot: str, around: Around) -> Outcome:
+    """What keeps a snapshot from readers that is complete in PostgreSQL, and that no limit holds."""
+    if around.pinned:
+        return Outcome.PINNED
+    # What arrived while the table was pinned is not asked for again once there is a newer one.
+    return Outcome.WAITING if snapshot == around.complete else Outcome.PASSED_OVER

@@ -2,65 +2,104 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
 from shared.names import Hour
-from shared.operate.status.report import TROUBLE, HourState, LogStatus, Report
+from shared.operate.status.report import Failures, HourState, LogStatus, Report, Standing, TableStatus, ViewStatus
 from shared.operate.status.words import ago
+from shared.words import quantity
 
 _VERIFIED = (HourState.DONE, HourState.LATE, HourState.EMPTY, HourState.DELETED)
 
 
-def needs_attention(report: Report) -> bool:
-    """Whether anything waits for a human."""
-    tables = report.tables or ()
-    return bool(
-        report.problems
-        or any(not table.fresh or table.held or table.drift or table.trouble for table in tables)
-        or any(view.overdue or view.outdated for view in report.views or ())
-        or any(hour.state in TROUBLE for log in report.logs for hour in log.hours)
-    )
+class _Clause(NamedTuple):
+    """A part of the line; `waits` says whether it is for a human to do something about."""
+
+    text: str
+    waits: bool = True
 
 
-def sentence(report: Report) -> str:
-    """The state of everything in a line: `All 4 tables fresh; 2 held; last hour done 12 min ago`."""
-    told = [*_tables(report), *_views(report), *(text for log in report.logs for text in _log(log, report))]
-    told += [f"the hours of {problem.log} can't be read" for problem in report.problems if problem.section == "hours"]
-    if report.failures is not None and report.failures.total:
-        count = report.failures.total
-        told.append(f"{count} permanent {'error' if count == 1 else 'errors'} in 14 days")
-    return "; ".join(told)
+def summarized(report: Report) -> Report:
+    """The report with its first line: `All 4 tables fresh; last hour done 12 min ago`.
+
+    The line begins with `All` when nothing waits for a human, and only then. It counts each table once.
+    """
+    clauses = list(_beside_tables(report))
+    waits = report.tables is None or not _is_well(report.tables) or any(clause.waits for clause in clauses)
+    first = "The ledger can't be read" if report.tables is None else _tables(report.tables, all_well=not waits)
+    return report.told("; ".join((first, *(clause.text for clause in clauses))), waits)
 
 
-def _tables(report: Report) -> list[str]:
-    if report.tables is None:
-        return ["The ledger can't be read"]
-    fresh, count = sum(table.fresh for table in report.tables), len(report.tables)
-    told = [f"All {count} tables fresh" if fresh == count else f"{fresh} of {count} tables fresh"]
-    held = sum(len(table.held) + (table.drift is not None) for table in report.tables)
-    pinned = sum(table.pin is not None for table in report.tables)
-    trouble = sum(bool(table.trouble) for table in report.tables)
-    counts = ((held, "held"), (pinned, "pinned"), (trouble, "in trouble"))
-    return told + [f"{number} {word}" for number, word in counts if number]
+def _is_well(tables: tuple[TableStatus, ...]) -> bool:
+    return all(table.standings == (Standing.FRESH,) for table in tables)
 
 
-def _views(report: Report) -> list[str]:
-    overdue = sum(bool(view.overdue) for view in report.views or ())
-    outdated = sum(bool(view.outdated) for view in report.views or ())
-    counts = ((overdue, "behind"), (outdated, "of another template"))
-    return [f"{number} {'view' if number == 1 else 'views'} {what}" for number, what in counts if number]
+def _tables(tables: tuple[TableStatus, ...], *, all_well: bool) -> str:
+    """How many stand well, and how the others stand."""
+    if not tables:
+        return "No tables in the catalog"
+    if all_well:
+        return f"All {len(tables)} tables fresh" if len(tables) > 1 else "The one table fresh"
+    labels = Counter(_label(table) for table in sorted(tables, key=_badness))
+    well = labels.pop(Standing.FRESH.value, 0)
+    others = [f"{count} {label}" for label, count in labels.items()]
+    return ", ".join((f"{well} of {len(tables)} tables fresh{' and well' if others else ''}", *others))
 
 
-def _log(log: LogStatus, report: Report) -> list[str]:
+def _badness(table: TableStatus) -> list[int]:
+    return [list(Standing).index(standing) for standing in table.standings]
+
+
+def _label(table: TableStatus) -> str:
+    """What there is to say of a table. That one is stale follows from whatever else it waits for."""
+    *others, age = table.standings
+    return " and ".join(others) or age
+
+
+def _beside_tables(report: Report) -> Iterator[_Clause]:
+    yield from _views(report.views or ())
+    for log in report.logs:
+        yield from _log(log, report)
+    for problem in report.problems:
+        if problem.section == "hours":
+            yield _Clause(f"the hours of {problem.log} can't be read")
+    if report.failures is not None:
+        yield from _failures(report.failures)
+
+
+def _views(views: tuple[ViewStatus, ...]) -> Iterator[_Clause]:
+    if overdue := sum(bool(view.overdue) for view in views):
+        yield _Clause(f"{quantity(overdue, 'view')} overdue")
+    if outdated := sum(bool(view.outdated) for view in views):
+        yield _Clause(f"{quantity(outdated, 'view')} of another template")
+
+
+def _log(log: LogStatus, report: Report) -> Iterator[_Clause]:
     name = f" of {log.name}" if len(report.logs) > 1 else ""
     last = max((hour for hour in log.hours if hour.state in _VERIFIED), key=lambda hour: hour.hour, default=None)
-    told = [f"no hour done yet{name}"]
-    if last is not None:
-        told = [f"last hour{name} done {ago(last.verified_at or Hour.parse(last.hour).end, report.made_at)}"]
-    for state, one, many in (
-        (HourState.GAP, "gap", "gaps"),
-        (HourState.FAILED, "hour failed", "hours failed"),
-        (HourState.DAMAGED, "hour with an unreadable manifest", "hours with an unreadable manifest"),
-    ):
-        count = sum(hour.state is state for hour in log.hours)
-        if count:
-            told.append(f"{count} {one if count == 1 else many}{name}")
-    return told
+    if last is None:
+        yield _Clause(f"no hour done yet{name}", waits=False)
+    else:
+        at = last.verified_at or Hour.parse(last.hour).end
+        yield _Clause(f"last hour{name} done {ago(at, report.made_at)}", waits=False)
+    if gaps := log.count(HourState.GAP):
+        yield _Clause(f"{quantity(gaps, 'gap')}{name}")
+    if failed := log.count(HourState.FAILED):
+        yield _Clause(f"{quantity(failed, 'hour')} failed{name}")
+    if damaged := sum(day.damaged is not None for day in log.days):
+        yield _Clause(f"{quantity(damaged, 'day')} with an unreadable manifest{name}")
+    if log.audit is None:
+        return
+    if differing := len(log.audit.differences):
+        yield _Clause(f"{quantity(differing, 'hour')} with another count in the source{name}")
+    if log.audit.later_rows != 0 or log.audit.rows_without_time != 0:
+        yield _Clause(f"rows without a time, or of the future{name}")
+
+
+def _failures(failures: Failures) -> Iterator[_Clause]:
+    """What failed for good and is not over. Many failures may have one cause."""
+    if count := sum(cause.count for cause in failures.current):
+        of = f" of {quantity(len(failures.current), 'cause')}" if count > len(failures.current) else ""
+        yield _Clause(f"{quantity(count, 'permanent error')}{of}")

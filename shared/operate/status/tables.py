@@ -11,6 +11,7 @@ import msgspec
 from shared.catalog import Catalog, View
 from shared.daily.templates import digest_of_all, is_another, outlook
 from shared.operate.status import runs, trouble
+from shared.operate.status.causes import Fact, grouped
 from shared.operate.status.ledger import FailureRow, HoldRow, LedgerRows, PinRow, PublishedRow, ViewRow
 from shared.operate.status.report import (
     Drift,
@@ -28,6 +29,9 @@ from shared.operate.status.report import (
 
 #: A table is fresh when its source was looked at so lately: a day, and time for the export and its retries.
 FRESH = timedelta(hours=26)
+
+#: Failures that are told one by one.
+NEWEST = 20
 
 #: How long after a publish its views are expected: a refresh, lost events and retries take less.
 LATE = timedelta(hours=1)
@@ -49,8 +53,32 @@ def view_statuses(catalog: Catalog, rows: LedgerRows, now: datetime) -> tuple[Vi
     )
 
 
-def failures(rows: LedgerRows) -> Failures:
-    return Failures(rows.failures[0].total if rows.failures else 0, tuple(map(_failure, rows.failures)))
+def failures(catalog: Catalog, rows: LedgerRows) -> Failures:
+    """The permanent failures, and what they come down to."""
+    found = [_failure(row, over=_is_over(row, catalog, rows.views)) for row in rows.failures]
+    return Failures(
+        total=rows.failures[0].total if rows.failures else 0,
+        newest=tuple(found[:NEWEST]),
+        causes=grouped(map(_fact, found), (*catalog.tables, *catalog.views)),
+    )
+
+
+def _is_over(row: FailureRow, catalog: Catalog, views: Iterable[ViewRow]) -> bool:
+    """Whether what a failure stopped has come about since, or is wanted no more."""
+    if row.table_name is None:
+        return False
+    if row.table_name not in catalog.tables:
+        return True
+    if row.publication is None:
+        return row.passed
+    held = {view.name: view.publication for view in views if view.table_name == row.table_name}
+    return all(held.get(view.name, 0) >= row.publication for view in catalog.views_of(row.table_name))
+
+
+def _fact(failure: Failure) -> Fact:
+    # The object that failed is often named in the message.
+    about = (failure.subject, failure.snapshot or "")
+    return Fact(failure.at, failure.kind, failure.table or failure.subject, failure.message, failure.over, about)
 
 
 def _view_status(
@@ -94,6 +122,9 @@ def _status(name: str, rows: LedgerRows, now: datetime, *, refreshed: bool) -> T
     calls = [row for row in rows.calls if row.name == name]
     snapshots = [row for row in rows.snapshots if row.name == name]
     failed = {row.snapshot: row for row in rows.failed if row.name == name}
+    pin = next((_pin(row) for row in rows.pins if row.name == name), None)
+    complete = max((row.snapshot for row in snapshots if row.counted is not None), default=None)
+    around = runs.Around(failed, published, pin is not None, complete)
     # A call that is to be retried has not seen the source's types.
     last = next((call for call in calls if call.outcome != "to be retried"), None)
     drifted = last if last and runs.call_outcome(last) is Outcome.SOURCE_CHANGED else None
@@ -102,7 +133,7 @@ def _status(name: str, rows: LedgerRows, now: datetime, *, refreshed: bool) -> T
         trouble.of_time(published, now),
         aged,
         trouble.of_export(last),
-        trouble.of_import(runs.newest_failed(snapshots, calls, failed, published)),
+        trouble.of_import(runs.newest_failed(snapshots, calls, around)),
         trouble.of_refresh(failed, published, refreshed=refreshed),
     )
     return TableStatus(
@@ -111,9 +142,9 @@ def _status(name: str, rows: LedgerRows, now: datetime, *, refreshed: bool) -> T
         published=published,
         held=tuple(_held(row) for row in rows.holds if row.name == name),
         drift=Drift(drifted.finished_at, drifted.message or "") if drifted else None,
-        pin=next((_pin(row) for row in rows.pins if row.name == name), None),
+        pin=pin,
         trouble=tuple(what for what in troubles if what is not None),
-        runs=runs.of_table(snapshots, calls, failed, published),
+        runs=runs.of_table(snapshots, calls, around),
     )
 
 
@@ -155,5 +186,5 @@ def _pin(row: PinRow) -> Pin:
     return Pin(row.snapshot, row.pinned_at, row.pinned_by, shlex.join(("recosync", "rollback", row.name, "--unpin")))
 
 
-def _failure(row: FailureRow) -> Failure:
-    return Failure(row.at, row.kind, row.table_name, row.snapshot, row.subject, row.message)
+def _failure(row: FailureRow, *, over: bool) -> Failure:
+    return Failure(row.at, row.kind, row.table_name, row.snapshot, row.subject, row.message, over)

@@ -40,3 +40,11 @@ def instant(at: datetime, now: datetime) -> str:
 def clip(text: str, length: int = 400) -> str:
     """The beginning of a text that may be long."""
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def brief(text: str, length: int = 800) -> str:
+    """A text that may be long, without its middle: a message ends in the remedy."""
+    if len(text) <= length:
+        return text
+    head = length * 3 // 5
+    return f"{text[:head].rstrip()} … {text[head + 3 - length :].lstrip()}"
