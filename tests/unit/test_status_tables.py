@@ -230,7 +230,10 @@ def test_a_failure_is_over_once_its_table_has_come_through_or_is_no_more():
 
 
 def test_a_failed_refresh_is_over_once_every_view_of_the_table_holds_that_publication():
-    offers, build = "recommendable_offers_raw", ViewRow("item_ids_mv", "recommendable_offers_raw", 7, SNAPSHOT, NOW, 1)
+    offers, build = (
+        "recommendable_offers_raw",
+        ViewRow("item_ids_mv", "recommendable_offers_raw", 7, SNAPSHOT, NOW, 1, None),
+    )
     other = replace(build, name="recommendable_offers_raw_mv")
     for built, over in (
         ([], False),

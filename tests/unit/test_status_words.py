@@ -62,7 +62,3 @@ def test_a_message_keeps_its_end_for_there_is_the_remedy():
     assert " … " in told
     assert len(told) <= 300
     assert words.brief("short") == "short"
-
-
-def test_what_is_counted_is_in_the_plural_unless_it_is_one():
-    assert [words.counted(count, "gap") for count in (0, 1, 1_200)] == ["0 gaps", "1 gap", "1,200 gaps"]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from shared.operate.cli.output import Output
 from shared.operate.status import Report
 from shared.operate.status.report import Cause, Failures, LogStatus, TableStatus, ViewStatus
+from shared.words import quantity
 
 #: Days of a log that are shown.
 DAYS = 7
@@ -59,7 +60,9 @@ def _failures(output: Output, failures: Failures) -> None:
             [[f"{it.last_at:%Y-%m-%d %H:%M}", it.count, _named(it), it.message] for it in failures.current[:CAUSES]],
         )
     if past := sum(cause.count for cause in failures.past):
-        output.line(f"{quantity(past, 'permanent failure')} of the last 14 days that {'is' if past == 1 else 'are'} over")
+        output.line(
+            f"{quantity(past, 'permanent failure')} of the last 14 days that {'is' if past == 1 else 'are'} over"
+        )
 
 
 def _named(cause: Cause) -> str:
