@@ -31,10 +31,21 @@ class Fault(Enum):
     MEMORY = auto()  #: more than MEMORY_LIMIT would be needed
     SERVER = auto()  #: PostgreSQL itself answered with an error, of which only its text is left, in its language
     CONTENT = auto()  #: what was read is broken, or holds a value that does not fit
+    UNCLEAR = auto()  #: the way or what was read: it shows when the bytes are fetched, and read again
 
 
 #: How DuckDB calls a failure of the way to what it reads, and of an instance that an earlier failure spoiled.
-_LATER = {"IO", "HTTP", "Connection", "INTERRUPT", "FATAL", "TransactionContext"}
+_LATER = {"HTTP", "Connection", "INTERRUPT", "FATAL", "TransactionContext"}
+#: How it calls what may be either: it reads files and the network as IO, and what its libraries throw has no name, or
+#: this one in a stream.
+_UNCLEAR = {"IO", "", "Invalid"}
+#: What libcurl says of a way that failed, bare or with the request (https://curl.se/libcurl/c/libcurl-errors.html).
+_BY_THE_WAY = re.compile(
+    r".* error for HTTP [A-Z]+ to |(?:(?:IO|Invalid) Error: )?(?:Could not (?:resolve|connect)|Couldn't (?:resolve|connect)"
+    r"|Weird server reply|Transferred a partial file|Timeout was reached|SSL (?:connect|peer)|Server returned nothing"
+    r"|Failed sending data|Failure when receiving data|Stream error in the HTTP|Error in the HTTP|HTTP/3 error"
+    r"|QUIC connection error)"
+)
 _STATUS = re.compile(r"\bHTTP (\d+)\b")
 _CUT_OFF = "incorrectly set page offsets"
 #: How the extension for PostgreSQL tells of a query that failed there, by what libpq says after it; and how libpq hands
@@ -103,7 +114,9 @@ def fault(e: Exception) -> Fault:
         return Fault.CUT_OFF
     if code is not None:
         return of_status(code)
-    return Fault.LATER if kind_ in _LATER else Fault.CONTENT
+    if kind_ in _LATER or (kind_ in _UNCLEAR and _BY_THE_WAY.match(str(e))):
+        return Fault.LATER
+    return Fault.UNCLEAR if kind_ in _UNCLEAR else Fault.CONTENT
 
 
 def of_status(code: int) -> Fault:

@@ -37,12 +37,13 @@ class Services:
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """Raises ConfigurationError that names everything wrong with the environment or the catalog."""
         settings = Settings.from_environment(environ)
+        storage = Storage(settings.project)
         return cls(
             settings=settings,
             catalog=catalog.load(),
             bigquery=_bigquery(settings),
-            storage=Storage(settings.project),
-            parquet=_parquet(settings),
+            storage=storage,
+            parquet=_parquet(settings, storage),
             publisher=Publisher(settings.project),
         )
 
@@ -61,12 +62,13 @@ class HourlyServices:
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """Raises ConfigurationError that names everything wrong with the environment or the catalog."""
         settings = HourlySettings.from_environment(environ)
+        storage = Storage(settings.project)
         return cls(
             settings=settings,
             catalog=catalog.load(),
             bigquery=_bigquery(settings),
-            storage=Storage(settings.project),
-            parquet=_parquet(settings),
+            storage=storage,
+            parquet=_parquet(settings, storage),
         )
 
 
@@ -86,7 +88,7 @@ def _bigquery(settings: CommonSettings) -> BigQuery:
     return BigQuery(settings.project, emulated=settings.bigquery_emulator is not None)
 
 
-def _parquet(settings: CommonSettings) -> Parquet:
+def _parquet(settings: CommonSettings, storage: Storage) -> Parquet:
     if settings.storage_emulator:
-        return Parquet(settings.storage_emulator, NoToken())
-    return Parquet("https://storage.googleapis.com", FunctionToken())
+        return Parquet(settings.storage_emulator, NoToken(), storage)
+    return Parquet("https://storage.googleapis.com", FunctionToken(), storage)

@@ -113,12 +113,18 @@ def cloud(pytestconfig: pytest.Config) -> Iterator[Cloud]:
     from local.functions import WARM
     from shared import services
     from shared.gcp.parquet import NoToken, Parquet
+    from shared.gcp.storage import Storage
 
     with Cloud(rows_per_part=1_000, runtime=WARM) as cloud, pytest.MonkeyPatch.context() as once:
         pytestconfig.stash[_log_lines].folder = cloud.folder
         parquet = Parquet(cloud.storage.url, NoToken())
+
+        def warm(_: object, storage: Storage) -> Parquet:
+            parquet._storage = storage
+            return parquet
+
         # As in a warm instance, DuckDB loads its extension once.
-        once.setattr(services, "_parquet", lambda _: parquet)
+        once.setattr(services, "_parquet", warm)
         yield cloud
 
 

@@ -92,8 +92,8 @@ def _copy(
 ) -> int:
     """Copy, and on a value that does not fit, find out which column and row group it stands in."""
     try:
-        reader = services.parquet.batches(version, [cast.expression for cast in plan], copy.batch_rows(footer))
-        return copy.copy(connection, child, plan, reader, tap.through(services.parquet.stream(version, reader)))
+        found = services.parquet.batches(version, [cast.expression for cast in plan], copy.batch_rows(footer))
+        return copy.copy(connection, child, plan, found.schema, tap.through(services.parquet.stream(version, found)))
     except DataError as e:
         raise _located(services, table, version, footer, plan) or e from e
     except psycopg.Error as e:

@@ -37,7 +37,7 @@ def copy(
     connection: psycopg.Connection,
     target: sql.Identifier,
     columns: Sequence[casts.Cast],
-    reader: pa.RecordBatchReader,
+    schema: pa.Schema,
     batches: Generator[pa.RecordBatch],
 ) -> int:
     """Stream the batches into a table created in this very transaction; the number of rows the server took.
@@ -45,7 +45,7 @@ def copy(
     FREEZE (https://www.postgresql.org/docs/current/sql-copy.html) makes the rows visible to transactions older than
     this one: without it, they would read an empty table once it is published.
     """
-    chunks_of = encoded(columns, reader.schema, _ahead(batches))
+    chunks_of = encoded(columns, schema, _ahead(batches))
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary, FREEZE)").format(
         target, sql.SQL(", ").join(sql.Identifier(cast.column.name) for cast in columns)
     )

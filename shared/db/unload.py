@@ -67,6 +67,8 @@ def _failure(e: Exception, conninfo: str, statement: str) -> SyncError:
     match duck.fault(e):
         case Fault.LATER:
             return RetryableError("the rows could not be read to their end", where="PostgreSQL")
+        case Fault.UNCLEAR if duck.kind(e) == "IO":  # no file is read here
+            return RetryableError("the rows could not be read to their end", where="PostgreSQL")
         case Fault.SERVER:
             return _said(conninfo, statement)
         case Fault.MEMORY:

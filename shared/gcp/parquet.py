@@ -18,6 +18,7 @@ from urllib.parse import quote
 from shared import duck
 from shared.duck import Fault, literal
 from shared.errors import ConfigurationError, DataError, RetryableError, SyncError
+from shared.gcp import layout
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+    from shared.gcp.storage import Storage
     from shared.names import ObjectVersion
 
 #: Seconds of life that a token needs at the start of a read. The metadata server has no fresher one before the last
@@ -121,15 +123,29 @@ class GoogleCredentials(Protocol):
     def refresh(self, request: object) -> None: ...
 
 
+@dataclass(frozen=True)
+class Rows:
+    """A query over a file, and its rows as Arrow batches."""
+
+    query: str
+    batch_rows: int
+    reader: pa.RecordBatchReader
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.reader.schema
+
+
 class Parquet:
-    """A DuckDB instance that reads objects, for any number of threads: each read has a connection of its own.
+    """A DuckDB instance that reads objects, for any number of threads: each read has a connection of its own. `storage`
+    fetches the same objects in its own way, for what DuckDB can't tell.
 
     Methods raise RetryableError when the object could not be reached, ConfigurationError when it may not be read, and
     DataError when it is no Parquet file, or gone.
     """
 
-    def __init__(self, endpoint: str, token: AccessToken) -> None:
-        self._endpoint, self._token = endpoint, token
+    def __init__(self, endpoint: str, token: AccessToken, storage: Storage | None = None) -> None:
+        self._endpoint, self._token, self._storage = endpoint, token, storage
         self._lock = threading.Lock()
         self._instance: duckdb.DuckDBPyConnection | None = None
         self._installed: str | None = None
@@ -157,12 +173,21 @@ class Parquet:
         return connection
 
     def footer(self, version: ObjectVersion) -> Footer:
-        """The columns and row groups of a file."""
+        """The columns and row groups of a file. Raises DataError too where it says what can't be so."""
         url = literal(self._url(version))
 
         def read() -> Footer:
             connection = self._connection()
             query = connection.execute
+            file = query(f"SELECT num_rows, file_size_bytes, footer_size FROM parquet_file_metadata({url})").fetchall()
+            chunks = query(
+                "SELECT row_group_id, row_group_num_rows, path_in_schema, num_values, data_page_offset,"
+                " dictionary_page_offset, index_page_offset, total_compressed_size, total_uncompressed_size"
+                f" FROM parquet_metadata({url})"
+            ).fetchall()
+            wrong = layout.wrong(layout.File(*file[0]), (layout.Chunk(*chunk) for chunk in chunks))
+            if wrong:
+                raise DataError(wrong, where=str(version), remedy="Write the part anew")
             described = query(f"DESCRIBE SELECT * FROM {_table(url)}").fetchall()
             schema = query(f"SELECT name, precision FROM parquet_schema({url})").fetchall()
             groups = query(
@@ -183,10 +208,13 @@ class Parquet:
         found = self._reading(versions[0], lambda: self._connection().execute(query).fetchall())
         return int(found[0][0])
 
-    def batches(self, version: ObjectVersion, expressions: Sequence[str], batch_rows: int) -> pa.RecordBatchReader:
+    def batches(self, version: ObjectVersion, expressions: Sequence[str], batch_rows: int) -> Rows:
         """The rows of a file, in its order, as Arrow batches of the given DuckDB expressions."""
         query = f"SELECT {', '.join(expressions)} FROM {_table(literal(self._url(version)))}"
-        return self._reading(version, lambda: self._connection().execute(query).to_arrow_reader(batch_rows))
+        return Rows(query, batch_rows, self._reading(version, lambda: self._reader(query, batch_rows)))
+
+    def _reader(self, query: str, batch_rows: int) -> pa.RecordBatchReader:
+        return self._connection().execute(query).to_arrow_reader(batch_rows)
 
     def first_row_where(self, version: ObjectVersion, predicate: str) -> int | None:
         """The number, from 0, of the first row for which the DuckDB predicate holds."""
@@ -229,12 +257,17 @@ class Parquet:
     def _url(self, version: ObjectVersion) -> str:
         return f"{self._endpoint}/{version.bucket}/{quote(version.name)}?generation={version.generation}"
 
-    def stream(self, version: ObjectVersion, reader: pa.RecordBatchReader) -> Generator[pa.RecordBatch]:
-        """The batches of a reader, its failures translated."""
+    def stream(self, version: ObjectVersion, rows: Rows) -> Generator[pa.RecordBatch]:
+        """The batches, their failures translated."""
+
+        def again() -> None:
+            for _ in self._reader(rows.query, rows.batch_rows):
+                pass
+
         try:
-            yield from reader
+            yield from rows.reader
         except _failures() as e:
-            raise self._failure(e, version, renewed=False) from e
+            raise self._failure(e, version, again) from e
 
     def _reading[R](self, version: ObjectVersion, read: Callable[[], R]) -> R:
         """Run one read; a token that was refused is renewed once."""
@@ -251,7 +284,7 @@ class Parquet:
                 renewed = True
                 return read()
         except _failures() as e:
-            raise self._failure(e, version, renewed=renewed) from e
+            raise self._failure(e, version, read, renewed=renewed) from e
 
     def _authorize(self, *, renew: bool) -> bool:
         """Let DuckDB send a token; False where none is needed."""
@@ -264,8 +297,12 @@ class Parquet:
                 self._installed = token
             return token is not None
 
-    def _failure(self, e: Exception, version: ObjectVersion, *, renewed: bool) -> SyncError:
-        """DuckDB's failure as ours. Its messages may quote values, so they stay out. `renewed`: the token is new."""
+    def _failure(
+        self, e: Exception, version: ObjectVersion, again: Callable[[], object], *, renewed: bool = False
+    ) -> SyncError:
+        """DuckDB's failure as ours. Its messages may quote values, so they stay out. `renewed`: the token is new;
+        `again` reads once more.
+        """
         if duck.kind(e) in _SPOILED:
             # The instance is of no more use to anybody. Whether this file is to blame shows on a new one.
             with self._lock:
@@ -276,8 +313,13 @@ class Parquet:
             fault = duck.of_status(status)
         if status == HTTPStatus.UNAUTHORIZED and renewed:
             fault = Fault.DEPLOYMENT
+        if fault is Fault.UNCLEAR:
+            try:
+                fault = self._cleared(version, again)
+            except SyncError as unreachable:
+                return unreachable
         match fault:
-            case Fault.LATER:
+            case Fault.LATER | Fault.UNCLEAR:
                 return RetryableError("the object could not be read to its end", where=where)
             case Fault.DEPLOYMENT:
                 return ConfigurationError(
@@ -297,6 +339,19 @@ class Parquet:
                 )
             case Fault.CONTENT | Fault.SERVER:
                 return DataError("is no readable Parquet file, or holds a value that does not fit", where=where)
+
+    def _cleared(self, version: ObjectVersion, again: Callable[[], object]) -> Fault:
+        """Whether the way or the content was at fault: the content, if all bytes are to be had, and can't be read again
+        for a reason that is not the way's. Raises what `Storage.fetch` does.
+        """
+        if self._storage is not None and not self._storage.fetch(version):
+            return Fault.GONE
+        try:
+            again()
+        except _failures() as e:
+            fault = duck.fault(e)
+            return Fault.CONTENT if fault is Fault.UNCLEAR else fault
+        return Fault.LATER
 
     def _status(self, version: ObjectVersion) -> int:
         """The status that a HEAD request is answered with now, which DuckDB does not tell; 0 without an answer."""

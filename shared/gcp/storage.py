@@ -97,6 +97,18 @@ class Storage:
                 refuse_large(version, found.bytes if found else MAX_DOCUMENT_BYTES + 1)
             return content.getvalue()
 
+    def fetch(self, version: ObjectVersion) -> bool:
+        """Fetch all bytes of one version of an object, keep none, and compare their checksum; False when it is gone."""
+        from google.api_core.exceptions import NotFound
+
+        with translated(f"reading {version}"), _stream_translated(f"reading {version}"):
+            try:
+                blob = self._client.bucket(version.bucket).blob(version.name, generation=version.generation)
+                blob.download_to_file(_Nowhere(), checksum="crc32c")
+            except NotFound:
+                return False
+            return True
+
     def copy(self, version: ObjectVersion, name: str) -> None:
         """Copy one version of an object within its bucket, unless it is gone or there is an object of that name."""
         from google.api_core.exceptions import NotFound, PreconditionFailed
@@ -180,6 +192,16 @@ class _Document(io.BytesIO):
         return super().write(content)
 
 
+class _Nowhere(io.RawIOBase):
+    """Where bytes go that nobody needs."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Buffer, /) -> int:
+        return memoryview(content).nbytes
+
+
 @contextmanager
 def _stream_translated(doing: str) -> Iterator[None]:
     """A stream's refusals have exceptions of their own. An upload that is not known any more is begun anew
@@ -191,7 +213,7 @@ def _stream_translated(doing: str) -> Iterator[None]:
     try:
         yield
     except DataCorruption as e:
-        raise RetryableError("the upload arrived damaged", where=doing) from e
+        raise RetryableError("the bytes arrived damaged", where=doing) from e
     except InvalidResponse as e:
         status = e.response.status_code
         if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.PRECONDITION_FAILED):

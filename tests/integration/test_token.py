@@ -20,6 +20,7 @@ from shared.daily import arrival
 from shared.errors import ConfigurationError, DataError, RetryableError
 from shared.gcp.parquet import Footer, FunctionToken, Parquet
 from shared.names import ObjectVersion, SnapshotId
+from tests.kit.sessions import one
 from tests.kit.uploads import Upload, parquet_bytes, rows
 
 COUNT, GROUP = 150_000, 3_000
@@ -42,13 +43,14 @@ class Request:
 class Bucket:
     """A server of one object to those who have the valid token. `revoke_after` so many answers, another is valid.
 
-    With a `status` it answers nothing else.
+    With a `status` it answers nothing else; the connection breaks after `breaks_after` bytes of a body.
     """
 
     content: bytes
     valid: str = FIRST
     revoke_after: int | None = None
     status: int | None = None
+    breaks_after: int | None = None
     requests: list[Request] = field(default_factory=list)
 
     def answer(self, request: Request) -> bytes:
@@ -89,7 +91,8 @@ def serving(bucket: Bucket) -> Iterator[str]:
                 self.send_header("Content-Range", f"{request.range.replace('=', ' ')}/{len(bucket.content)}")
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(body)
+                self.wfile.write(body[: bucket.breaks_after])
+                self.close_connection = bucket.breaks_after is not None
 
         do_HEAD = do_GET  # noqa: N815
 
@@ -313,6 +316,21 @@ def test_a_stream_that_is_refused_means_what_its_status_says(services, status, f
         with pytest.raises(failure) as e:
             list(stream)
     assert type(e.value) is failure
+
+
+def test_a_connection_that_breaks_in_mid_body_is_no_fault_of_the_part(services, database):
+    setup = Setup(services)
+    with setup.serving():
+        parquet = setup.services.parquet
+        parquet._connection().execute("SET GLOBAL http_retry_wait_ms = 1")
+        stream = parquet.stream(setup.version, parquet.batches(setup.version, ["user_id"], 2048))
+        next(stream)
+        setup.bucket.breaks_after = 1000
+        with pytest.raises(RetryableError):
+            list(stream)
+        with pytest.raises(RetryableError):
+            setup.stage()
+    assert one(database, "SELECT count(*) FROM recosync.failure") == 0
 
 
 def test_a_row_group_that_needs_too_much_memory_after_many_that_do_not_fails_for_good(services, database, monkeypatch):

@@ -1,0 +1,46 @@
+"""Parts whose bytes can be had and can't be right: an answer at the first delivery, and the process lives."""
+
+import io
+
+import pyarrow.parquet as pq
+import pytest
+
+from shared.errors import DataError
+from tests.kit.sessions import one
+from tests.kit.snapshots import TABLE, bookings, day
+from tests.kit.uploads import Upload, arrive
+from tests.kit.workers import importing
+
+
+def plain(services, names):
+    """A part whose first column has no dictionary, so that its data begins at byte 4."""
+    sink = io.BytesIO()
+    pq.write_table(bookings(services, names), sink, compression="none", use_dictionary=False)
+    return sink.getvalue()
+
+
+def with_footer(part, found, other):
+    """The part, its footer changed at the first place where it has these bytes."""
+    pages, footer = part[: -8 - (length := int.from_bytes(part[-8:-4], "little"))], part[-8 - length :]
+    assert found in footer
+    return pages + footer.replace(found, other, 1)
+
+
+def test_a_page_before_the_start_of_a_part_ends_no_process(here, services, database):
+    # -5 is written as 9 in a footer, and 4 as 8.
+    content = with_footer(plain(services, ["ann", "bob"]), b"\x26\x08", b"\x26\x09")
+    part = Upload(services, TABLE, day(1)).part(content)
+    with importing(here.env, part) as process:
+        process.wait()
+    assert one(database, "SELECT subject FROM recosync.failure") == str(part)
+    with pytest.raises(DataError, match="byte -5, where no page can be, for column user_id in row group 0"):
+        arrive(services, part)
+
+
+def test_a_part_that_can_be_fetched_and_not_be_understood_is_not_asked_for_again(services, database):
+    # The schema has no columns any more.
+    content = with_footer(plain(services, ["ann", "bob"]), b"schema\x15\x04", b"schema\x15\x00")
+    part = Upload(services, TABLE, day(1)).part(content)
+    with pytest.raises(DataError, match="is no readable Parquet file"):
+        arrive(services, part)
+    assert one(database, "SELECT subject FROM recosync.failure") == str(part)
