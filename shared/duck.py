@@ -41,7 +41,7 @@ _LATER = {"HTTP", "Connection", "INTERRUPT", "FATAL", "TransactionContext"}
 _UNCLEAR = {"IO", "", "Invalid"}
 #: What libcurl says of a way that failed, bare or with the request (https://curl.se/libcurl/c/libcurl-errors.html).
 _BY_THE_WAY = re.compile(
-    r".* error for HTTP [A-Z]+ to |(?:(?:IO|Invalid) Error: )?(?:Could not (?:resolve|connect)|Couldn't (?:resolve|connect)"
+    r".* error for HTTP [A-Z]+ to |(?:(?:IO|Invalid) Error: )?(?:(?:Could not|Couldn't) (?:resolve|connect)"
     r"|Weird server reply|Transferred a partial file|Timeout was reached|SSL (?:connect|peer)|Server returned nothing"
     r"|Failed sending data|Failure when receiving data|Stream error in the HTTP|Error in the HTTP|HTTP/3 error"
     r"|QUIC connection error)"

@@ -171,6 +171,7 @@ def _record_once(
     if content is None:
         return False
     manifest = manifests.parse(content, folder, [column.name for column in table.columns])
+    _compare(services, manifest, folder, version.bucket)
     exported = manifest.origin.types if manifest.origin else None
     found = [
         {"name": name, "type": type_, "postgresql": column.type.sql}
@@ -191,6 +192,22 @@ def _record_once(
                 remedy="Write corrected parts and their manifest as a new snapshot",
             )
     return True
+
+
+def _compare(services: Services, manifest: Manifest, folder: SnapshotFolder, bucket: str) -> None:
+    """Raises DataError where a part has not the bytes that the manifest says. A version never changes, so that once is
+    enough; one that is not there is noticed when its turn comes.
+    """
+    named = {version: part for (version, _), part in zip(manifest.versions(bucket), manifest.parts, strict=True)}
+    for stored in services.storage.objects(bucket, f"{folder}/"):
+        part = named.get(stored.version)
+        if part is not None and (part.bytes, part.crc32c) != (stored.bytes, stored.crc32c):
+            raise DataError(
+                f"has {stored.bytes} bytes with the crc32c {stored.crc32c}, and by the manifest {part.bytes} with"
+                f" {part.crc32c}",
+                where=str(stored.version),
+                remedy="Write the parts, then a correct manifest, as a new snapshot",
+            )
 
 
 def _stated(manifest: Manifest) -> ledger.Snapshot:

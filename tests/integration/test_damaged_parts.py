@@ -1,6 +1,7 @@
 """Parts whose bytes can be had and can't be right: an answer at the first delivery, and the process lives."""
 
 import io
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -44,3 +45,15 @@ def test_a_part_that_can_be_fetched_and_not_be_understood_is_not_asked_for_again
     with pytest.raises(DataError, match="is no readable Parquet file"):
         arrive(services, part)
     assert one(database, "SELECT subject FROM recosync.failure") == str(part)
+
+
+@pytest.mark.parametrize("field", [{"bytes": 1}, {"crc32c": "AAAAAA=="}], ids=["length", "checksum"])
+def test_a_part_of_other_bytes_than_its_manifest_says_is_not_published(services, database, field):
+    upload = Upload(services, TABLE, day(1))
+    part = upload.part(bookings(services, ["ann"]))
+    manifest = upload.manifest(parts=(replace(upload.parts[0], **field),))
+    with pytest.raises(DataError, match="and by the manifest"):
+        arrive(services, manifest)
+    assert one(database, "SELECT subject FROM recosync.failure") == str(manifest)
+    assert one(database, "SELECT count(*) FROM recosync.snapshot") == 0
+    assert arrive(services, part) == ["staged"]
