@@ -59,6 +59,33 @@ class Column:
     type: PgType
 
 
+#: The most columns of a table, and bytes of a row, in PostgreSQL (https://www.postgresql.org/docs/current/limits.html,
+#: https://www.postgresql.org/docs/current/storage-page-layout.html). Long values are stored apart.
+MAX_COLUMNS, MAX_ROW_BYTES = 1600, 8160
+
+_ROW_HEADER_BYTES = 24
+
+#: The bytes of a value, which start at a multiple of themselves. One of any other type has 1 at least.
+_BYTES = {
+    PgType.SMALLINT: 2,
+    PgType.INTEGER: 4,
+    PgType.BIGINT: 8,
+    PgType.REAL: 4,
+    PgType.DOUBLE: 8,
+    PgType.DATE: 4,
+    PgType.TIMESTAMP: 8,
+}
+
+
+def least_row_bytes(columns: Sequence[Column]) -> int:
+    """What a row of these columns needs in PostgreSQL if none is NULL."""
+    end = _ROW_HEADER_BYTES
+    for column in columns:
+        size = _BYTES.get(column.type, 1)
+        end += -end % size + size
+    return end + -end % 8
+
+
 def could_be_of_another(found: Sequence[str], wanted: Sequence[str]) -> bool:
     """Whether columns that are not the `wanted` ones of this catalog may be those of another version of it: one that
     has more or fewer, or calls them otherwise. The same ones in another order are a mistake, as are names that no

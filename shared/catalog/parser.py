@@ -9,6 +9,8 @@ from shared.catalog.model import (
     CATALOG_FILE,
     IMPORT_DATE,
     IMPORT_HOUR,
+    MAX_COLUMNS,
+    MAX_ROW_BYTES,
     MAX_VIEW_NAME,
     TYPE_NAMES,
     VIEWS_FOLDER,
@@ -21,6 +23,7 @@ from shared.catalog.model import (
     PgType,
     Table,
     View,
+    least_row_bytes,
 )
 from shared.errors import ConfigurationError, shown
 from shared.names import is_identifier
@@ -184,6 +187,7 @@ class _Parser:
         if not isinstance(allow_empty, bool):
             self._mistake((*path, "allow_empty"), "should be true or false")
         columns = tuple(self._columns(self._mapping(entry, path, "columns"), (*path, "columns")))
+        self._refuse_large(columns, (*path, "columns"))
         # A type that PostgreSQL can't compare tells no rows apart.
         comparable = {c.name for c in columns if c.type not in (PgType.JSON, PgType.GEOMETRY)}
         key = entry.get("key", [])
@@ -193,6 +197,12 @@ class _Parser:
         names = tuple(map(str, key if isinstance(key, list) else ()))
         limits = self._limits(entry, path, {c.name for c in columns}, names)
         return Table(name, source, dataset, columns, bool(allow_empty), names, limits)
+
+    def _refuse_large(self, columns: Sequence[Column], path: KeyPath) -> None:
+        if len(columns) > MAX_COLUMNS:
+            self._mistake(path, f"are {len(columns)}: a table of PostgreSQL has at most {MAX_COLUMNS}")
+        elif (size := least_row_bytes(columns)) > MAX_ROW_BYTES:
+            self._mistake(path, f"take {size} bytes in a row without NULL: PostgreSQL's has at most {MAX_ROW_BYTES}")
 
     def _limits(self, table: Mapping[str, object], path: KeyPath, columns: Set[str], key: Sequence[str]) -> Limits:
         """The limits of a table. NULLs in its key may not become more unless they say otherwise."""

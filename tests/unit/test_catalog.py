@@ -190,6 +190,24 @@ def test_a_mistake_is_reported_with_its_line_and_path(load, old, new, place, wha
     assert any(what in mistake for mistake in mistakes), e.value.what
 
 
+@pytest.mark.parametrize(
+    ("count", "type_", "what"),
+    [
+        (1599, "boolean", "are 1601: a table of PostgreSQL has at most 1600"),
+        (1017, "bigint", "take 8168 bytes in a row without NULL: PostgreSQL's has at most 8160"),
+    ],
+)
+def test_columns_that_postgresql_has_no_room_for_are_reported(load, count, type_, what):
+    def columns(count):
+        return GOOD.replace(
+            'user_id = "varchar"', "\n".join(f'c{n} = "{type_}"\n' for n in range(count)) + '\nu = "text"'
+        )
+
+    with pytest.raises(ConfigurationError, match=f"tables.users.columns: {what}"):
+        load(columns(count))
+    assert len(load(columns(count - 1)).tables["users"].columns) == count + 1
+
+
 @pytest.mark.parametrize("name", ["XMIN", "oid", "_partial", "_file", "table_id", "_rows"])
 def test_a_name_that_only_resembles_a_reserved_one_is_a_columns(load, name):
     assert load(GOOD.replace("user_id", name)).tables["users"].columns[0].name == name
