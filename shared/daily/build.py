@@ -168,6 +168,8 @@ def _build(services: Services, view: View, current: Mapping[str, int], stand_in:
             indexed = time.monotonic()
             # Of rows that were just written none is dead: the indexes have nothing to clean.
             builder.connection.execute(sql.SQL("VACUUM (ANALYZE, INDEX_CLEANUP OFF) {}").format(name))
+            for statement in rendered.counts:
+                builder.tell(statement)
         except (SyncError, psycopg.Error) as e:
             with connect(services.settings, "mv_refresh") as other:
                 drop(services, other, [rendered.build])
@@ -292,6 +294,19 @@ class _Builder:
                 where=f"template {self._view.template.name}",
                 remedy="Shorten it",
             )
+
+    def tell(self, statement: LiteralString) -> None:
+        """Run a query of numbers, and warn of each that is not 0, by its name."""
+        cursor = self.connection.execute(statement)
+        for column, (number, *_) in zip(cursor.description or (), zip(*cursor, strict=True), strict=False):
+            if not isinstance(number, int):
+                raise TargetError(
+                    f"its query for {column.name} does not count",
+                    where=f"template {self._view.template.name}",
+                    remedy="Have it give one row of whole numbers",
+                )
+            if number:
+                log.warning("the view leaves something out", what=column.name, rows=number)
 
     def _notice(self, diagnostic: pg.Diagnostic) -> None:
         if diagnostic.sqlstate == _NAME_TOO_LONG:

@@ -1,4 +1,6 @@
-"""View templates: SQL as a DBA writes it, CREATE MATERIALIZED VIEW and then its indexes, rendered by Jinja2."""
+"""View templates: SQL as a DBA writes it, rendered by Jinja2: CREATE MATERIALIZED VIEW, then its indexes, and queries
+that count what the view leaves out.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +18,22 @@ from shared.names import MAX_IDENTIFIER_BYTES
 _COMMENTS = re.compile(r"\A(\s+|--[^\n]*(\n|\Z)|/\*.*?\*/)*", re.DOTALL)
 _CREATE_VIEW = re.compile(r"CREATE\s+MATERIALIZED\s+VIEW\b", re.IGNORECASE)
 _CREATE_INDEX = re.compile(r"CREATE\s+(UNIQUE\s+)?INDEX\b", re.IGNORECASE)
+_SELECT = re.compile(r"SELECT\b", re.IGNORECASE)
 _GIST = re.compile(r"\bUSING\s+(gist|spgist|gin)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """The statements of one build. `create` makes the view without data; the indexes come slowest first. `template` is
-    the digest of what they were rendered from.
+    """The statements of one build. `create` makes the view without data; the indexes come slowest first; `counts` are
+    queries of one row of numbers, whose names say what is left out. `template` is the digest of what they were rendered
+    from.
     """
 
     build: str
     template: str
     create: LiteralString
     indexes: tuple[LiteralString, ...]
+    counts: tuple[LiteralString, ...] = ()
 
 
 def timestamp(at: datetime) -> str:
@@ -56,17 +61,20 @@ def render(view: View, ts_nodash: str) -> Rendered:
     except Exception as e:
         raise _wrong(view, f"can't be rendered ({type(e).__name__})") from e
     statements = [statement.rstrip("; \n\t") for statement in sqlparse.split(text)]
-    create, *indexes = [statement for statement in statements if _COMMENTS.sub("", statement)] or [""]
+    create, *rest = [statement for statement in statements if _COMMENTS.sub("", statement)] or [""]
+    counts = [statement for statement in rest if _SELECT.match(_COMMENTS.sub("", statement))]
+    indexes = [statement for statement in rest if statement not in counts]
     if not _CREATE_VIEW.match(_COMMENTS.sub("", create)):
         raise _wrong(view, "does not begin with CREATE MATERIALIZED VIEW")
     if not all(_CREATE_INDEX.match(_COMMENTS.sub("", index)) for index in indexes):
-        raise _wrong(view, "has a statement after the view that is no CREATE INDEX")
+        raise _wrong(view, "has a statement after the view that is neither CREATE INDEX nor SELECT")
     # Deployed with the code: as trusted as a literal.
     return Rendered(
         build,
         _digest(source),
         f"{create}\nWITH NO DATA",
         tuple(i for i in sorted(indexes, key=lambda i: not _GIST.search(i))),
+        tuple(counts),
     )
 
 

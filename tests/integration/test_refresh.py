@@ -152,6 +152,46 @@ def test_recommendable_offers_raw_mv_holds_offers_with_a_place_that_are_not_sens
     ]
 
 
+BEYOND = [(90.5, 2.0), (-91.0, 2.0), (48.0, 180.5), (48.0, -1000.0)]
+
+
+def left_out(caplog):
+    told = [record.fields for record in caplog.records if "leaves something out" in record.getMessage()]
+    return {fields["what"]: fields["rows"] for fields in told}
+
+
+def test_a_venue_beyond_the_globe_has_no_geography_and_is_told(services, database, caplog):
+    places = [*BEYOND, (90.0, -180.0), (48.0, None)]
+    latitudes, longitudes = zip(*places, strict=True)
+    same = {"offer_id": ["o"] * 6, "item_id": ["i"] * 6, "is_geolocated": [True] * 6, "is_sensitive": [False] * 6}
+    numbers = [[None if n is None else Decimal(n) for n in column] for column in (latitudes, longitudes)]
+    columns = {**same, "venue_latitude": numbers[0], "venue_longitude": numbers[1], "unique_id": list("abcdef")}
+    publish_rows(services, 1, OFFERS, columns)
+    refresh(services, OFFERS, 1)
+    query = "SELECT venue_latitude, st_astext(venue_geo) FROM recommendable_offers_raw_mv ORDER BY unique_id"
+    found = database.execute(query).fetchall()
+    assert [place for _, place in found] == [None, None, None, None, "POINT(-180 90)", None]
+    assert [latitude for latitude, _ in found] == list(latitudes)
+    assert left_out(caplog) == {"venues beyond the globe": 4}
+
+
+def test_a_zone_that_is_not_in_degrees_has_no_place_and_is_told(services, database, caplog):
+    points = ["SRID=2154;POINT(2 48)", "SRID=4326;POINT(2 48)", "POINT(2 48)", "POINT(1000 48)", "POINT EMPTY"]
+    wkb = [one(database, f"SELECT st_asewkb('{point}'::geometry)") for point in points]
+    zones = {"id": list("12345"), "irisCode": ["1"] * 5, "centroid": pa.array(wkb), "shape": pa.array(wkb)}
+    publish_rows(services, 1, "iris_france", zones)
+    refresh(services, "iris_france", 1)
+    found = database.execute("SELECT st_astext(centroid), st_astext(shape) FROM iris_france_mv ORDER BY id").fetchall()
+    assert found == [
+        (None, None),
+        ("POINT(2 48)", "POINT(2 48)"),
+        ("POINT(2 48)", "POINT(2 48)"),
+        (None, "POINT(1000 48)"),
+        ("POINT EMPTY", "POINT EMPTY"),
+    ]
+    assert left_out(caplog) == {"zones without a centroid on the globe": 2, "zones without a shape in degrees": 1}
+
+
 INDEXES = {
     "enriched_user_mv": {"UNIQUE btree (user_id)"},
     "item_ids_mv": {"UNIQUE btree (offer_id)"},

@@ -66,6 +66,12 @@ def test_the_slowest_kind_of_index_comes_first(rendered):
     assert [re.search(r"USING (.*)", index)[1] for index in result.indexes] == [kinds[i] for i in (1, 3, 4, 0, 2)]
 
 
+def test_what_counts_is_no_index(rendered):
+    result = rendered(f"{CREATE} -- what is left out\n SELECT count(*) AS lost FROM v; CREATE INDEX i ON v (a);")
+    assert [*result.indexes] == ["CREATE INDEX i ON v (a)"]
+    assert "SELECT count(*) AS lost FROM v" in result.counts[0]
+
+
 def test_comments_and_semicolons_in_strings_are_left_to_the_dba(rendered):
     sql = f"-- one; two\n/* three;\n four */\n{CREATE}\n-- five\nCREATE UNIQUE INDEX i ON v (a);\n-- six;"
     result = rendered(sql.replace("1 AS a", "';' AS a -- seven;\n"))
@@ -81,9 +87,9 @@ def test_comments_and_semicolons_in_strings_are_left_to_the_dba(rendered):
         ("-- nothing", "does not begin with CREATE MATERIALIZED VIEW"),
         ("CREATE VIEW {{ view | identifier }} AS SELECT 1", "does not begin with CREATE MATERIALIZED VIEW"),
         ("DROP TABLE users; " + CREATE, "does not begin with CREATE MATERIALIZED VIEW"),
-        (CREATE + "DROP TABLE users", "a statement after the view that is no CREATE INDEX"),
-        (CREATE + "CREATE INDEX i ON v (a); GRANT SELECT ON v TO public", "no CREATE INDEX"),
-        (CREATE + CREATE, "no CREATE INDEX"),
+        (CREATE + "DROP TABLE users", "a statement after the view that is neither CREATE INDEX nor SELECT"),
+        (CREATE + "CREATE INDEX i ON v (a); GRANT SELECT ON v TO public", "neither CREATE INDEX"),
+        (CREATE + CREATE, "neither CREATE INDEX"),
         (CREATE.replace("view", "veiw"), "can't be rendered: 'veiw' is undefined"),
         (CREATE.replace("SELECT 1", "SELECT {{ secret.key }}"), "can't be rendered: 'secret' is undefined"),
         (CREATE + "{% if x", "can't be rendered"),
