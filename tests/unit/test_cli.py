@@ -225,6 +225,16 @@ def test_a_terminal_gets_no_character_that_it_obeys(capsys, as_json):
     assert all(c.isprintable() for c in shown), ascii(shown)
 
 
+@pytest.mark.parametrize("command", [["import"], ["catalog", "check", "--file"], ["status"], []])
+@pytest.mark.parametrize("argument", ["\u202ename", "\x1b[31mname", b"\xffname", "na\nme\x9b"])
+def test_an_argument_that_a_terminal_obeys_is_refused_before_it_is_shown(command, argument):
+    ran = subprocess.run([sys.executable, "-m", "shared.operate", *command, argument], cwd=ROOT, capture_output=True)
+    assert (ran.returncode, ran.stdout) == (Exit.USAGE, b"")
+    told = ran.stderr.decode().removesuffix("\n")
+    assert told.startswith("recosync: an argument holds what can't be printed: ")
+    assert all(c.isprintable() or c == "\n" for c in told)
+
+
 def test_the_catalog_is_checked_without_an_environment(monkeypatch):
     for name in os.environ.keys() & {"GCP_PROJECT_ID", "EXPORT_BUCKET", "DATABASE_URL"}:
         monkeypatch.delenv(name)

@@ -8,14 +8,17 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import metadata
 from typing import Annotated
 
 import typer
 
+from shared.errors import printable, shown
 from shared.operate.cli import daily, decide, hourly, look
 from shared.operate.cli.commands import Group
+from shared.operate.cli.output import Exit
 
 DESCRIPTION = """BigQuery tables to PostgreSQL every day, the API's log back every hour.
 
@@ -71,7 +74,16 @@ def main() -> None:
     """The console script."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
+    _refuse_unprintable(sys.argv[1:])
     build()(prog_name="recosync")
+
+
+def _refuse_unprintable(arguments: Sequence[str]) -> None:
+    """Leave for an argument that can't be printed: no name here is so, and what typer says would show it as it is."""
+    for argument in arguments:
+        if printable(argument) != argument:
+            sys.stderr.write(f"recosync: an argument holds what can't be printed: {shown(argument, 200)}\n")
+            sys.exit(Exit.USAGE)
 
 
 def _leave(*_: object) -> None:

@@ -176,7 +176,7 @@ def materialize(
 def plan(
     tables: TableArguments = None,
     price_per_tib: Annotated[
-        float, typer.Option("--price-per-tib", min=0, help="US dollars for a TiB of on-demand query.")
+        float, typer.Option("--price-per-tib", min=0, max=1_000_000, help="US dollars for a TiB of on-demand query.")
     ] = 6.25,
     as_json: AsJson = False,
     verbose: Verbose = False,
