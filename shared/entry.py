@@ -21,18 +21,22 @@ from msgspec import Struct
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from shared import log, services
+from shared.db import failing
+from shared.db.failing import Failing
 from shared.documents import Count, Digits, MalformedError, Number, Reader, Text
 from shared.errors import BadRequestError, BusyError, ConfigurationError, PermanentError, RetryableError, SyncError
 from shared.names import ObjectVersion, is_identifier
 from shared.services import Services
+from shared.settings import CommonSettings
 
 if TYPE_CHECKING:
     from cloudevents.http import CloudEvent
 
-    from shared.settings import CommonSettings
-
 type Json = Mapping[str, object]
 
+
+#: The header by which Cloud Scheduler says for when a call was planned.
+SCHEDULED = "X-CloudScheduler-ScheduleTime"
 
 #: The size of a body that is read: requests and events have some hundred bytes.
 MAX_BODY_BYTES = 1 << 20
@@ -69,11 +73,14 @@ def answer_event(handle: Callable[[Services], str]) -> None:
         except RetryableError as e:
             # A wrong deployment does not mend itself.
             (log.error if isinstance(e, ConfigurationError) else log.warning)(f"event to be retried: {e}", e)
+            _tell([Failing.of(e)])
             flask.abort(flask.Response(f"{e}\n", 503, mimetype="text/plain"))
         except PermanentError as e:
             log.error(f"event failed for good: {e}", e)
+            failing.tell_for_good(CommonSettings.as_far_as_right(), flask.current_app.name, e)
         except Exception as e:  # noqa: BLE001 - a bug is not acknowledged; its text may quote a row, so it stays out
             log.error(f"event crashed: {type(e).__name__}", e)
+            _tell([Failing.of(e)])
             flask.abort(flask.Response("crashed\n", 500, mimetype="text/plain"))
     flask.abort(flask.Response(status=204))
 
@@ -97,30 +104,44 @@ def answer_request[S: _HasSettings](
                 if isinstance(answer, flask.Response):
                     return answer
                 body, status = answer
+                _tell(_failed(body))
         except BadRequestError as e:
             log.warning(f"bad request: {e}", e)
+            # Nobody reads what Cloud Scheduler is answered.
+            _tell([Failing.of(e)] if SCHEDULED in flask.request.headers else [])
             body, status = {"error": str(e)}, 400
         except RetryableError as e:
             # Whoever is at the work already is no fault.
             (log.warning if isinstance(e, BusyError) else log.error)(f"call to be retried: {e}", e)
+            _tell([Failing.of(e)])
             body, status = {"error": str(e)}, 500
         except PermanentError as e:
             log.error(f"call failed for good: {e}", e)
+            _tell([Failing.of(e)])
             body, status = {"failed": [{"error": str(e), "retryable": False}]}, 200
         except Exception as e:  # noqa: BLE001 - a bug; its text may quote a row, so it stays out
             log.error(f"call crashed: {type(e).__name__}", e)
+            _tell([Failing.of(e)])
             body, status = {"error": "crashed; the log says where"}, 500
         return flask.Response(json.dumps(body, indent=1) + "\n", status, mimetype="application/json")
 
 
-def afterwards[T](step: Callable[[], T]) -> T | None:
-    """The outcome of a step after a call's own work; None when it failed, which is logged and changes no answer."""
+def afterwards[T](name: str, step: Callable[[], T]) -> T | None:
+    """The outcome of a step after a call's own work; None when it failed, which is logged, told under that name as if
+    it were a function of its own, and changes no answer.
+    """
+    settings = CommonSettings.as_far_as_right()
     try:
-        return step()
+        outcome = step()
     except SyncError as e:
         log.failure("a step after the call failed", e)
+        failing.tell(settings, name, [Failing.of(e)])
     except Exception as e:  # noqa: BLE001 - a bug; its text may quote a row, so it stays out
         log.error(f"a step after the call crashed: {type(e).__name__}", e)
+        failing.tell(settings, name, [Failing.of(e)])
+    else:
+        failing.settle_all(settings, name, [])
+        return outcome
     return None
 
 
@@ -193,10 +214,10 @@ def json_body(request: flask.Request, fields: Mapping[str, type]) -> Json:
 def scheduled_at(request: flask.Request) -> datetime | None:
     """The instant that Cloud Scheduler planned the call for, the same on each of its retries; None from other callers.
 
-    `X-CloudScheduler-ScheduleTime` is RFC 3339
+    The header is RFC 3339
     (https://cloud.google.com/scheduler/docs/reference/rest/v1/projects.locations.jobs#HttpTarget).
     """
-    text = request.headers.get("X-CloudScheduler-ScheduleTime")
+    text = request.headers.get(SCHEDULED)
     if not text:
         return None
     try:
@@ -266,6 +287,25 @@ def _refuse_method(method: str, methods: Collection[str]) -> flask.Response:
     log.warning(f"bad request: {error}", error)
     body = json.dumps({"error": str(error)}, indent=1) + "\n"
     return flask.Response(body, 405, {"Allow": ", ".join(methods)}, "application/json")
+
+
+def _failed(body: Json) -> list[Failing]:
+    """What an answer tells as failed and to be retried, of a table each, or of the log that the call was for. What
+    failed for good of them is in the ledger or the hour's manifest already.
+    """
+    found = body.get("failed")
+    entries: list[Json] = [entry for entry in found if entry["retryable"]] if isinstance(found, list) else []
+    names = [str(entry.get("table", body.get("table", ""))) for entry in entries]
+    return [
+        Failing(name, RetryableError.__name__, str(entry["error"]), retryable=True)
+        for name, entry in zip(names, entries, strict=True)
+    ]
+
+
+def _tell(failures: list[Failing]) -> None:
+    """Keep what the answer tells, for the status. The framework names its application after the function."""
+    if failures:
+        failing.tell(CommonSettings.as_far_as_right(), flask.current_app.name, failures)
 
 
 _JSON_TYPES = {bool: "true or false", str: "text", list: "a list", int: "a whole number"}

@@ -29,6 +29,9 @@ _fields: contextvars.ContextVar[Mapping[str, object]] = contextvars.ContextVar(
     default=MappingProxyType({}),
 )
 
+#: The attribute by which a failure that is not ours takes the fields along.
+_CONTEXT = "recosync_context"
+
 _SEVERITIES = {
     logging.DEBUG: "DEBUG",
     logging.INFO: "INFO",
@@ -84,8 +87,17 @@ def bound(**fields: object) -> Iterator[None]:
     except SyncError as e:
         e.context = {**_fields.get(), **e.context}
         raise
+    except Exception as e:
+        e.__dict__[_CONTEXT] = {**_fields.get(), **context_of(e)}
+        raise
     finally:
         _fields.reset(token)
+
+
+def context_of(e: Exception) -> Mapping[str, object]:
+    """The fields that were bound where it was raised."""
+    found: Mapping[str, object] = e.context if isinstance(e, SyncError) else e.__dict__.get(_CONTEXT, {})
+    return found
 
 
 def submit[**P, R](executor: Executor, call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:

@@ -83,6 +83,11 @@ class CommonSettings:
     storage_emulator: str | None
     bigquery_emulator: str | None
 
+    @classmethod
+    def as_far_as_right(cls, environ: Mapping[str, str] = os.environ) -> "CommonSettings":
+        """What can be read of the environment, for whoever tells of a failure: it may be that of the rest."""
+        return CommonSettings(**_Reader(environ).common())
+
     @property
     def database_secret(self) -> str:
         """The Secret Manager secret that holds the database URL."""

@@ -83,6 +83,10 @@ WHERE finished_at < %(before)s;
 DELETE FROM recosync.attempt
 WHERE begun_at < %(before)s;
 
+-- name: forget_failing
+DELETE FROM recosync.failing
+WHERE last_at < %(before)s;
+
 -- name: forget_failures
 DELETE FROM recosync.failure
 WHERE at < %(before)s;

@@ -239,6 +239,21 @@ INNER JOIN recosync.publication
     ON latest.table_name = publication.table_name AND latest.publication = publication.publication
 ORDER BY latest.view_name ASC, latest.table_name ASC;
 
+-- name: failing
+-- What was told so lately that a retry, or the next call, may still come to it.
+SELECT
+    function,
+    name,
+    error,
+    message,
+    retryable,
+    first_at,
+    last_at,
+    times
+FROM recosync.failing
+WHERE last_at > %(since)s
+ORDER BY last_at DESC;
+
 -- name: failed
 -- The newest snapshots that something failed for good of, and what that was last.
 WITH wanted AS (SELECT unnest(%(tables)s::text[]) AS name)

@@ -22,7 +22,7 @@ def bq_export(request: flask.Request) -> flask.Response:
         try:
             answer, status = export.run(made, asked)
         finally:
-            dropped = entry.afterwards(lambda: housekeeping.run(made, datetime.now(UTC)))
+            dropped = entry.afterwards("housekeeping", lambda: housekeeping.run(made, datetime.now(UTC)))
         return {**answer, "housekeeping": dropped}, status
 
     return entry.answer_request(services.daily, handle)

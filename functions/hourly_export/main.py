@@ -26,7 +26,7 @@ def hourly_export(request: flask.Request) -> flask.Response:
         try:
             answer, status = run.run(made, asked)
         finally:
-            sent = entry.afterwards(lambda: reconcile.run(services.daily(), datetime.now(UTC)))
+            sent = entry.afterwards("reconciliation", lambda: reconcile.run(services.daily(), datetime.now(UTC)))
         return {**answer, "reconciled": sent}, status
 
     return entry.answer_request(services.hourly, handle)

@@ -17,7 +17,7 @@ from shared.daily import manifest as manifests
 from shared.daily.manifest import Manifest
 from shared.daily.publish import Outcome, announce, publish
 from shared.daily.stage import stage
-from shared.db import attempts, columns, decisions, ledger
+from shared.db import attempts, columns, decisions, failing, ledger
 from shared.db.attempts import Work
 from shared.db.postgres import Lock, connect, holding, translated
 from shared.errors import BusyError, CatalogError, DataError, IncompleteError, PermanentError, UnlikeCatalogError
@@ -44,7 +44,7 @@ def handle(services: Services, version: ObjectVersion, size: int) -> str:
         return "zero-byte"
     folder = name.folder
     with (
-        log.bound(table=folder.table, snapshot=folder.snapshot),
+        log.bound(table=folder.table, snapshot=folder.snapshot, object=version),
         connect(settings, "gcs_import") as connection,
     ):
         ledger.prepare(connection, migrates=services.migrates)
@@ -52,7 +52,7 @@ def handle(services: Services, version: ObjectVersion, size: int) -> str:
             if isinstance(name, ManifestName):
                 refuse_large(version, size)
             with translated(f"importing {version}"):
-                return _handle(services, connection, name, version)
+                outcome = _handle(services, connection, name, version)
         except PermanentError as e:
             with translated("recording a failure"):
                 counts = _counts(connection, name, version)
@@ -61,6 +61,10 @@ def handle(services: Services, version: ObjectVersion, size: int) -> str:
                 # What no manifest names, such as a stray file, says nothing of its snapshot.
                 ledger.record_failure(connection, e, str(version), folder.table, folder.snapshot if counts else None)
             raise
+        # Once all of it is published, no other object of it is missed.
+        settled = None if outcome == Outcome.PUBLISHED else str(version)
+        failing.settle(connection, "gcs_import", [folder.table], settled)
+        return outcome
 
 
 def _counts(connection: psycopg.Connection, name: PartName | ManifestName, version: ObjectVersion) -> bool:

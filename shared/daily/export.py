@@ -14,7 +14,7 @@ from shared.daily import source as sources
 from shared.daily.breaker import stale
 from shared.daily.extract import Extraction
 from shared.daily.manifest import Manifest
-from shared.db import ledger, runs
+from shared.db import failing, ledger, runs
 from shared.db.postgres import connect, translated
 from shared.db.runs import Latest
 from shared.errors import BadRequestError, DriftError, RetryableError, SyncError
@@ -211,6 +211,8 @@ def _record(services: Services, found: Sequence[runs.Run]) -> bool:
     try:
         with connect(services.settings, "bq_export") as connection, translated("recording the exports"):
             runs.record(connection, found)
+            well = [run.table for run in found if run.outcome != "to be retried"]
+            failing.settle(connection, "bq_export", well)
     except SyncError as e:
         log.error(f"exports not recorded: {e}", e)
         return False

@@ -19,7 +19,7 @@ from shared.daily import live
 from shared.daily.build import Build, build_all, drop, publications, record
 from shared.daily.live import Replacement
 from shared.daily.templates import digest_of_all, is_another, outlook
-from shared.db import attempts, columns, ledger, target
+from shared.db import attempts, columns, failing, ledger, target
 from shared.db import view as live_views
 from shared.db.attempts import Work
 from shared.db.postgres import (
@@ -59,6 +59,7 @@ def refresh(services: Services, table: str, publication: int) -> str:
         ledger.prepare(connection, migrates=services.migrates)
         published = ledger.published(connection, table)
         snapshot = published.snapshot if published else None
+        views = services.catalog.views_of(table)
         try:
             with log.bound(snapshot=snapshot), translated(f"refreshing the views of {table}"):
                 if table not in services.catalog.tables:
@@ -74,9 +75,8 @@ def refresh(services: Services, table: str, publication: int) -> str:
                         where=table,
                         remedy="Check DATABASE_URL. After a restore, the next publish of the table makes up for it",
                     )
-                return _refresh(services, connection, services.catalog.views_of(table))
+                outcome = _refresh(services, connection, views)
         except PermanentError as e:
-            views = services.catalog.views_of(table)
             others = unlike(services, connection, views)
             if others and isinstance(e.__cause__, psycopg.ProgrammingError):
                 raise CatalogError(
@@ -87,6 +87,8 @@ def refresh(services: Services, table: str, publication: int) -> str:
             subject, tried = f"publication {publication}", digest_of_all(views)
             ledger.record_failure(connection, e, subject, table, snapshot, templates=tried)
             raise
+        failing.settle(connection, "mv_refresh", [table, *(view.name for view in views)])
+        return outcome
 
 
 def template_changed(services: Services, connection: psycopg.Connection, view: View) -> str | None:
@@ -120,6 +122,7 @@ def rebuild(services: Services, view: View) -> None:
                 f"reads {', '.join(missing)}, never published yet", where=view.name, remedy="Import that first"
             )
         _refresh(services, connection, [view], fresh_too=True)
+        failing.settle(connection, "mv_refresh", [view.name])
 
 
 def _refresh(

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from shared import log
 from shared.catalog import HourlyTable
-from shared.db import attempts, postgres
+from shared.db import attempts, failing, postgres
 from shared.db.source import Source
 from shared.errors import BadRequestError, SyncError
 from shared.hourly import audit, recover, schema
@@ -79,7 +79,10 @@ def run(services: HourlyServices, request: HourlyRequest) -> tuple[Mapping[str, 
     BusyError while another run is at the same log.
     """
     with opened(services, request.table) as run:
-        return _work(run, request)
+        answer, status = _work(run, request)
+    if status == 200:
+        failing.settle_all(services.settings, "hourly_export", [request.table.name])
+    return answer, status
 
 
 def load(services: HourlyServices, request: HourlyRequest) -> tuple[Mapping[str, object], int]:

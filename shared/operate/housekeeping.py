@@ -197,7 +197,7 @@ def _forget(connection: psycopg.Connection, before: datetime) -> int:
     statements = queries.load("housekeeping")
     return sum(
         connection.execute(statements[name], {"before": before}).rowcount
-        for name in ("forget_export_runs", "forget_attempts", "forget_failures")
+        for name in ("forget_export_runs", "forget_attempts", "forget_failing", "forget_failures")
     )
 
 

@@ -262,11 +262,12 @@ def test_a_log_line_belongs_to_its_request_in_cloud_logging(lines):
     ],
 )
 def test_a_step_after_a_call_is_logged_by_its_kind_and_changes_no_answer(lines, error, severity):
-    assert entry.afterwards(lambda: fail(error)(None)) is None
-    (line,) = lines()
+    assert entry.afterwards("housekeeping", lambda: fail(error)(None)) is None
+    line, not_kept = lines()
     assert (line["severity"], line["error"]) == (severity, type(error).__name__)
     assert "a row's value" not in str(line)
+    assert (not_kept["severity"], "what failed is not in the ledger: " in not_kept["message"]) == ("WARNING", True)
 
 
 def test_the_outcome_of_a_step_after_a_call_is_what_it_gives():
-    assert entry.afterwards(lambda: {"parts": 0}) == {"parts": 0}
+    assert entry.afterwards("housekeeping", lambda: {"parts": 0}) == {"parts": 0}

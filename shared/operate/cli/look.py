@@ -46,8 +46,11 @@ def status(as_json: AsJson = False, verbose: Verbose = False) -> None:
             output.raw(report.to_json())
         else:
             show(output, report)
-        if not report.complete:
+        failing = [each for each in report.failing or () if each.attention]
+        if not report.complete or any(each.retryable for each in failing):
             raise typer.Exit(Exit.RETRY)
+        if failing:
+            raise typer.Exit(Exit.FAILED)
 
 
 @GROUP.command("verify", example="recosync verify iris_france past_offer_context")

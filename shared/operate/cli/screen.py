@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from shared.operate.cli.output import Output
 from shared.operate.status import Report
-from shared.operate.status.report import Cause, Failures, LogStatus, TableStatus, ViewStatus
+from shared.operate.status.report import Cause, Failing, Failures, LogStatus, TableStatus, ViewStatus
+from shared.operate.status.words import ago
 from shared.words import quantity
 
 #: Days of a log that are shown.
@@ -26,6 +27,7 @@ def show(output: Output, report: Report) -> None:
     for problem in report.problems:
         output.problem(f"recosync: {problem.message}")
     output.line("")
+    _tell(output, [_failing(failing, report) for failing in report.failing or ()])
     output.table(
         "Tables",
         ["Table", "Fresh", "Snapshot", "Rows", "Last run", "Published (UTC)", "Publication"],
@@ -81,6 +83,13 @@ def _waiting(table: TableStatus) -> Iterator[Told]:
         yield what if what.startswith(table.name) else f"{table.name}: {what}", ()
     if table.pin is not None:
         yield f"{table.name} stays at {table.pin.snapshot}, by {table.pin.pinned_by}, until:", (table.pin.unpin,)
+
+
+def _failing(failing: Failing, report: Report) -> Told:
+    """What a function's last answer told as failed."""
+    of = f" of {failing.name}" if failing.name else ""
+    times = "once" if failing.times == 1 else f"{failing.times} times since {failing.first_at:%Y-%m-%d %H:%M} UTC"
+    return f"{failing.function}{of} failed {ago(failing.last_at, report.made_at)}, {times}: {failing.message}", ()
 
 
 def _failed(cause: Cause) -> Told:

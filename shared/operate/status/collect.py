@@ -33,6 +33,7 @@ def gather(services: HourlyServices, now: datetime | None = None) -> Report:
         views=None if rows is None else tables.view_statuses(services.catalog, rows, now),
         failures=None if rows is None else tables.failures(services.catalog, rows),
         logs=logs,
+        failing=None if rows is None else tables.failing(rows, now),
     )
     return summarized(report)
 

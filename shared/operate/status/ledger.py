@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import psycopg
@@ -22,6 +22,9 @@ RUNS = 7
 
 #: How far back permanent failures are looked at, and how many of them.
 FAILURE_DAYS, FAILURES = 14, 1_000
+
+#: How long after a function told of a failure it counts as failing: the daily calls come in less, and events live 24 h.
+FAILING = timedelta(hours=26)
 
 #: Milliseconds that one statement may take: nobody waits longer for a page.
 PATIENCE_MS = 15_000
@@ -148,6 +151,20 @@ class FailureRow:
 
 
 @dataclass(frozen=True)
+class FailingRow:
+    """What the last answer of a function told as failed."""
+
+    function: str
+    name: str
+    error: str
+    message: str
+    retryable: bool
+    first_at: datetime
+    last_at: datetime
+    times: int
+
+
+@dataclass(frozen=True)
 class LedgerRows:
     """All that the page shows of the ledger, as of one instant."""
 
@@ -159,6 +176,7 @@ class LedgerRows:
     pins: list[PinRow]
     views: list[ViewRow]
     failures: list[FailureRow]
+    failing: list[FailingRow] = field(default_factory=list)
 
 
 def read(settings: CommonSettings, catalog: Catalog, now: datetime) -> LedgerRows:
@@ -191,6 +209,7 @@ def read(settings: CommonSettings, catalog: Catalog, now: datetime) -> LedgerRow
             pins=_rows(connection, PinRow, "pins", {}),
             views=_rows(connection, ViewRow, "views", sources),
             failures=_rows(connection, FailureRow, "failures", recent),
+            failing=_rows(connection, FailingRow, "failing", {"since": now - FAILING}),
         )
 
 

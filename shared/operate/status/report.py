@@ -261,6 +261,23 @@ class Failures(Struct, frozen=True):
         return tuple(cause for cause in self.causes if cause.over)
 
 
+class Failing(Struct, frozen=True):
+    """What the last answer of a function told as failed of a table, view or log, and nothing has made good since. The
+    steps that follow a call, housekeeping and reconciliation, count as functions.
+
+    `attention` says whether to wait is not enough: what others are at just now is the normal course for an hour.
+    """
+
+    function: str
+    name: Annotated[str | None, Meta(description="null where the failure is about no table, view or log.")]
+    message: Message
+    retryable: bool
+    first_at: Instant
+    last_at: Instant
+    times: Annotated[int, Meta(description="How often it was told since `first_at`.")]
+    attention: bool
+
+
 class HourState(StrEnum):
     """What became of an hour."""
 
@@ -345,8 +362,8 @@ class LogStatus(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True):
-    """The status of one deployment. All times are UTC. `tables`, `views` and `failures` are null, and a log is missing,
-    when `problems` says that they could not be read. No text is longer than 4,000 characters.
+    """The status of one deployment. All times are UTC. `tables`, `views`, `failing` and `failures` are null, and a log
+    is missing, when `problems` says that they could not be read. No text is longer than 4,000 characters.
     """
 
     made_at: Instant
@@ -358,6 +375,9 @@ class Report(Struct, frozen=True):
     views: tuple[ViewStatus, ...] | None
     failures: Failures | None
     logs: tuple[LogStatus, ...]
+    failing: Annotated[
+        tuple[Failing, ...] | None, Meta(description="What was told in the last 26 hours, the last first.")
+    ] = ()
     version: Literal[1] = 1
 
     @property

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from shared.names import Hour
-from shared.operate.status.report import Failures, HourState, LogStatus, Report, Standing, TableStatus, ViewStatus
+from shared.operate.status.report import (
+    Failing,
+    Failures,
+    HourState,
+    LogStatus,
+    Report,
+    Standing,
+    TableStatus,
+    ViewStatus,
+)
 from shared.operate.status.words import ago
 from shared.words import quantity
 
@@ -60,6 +69,7 @@ def _label(table: TableStatus) -> str:
 
 def _beside_tables(report: Report) -> Iterator[_Clause]:
     yield from _views(report.views or ())
+    yield from _failing(report.failing or ())
     for log in report.logs:
         yield from _log(log, report)
     for problem in report.problems:
@@ -74,6 +84,17 @@ def _views(views: tuple[ViewStatus, ...]) -> Iterator[_Clause]:
         yield _Clause(f"{quantity(overdue, 'view')} overdue")
     if outdated := sum(bool(view.outdated) for view in views):
         yield _Clause(f"{quantity(outdated, 'view')} of another template")
+
+
+def _failing(failing: Iterable[Failing]) -> Iterator[_Clause]:
+    """`hourly_export fails for past_offer_context`, `gcs_import fails for 3`, `bq_export fails`."""
+    names: dict[str, list[str]] = {}
+    for each in failing:
+        if each.attention:
+            names.setdefault(each.function, []).append(each.name or "")
+    for function, of in names.items():
+        told = [name for name in of if name]
+        yield _Clause(f"{function} fails" + (f" for {told[0] if len(told) == 1 else len(told)}" if told else ""))
 
 
 def _log(log: LogStatus, report: Report) -> Iterator[_Clause]:

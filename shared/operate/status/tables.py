@@ -10,11 +10,13 @@ import msgspec
 
 from shared.catalog import Catalog, View
 from shared.daily.templates import digest_of_all, is_another, outlook
+from shared.errors import BusyError, IncompleteError
 from shared.operate.status import runs, trouble
 from shared.operate.status.causes import Fact, grouped
 from shared.operate.status.ledger import FailureRow, HoldRow, LedgerRows, PinRow, PublishedRow, ViewRow
 from shared.operate.status.report import (
     Drift,
+    Failing,
     Failure,
     Failures,
     Held,
@@ -32,6 +34,9 @@ FRESH = timedelta(hours=26)
 
 #: Failures that are told one by one.
 NEWEST = 20
+
+#: What is told while another worker is at the same work, which settles it.
+BUSY = (BusyError.__name__, IncompleteError.__name__)
 
 #: How long after a publish its views are expected: a refresh, lost events and retries take less.
 LATE = timedelta(hours=1)
@@ -79,6 +84,23 @@ def _fact(failure: Failure) -> Fact:
     # The object that failed is often named in the message.
     about = (failure.subject, failure.snapshot or "")
     return Fact(failure.at, failure.kind, failure.table or failure.subject, failure.message, failure.over, about)
+
+
+def failing(rows: LedgerRows, now: datetime) -> tuple[Failing, ...]:
+    """What the functions' last answers told as failed."""
+    return tuple(
+        Failing(
+            row.function,
+            row.name or None,
+            row.message,
+            row.retryable,
+            row.first_at,
+            row.last_at,
+            row.times,
+            attention=row.error not in BUSY or now - row.first_at > LATE,
+        )
+        for row in rows.failing
+    )
 
 
 def _view_status(

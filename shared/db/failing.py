@@ -1,0 +1,104 @@
+"""What fails now: what the last answer of a function told as failed of a table, a view or a log, until it succeeds.
+
+It is kept in a transaction of its own. That it can't be kept is logged, and changes neither the answer nor its failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import psycopg
+from psycopg import errors as pg
+
+from shared import log
+from shared.db import ledger, queries
+from shared.db.postgres import connect
+from shared.errors import MAX_REMEDY, MAX_WHAT, MAX_WHERE, PermanentError, SyncError, shown
+from shared.settings import CommonSettings
+
+#: Bytes of a message that are kept: those that a failure of ours has at most, with room for what stands between.
+MAX_MESSAGE = MAX_WHAT + MAX_WHERE + MAX_REMEDY + 8
+
+
+@dataclass(frozen=True)
+class Failing:
+    """`name` is the table's, the view's or the log's, empty of what is about none of them; `subject` says what of it
+    failed, where another part of it may succeed meanwhile.
+    """
+
+    name: str
+    error: str
+    message: str
+    retryable: bool
+    subject: str = ""
+
+    @classmethod
+    def of(cls, e: Exception) -> Self:
+        """By what was being worked on where it was raised. Of a bug only the type is told: its text may quote a row."""
+        context = log.context_of(e)
+        name, subject = str(context.get("view") or context.get("table") or ""), str(context.get("object") or "")
+        if isinstance(e, SyncError):
+            return cls(name, type(e).__name__, str(e), e.retryable, subject)
+        return cls(name, type(e).__name__, f"crashed ({type(e).__name__}); the log says where", True, subject)
+
+
+def tell(settings: CommonSettings, function: str, failures: Sequence[Failing]) -> None:
+    """Keep what an answer of the function tells."""
+    try:
+        with connect(settings, "telling what fails") as connection, connection.transaction():
+            # Many instances may fail at the same table at once.
+            connection.execute("SET LOCAL lock_timeout = '5s'")
+            for failing in failures:
+                texts = {"subject": failing.subject, "message": failing.message, "name": failing.name}
+                values = {name: shown(text, MAX_MESSAGE) for name, text in texts.items()}
+                _run(connection, "tell", function, {"error": failing.error, "retryable": failing.retryable, **values})
+    except Exception as e:  # noqa: BLE001 - whatever it is, what failed before matters more
+        _not_kept(e)
+
+
+def tell_for_good(settings: CommonSettings, function: str, e: PermanentError) -> None:
+    """Keep that an event failed for good, if whoever worked on it knew no table to record that of."""
+    try:
+        with connect(settings, "telling what fails") as connection:
+            failing = Failing.of(e)
+            if failing.name:
+                settle(connection, function, [failing.name], failing.subject)
+            else:
+                ledger.record_failure(connection, e, function, None, None)
+    except Exception as error:  # noqa: BLE001 - as above
+        _not_kept(error)
+
+
+def settle(connection: psycopg.Connection, function: str, names: Sequence[str], subject: str | None = None) -> None:
+    """What was told of these is no longer so: of the subject, or of all. What can't be taken back is logged."""
+    values = {"names": [*names, ""], "subject": subject}
+    try:
+        told = connection.execute(queries.load("failing")["told"], values | {"function": function}).fetchone()
+        if told and told[0]:
+            with connection.transaction():
+                connection.execute("SET LOCAL lock_timeout = '5s'")
+                _run(connection, "settle", function, values)
+    except pg.UndefinedTable:
+        pass  # no ledger, or one of before: nothing was told
+    except psycopg.Error as e:
+        log.warning("the ledger tells of a failure that is over", sqlstate=e.sqlstate)
+
+
+def settle_all(settings: CommonSettings, function: str, names: Sequence[str]) -> None:
+    """The same of all that was told of them, by a connection of its own."""
+    try:
+        with connect(settings, "telling what is well") as connection:
+            settle(connection, function, names)
+    except Exception as e:  # noqa: BLE001 - what succeeded did
+        log.warning("the ledger may tell of a failure that is over", e)
+
+
+def _run(connection: psycopg.Connection, query: str, function: str, values: Mapping[str, object]) -> None:
+    connection.execute(queries.load("failing")[query], {"function": function, **values})
+
+
+def _not_kept(e: Exception) -> None:
+    """The status page can't tell of what failed."""
+    log.warning(f"what failed is not in the ledger: {e if isinstance(e, SyncError) else type(e).__name__}", e)
