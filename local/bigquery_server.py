@@ -6,7 +6,8 @@ Its tables are those of `bigquery_tables`, what it knows of them is in `bigquery
 - A load into `table$YYYYMMDD` touches only that day's partition.
 - A load reads the columns of the file; `date=20260101/` in an object's name is one only where the job says so.
 - Of two simultaneous submits of one job id, one wins; 0.3.2 checks first and saves later, so both could run.
-- `DELETE /emulated/PROJECT` forgets a project, which BigQuery does not have: tests make hundreds of them.
+- `PUT /emulated/PROJECT?datasets=a,b` makes a project's data sets at once, `DELETE /emulated/PROJECT` forgets it, which
+  BigQuery does not have: tests make hundreds of them.
 """
 
 import fcntl
@@ -22,12 +23,15 @@ from pathlib import Path
 import duckdb
 from local_bigquery import app, cli
 from local_bigquery.catalog import tables
+from local_bigquery.catalog.datasets import create
 from local_bigquery.engine import database, types
 from local_bigquery.engine.database import quote
 from local_bigquery.errors import BigQueryError, already_exists, not_found
 from local_bigquery.jobs import extract, load, runner
 from local_bigquery.jobs.storage import literal, written
 from local_bigquery.models import (
+    Dataset,
+    DatasetReference,
     Job,
     JobConfiguration,
     JobConfigurationExtract,
@@ -141,6 +145,11 @@ def hive(config: JobConfigurationLoad) -> dict[str, str]:
     return _hive(config) or {"hive_partitioning": "false"}
 
 
+def begin(project: str, datasets: str) -> None:
+    for name in datasets.split(","):
+        create(project, Dataset(datasetReference=DatasetReference(projectId=project, datasetId=name)))
+
+
 def forget(project: str) -> None:
     bigquery_tables.forget(project)
     bigquery_resources.forget(project)
@@ -161,6 +170,7 @@ def main() -> int | None:
     bigquery_resources.install()
     bigquery_tables.install()
     runner.HANDLERS.update(load=run_load, extract=run_extract)
+    app.add_api_route("/emulated/{project}", begin, methods=["PUT"], status_code=204)
     app.add_api_route("/emulated/{project}", forget, methods=["DELETE"], status_code=204)
     _install_extensions()
     cli.main()

@@ -51,9 +51,16 @@ class Cloud:
     """Everything that stands in for Google Cloud, on free loopback ports, in processes that end with us."""
 
     def __init__(
-        self, rows_per_part: int = 60_000, postgres: Mapping[str, str] = RELAXED, runtime: Runtime = COLD
+        self,
+        rows_per_part: int = 60_000,
+        postgres: Mapping[str, str] = RELAXED,
+        runtime: Runtime = COLD,
+        *,
+        in_memory: bool = False,
     ) -> None:
+        """`in_memory`: BigQuery's tables, which are small then."""
         self._rows_per_part, self._postgres_settings, self._runtime = rows_per_part, postgres, runtime
+        self._in_memory = in_memory
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -65,7 +72,9 @@ class Cloud:
             stack.callback(self.pubsub.stop)
             self.storage = Storage(self.folder, _PROJECT, _NOTIFICATIONS.split("/")[-1], self.pubsub.host)
             stack.callback(self.storage.stop)
-            self.bigquery = BigQuery(self.folder, _PROJECT, self.storage.url, self._rows_per_part)
+            self.bigquery = BigQuery(
+                self.folder, _PROJECT, self.storage.url, self._rows_per_part, in_memory=self._in_memory
+            )
             stack.callback(self.bigquery.stop)
             self.postgres = Cluster(self.folder, self._postgres_settings)
             stack.callback(self.postgres.close)
@@ -140,8 +149,7 @@ class Deployment:
                 self.storage_client.create_bucket(bucket)
                 stack.callback(self._delete_bucket, bucket)
             stack.callback(self._forget_bigquery)
-            for dataset in (*DATASETS.values(), *_OTHER_DATASETS):
-                self.bigquery_client.create_dataset(dataset)
+            self._emulated("PUT", f"?datasets={','.join((*DATASETS.values(), *_OTHER_DATASETS))}")
             self.cloud.publisher.create_topic(name=self.topic)
             stack.callback(self.cloud.publisher.delete_topic, topic=self.topic)
             self._start_functions(stack)
@@ -245,8 +253,12 @@ class Deployment:
 
     def _forget_bigquery(self) -> None:
         """Every project that the emulator has makes each of its queries slower."""
-        url = f"{self.cloud.bigquery.url}/emulated/{self.project}"
-        urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=30).close()
+        self._emulated("DELETE")
+
+    def _emulated(self, method: str, query: str = "") -> None:
+        """Have the emulator do to the project what BigQuery would not."""
+        url = f"{self.cloud.bigquery.url}/emulated/{self.project}{query}"
+        urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=30).close()
 
 
 def _nobody() -> AnonymousCredentials:

@@ -33,7 +33,7 @@ settings.register_profile(
 settings.load_profile("recosync")
 
 #: Where the longest tests are comes first, so that no worker is left alone with one of them in the end.
-FOLDERS = ("e2e", "terraform", "integration", "browser", "unit")
+PLACES = ("integration/test_readers.py", "e2e", "terraform", "integration", "browser", "unit")
 
 
 def pytest_report_header() -> str:
@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left = left_out(rows, config.getoption("share"), config.getoption("randomly_seed", 0))
     config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left])
     items[:] = [item for item in items if item.nodeid not in left]
-    order = {f"tests/{folder}/": number for number, folder in enumerate(FOLDERS)}
+    order = {f"tests/{place}": number for number, place in enumerate(PLACES)}
     items.sort(key=lambda item: next((n for start, n in order.items() if item.nodeid.startswith(start)), len(order)))
 
 
@@ -115,7 +115,7 @@ def cloud(pytestconfig: pytest.Config) -> Iterator[Cloud]:
     from shared.gcp.parquet import NoToken, Parquet
     from shared.gcp.storage import Storage
 
-    with Cloud(rows_per_part=1_000, runtime=WARM) as cloud, pytest.MonkeyPatch.context() as once:
+    with Cloud(rows_per_part=1_000, runtime=WARM, in_memory=True) as cloud, pytest.MonkeyPatch.context() as once:
         pytestconfig.stash[_log_lines].folder = cloud.folder
         parquet = Parquet(cloud.storage.url, NoToken())
 

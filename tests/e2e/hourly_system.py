@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from http.client import HTTPException
@@ -127,9 +127,9 @@ class Log:
             rows = connection.execute(f"SELECT {columns} FROM past_offer_context WHERE {_within(at)}".encode())
             return {row[0]: row for row in rows}
 
-    def in_bigquery(self, at: datetime) -> list[Row]:
+    def in_bigquery(self, at: datetime, columns: Collection[str] = COLUMNS) -> list[Row]:
         rows = self.here.bigquery_client.query(
-            f"SELECT {', '.join(COLUMNS)} FROM raw_local.past_offer_context"
+            f"SELECT {', '.join(columns)} FROM raw_local.past_offer_context"
             f" WHERE import_date = DATE '{at:%Y-%m-%d}' AND import_hour = {at.hour}"
         ).result()
         return [row.values() for row in rows]

@@ -66,7 +66,7 @@ class Reader:
             api.execute("SET statement_timeout = '5s'")
             while not self.stopped.is_set():
                 self.read(self, api)
-                time.sleep(0.01)
+                time.sleep(0.02)
 
     def find(self, connection, *, prepare=False):
         """One read of the next source."""

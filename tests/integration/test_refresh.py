@@ -287,17 +287,18 @@ def test_both_views_of_a_table_are_swapped_in_one_transaction(here, services, da
         """
         seen = []
         with psycopg.connect(here.cloud.postgres.dsn(here.name, "api"), autocommit=True) as api:
-            while not seen or seen[-1][0] != (12, 12):
+            while not seen or seen[-1][0] != (8, 8):
                 seen.append(api.execute(query).fetchall())
+                time.sleep(0.001)  # the refresh needs the processor too
         return seen
 
     publish_offers(1)
     reader = Background(read)
-    for number in range(2, 13):
+    for number in range(2, 9):
         publish_offers(number)
     seen = reader.result()
     assert all(rows == [(number, number)] * 3 for rows in seen for number in [rows[0][0]])
-    assert len({rows[0] for rows in seen}) > 6
+    assert len({rows[0] for rows in seen}) > 4
 
 
 @pytest.mark.usefixtures("built")
