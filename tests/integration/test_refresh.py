@@ -486,7 +486,8 @@ def test_of_two_refreshes_of_a_view_one_works_and_the_other_is_to_be_delivered_a
     services, database, tmp_path, brake
 ):
     publish(services, 2, ["bob"])
-    first = Background(lambda: refresh(with_template(services, tmp_path, SLOW_FILL), TABLE, 2))
+    services = with_template(services, tmp_path, SLOW_FILL)
+    first = Background(lambda: refresh(services, TABLE, 2))
     wait_for(lambda: braked(database))
     with pytest.raises(BusyError):
         refresh(services, TABLE, 2)
