@@ -19,6 +19,18 @@ WHERE table_name = %(table)s AND subject = 'publication ' || %(publication)s
 ORDER BY id DESC
 LIMIT 1;
 
+-- name: failing
+-- What a function tells as failed, and tries again, of these names; of a snapshot's objects, or of no object.
+SELECT message FROM recosync.failing
+WHERE
+    function = %(function)s
+    AND name = any(%(names)s)
+    AND retryable
+    AND (subject = '' OR strpos(subject, %(snapshot)s) > 0)
+    AND last_at >= coalesce(%(since)s, '-infinity'::timestamptz)
+ORDER BY last_at DESC
+LIMIT 1;
+
 -- name: owed
 SELECT count(*) > 0 FROM recosync.publication
 WHERE table_name = %(table)s AND publication = %(publication)s AND announced_at IS NULL;

@@ -91,7 +91,13 @@ def until_seen(
 def _look(services: Services, one: Awaited, coming: set[str]) -> Outcome | Step:
     """How far a snapshot is. What can't be looked at now is a reason to wait like others."""
     try:
-        with connect(services.settings, "wait") as connection, translated(f"looking at {one.table.name}"):
+        with (
+            connect(services.settings, "wait") as connection,
+            translated(f"looking at {one.table.name}"),
+            connection.transaction(),
+        ):
+            # As of one instant: what is built is in its place, or under way.
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             return _found(services, connection, one, coming)
     except ConfigurationError as e:
         return e
@@ -125,19 +131,27 @@ def _before_publication(connection: psycopg.Connection, one: Awaited) -> Step:
     staged = sum(part.staged_rows is not None for part in parts)
     stage = "publish" if parts and staged == len(parts) else "stage"
     done = f"{staged} of {quantity(len(parts), 'part')} staged" if parts else ""
-    return Step(stage, done, _why(connection, one, None), staged)
+    return Step(stage, done, _why(connection, one), staged)
 
 
 def _before_views(connection: psycopg.Connection, one: Awaited, now: Imported, views: Sequence[View]) -> Step:
     names = [view.name for view in views]
     building = connection.execute(queries.load("waiting")["building"], {"views": names}).fetchall()
     under_way = "; ".join(f"a build of {name} began at {at:%H:%M:%S} UTC" for name, at in building)
-    why = _why(connection, one, now.publication) or under_way or None
+    why = _why(connection, one, now.publication, names) or under_way or None
     return Step(f"refresh of {', '.join(names)}", f"publication {now.publication}", why, (now.behind, building))
 
 
-def _why(connection: psycopg.Connection, one: Awaited, publication: int | None) -> str | None:
-    """Why the snapshot, or what it is published as, does not move, as far as the ledger knows."""
+def _why(
+    connection: psycopg.Connection, one: Awaited, publication: int | None = None, views: Sequence[str] = ()
+) -> str | None:
+    """Why the snapshot does not move, or once it is published the views, as far as the ledger knows: what the function
+    told as failed last time, and tries again, or what has not come to it.
+    """
+    function, names = "gcs_import" if publication is None else "mv_refresh", [one.table.name, *views]
+    failing = _failure(connection, "failing", one, function=function, names=names, since=one.since if one.new else None)
+    if failing is not None:
+        return f"{function} tries it again: {failing}"
     if publication is None:
         recorded = ledger.snapshot(connection, one.table.name, one.snapshot) is not None
         return None if recorded else "gcs_import has not recorded its manifest yet"
@@ -151,7 +165,7 @@ def _can_be_built(connection: psycopg.Connection, view: View, coming: set[str]) 
 
 
 def _failure(connection: psycopg.Connection, query: str, one: Awaited, **values: object) -> str | None:
-    """What was recorded last as failed for good."""
+    """What was recorded last as failed."""
     given: Mapping[str, object] = {"table": one.table.name, "snapshot": str(one.snapshot), **values}
     row = connection.execute(queries.load("waiting")[query], given).fetchone()
     return None if row is None else str(row[0])

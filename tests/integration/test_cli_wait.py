@@ -9,6 +9,7 @@ import pytest
 
 from shared import catalog
 from shared.daily import extract, refresh
+from shared.db import ledger
 from shared.names import ObjectVersion, SnapshotFolder, SnapshotId
 from shared.operate import waiting
 from shared.operate.cli.output import Exit
@@ -105,6 +106,28 @@ def test_what_is_waited_for_is_told_whenever_it_changes(wait, services, number):
     assert told[0] == (f"{NAME}: waiting for stage: gcs_import has not recorded its manifest yet")
     assert f"{NAME}: waiting for refresh of {VIEW} (publication {number()})" in told
     assert len(told) == len(set(told))
+
+
+@pytest.mark.parametrize(("function", "name"), [("gcs_import", TABLE), ("mv_refresh", VIEW)])
+def test_why_a_function_tries_again_is_told_while_it_does(wait, services, database, number, function, name):
+    asked = wait()
+    manifest = asked.manifest()
+    if function == "mv_refresh":
+        asked.arrive()
+    asked.goes_on()
+    ledger.prepare(database, migrates=True)
+    database.execute(
+        "INSERT INTO recosync.failing (function, name, subject, error, message, retryable)"
+        " VALUES (%s, %s, '', 'ConfigurationError', 'the bucket is closed', true)",
+        [function, name],
+    )
+    asked.goes_on()
+    if function == "gcs_import":
+        arrive(services, manifest)
+    refresh.refresh(services, TABLE, number())
+    ran = asked.ended()
+    assert ran.code == 0
+    assert f": {function} tries it again: the bucket is closed (" in ran.err
 
 
 def test_a_part_that_is_gone_ends_the_wait(wait, here, services):
