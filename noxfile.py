@@ -141,7 +141,7 @@ def local(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def screenshots(session: nox.Session) -> None:
-    """The pictures of the status page in docs/images, and whole pages in .cache/screenshots, by Debian's Chromium; and
+    """The status page's pictures in docs/images, and each of its states in .cache/screenshots, by Debian's Chromium; and
     the transcript of `recosync status` in docs/runbook.md.
     """
     _run(session, "python", "-m", "tests.browser.screenshots", *session.posargs)

@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from itertools import product
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -68,6 +69,27 @@ def fill(here: Deployment) -> None:
         blob = bucket.blob(f"{folder.manifests}{manifest.date}.json")
         blob.metadata = {"settled": "true" if manifest.settled else "false"}
         blob.upload_from_string(manifest.to_json(), "application/json")
+
+
+def worsen(here: Deployment) -> None:
+    """Since the morning of the month's last day: a mistake that two tables meet, and a source that drifted."""
+    required = (
+        "public.{}: its column tenant_id, which the catalog does not have, is NOT NULL and has no default."
+        " ALTER TABLE … ALTER tenant_id DROP NOT NULL, or SET DEFAULT"
+    )
+    drifted = (
+        "recosync.seed.iris_france: column irisCode is INT64, varchar takes STRING or JSON;"
+        " column centroid is missing, geometry takes GEOGRAPHY. Mend the source, or change the catalog"
+    )
+    with psycopg.connect(here.dsn, autocommit=True) as database:
+        for age, table in product((171, 141, 111, 81, 51, 21), ("enriched_user", "non_recommendable_items_data")):
+            at = NOW - timedelta(minutes=age)
+            database.execute(
+                "INSERT INTO recosync.failure (at, kind, table_name, snapshot_id, subject, message)"
+                " VALUES (%s, 'TargetError', %s, %s, 'part', %s)",
+                [at, table, str(SnapshotId(NOW - timedelta(minutes=173))), required.format(table)],
+            )
+        run(database, "iris_france", NOW - timedelta(minutes=12), "held", message=drifted)
 
 
 def _days(database: psycopg.Connection, table: str) -> None:

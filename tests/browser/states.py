@@ -8,6 +8,8 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
+from shared import catalog
+from shared.daily.templates import outlook
 from shared.names import Hour
 from shared.operate.status.causes import Fact, grouped
 from shared.operate.status.report import (
@@ -33,11 +35,10 @@ NAMES = ("enriched_user", "recommendable_offers_raw", "non_recommendable_items_d
 
 OFFERS = "recommendable_offers_raw"
 
-#: What a wrong deployment, a source and a row make us say.
-OWNER = (
-    "public.{table}: the role that loads may not change the table: must be owner of table {table} (42501). "
-    "ALTER TABLE {table} OWNER TO the role of DATABASE_URL, which must be a member of the owner before; "
-    "then: recosync import {table}"
+#: What one migration of the API, a source and a row make us say.
+REQUIRED = (
+    "public.{table}: its column tenant_id, which the catalog does not have, is NOT NULL and has no default. "
+    "ALTER TABLE … ALTER tenant_id DROP NOT NULL, or SET DEFAULT"
 )
 DRIFT = (
     "passculture-data-prod.ml_reco.recommendable_offers_raw: column venue_id is STRING, integer takes INT64; "
@@ -108,8 +109,15 @@ def views(*, overdue: bool) -> tuple[ViewStatus, ...]:
     return (*fresh, ViewStatus("item_ids_mv", (lagging,), (), late), ViewStatus("new_mv", (), (OFFERS,), late))
 
 
+def outdated() -> tuple[ViewStatus, ...]:
+    """Each table's view, one of which is of what its template was before."""
+    first, *others = report().views or ()
+    said = outlook(catalog.load().views[first.name], refused=False)
+    return (replace(first, outdated=said), *others)
+
+
 def _failed() -> Report:
-    said = OWNER.format(table=OFFERS)
+    said = REQUIRED.format(table=OFFERS)
     late = Run(NOW - timedelta(hours=4), Outcome.RETRIED, None, "BigQuery: the job did not end in time", ())
     runs = (late, replace(arrived(Outcome.FAILED), message=said), *(run(NOW - timedelta(days=n)) for n in range(1, 6)))
     return replace(
@@ -118,21 +126,21 @@ def _failed() -> Report:
     )
 
 
-def _deployment() -> Report:
+def _mistake() -> Report:
     """One mistake, and what it makes fail until somebody mends it."""
     found = [
-        failure(OWNER.format(table=name), table=name, kind="TargetError", at=NOW - timedelta(hours=n, minutes=7))
+        failure(REQUIRED.format(table=name), table=name, kind="TargetError", at=NOW - timedelta(hours=n, minutes=7))
         for n in range(3)
         for name in NAMES[: 4 if n else 3]
     ]
-    said = {name: OWNER.format(table=name) for name in NAMES}
+    said = {name: REQUIRED.format(table=name) for name in NAMES}
     tables = tuple(table(name, trouble=(f"snapshot {SNAPSHOT} failed: {said[name]}",)) for name in NAMES[:3])
     return report(tables=(*tables, table(NAMES[3])), failures=failures(*found))
 
 
 def _mended() -> Report:
-    assert _deployment().failures is not None
-    return report(failures=failures(*(replace(it, over=True) for it in _deployment().failures.newest)))
+    assert _mistake().failures is not None
+    return report(failures=failures(*(replace(it, over=True) for it in _mistake().failures.newest)))
 
 
 def _late() -> Report:
@@ -161,8 +169,8 @@ def _unreachable() -> Report:
 def _many() -> Report:
     tables = [table(f"similar_items_by_{n:02d}_and_category") for n in range(40)]
     tables[3] = table(tables[3].name, fresh=False, held=(held(tables[3].name),))
-    tables[17] = table(tables[17].name, trouble=(OWNER.format(table=tables[17].name),))
-    found = [failure(OWNER.format(table=it.name), table=it.name, kind="TargetError") for it in tables]
+    tables[17] = table(tables[17].name, trouble=(REQUIRED.format(table=tables[17].name),))
+    found = [failure(REQUIRED.format(table=it.name), table=it.name, kind="TargetError") for it in tables]
     read = tuple(ViewStatus(f"{it.name}_mv", (ViewSource(it.name, SNAPSHOT, NOW, 3.2, True),), (), ()) for it in tables)
     return report(tables=tuple(tables), views=read, failures=failures(*found))
 
@@ -205,10 +213,11 @@ STATES: dict[str, Callable[[], Report]] = {
         runs=(Run(NOW - timedelta(hours=4), Outcome.SOURCE_CHANGED, None, DRIFT, ()), *table().runs[1:]),
     ),
     "failed": _failed,
-    "deployment": _deployment,
+    "mistake": _mistake,
     "mended": _mended,
     "view-behind": lambda: report(views=views(overdue=False)),
     "view-overdue": lambda: report(views=views(overdue=True)),
+    "view-outdated": lambda: report(views=outdated()),
     "hour-late": _late,
     "hour-failed": lambda: report(logs=(failed_hours(HOUR, "20261123T04"),)),
     "hours-failed": lambda: report(logs=(failed_hours(HOUR, *(f"202611{22 - n // 9}T{n:02d}" for n in range(11))),)),

@@ -202,7 +202,7 @@ def test_hours_that_failed_for_one_reason_are_told_once_beside_the_days_table():
     assert text.count("Drop it and import again") == 1
     assert "24 hours failed:" in text
     assert f"21 Nov {', '.join(map(str, range(24)))} h" in text
-    assert "recosync backfill past_offer_context --from 20261120T23" in text
+    assert "recosync backfill past_offer_context <span>--from</span> 20261120T23" in text
     (day,) = re.findall(r"<caption>Monday 23.*?</table>", text, re.DOTALL)
     assert "Drop it" not in day
 
@@ -224,6 +224,11 @@ def test_failures_that_are_over_come_last_and_closed():
     both = page.render(report(failures=failures(failure("cut off", over=True), failure("another owner"))))
     assert both.index("another owner") < both.index("Tables</h2>")
     assert both.count("Permanent errors</h2>") == 1
+
+
+def test_the_tables_that_need_somebody_come_first_and_the_others_as_in_the_catalog():
+    seen = (table("b"), table("a"), table("c", fresh=False), table("d", trouble=("cut off",)))
+    assert re.findall(r'<h3 id="t\d">(\w)<', page.render(report(tables=seen))) == ["d", "c", "b", "a"]
 
 
 def test_a_source_that_drifted_does_not_read_like_a_snapshot_that_waits_for_a_decision():

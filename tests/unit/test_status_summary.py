@@ -126,7 +126,7 @@ def test_each_table_is_counted_once(told):
 def test_each_badge_of_a_table_is_in_the_line(told):
     """A table that waits for something else is stale because of that."""
     badges = [re.findall(r'class="badge \w+">([^<]+)<', card) for card in _cards(told)]
-    assert badges == [list(table.standings) for table in told.tables]
+    assert badges == [list(table.standings) for table in sorted(told.tables, key=lambda table: table.badness)]
     counted = Counter(chain.from_iterable(it[:-1] or it for it in badges))
     said = told.summary.split(";")[0]
     for standing in set(Standing) - {Standing.FRESH}:

@@ -247,6 +247,15 @@ def test_a_failed_refresh_is_over_once_every_view_of_the_table_holds_that_public
         assert found.over == over
 
 
+def test_a_failed_rebuild_by_another_template_is_not_over_while_the_view_is_of_the_old_one():
+    # It is rebuilt of the publication that it holds.
+    old = ViewRow("iris_france_mv", TABLE, 7, SNAPSHOT, NOW, 1, "the digest of before")
+    assert not failures(failure(publication=7), views=[old]).newest[0].over
+    assert failures(failure(publication=6), views=[old]).newest[0].over
+    assert failures(failure(publication=7), views=[replace(old, publication=8)]).newest[0].over
+    assert failures(failure(publication=7), views=[replace(old, template=None)]).newest[0].over
+
+
 def test_one_mistake_that_many_tables_meet_is_one_cause():
     said = "public.{0}: must be owner of table {0} (42501). ALTER TABLE {0} OWNER TO loader; recosync import {0}"
     names = list(catalog.load().tables)

@@ -180,6 +180,11 @@ class TableStatus(Struct, frozen=True):
         return (*(standing for standing, why in named.items() if why), age)
 
     @property
+    def badness(self) -> list[int]:
+        """What tables are sorted by, the worst first."""
+        return [list(Standing).index(standing) for standing in self.standings]
+
+    @property
     def waiting(self) -> Run | None:
         """The complete snapshot that nothing keeps from readers, though it has not come to them."""
         return next((run for run in self.runs if run.outcome is Outcome.WAITING), None)

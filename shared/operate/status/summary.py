@@ -51,14 +51,10 @@ def _tables(tables: tuple[TableStatus, ...], *, all_well: bool) -> str:
         return "No tables in the catalog"
     if all_well:
         return f"All {len(tables)} tables fresh" if len(tables) > 1 else "The one table fresh"
-    labels = Counter(_label(table) for table in sorted(tables, key=_badness))
+    labels = Counter(_label(table) for table in sorted(tables, key=lambda table: table.badness))
     well = labels.pop(Standing.FRESH.value, 0)
     others = [f"{count} {label}" for label, count in labels.items()]
     return ", ".join((f"{well} of {len(tables)} tables fresh{' and well' if others else ''}", *others))
-
-
-def _badness(table: TableStatus) -> list[int]:
-    return [list(Standing).index(standing) for standing in table.standings]
 
 
 def _label(table: TableStatus) -> str:

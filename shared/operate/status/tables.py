@@ -60,7 +60,7 @@ def view_statuses(catalog: Catalog, rows: LedgerRows, now: datetime) -> tuple[Vi
 
 def failures(catalog: Catalog, rows: LedgerRows) -> Failures:
     """The permanent failures, and what they come down to."""
-    found = [_failure(row, over=_is_over(row, catalog, rows.views)) for row in rows.failures]
+    found = [_failure(row, over=_is_over(row, catalog, rows)) for row in rows.failures]
     return Failures(
         total=rows.failures[0].total if rows.failures else 0,
         newest=tuple(found[:NEWEST]),
@@ -68,7 +68,7 @@ def failures(catalog: Catalog, rows: LedgerRows) -> Failures:
     )
 
 
-def _is_over(row: FailureRow, catalog: Catalog, views: Iterable[ViewRow]) -> bool:
+def _is_over(row: FailureRow, catalog: Catalog, rows: LedgerRows) -> bool:
     """Whether what a failure stopped has come about since, or is wanted no more."""
     if row.table_name is None:
         return False
@@ -76,8 +76,13 @@ def _is_over(row: FailureRow, catalog: Catalog, views: Iterable[ViewRow]) -> boo
         return True
     if row.publication is None:
         return row.passed
-    held = {view.name: view.publication for view in views if view.table_name == row.table_name}
-    return all(held.get(view.name, 0) >= row.publication for view in catalog.views_of(row.table_name))
+    # A view may be rebuilt of what it holds, because its template is another one.
+    wanted = {
+        view.name: row.publication + (_outdated(catalog, rows, view) is not None)
+        for view in catalog.views_of(row.table_name)
+    }
+    held = {view.name: view.publication for view in rows.views if view.table_name == row.table_name}
+    return all(held.get(view, 0) >= publication for view, publication in wanted.items())
 
 
 def _fact(failure: Failure) -> Fact:
