@@ -141,8 +141,8 @@ def local(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def screenshots(session: nox.Session) -> None:
-    """The status page's pictures in docs/images, and each of its states in .cache/screenshots, by Debian's Chromium; and
-    the transcript of `recosync status` in docs/runbook.md.
+    """The status page's pictures in docs/images, and its states in .cache/screenshots, by Debian's Chromium; and the
+    transcript of `recosync status` in docs/runbook.md.
     """
     _run(session, "python", "-m", "tests.browser.screenshots", *session.posargs)
     _run(session, "python", "-m", "tests.browser.transcript")
