@@ -128,7 +128,7 @@ def test_an_event_that_is_whole_is_handled(send, capsys, function):
 )
 def test_a_malformed_event_fails_for_good(send, capsys, function, headers, body, told):
     assert send(function, body, headers).status_code == 204
-    line = json.loads(capsys.readouterr().out)
+    line, *_ = map(json.loads, capsys.readouterr().out.splitlines())
     assert line["severity"] == "ERROR"
     assert line["message"].startswith(f"event failed for good: {told}")
 
@@ -149,7 +149,7 @@ def test_whatever_comes_as_an_event_is_handled_or_has_an_answer(send, capsys, da
     function = data.draw(st.sampled_from(list(WHOLE)))
     answer = send(function, data.draw(bytes_of(WHOLE[function])), EVENT | JSON)
     assert answer.status_code == 204
-    (line,) = capsys.readouterr().out.splitlines()
-    assert len(line.encode()) < 8_000
-    assert json.loads(line)["severity"] in ("INFO", "ERROR")
-    assert SECRET not in line
+    # A second one says that there is no ledger here to keep it in.
+    lines = capsys.readouterr().out.splitlines()
+    assert json.loads(lines[0])["severity"] in ("INFO", "ERROR")
+    assert all(len(line.encode()) < 8_000 and SECRET not in line for line in lines)

@@ -87,7 +87,7 @@ def _waiting(table: TableStatus) -> Iterator[Told]:
 
 def _failing(failing: Failing, report: Report) -> Told:
     """What a function's last answer told as failed."""
-    of = f" of {failing.name}" if failing.name else ""
+    of = f" {failing.name}" if failing.name else ""
     times = "once" if failing.times == 1 else f"{failing.times} times since {failing.first_at:%Y-%m-%d %H:%M} UTC"
     return f"{failing.function}{of} failed {ago(failing.last_at, report.made_at)}, {times}: {failing.message}", ()
 
