@@ -31,7 +31,8 @@ class StoredObject:
     """What a listing tells of an object. `bytes` is its size; `crc32c` is base64 as the service prints it; `created` is
     when this version of it was written.
 
-    `metadata` is what its writer said of it.
+    `metadata` is what its writer said of it, unless it was `edited` since
+    (https://cloud.google.com/storage/docs/metadata#generation-number).
     """
 
     version: ObjectVersion
@@ -39,6 +40,7 @@ class StoredObject:
     crc32c: str
     created: datetime
     metadata: Mapping[str, str] = field(default_factory=dict)
+    edited: bool = False
 
 
 class Storage:
@@ -228,4 +230,5 @@ def _stored(blob: "Blob") -> StoredObject:
         blob.crc32c or "",
         blob.time_created,
         blob.metadata or {},
+        edited=(blob.metageneration or 1) > 1,
     )

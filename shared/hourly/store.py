@@ -42,14 +42,14 @@ class Store:
         self._days: dict[date, _Read] = {}
 
     def listing(self) -> Mapping[date, bool]:
-        """Every day that has a manifest, oldest first, and whether it is settled: one that somebody else wrote does not
-        say so.
+        """Every day that has a manifest, oldest first, and whether it is settled. Of one that somebody else wrote, or
+        whose metadata somebody edited, nobody can say so before it is read.
         """
         found: dict[date, bool] = {}
         for stored in self._storage.objects(self._bucket, self.folder.manifests):
             day = self.folder.day_of(stored.version.name)
             if day is not None:
-                found[day] = stored.metadata.get(_SETTLED) == "true"
+                found[day] = stored.metadata.get(_SETTLED) == "true" and not stored.edited
         return found
 
     def read(self, day: date) -> DayManifest | None:
