@@ -130,3 +130,8 @@ def of_status(code: int) -> Fault:
 def literal(text: str) -> str:
     """A string of DuckDB's SQL."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    """A name in DuckDB's SQL."""
+    return '"' + name.replace('"', '""') + '"'

@@ -92,7 +92,7 @@ def _copy(
 ) -> int:
     """Copy, and on a value that does not fit, find out which column and row group it stands in."""
     try:
-        found = services.parquet.batches(version, [cast.expression for cast in plan], copy.batch_rows(footer))
+        found = services.parquet.part(version, footer, [cast.expression for cast in plan])
         return copy.copy(connection, child, plan, found.schema, tap.through(services.parquet.stream(version, found)))
     except DataError as e:
         raise _located(services, table, version, footer, plan) or e from e

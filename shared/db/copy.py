@@ -1,15 +1,16 @@
 """Arrow batches to PostgreSQL's binary COPY, inside the caller's transaction.
 
 DuckDB reads and casts in one thread, pgpq encodes in a second, psycopg sends in the caller's: the three overlap
-because each spends its time outside the interpreter's lock. Bounded queues keep memory flat however slow the server is.
+because each spends its time outside the interpreter's lock. Queues that are bounded by the bytes in them keep memory
+flat however slow the server is, and however long the rows are.
 """
 
 from __future__ import annotations
 
-import queue
 import threading
+from collections import deque
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from psycopg import sql
@@ -24,13 +25,9 @@ if TYPE_CHECKING:
     import psycopg
     import pyarrow as pa
 
-    from shared.gcp.parquet import Footer
 
-#: The size of a batch of Arrow values that is aimed at. A handful of batches are under way at once.
-BATCH_BYTES = 4 << 20
-
-#: Batches that may wait between two stages.
-_DEPTH = 2
+#: The bytes that may wait between two stages; one item may, however large.
+_WAITING = 16 << 20
 
 
 def copy(
@@ -54,13 +51,6 @@ def copy(
             for chunk in chunks:
                 sink.write(chunk)
         return cursor.rowcount
-
-
-def batch_rows(footer: Footer) -> int:
-    """How many rows a batch may have to stay near BATCH_BYTES, however long a row is."""
-    if not footer.bytes:
-        return 1
-    return max(64, min(16_384, BATCH_BYTES * footer.rows // footer.bytes))
 
 
 def encoded(columns: Sequence[casts.Cast], schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Generator[bytes]:
@@ -134,45 +124,75 @@ def _encoded(
     yield encoder.finish()
 
 
-def _ahead[T](source: Generator[T]) -> Generator[T]:
-    """Run a generator in a thread of its own, a few items ahead of its reader. Its exception is raised here."""
-    items: queue.Queue[T | _End] = queue.Queue(_DEPTH)
-    stop = threading.Event()
-    thread = threading.Thread(target=_feed, args=(source, items, stop), daemon=True)
+def _ahead[T: (bytes, "pa.RecordBatch")](source: Generator[T]) -> Generator[T]:
+    """Run a generator in a thread of its own, some bytes ahead of its reader. Its exception is raised here."""
+    waiting: _Waiting[T] = _Waiting()
+    thread = threading.Thread(target=_feed, args=(source, waiting), daemon=True)
     thread.start()
     try:
-        while not isinstance(item := items.get(), _End):
+        while (item := waiting.take()) is not None:
             yield item
-        if item.error is not None:
-            raise item.error
+            del item  # or it would be held while the next is waited for
+        if waiting.error is not None:
+            raise waiting.error
     finally:
-        stop.set()
+        waiting.stop()
         thread.join()
 
 
-def _feed[T](source: Generator[T], items: queue.Queue[T | _End], stop: threading.Event) -> None:
+def _feed[T: (bytes, "pa.RecordBatch")](source: Generator[T], waiting: _Waiting[T]) -> None:
     """Put what the source yields, and its end, until the reader stops listening."""
-
-    def put(item: T | _End) -> None:
-        while not stop.is_set():
-            with suppress(queue.Full):
-                items.put(item, timeout=0.1)
-                break
-
     error: BaseException | None = None
     try:
         with closing(source):
             for item in source:
-                put(item)
-                if stop.is_set():
+                if not waiting.put(item):
                     return
+                del item
     except BaseException as e:  # noqa: BLE001 - handed to the reader, who raises it
         error = e
-    put(_End(error))
+    waiting.end(error)
 
 
-class _End:
-    """The end of a stream, and what ended it."""
+class _Waiting[T: (bytes, "pa.RecordBatch")]:
+    """What one thread has made and another has not taken: _WAITING bytes, or one item."""
 
-    def __init__(self, error: BaseException | None) -> None:
-        self.error = error
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._items: deque[T] = deque()
+        self._bytes = 0
+        self._ended = self._stopped = False
+        self.error: BaseException | None = None
+
+    def put(self, item: T) -> bool:
+        """Wait for room, then leave the item there; False once nobody takes any more."""
+        size = len(item) if isinstance(item, bytes) else item.nbytes
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or not self._items or self._bytes + size <= _WAITING)
+            self._items.append(item)
+            self._bytes += size
+            self._changed.notify_all()
+            return not self._stopped
+
+    def take(self) -> T | None:
+        """Wait for an item; None at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._items or self._ended)
+            if not self._items:
+                return None
+            item = self._items.popleft()
+            self._bytes -= len(item) if isinstance(item, bytes) else item.nbytes
+            self._changed.notify_all()
+            return item
+
+    def end(self, error: BaseException | None) -> None:
+        """Nothing more comes, because of the error or of itself."""
+        with self._changed:
+            self._ended, self.error = True, error
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Nothing more is taken."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()

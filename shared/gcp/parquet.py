@@ -18,7 +18,8 @@ from urllib.parse import quote
 from shared import duck
 from shared.duck import Fault, literal
 from shared.errors import ConfigurationError, DataError, RetryableError, SyncError
-from shared.gcp import layout
+from shared.gcp import layout, long_rows
+from shared.gcp.batches import apart, together
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -32,6 +33,15 @@ if TYPE_CHECKING:
 #: Seconds of life that a token needs at the start of a read. The metadata server has no fresher one before the last
 #: five minutes; a token that ends in mid-read fails it, and the retry has a new one.
 TOKEN_MARGIN = 240
+
+#: Rows of a DuckDB vector: it has no less in memory at once. So many bytes may each of a part's rows have in its text
+#: and binary columns, for all of a vector to be some 64 MiB; where one has more, it is pyarrow's turn.
+VECTOR_ROWS = 2048
+ROW_BYTES = 32 << 10
+_TOO_LONG = "a row is too long"
+
+#: What DuckDB holds back of a stream. It counts no text, so that what is more than a vector can be many of them.
+_AHEAD = "1KB"
 
 #: Seconds to wait for the answer that tells why a read was refused.
 STATUS_TIMEOUT = 10
@@ -124,16 +134,23 @@ class GoogleCredentials(Protocol):
 
 
 @dataclass(frozen=True)
+class _Part:
+    """What is made of a part: DuckDB expressions of its columns; and who has its bytes."""
+
+    columns: Sequence[ParquetColumn]
+    expressions: Sequence[str]
+    storage: Storage
+
+
+@dataclass(frozen=True)
 class Rows:
-    """A query over a file, and its rows as Arrow batches."""
+    """A query over a file, and its rows as Arrow batches; without a reader where the first are too long for it."""
 
     query: str
     batch_rows: int
-    reader: pa.RecordBatchReader
-
-    @property
-    def schema(self) -> pa.Schema:
-        return self.reader.schema
+    schema: pa.Schema
+    reader: pa.RecordBatchReader | None = None
+    part: _Part | None = None
 
 
 class Parquet:
@@ -163,6 +180,7 @@ class Parquet:
     def _new() -> duckdb.DuckDBPyConnection:
         connection = duck.connect("httpfs", {"threads": 2})
         connection.execute("SET http_retries = 5")
+        connection.execute(f"SET streaming_buffer_size = '{_AHEAD}'")
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET parquet_metadata_cache = true")
         # GeoParquet metadata is a claim about bytes; the bytes are checked as WKB instead.
@@ -180,12 +198,7 @@ class Parquet:
             connection = self._connection()
             query = connection.execute
             file = query(f"SELECT num_rows, file_size_bytes, footer_size FROM parquet_file_metadata({url})").fetchall()
-            chunks = query(
-                "SELECT row_group_id, row_group_num_rows, path_in_schema, num_values, data_page_offset,"
-                " dictionary_page_offset, index_page_offset, total_compressed_size, total_uncompressed_size"
-                f" FROM parquet_metadata({url})"
-            ).fetchall()
-            wrong = layout.wrong(layout.File(*file[0]), (layout.Chunk(*chunk) for chunk in chunks))
+            wrong = layout.wrong(layout.File(*file[0]), self._chunks(version))
             if wrong:
                 raise DataError(wrong, where=str(version), remedy="Write the part anew")
             described = query(f"DESCRIBE SELECT * FROM {_table(url)}").fetchall()
@@ -201,6 +214,14 @@ class Parquet:
 
         return self._reading(version, read)
 
+    def _chunks(self, version: ObjectVersion) -> list[layout.Chunk]:
+        found = self._connection().execute(
+            "SELECT row_group_id, row_group_num_rows, path_in_schema, num_values, data_page_offset,"
+            " dictionary_page_offset, index_page_offset, total_compressed_size, total_uncompressed_size"
+            f" FROM parquet_metadata({literal(self._url(version))})"
+        )
+        return [layout.Chunk(*chunk) for chunk in found.fetchall()]
+
     def rows(self, versions: Sequence[ObjectVersion]) -> int:
         """How many rows the footers of some files count in all. A failure names the first."""
         urls = ", ".join(literal(self._url(version)) for version in versions)
@@ -211,7 +232,29 @@ class Parquet:
     def batches(self, version: ObjectVersion, expressions: Sequence[str], batch_rows: int) -> Rows:
         """The rows of a file, in its order, as Arrow batches of the given DuckDB expressions."""
         query = f"SELECT {', '.join(expressions)} FROM {_table(literal(self._url(version)))}"
-        return Rows(query, batch_rows, self._reading(version, lambda: self._reader(query, batch_rows)))
+        reader = self._reading(version, lambda: self._reader(query, batch_rows))
+        return Rows(query, batch_rows, reader.schema, reader)
+
+    def part(self, version: ObjectVersion, footer: Footer, expressions: Sequence[str]) -> Rows:
+        """The same, of a part with rows of any length. The batches have a size in bytes: see `shared.gcp.batches`."""
+        if self._storage is None:
+            return self.batches(version, expressions, VECTOR_ROWS)
+        part = _Part(footer.columns, expressions, self._storage)
+        query = (
+            f"SELECT {', '.join(expressions)} FROM {_table(literal(self._url(version)))}"
+            f" WHERE CASE WHEN {_length(footer.columns)} <= {ROW_BYTES} THEN true ELSE error('{_TOO_LONG}') END"
+        )
+
+        def read() -> Rows:
+            try:
+                reader = self._reader(query, VECTOR_ROWS)
+            except _failures() as e:
+                if not _is_too_long(e):
+                    raise
+                return Rows(query, VECTOR_ROWS, self._reader(f"{query} LIMIT 0", VECTOR_ROWS).schema, part=part)
+            return Rows(query, VECTOR_ROWS, reader.schema, reader, part)
+
+        return self._reading(version, read)
 
     def _reader(self, query: str, batch_rows: int) -> pa.RecordBatchReader:
         return self._connection().execute(query).to_arrow_reader(batch_rows)
@@ -259,15 +302,46 @@ class Parquet:
 
     def stream(self, version: ObjectVersion, rows: Rows) -> Generator[pa.RecordBatch]:
         """The batches, their failures translated."""
+        if rows.part is None:
+            yield from self._stream(version, rows)
+            return
+        taken = 0
+        try:
+            for table in together(self._stream(version, rows)):
+                for batch in apart(table):
+                    taken += batch.num_rows
+                    yield batch
+        except _TooLongError:
+            yield from self._long_rows(version, rows.part, taken)
 
+    def _stream(self, version: ObjectVersion, rows: Rows) -> Generator[pa.RecordBatch]:
         def again() -> None:
             for _ in self._reader(rows.query, rows.batch_rows):
                 pass
 
+        if rows.reader is None:
+            raise _TooLongError
         try:
             yield from rows.reader
         except _failures() as e:
+            if rows.part is not None and _is_too_long(e):
+                raise _TooLongError from e
             raise self._failure(e, version, again) from e
+
+    def _long_rows(self, version: ObjectVersion, part: _Part, taken: int) -> Generator[pa.RecordBatch]:
+        """The rows after those that are taken already, however long, made by DuckDB of what pyarrow reads."""
+        connection = self._connection()
+        types = ", ".join(_retyped(column) for column in part.columns)
+        query = f"SELECT {', '.join(part.expressions)} FROM (SELECT {types} FROM given)"
+        try:
+            with part.storage.opened(version) as file:
+                for table in together(long_rows.batches(file, self._chunks(version), taken, str(version))):
+                    connection.register("given", table)
+                    made = connection.execute(query).to_arrow_table()
+                    connection.unregister("given")
+                    yield from apart(made)
+        except _failures() as e:
+            raise self._failure(e, version, lambda: None) from e
 
     def _reading[R](self, version: ObjectVersion, read: Callable[[], R]) -> R:
         """Run one read; a token that was refused is renewed once."""
@@ -367,6 +441,35 @@ class Parquet:
             return e.code
         except OSError:
             return 0
+
+
+class _TooLongError(Exception):
+    """A row, or a page, is too long for DuckDB."""
+
+
+def _is_too_long(e: Exception) -> bool:
+    return duck.fault(e) is Fault.MEMORY or (duck.kind(e) == "Invalid Input" and _TOO_LONG in str(e))
+
+
+def _length(columns: Sequence[ParquetColumn]) -> str:
+    """The bytes of a row in its columns that may have any number."""
+    lengths = ["0"]
+    for column in columns:
+        name = duck.identifier(column.name)
+        if column.type in ("VARCHAR", "JSON"):
+            lengths.append(f"coalesce(strlen({name}), 0)")
+        elif column.type == "BLOB":
+            lengths.append(f"coalesce(octet_length({name}), 0)")
+        elif column.type.startswith("GEOMETRY"):
+            lengths.append(f"coalesce(octet_length(st_aswkb({name})), 0)")
+    return " + ".join(lengths)
+
+
+def _retyped(column: ParquetColumn) -> str:
+    """A column that pyarrow read, as DuckDB would have read it."""
+    name = duck.identifier(column.name)
+    made = f"st_geomfromwkb({name})" if column.type.startswith("GEOMETRY") else f"{name}::{column.type}"
+    return f"{made} AS {name}"
 
 
 def _failures() -> tuple[type[Exception], ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from http import HTTPStatus
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from shared.errors import DataError, RetryableError
 from shared.gcp.errors import translated
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 #: Bytes that a stream holds back before it sends them: a multiple of 256 KiB
 #: (https://cloud.google.com/storage/docs/performing-resumable-uploads#chunked-upload).
 CHUNK_BYTES = 4 << 20
+
+
+#: Bytes that are asked for at once of an object that is read by ranges.
+RANGE_BYTES = 1 << 20
 
 
 #: The size of a document that is read whole: a manifest of 30,000 parts is smaller. Parsed, it is ten times as large.
@@ -111,6 +115,15 @@ class Storage:
                 return False
             return True
 
+    @contextmanager
+    def opened(self, version: ObjectVersion) -> Iterator[BinaryIO]:
+        """One version of an object as a file, read by ranges. Its methods raise what the others here do."""
+        with translated(f"reading {version}"):
+            blob = self._client.bucket(version.bucket).blob(version.name, generation=version.generation)
+            blob.reload()
+            stream = blob.open("rb", chunk_size=RANGE_BYTES)
+        yield cast(BinaryIO, _Ranges(cast(IO[bytes], stream), str(version)))
+
     def copy(self, version: ObjectVersion, name: str) -> None:
         """Copy one version of an object within its bucket, unless it is gone or there is an object of that name."""
         from google.api_core.exceptions import NotFound, PreconditionFailed
@@ -192,6 +205,30 @@ class _Document(io.BytesIO):
         if self.tell() + memoryview(content).nbytes > MAX_DOCUMENT_BYTES:
             raise _FullError
         return super().write(content)
+
+
+class _Ranges(io.RawIOBase):
+    """A file whose failures are ours."""
+
+    def __init__(self, stream: IO[bytes], name: str) -> None:
+        self._stream, self._doing = stream, f"reading {name}"
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        with translated(self._doing), _stream_translated(self._doing):
+            return self._stream.read(size)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        with translated(self._doing), _stream_translated(self._doing):
+            return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
 
 
 class _Nowhere(io.RawIOBase):

@@ -33,7 +33,7 @@ def alone(bench: Bench, here: Deployment, table: Table) -> Mapping[str, Way]:
 
     @cache
     def read() -> tuple[pa.Schema, list[pa.RecordBatch]]:
-        reader = parquet.batches(version, [cast.expression for cast in plan], copy.batch_rows(footer))
+        reader = parquet.part(version, footer, [cast.expression for cast in plan])
         return reader.schema, list(parquet.stream(version, reader))
 
     @cache

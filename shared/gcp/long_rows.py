@@ -1,0 +1,94 @@
+"""Rows that are too long for DuckDB, which has 2,048 of them in memory at once, whatever their length: read by pyarrow,
+as many at a time as their pages say to be few enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, BinaryIO
+
+from shared.errors import DataError
+from shared.gcp import pages
+from shared.gcp.layout import Chunk
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: The bytes of pages that are held at once, and of a row. Of a row there are several copies on the way, and a function
+#: of 1 GiB takes both at their limit.
+PAGES_BYTES = 256 << 20
+ROW_BYTES = 32 << 20
+
+#: The bytes of rows that are taken together, and their number.
+_TOGETHER = 32 << 20
+_ROWS = 16_384
+
+#: What a reader asks for at once.
+_BUFFER = 1 << 20
+
+_REMEDY = "Write shorter values; or smaller pages, and smaller row groups"
+
+
+def batches(file: BinaryIO, chunks: Sequence[Chunk], skipped: int, where: str) -> Generator[pa.RecordBatch]:
+    """The rows of a file after so many, in its order, as they are in it.
+
+    Raises DataError for a column and row group that has longer rows or larger pages than are taken, before it takes
+    such pages into memory.
+    """
+    import pyarrow.parquet as pq
+
+    opened = pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False, coerce_int96_timestamp_unit="us")
+    for row_group in range(opened.num_row_groups):
+        of_group = [chunk for chunk in chunks if chunk.row_group == row_group]
+        rows = of_group[0].rows if of_group else 0
+        if skipped >= rows:
+            skipped -= rows
+            continue
+        together = _together(file, of_group, where)
+        for batch in opened.iter_batches(batch_size=together, row_groups=[row_group], use_threads=False):
+            if skipped < batch.num_rows:
+                _refuse_long(batch, row_group, where)
+                yield batch.slice(skipped)
+            skipped = max(0, skipped - batch.num_rows)
+
+
+def _together(file: BinaryIO, chunks: Sequence[Chunk], where: str) -> int:
+    """How many rows of a row group can be taken together, whatever is in them."""
+    found = []
+    for chunk in chunks:
+        of_chunk = pages.read(file, chunk)
+        if of_chunk is None:
+            raise DataError(
+                "has broken pages", where=_place(where, chunk.column, chunk.row_group), remedy="Write it anew"
+            )
+        found.append(of_chunk)
+    held = sum(each.held for each in found)
+    if held > PAGES_BYTES:
+        most, chunk = max(zip((each.held for each in found), chunks, strict=True), key=lambda pair: pair[0])
+        raise DataError(
+            f"has pages of {most} bytes; {PAGES_BYTES} are taken at once, of all columns together",
+            where=_place(where, chunk.column, chunk.row_group),
+            remedy=_REMEDY,
+        )
+    rows = _ROWS
+    while rows > 1 and sum(each.most(rows) for each in found) > _TOGETHER:
+        rows //= 2
+    return rows
+
+
+def _refuse_long(batch: pa.RecordBatch, row_group: int, where: str) -> None:
+    if batch.nbytes <= ROW_BYTES:
+        return
+    for row in range(batch.num_rows):
+        one = batch.slice(row, 1)
+        if one.nbytes > ROW_BYTES:
+            sizes = {name: column.nbytes for name, column in zip(one.schema.names, one.columns, strict=True)}
+            raise DataError(
+                f"has most of a row of {one.nbytes} bytes; a row has at most {ROW_BYTES}",
+                where=_place(where, max(sizes, key=lambda name: sizes[name]), row_group),
+                remedy=_REMEDY,
+            )
+
+
+def _place(where: str, column: str, row_group: int) -> str:
+    return f"{column}, row group {row_group} of {where}"

@@ -1,0 +1,49 @@
+"""Pages by their own headers, as pyarrow writes them."""
+
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from shared.gcp import pages
+from shared.gcp.layout import Chunk
+
+TEXTS = [f"{number % 50:06d}" * 1_000 for number in range(500)]
+
+
+def written(**options: object) -> tuple[io.BytesIO, Chunk]:
+    file = io.BytesIO()
+    pq.write_table(pa.table({"a": TEXTS}), file, compression="snappy", **options)
+    column = pq.ParquetFile(file).metadata.row_group(0).column(0)
+    dictionary = column.dictionary_page_offset
+    sizes = column.total_compressed_size, column.total_uncompressed_size
+    return file, Chunk(0, 500, "a", column.num_values, column.data_page_offset, dictionary, None, *sizes)
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_a_dictionary_bounds_each_value(version):
+    found = pages.read(*written(data_page_version=version))
+    assert found is not None
+    assert 50 * 6_000 < found.dictionary < 51 * 6_100
+    assert found.most(1) >= 6_000
+    assert found.most(500) >= 500 * 6_000
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_pages_bound_the_rows_in_them(version):
+    found = pages.read(*written(use_dictionary=False, data_page_version=version, data_page_size=1, write_batch_size=10))
+    assert found is not None
+    assert (found.dictionary, found.fewest) == (0, 10)
+    assert 10 * 6_000 < found.unpacked < 10 * 6_100
+    assert 500 * 6_000 <= found.most(500) < 520 * 6_100
+    assert 6_000 <= found.most(1) < 20 * 6_100
+    assert found.held >= found.unpacked
+
+
+@pytest.mark.parametrize("broken", [b"\xff" * 50, b"\x00" * 50, b"\x15\x04\x15\x01\x15\x01\x00" + b"\x00" * 50])
+def test_what_is_no_page_is_told(broken):
+    file, chunk = written(use_dictionary=False)
+    content = file.getvalue()
+    damaged = content[: chunk.start] + broken + content[chunk.start + len(broken) :]
+    assert pages.read(io.BytesIO(damaged), chunk) is None
