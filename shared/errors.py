@@ -11,6 +11,9 @@ import re
 #: Bytes of what a failure says, of where it was (an object's name has 1,024 at most), and of what to do about it.
 MAX_WHAT, MAX_WHERE, MAX_REMEDY = 4_000, 1_500, 1_000
 
+#: Bytes of a message: of those three with what joins them.
+MAX_MESSAGE = MAX_WHAT + MAX_WHERE + MAX_REMEDY + 4
+
 
 class SyncError(Exception):
     """Base of every failure this suite raises on purpose. Raise one of the two kinds below, never this."""

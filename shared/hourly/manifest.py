@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from shared.documents import Count, Instant, MalformedError, Number, Reader, Text
-from shared.errors import ConfigurationError, DataError
+from shared.errors import MAX_MESSAGE, ConfigurationError, DataError, shown
 from shared.names import EPOCH, BatchId, Hour, ObjectVersion, format_day
 
 #: What an hour can hold, so that no sum of such numbers is longer than JSON's readers take.
@@ -165,6 +165,9 @@ class Failure(Struct, frozen=True, forbid_unknown_fields=True):
 
     at: Instant
     error: str
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "error", shown(self.error, MAX_MESSAGE))
 
 
 class State(StrEnum):

@@ -9,12 +9,13 @@ from decimal import Decimal
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.errors import CatalogError, DataError, RetryableError
 from shared.gcp.storage import MAX_DOCUMENT_BYTES
 from shared.names import SnapshotId
+from tests.kit.mutations import answered, bytes_of
 from tests.kit.typed_tables import TABLE, Place, numbered, place
 from tests.kit.uploads import Upload, arrive, parquet_bytes
 
@@ -421,6 +422,21 @@ def test_a_manifest_with_a_name_that_postgresql_can_not_hold_is_refused(here, up
 def test_a_part_that_the_manifest_names_but_the_bucket_lacks_is_refused(here, upload):
     error = refusal(here, upload, changed_manifest(upload, generation=12345))
     assert "is named by the manifest but gone from the bucket" in error.what
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_a_manifest_holds_it_has_an_answer_and_changes_nothing(here, upload, data):
+    """Its part is not there, so that the best of them is refused as well."""
+    named = vars(upload.parts[0]) | {"generation": 12345}
+    columns = [{"name": name, "type": type_} for name, type_ in (("n", "INT64"), ("a", "STRING"), ("b", "INT64"))]
+    document = {"version": 1, "table": TABLE, "snapshot_id": str(upload.snapshot), "source_rows": 2}
+    content = data.draw(bytes_of(document | {"columns": columns, "parts": [named]}).filter(bool))
+    version = upload.raw_manifest(content)
+    with answered(DataError, CatalogError):
+        assert arrive(upload.services, version) is None
+    assert staged(here) == 0
+    assert here.database.execute("SELECT count(*) FROM recosync.publication").fetchone() == (0,)
 
 
 @pytest.mark.parametrize("rows", [1, 3])

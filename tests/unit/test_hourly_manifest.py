@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local import ROOT
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, DataError
 from shared.hourly.manifest import (
     NOTHING,
     Audit,
@@ -382,6 +382,14 @@ def test_a_record_that_changes_has_the_state_of_what_it_has_become():
 def test_a_record_that_moves_on_has_not_failed():
     failed = HourRecord(work=WORKS["exported"], failure=Failure(AT, "why"))
     assert (failed.state, failed.change(work=WORKS["loaded"]).state) == ("failed", "loaded")
+
+
+def test_a_failure_is_told_as_it_can_be_shown_whoever_wrote_it():
+    failure = Failure(AT, "\u202e\0" + "x" * 10**6)
+    assert failure.error.startswith(r"\u202e\u0000xx")
+    assert len(failure.error.encode()) < 8_000
+    longest = DataError("w" * 10**4, where="p" * 10**4, remedy="r" * 10**4)
+    assert Failure(AT, str(longest)).error == str(longest)
 
 
 def test_the_source_should_hold_what_was_exported_until_it_is_deleted():

@@ -1,4 +1,4 @@
-"""What a listing of hour manifests tells. The emulator has no metageneration, so the service's answer is made up here."""
+"""What a listing of hour manifests tells. The emulator has no metageneration: the service's answer is made up here."""
 
 from datetime import date
 
