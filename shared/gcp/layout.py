@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from shared.words import quantity
+
 #: The magic number at the start of a file; at its end, the footer's length and the number again
 #: (https://parquet.apache.org/docs/file-format/).
 _HEAD, _TAIL = 4, 8
@@ -57,7 +59,7 @@ def wrong(file: File, chunks: Iterable[Chunk]) -> str | None:
         if what:
             return f"{what} for column {chunk.column} in row group {chunk.row_group}"
     if file.rows < 0 or sum(rows.values()) != file.rows:
-        return f"counts {file.rows} rows, and {sum(rows.values())} in its row groups"
+        return f"counts {quantity(file.rows, 'row')}, and {sum(rows.values()):,} in its row groups"
     return None
 
 

@@ -75,7 +75,7 @@ def _named(cause: Cause) -> str:
 def _waiting(table: TableStatus) -> Iterator[Told]:
     """What waits for a human, with the commands that decide."""
     for hold in table.held:
-        reasons = "".join(f"\n  {reason}" for reason in hold.reasons)
+        reasons = "".join(f"\n  - {reason}" for reason in hold.reasons)
         yield f"{table.name} {hold.snapshot} is held:{reasons}", (hold.approve, hold.reject)
     if table.drift is not None:
         yield f"{table.name} drifted: {table.drift.message}", ()
