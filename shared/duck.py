@@ -48,6 +48,12 @@ _BY_THE_WAY = re.compile(
 )
 _STATUS = re.compile(r"\bHTTP (\d+)\b")
 _CUT_OFF = "incorrectly set page offsets"
+#: What DuckDB's reader of Parquet says of what it does not read
+#: (https://github.com/duckdb/duckdb/blob/main/extension/parquet/parquet_reader.cpp).
+_OF_PARQUET = {
+    "is encrypted": "is encrypted",
+    "at least one non-root column": "has no columns",
+}
 #: How the extension for PostgreSQL tells of a query that failed there, by what libpq says after it; and how libpq hands
 #: on what the server said: its severity in its language, a colon and two spaces. What broke the connection has none
 #: (https://github.com/duckdb/duckdb-postgres/blob/main/src/postgres_connection.cpp).
@@ -117,6 +123,11 @@ def fault(e: Exception) -> Fault:
     if kind_ in _LATER or (kind_ in _UNCLEAR and _BY_THE_WAY.match(str(e))):
         return Fault.LATER
     return Fault.UNCLEAR if kind_ in _UNCLEAR else Fault.CONTENT
+
+
+def said_of_parquet(e: Exception) -> str | None:
+    """What an error tells of a Parquet file as a whole, in our words; None of any other."""
+    return next((told for said, told in _OF_PARQUET.items() if said in str(e)), None)
 
 
 def of_status(code: int) -> Fault:

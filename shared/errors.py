@@ -85,6 +85,10 @@ class DataError(PermanentError):
     """A part, a manifest or a value in them can't become the PostgreSQL rows that the catalog promises."""
 
 
+class UnreadableError(DataError):
+    """A part can't be read to its end: the file is broken, or a value in it does not become what it should."""
+
+
 class UnlikeCatalogError(DataError):
     """A part has columns that this catalog does not take, and another version of it may."""
 

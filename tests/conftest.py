@@ -117,7 +117,7 @@ def cloud(pytestconfig: pytest.Config) -> Iterator[Cloud]:
 
     with Cloud(rows_per_part=1_000, runtime=WARM, in_memory=True) as cloud, pytest.MonkeyPatch.context() as once:
         pytestconfig.stash[_log_lines].folder = cloud.folder
-        parquet = Parquet(cloud.storage.url, NoToken())
+        parquet = Parquet(cloud.storage.url, NoToken(), Storage("nobodys"))
 
         def warm(_: object, storage: Storage) -> Parquet:
             parquet._storage = storage

@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 
 import psycopg
+from psycopg import errors as pg
 from psycopg import sql
 
 from shared import log
-from shared.catalog import Table
+from shared.catalog import MAX_ROW_BYTES, Table
 from shared.db import attempts, belongings, casts, copy, ledger, target
 from shared.db.attempts import Work
 from shared.db.postgres import CopyPlace, Lock, holding, is_transient, translated
 from shared.db.profile import Tap, of_table
-from shared.errors import DataError
-from shared.gcp.parquet import Footer
+from shared.errors import DataError, UnreadableError
+from shared.gcp.footer import Footer
 from shared.names import ObjectVersion, SnapshotId
 from shared.services import Services
 from shared.words import quantity
@@ -91,16 +92,25 @@ def _copy(
     tap: Tap,
 ) -> int:
     """Copy, and on a value that does not fit, find out which column and row group it stands in."""
+    import pyarrow as pa
+
+    parquet, expressions = services.parquet, casts.selected(plan)
     try:
-        found = services.parquet.part(version, footer, [cast.expression for cast in plan])
-        return copy.copy(connection, child, plan, found.schema, tap.through(services.parquet.stream(version, found)))
-    except DataError as e:
+        found = parquet.part(version, footer, expressions)
+        values = pa.schema(list(found.schema)[: len(plan)])
+        return copy.copy(connection, child, plan, values, tap.through(parquet.stream(version, found)))
+    except UnreadableError as e:
         raise _located(services, table, version, footer, plan) or e from e
     except psycopg.Error as e:
         place = CopyPlace.of(e)
         # What is not found is at fault itself, and no value: a function that a constraint of somebody's calls.
         if place is None or is_transient(e) or (e.sqlstate or "")[:2] in ("42", "3F"):
             raise
+        if isinstance(e, pg.ProgramLimitExceeded) and place.column is None:
+            # The server writes many rows at once, so the line is one behind it.
+            what = f"a row takes more than {MAX_ROW_BYTES} bytes in PostgreSQL, of which a long value takes 18"
+            remedy = "Take columns out of the catalog, or split the table"
+            raise DataError(what, where=f"{table.name}, {version}", remedy=remedy) from e
         limit = next((cast.limit for cast in plan if cast.column.name == place.column), "")
         limit = f"{limit or 'PostgreSQL refuses it'} ({e.sqlstate})"
         row_group = footer.row_group_of(place.line - 1)
@@ -110,16 +120,18 @@ def _copy(
 def _located(
     services: Services, table: Table, version: ObjectVersion, footer: Footer, plan: tuple[casts.Cast, ...]
 ) -> DataError | None:
-    """The error that names the first misfit; None when every value fits, so the file itself is broken."""
-    for cast in plan:
-        if cast.fits:
-            try:
-                row = services.parquet.first_row_where(version, cast.misfit)
-            except DataError:
-                return None
-            if row is not None:
-                return _misfit(table, cast.column.name, footer.row_group_of(row), version, cast.limit)
-    return None
+    """The error that names the first misfit; None when every value can be read and fits."""
+    try:
+        found = services.parquet.misread(version, footer, {cast.column.name: cast.expression for cast in plan})
+    except UnreadableError:
+        return None
+    if found is None:
+        return None
+    if not found.broken:
+        limit = next(cast.limit for cast in plan if cast.column.name == found.column)
+        return _misfit(table, found.column, found.row_group, version, limit)
+    where = f"{table.name}.{found.column}, row group {found.row_group} of {version}"
+    return DataError(found.broken, where=where, remedy="Write the part anew")
 
 
 def _misfit(table: Table, column: str, row_group: int, version: ObjectVersion, limit: str) -> DataError:

@@ -13,17 +13,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shared.catalog import Column, PgType, could_be_of_another
+from shared.duck import identifier
 from shared.errors import DataError, UnlikeCatalogError
+from shared.gcp.crs import MAX_SRID
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from shared.gcp.parquet import Footer, ParquetColumn
+    from shared.gcp.footer import Footer, ParquetColumn
 
 _INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
+#: Those that any float holds exactly.
+_NARROW = {"TINYINT", "SMALLINT", "UTINYINT", "USMALLINT"}
 _FLOATS = {"FLOAT", "DOUBLE"}
 _INSTANT = "TIMESTAMP WITH TIME ZONE"
-_TIMESTAMPS = {"TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"}
+_TIMESTAMPS = {"TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS"}
 #: 4713 BC and the end of 294246 AD in microseconds from 1970.
 _FIRST_US, _LAST_US = -210_863_520_000_000_000, 9_223_371_158_400_000_000
 _INTEGER_BITS = {
@@ -33,37 +37,36 @@ _INTEGER_BITS = {
 }
 _ISO_DATETIME = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}:\d{2}(\.\d{1,6})?)?"
 _WKT = r"(?is)\s*[a-z ]+(\(.*\)|\bempty)\s*"
+#: A number of WKT that may be too large for a float.
+_HUGE = r"(?i)e\+?\d{3}|\d{309}"
+#: The last byte of a type in WKB that has a SRID, and Z, or M, or both.
+_FLAGGED = ", ".join(f"'\\x{flags:02X}'::BLOB" for flags in (0x20, 0x60, 0xA0, 0xE0))
 _REAL_MAX = "3.4028234663852886e38::DOUBLE"
 
 
 @dataclass(frozen=True)
 class Cast:
-    """One column's way: `value` is the DuckDB expression, and `fits` the predicate that every non-NULL value must meet.
+    """One column's way: `value` is the DuckDB expression, which fails where a value does not fit, and `guard` the
+    predicate that every value must meet, where the expression would change it instead.
 
-    `guard` is the cheap part of `fits` that the cast itself would not enforce; `limit` says in words what was exceeded.
-    `arrow` is the Arrow type that the value must come out as, before it is encoded.
+    `limit` says in words what was exceeded. `arrow` is the Arrow type that the value must come out as, before it is
+    encoded.
     """
 
     column: Column
     value: str
     arrow: str
-    fits: str = ""
     guard: str = ""
     limit: str = ""
 
     @property
     def expression(self) -> str:
-        name = _quoted(self.column.name)
+        name = identifier(self.column.name)
         if not self.guard:
             return f"{self.value} AS {name}"
         return (
             f"CASE WHEN {name} IS NULL THEN NULL WHEN {self.guard} THEN {self.value} ELSE error('unfit') END AS {name}"
         )
-
-    @property
-    def misfit(self) -> str:
-        """The predicate of a row whose value does not fit."""
-        return f"{_quoted(self.column.name)} IS NOT NULL AND NOT coalesce({self.fits}, false)"
 
 
 def plan(columns: Sequence[Column], footer: Footer, where: str) -> tuple[Cast, ...]:
@@ -77,7 +80,10 @@ def plan(columns: Sequence[Column], footer: Footer, where: str) -> tuple[Cast, .
             where=where,
             remedy="Write the catalog's columns in the catalog's order",
         )
-    casts = [(source, _cast(column, source)) for column, source in zip(columns, footer.columns, strict=True)]
+    casts = [
+        (source, _cast(column, source) or _nothing(column, source))
+        for column, source in zip(columns, footer.columns, strict=True)
+    ]
     wrong = [
         f"{source.name} is {_described(source)}, which can't become {column.type.sql}"
         for column, (source, cast) in zip(columns, casts, strict=True)
@@ -89,6 +95,11 @@ def plan(columns: Sequence[Column], footer: Footer, where: str) -> tuple[Cast, .
             "; ".join(wrong), where=where, remedy="Write columns of the catalog's types"
         )
     return tuple(cast for _, cast in casts if cast is not None)
+
+
+def selected(casts: Sequence[Cast]) -> list[str]:
+    """The DuckDB expressions that a file is read as: each column's value, then whether the file itself has NULL."""
+    return [cast.expression for cast in casts] + [f"{identifier(cast.column.name)} IS NULL" for cast in casts]
 
 
 def arrow_type(cast: Cast) -> pa.DataType:
@@ -105,7 +116,16 @@ def arrow_type(cast: Cast) -> pa.DataType:
 def _cast(column: Column, source: ParquetColumn) -> Cast | None:
     if source.digits is not None and source.digits > 38:
         return None  # DuckDB would read it as DOUBLE
-    return _RULES[column.type](column, source.type)
+    return _geometry(column, source) if column.type is PgType.GEOMETRY else _RULES[column.type](column, source.type)
+
+
+def _nothing(column: Column, source: ParquetColumn) -> Cast | None:
+    """The cast of a column of any type that is said to hold no value, which every value refutes."""
+    if not source.nulls:
+        return None
+    type_, arrow = _OF_NULLS[column.type]
+    limit = f"{_described(source)} can't become {column.type.sql}, unless every value is NULL"
+    return Cast(column, f"NULL::{type_}", arrow, "false", limit)
 
 
 def _may_become_any(source: ParquetColumn) -> bool:
@@ -116,48 +136,81 @@ def _may_become_any(source: ParquetColumn) -> bool:
 def _text(column: Column, source: str) -> Cast | None:
     if source not in ("VARCHAR", "JSON") and not source.startswith("ENUM"):
         return None
-    name = _quoted(column.name)
-    fits = f"NOT contains({name}::VARCHAR, chr(0))"
+    name = identifier(column.name)
+    guard = f"NOT contains({name}::VARCHAR, chr(0))"
     document = f"{column.type.sql} takes one JSON document without NUL characters"
     limit = document if column.type in (PgType.JSON, PgType.JSONB) else "PostgreSQL's text holds no NUL character"
-    return Cast(column, f"{name}::VARCHAR", "string", fits, fits, limit)
+    return Cast(column, f"{name}::VARCHAR", "string", guard, limit)
 
 
 def _integer(column: Column, source: str) -> Cast | None:
-    name, (type_, bits) = _quoted(column.name), _INTEGER_BITS[column.type]
+    name, (type_, bits) = identifier(column.name), _INTEGER_BITS[column.type]
     low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     limit = f"{column.type.sql} holds whole numbers from {low} to {high}"
-    in_range = f"{name} BETWEEN {low} AND {high}"
     if source in _INTEGERS:
-        return Cast(column, f"{name}::{type_}", f"int{bits}", in_range, limit=limit)
+        return Cast(column, f"{name}::{type_}", f"int{bits}", limit=limit)
     if source in _FLOATS or source.startswith("DECIMAL"):
         # The upper bound as a DOUBLE would round up to one that does not fit; half-open intervals are exact.
         # A decimal of many places can't be compared with the bounds before it is cut.
         whole = f"trunc({name}) >= {low} AND trunc({name}) < {high + 1} AND {name} = trunc({name})"
-        return Cast(column, f"{name}::{type_}", f"int{bits}", whole, whole, limit)
+        return Cast(column, f"{name}::{type_}", f"int{bits}", whole, limit)
     return None
 
 
 def _real(column: Column, source: str) -> Cast | None:
-    return _floating(column, source, "FLOAT", "float", f"abs({_quoted(column.name)}) <= {_REAL_MAX}")
+    return _floating(column, source, _Float("FLOAT", "float", 24, f"abs({identifier(column.name)}) <= {_REAL_MAX}"))
 
 
 def _double(column: Column, source: str) -> Cast | None:
-    return _floating(column, source, "DOUBLE", "double", "true")
+    return _floating(column, source, _Float("DOUBLE", "double", 53, "true"))
 
 
-def _floating(column: Column, source: str, type_: str, arrow: str, in_range: str) -> Cast | None:
-    name = _quoted(column.name)
-    if source in _INTEGERS or source.startswith("DECIMAL"):
-        return Cast(column, f"{name}::{type_}", arrow)
+@dataclass(frozen=True)
+class _Float:
+    """A type of floats: its names in DuckDB and Arrow, the bits of its whole numbers, the floats in its range."""
+
+    type: str
+    arrow: str
+    bits: int
+    in_range: str
+
+
+def _floating(column: Column, source: str, float_: _Float) -> Cast | None:
+    name, exact = identifier(column.name), 2**float_.bits
+    limit = f"{column.type.sql} holds each whole number up to {exact}, and not every one beyond"
+    if source in _INTEGERS:
+        guard = f"{name} BETWEEN {-exact} AND {exact} OR TRY_CAST({name}::{float_.type} AS HUGEINT) = {name}"
+        return Cast(column, f"{name}::{float_.type}", float_.arrow, "" if source in _NARROW else guard, limit)
+    if match := re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", source):
+        value, whole = _nearest(name, int(match[1]), int(match[2]), float_), f"trunc({name})"
+        read_back = f"TRY_CAST({whole}::{float_.type} AS DECIMAL(38,0)) = {whole}"
+        guard = f"{whole} BETWEEN {-exact} AND {exact} OR ({name} = {whole} AND {read_back})"
+        return Cast(column, value, float_.arrow, guard, limit)
     if source not in _FLOATS:
         return None
-    fits = f"isfinite({name}) AND {in_range}"
-    return Cast(column, f"{name}::{type_}", arrow, fits, fits, f"{column.type.sql} takes finite numbers in its range")
+    limit = f"{column.type.sql} takes finite numbers in its range"
+    return Cast(column, f"{name}::{float_.type}", float_.arrow, f"isfinite({name}) AND {float_.in_range}", limit)
+
+
+def _nearest(name: str, precision: int, scale: int, float_: _Float) -> str:
+    """The float that is nearest to a decimal.
+
+    DuckDB divides the decimal's digits by a power of ten, which is right where a DOUBLE holds both exactly, and rounds
+    twice where there are more digits or the result is a FLOAT. To round a DOUBLE to a FLOAT is right for up to 12
+    places: between two FLOATs in the middle of which it could be, there is no other such decimal so near. Text is read
+    right, and takes ten times as long.
+    """
+    by_text, quotient = f"{name}::VARCHAR::{float_.type}", f"{name}::DOUBLE::{float_.type}"
+    if scale > (12 if float_.type == "FLOAT" else 22):
+        return by_text
+    if precision <= 15:
+        return quotient
+    most = f"{2**53 // 10**scale}.{2**53 % 10**scale:0{scale}d}" if scale else str(2**53)
+    return f"CASE WHEN {name} BETWEEN -{most} AND {most} THEN {quotient} ELSE {by_text} END"
 
 
 def _numeric(column: Column, source: str) -> Cast | None:
-    name = _quoted(column.name)
+    name = identifier(column.name)
     if match := re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", source):
         # Widened, so that Arrow has 128 bits for each.
         return Cast(column, f"{name}::DECIMAL(38,{match[2]})", f"decimal(38,{match[2]})")
@@ -167,35 +220,37 @@ def _numeric(column: Column, source: str) -> Cast | None:
         return None
     # A float of 32 bits has a shorter decimal than the same number in 64.
     value = f"{name}::VARCHAR::DOUBLE" if source == "FLOAT" else name
-    fits = f"isfinite({name})"
-    return Cast(column, value, "double", fits, fits, "a float becomes numeric when it is finite")
+    return Cast(column, value, "double", f"isfinite({name})", "a float becomes numeric when it is finite")
 
 
 def _boolean(column: Column, source: str) -> Cast | None:
-    return Cast(column, _quoted(column.name), "bool") if source == "BOOLEAN" else None
+    return Cast(column, identifier(column.name), "bool") if source == "BOOLEAN" else None
 
 
 def _date(column: Column, source: str) -> Cast | None:
     if source != "DATE":
         return None
-    name = _quoted(column.name)
-    fits = f"isfinite({name}) AND {name} >= DATE '4713-01-01 (BC)'"
-    return Cast(column, name, "date32", fits, fits, "date takes finite days from 4713 BC")
+    name = identifier(column.name)
+    guard = f"isfinite({name}) AND {name} >= DATE '4713-01-01 (BC)'"
+    return Cast(column, name, "date32", guard, "date takes finite days from 4713 BC")
 
 
 def _timestamp(column: Column, source: str) -> Cast | None:
-    name = _quoted(column.name)
+    name = identifier(column.name)
     limit = "timestamp takes finite instants from 4713 BC to 294246 AD"
     if source == _INSTANT:
         # Its cast asks a calendar for the offset of UTC, row by row: 0.7 s per million where this takes 0.01 s.
         # Of the infinities, epoch_us is NULL.
-        fits = f"epoch_us({name}) BETWEEN {_FIRST_US} AND {_LAST_US}"
-        return Cast(column, f"make_timestamp(epoch_us({name}))", "timestamp", fits, fits, limit)
+        guard = f"epoch_us({name}) BETWEEN {_FIRST_US} AND {_LAST_US}"
+        return Cast(column, f"make_timestamp(epoch_us({name}))", "timestamp", guard, limit)
+    if source == "TIMESTAMP_NS":
+        # A cast would cut those before 1970 towards it, and take the ends for infinities.
+        value = f"make_timestamp(epoch_ns({name}) // 1000 - (epoch_ns({name}) % 1000 < 0)::BIGINT)"
+        return Cast(column, value, "timestamp", limit=limit)
     if source in _TIMESTAMPS or source == "DATE":
-        # Nanoseconds can't be compared with the bounds as they are: they end in 2262.
         instant = f"TRY_CAST({name} AS TIMESTAMP)"
-        fits = f"isfinite({name}) AND {instant} BETWEEN '4713-01-01 (BC) 00:00:00' AND '294246-12-31 00:00:00'"
-        return Cast(column, f"{name}::TIMESTAMP", "timestamp", fits, fits, limit)
+        guard = f"isfinite({name}) AND {instant} BETWEEN '4713-01-01 (BC) 00:00:00' AND '294246-12-31 00:00:00'"
+        return Cast(column, f"{name}::TIMESTAMP", "timestamp", guard, limit)
     if source != "VARCHAR":
         return None
     # A DATETIME as text. An offset would be dropped by the cast, so only bare ISO text passes.
@@ -204,28 +259,58 @@ def _timestamp(column: Column, source: str) -> Cast | None:
         column,
         f"{name}::TIMESTAMP",
         "timestamp",
-        f"{shape} AND TRY_CAST({name} AS TIMESTAMP) IS NOT NULL",
         shape,
         "a timestamp as text is written YYYY-MM-DDTHH:MM:SS[.ffffff], without an offset",
     )
 
 
-def _geometry(column: Column, source: str) -> Cast | None:
-    name = _quoted(column.name)
-    limit = "geometry takes WKB or WKT"
-    if source.startswith("GEOMETRY"):
-        return Cast(column, f"st_aswkb({name})", "binary")
-    if source == "BLOB":
-        # A zero-length WKB would crash the PostgreSQL server; 9 bytes are the shortest there is.
-        long_enough = f"octet_length({name}) >= 9"
-        fits = f"CASE WHEN {long_enough} THEN TRY(st_geomfromwkb({name})) IS NOT NULL ELSE false END"
-        return Cast(column, f"st_aswkb(st_geomfromwkb({name}))", "binary", fits, long_enough, limit)
-    if source == "VARCHAR":
-        # DuckDB reads a geometry and drops what stands before and behind it.
-        alone = f"regexp_full_match({name}, '{_WKT}') AND NOT regexp_matches({name}, '\\)\\s*[^\\s),]')"
-        fits = f"{alone} AND TRY({name}::GEOMETRY) IS NOT NULL"
-        return Cast(column, f"st_aswkb({name}::GEOMETRY)", "binary", fits, alone, limit)
+def _geometry(column: Column, source: ParquetColumn) -> Cast | None:
+    name = identifier(column.name)
+    limit = "geometry takes WKB or WKT, finite, and with one SRID"
+    if source.type.startswith("GEOMETRY"):
+        return Cast(column, _with_srid(f"st_aswkb({name})", source.srid), "binary", limit=limit)
+    if source.type == "BLOB":
+        return _extended_wkb(column, source.srid, limit)
+    if source.type == "VARCHAR":
+        # DuckDB reads a geometry and drops what stands before and behind it, and takes 1e400 for an infinity.
+        alone = f"regexp_full_match({name}, '{_WKT}') AND NOT regexp_matches({name}, '\\)\\s*[^\\s),]|(?i)nan|inf')"
+        finite = f"NOT regexp_matches({name}, '{_HUGE}') OR NOT contains(st_astext({name}::GEOMETRY), 'inf')"
+        value = _with_srid(f"st_aswkb({name}::GEOMETRY)", source.srid)
+        return Cast(column, value, "binary", f"{alone} AND ({finite})", limit)
     return None
+
+
+def _extended_wkb(column: Column, srid: int | None, limit: str) -> Cast:
+    """WKB, or PostGIS's extension of it that may have a SRID (https://postgis.net/docs/using_postgis_dbmanagement.html).
+
+    DuckDB reads past SRIDs. They show by the 4 bytes that each takes, and by a bit of the type; that of a geometry is
+    put back where it was, and geometries inside have none of their own.
+    """
+    name = identifier(column.name)
+    wkb, little = f"st_aswkb(st_geomfromwkb({name}))", f"{name}[1:1] = '\\x01'::BLOB"
+    plain = f"octet_length({name}) = octet_length({wkb})"
+    flag = f"CASE WHEN {little} THEN {name}[5:5] ELSE {name}[2:2] END IN ({_FLAGGED})"
+    own = f"(CASE WHEN {little} THEN {name}[6:9] ELSE {_reversed(f'{name}[6:9]')} END)"
+    number = f"('0x' || hex({_reversed(own)}))::BIGINT"
+    one = f"BETWEEN 0 AND {MAX_SRID}" if srid is None else f"= {srid}"
+    extended = f"octet_length({name}) = octet_length({wkb}) + 4 AND {flag} AND {number} {one}"
+    value = f"CASE WHEN {plain} THEN {_with_srid(wkb, srid)} ELSE {_with_bytes(wkb, own)} END"
+    # A zero-length WKB would crash the PostgreSQL server; 9 bytes are the shortest there is.
+    guard = f"CASE WHEN octet_length({name}) < 9 THEN false ELSE {plain} OR ({extended}) END"
+    return Cast(column, value, "binary", guard, limit)
+
+
+def _reversed(four_bytes: str) -> str:
+    return " || ".join(f"{four_bytes}[{place}:{place}]" for place in (4, 3, 2, 1))
+
+
+def _with_srid(wkb: str, srid: int | None) -> str:
+    return wkb if srid is None else _with_bytes(wkb, f"unhex('{srid.to_bytes(4, 'little').hex()}')")
+
+
+def _with_bytes(wkb: str, srid: str) -> str:
+    """The expression of little-endian WKB without a SRID, with these bytes as its SRID."""
+    return f"{wkb}[1:4] || '\\x20'::BLOB || {srid} || {wkb}[6:]"
 
 
 _RULES: dict[PgType, Callable[[Column, str], Cast | None]] = {
@@ -242,7 +327,19 @@ _RULES: dict[PgType, Callable[[Column, str], Cast | None]] = {
     PgType.BOOLEAN: _boolean,
     PgType.DATE: _date,
     PgType.TIMESTAMP: _timestamp,
-    PgType.GEOMETRY: _geometry,
+}
+
+#: What NULLs of DuckDB and of Arrow become which type.
+_OF_NULLS = {
+    **dict.fromkeys((PgType.VARCHAR, PgType.TEXT, PgType.JSON, PgType.JSONB), ("VARCHAR", "string")),
+    **{type_: (duckdb, f"int{bits}") for type_, (duckdb, bits) in _INTEGER_BITS.items()},
+    PgType.REAL: ("FLOAT", "float"),
+    PgType.DOUBLE: ("DOUBLE", "double"),
+    PgType.NUMERIC: ("DOUBLE", "double"),
+    PgType.BOOLEAN: ("BOOLEAN", "bool"),
+    PgType.DATE: ("DATE", "date32"),
+    PgType.TIMESTAMP: ("TIMESTAMP", "timestamp"),
+    PgType.GEOMETRY: ("BLOB", "binary"),
 }
 
 
@@ -250,7 +347,3 @@ def _described(source: ParquetColumn) -> str:
     if source.digits is not None and source.digits > 38:
         return f"a decimal of {source.digits} digits (38 at most)"
     return source.type
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

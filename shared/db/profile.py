@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 _TEXT = (PgType.VARCHAR, PgType.TEXT)
 _INTEGERS = (PgType.SMALLINT, PgType.INTEGER, PgType.BIGINT)
 
+#: How many columns a query counts, with two expressions for each: a row has 1,664 at most
+#: (https://www.postgresql.org/docs/current/limits.html).
+_AT_ONCE = 800
+
 
 @dataclass(frozen=True)
 class ColumnProfile:
@@ -99,7 +103,9 @@ class ProfileDocument(Struct, frozen=True):
 
 
 class Tap:
-    """Takes the profile of Arrow batches that flow by."""
+    """Takes the profile of Arrow batches that flow by: the columns' values, and behind them for each of them which rows
+    have NULL in the file itself. Only the values flow on.
+    """
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self._columns = columns
@@ -108,15 +114,16 @@ class Tap:
 
     def through(self, batches: Generator[pa.RecordBatch]) -> Generator[pa.RecordBatch]:
         for batch in batches:
-            self.profile += self._of(batch)
-            yield batch
+            width = len(self._columns)
+            self.profile += self._of(batch.num_rows, batch.columns[:width], batch.columns[width:])
+            yield batch.select(range(width))
 
-    def _of(self, batch: pa.RecordBatch) -> Profile:
+    def _of(self, rows: int, values: Sequence[pa.Array], missing: Sequence[pa.BooleanArray]) -> Profile:
         found = {}
-        for column, array in zip(self._columns, batch.columns, strict=True):
+        for column, array, nulls in zip(self._columns, values, missing, strict=True):
             total = _arrow_sum(column, array) if is_summed(column) else None
-            found[column.name] = ColumnProfile(len(array) - array.null_count, total)
-        return Profile(batch.num_rows, found)
+            found[column.name] = ColumnProfile(rows - nulls.true_count, total)
+        return Profile(rows, found)
 
 
 def of_table(
@@ -125,15 +132,22 @@ def of_table(
     """The profile of a table's rows, by PostgreSQL.
 
     The columns that are `expected` to hold no NULL are looked at together: a fifth less work than to count the values
-    of each, which is done only if there is one after all.
+    of each, which is done only if there is one after all. A query looks at so many columns as a row of its may have.
     """
+    pieces = [columns[start : start + _AT_ONCE] for start in range(0, len(columns), _AT_ONCE)]
+    found = [_of_columns(connection, table, piece, expected) for piece in pieces]
+    return Profile(found[0].rows, {name: column for each in found for name, column in each.columns.items()})
+
+
+def _of_columns(
+    connection: psycopg.Connection, table: sql.Composable, columns: Sequence[Column], expected: Profile | None
+) -> Profile:
     whole = [c for c in columns if expected and expected.rows and expected.null_share(c.name) == 0]
     counted = [column for column in columns if column not in whole]
-    nulls = sql.SQL("count(*) FILTER (WHERE num_nulls({}) > 0)").format(sql.SQL(", ").join(map(_name, whole)))
     expressions = sql.SQL(", ").join(
         [
             sql.SQL("count(*)"),
-            nulls if whole else sql.SQL("0"),
+            sql.SQL("count(*) FILTER (WHERE {} > 0)").format(_nulls(whole)) if whole else sql.SQL("0"),
             *(sql.SQL("count({})").format(_name(column)) for column in counted),
             *map(_sum, columns),
         ]
@@ -141,7 +155,7 @@ def of_table(
     query = sql.SQL("SELECT {} FROM {}").format(expressions, table)
     rows, incomplete, *found = cast(tuple[int | None, ...], connection.execute(query).fetchone())
     if incomplete:
-        return of_table(connection, table, columns)
+        return _of_columns(connection, table, columns, None)
     values = dict.fromkeys((column.name for column in whole), int(rows or 0))
     values |= {column.name: int(count or 0) for column, count in zip(counted, found, strict=False)}
     return Profile(
@@ -151,6 +165,15 @@ def of_table(
             for column, total in zip(columns, found[len(counted) :], strict=True)
         },
     )
+
+
+def _nulls(columns: Sequence[Column]) -> sql.Composable:
+    """How many of a row's values are NULL. A function takes 100 arguments at most
+    (https://www.postgresql.org/docs/current/limits.html).
+    """
+    pieces = [columns[start : start + 100] for start in range(0, len(columns), 100)]
+    each = (sql.SQL("num_nulls({})").format(sql.SQL(", ").join(map(_name, piece))) for piece in pieces)
+    return sql.SQL(" + ").join(each)
 
 
 def is_summed(column: Column) -> bool:

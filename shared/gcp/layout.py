@@ -31,7 +31,8 @@ class File:
 @dataclass(frozen=True)
 class Chunk:
     """The values of a column in a row group, as the footer describes them: offsets and sizes in bytes, the offsets from
-    the start of the file. `dictionary` and `index` are None or 0 where there is none.
+    the start of the file. `dictionary` and `index` are None or 0 where there is none. `nulls` is how many of the values
+    it says to be NULL.
     """
 
     row_group: int
@@ -43,6 +44,18 @@ class Chunk:
     index: int | None
     packed: int
     unpacked: int
+    physical: str = ""
+    codec: str = ""
+    encodings: str = ""
+    nulls: int | None = None
+
+    @property
+    def beyond_duckdb(self) -> bool:
+        """Whether it is written as pyarrow reads it, and DuckDB does not: LZ4 in Hadoop's frames, and floats' encoding
+        for other types.
+        """
+        split = "BYTE_STREAM_SPLIT" in self.encodings and self.physical not in ("FLOAT", "DOUBLE")
+        return split or self.codec == "LZ4"
 
     @property
     def start(self) -> int:

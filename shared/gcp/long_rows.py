@@ -1,5 +1,5 @@
-"""Rows that are too long for DuckDB, which has 2,048 of them in memory at once, whatever their length: read by pyarrow,
-as many at a time as their pages say to be few enough.
+"""Rows that are too long for DuckDB, which has 2,048 of them in memory at once, whatever their length, or that it does
+not read: read by pyarrow, as many at a time as their pages say to be few enough.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 from shared.errors import DataError
-from shared.gcp import pages
+from shared.gcp import pages, ranged
 from shared.gcp.layout import Chunk
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 #: The bytes of pages that are held at once, and of a row. Of a row there are several copies on the way, and a function
 #: of 1 GiB takes both at their limit.
@@ -23,33 +24,38 @@ ROW_BYTES = 32 << 20
 _TOGETHER = 32 << 20
 _ROWS = 16_384
 
-#: What a reader asks for at once.
-_BUFFER = 1 << 20
-
 _REMEDY = "Write shorter values; or smaller pages, and smaller row groups"
 
 
 def batches(file: BinaryIO, chunks: Sequence[Chunk], skipped: int, where: str) -> Generator[pa.RecordBatch]:
-    """The rows of a file after so many, in its order, as they are in it.
+    """The rows of a file after so many, in its order, in types that DuckDB takes as they are.
 
     Raises DataError for a column and row group that has longer rows or larger pages than are taken, before it takes
-    such pages into memory.
+    such pages into memory; pyarrow's errors; and what `file` does.
     """
-    import pyarrow.parquet as pq
-
-    opened = pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False, coerce_int96_timestamp_unit="us")
+    opened = ranged.opened(file)
     for row_group in range(opened.num_row_groups):
         of_group = [chunk for chunk in chunks if chunk.row_group == row_group]
         rows = of_group[0].rows if of_group else 0
         if skipped >= rows:
             skipped -= rows
             continue
-        together = _together(file, of_group, where)
-        for batch in opened.iter_batches(batch_size=together, row_groups=[row_group], use_threads=False):
+        for batch in of_row_group(file, opened, of_group, where):
             if skipped < batch.num_rows:
-                _refuse_long(batch, row_group, where)
                 yield batch.slice(skipped)
             skipped = max(0, skipped - batch.num_rows)
+
+
+def of_row_group(
+    file: BinaryIO, opened: pq.ParquetFile, chunks: Sequence[Chunk], where: str
+) -> Generator[pa.RecordBatch]:
+    """The same of some columns of one row group: all of its rows, each text looked at."""
+    rows, row_group = _together(file, chunks, where), chunks[0].row_group
+    columns = [chunk.column for chunk in chunks]
+    for batch in opened.iter_batches(batch_size=rows, row_groups=[row_group], columns=columns, use_threads=False):
+        _refuse_long(batch, row_group, where)
+        batch.validate(full=True)
+        yield ranged.plain(batch)
 
 
 def _together(file: BinaryIO, chunks: Sequence[Chunk], where: str) -> int:

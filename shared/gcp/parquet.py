@@ -8,18 +8,20 @@ own access token as a bearer token; it knows nothing of its renewal, so that is 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
 from shared import duck
-from shared.duck import Fault, literal
-from shared.errors import ConfigurationError, DataError, RetryableError, SyncError
-from shared.gcp import layout, long_rows
+from shared.duck import Fault, identifier, literal
+from shared.errors import ConfigurationError, DataError, RetryableError, SyncError, UnreadableError
+from shared.gcp import layout, long_rows, ranged
 from shared.gcp.batches import apart, together
+from shared.gcp.crs import Said
+from shared.gcp.footer import CHUNK, FIELD, FILE, Footer, ParquetColumn, footer_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -46,6 +48,17 @@ _AHEAD = "1KB"
 #: Seconds to wait for the answer that tells why a read was refused.
 STATUS_TIMEOUT = 10
 
+#: The optimizers of DuckDB that make something of a file's statistics and Bloom filters, or bring filters to its scan,
+#: which does.
+_CREDULOUS = (
+    "statistics_propagation",
+    "filter_pushdown",
+    "join_filter_pushdown",
+    "row_group_pruner",
+    "top_n",
+    "late_materialization",
+)
+
 #: Errors that leave an instance of DuckDB unusable.
 _SPOILED = {"FATAL", "INTERNAL"}
 
@@ -54,33 +67,12 @@ _REFUSED = {0, 401, 403}
 
 
 @dataclass(frozen=True)
-class ParquetColumn:
-    """A column of a file: its name and the DuckDB type it is read as. `digits` is its precision if it is a decimal."""
+class Misread:
+    """Where reading a file fails. `broken` says how, unless a value does not fit what it was to become."""
 
-    name: str
-    type: str
-    digits: int | None
-
-
-@dataclass(frozen=True)
-class Footer:
-    """What a file says of itself: the rows of each row group, in order, and the bytes of its values, unpacked."""
-
-    columns: tuple[ParquetColumn, ...]
-    row_groups: tuple[int, ...]
-    bytes: int = 0
-
-    @property
-    def rows(self) -> int:
-        return sum(self.row_groups)
-
-    def row_group_of(self, row: int) -> int:
-        """The index of the row group that holds the row, both counted from 0."""
-        for index, rows in enumerate(self.row_groups):
-            if row < rows:
-                return index
-            row -= rows
-        return len(self.row_groups)
+    column: str
+    row_group: int
+    broken: str = ""
 
 
 class AccessToken(Protocol):
@@ -135,16 +127,15 @@ class GoogleCredentials(Protocol):
 
 @dataclass(frozen=True)
 class _Part:
-    """What is made of a part: DuckDB expressions of its columns; and who has its bytes."""
+    """What is made of a part: DuckDB expressions of its columns."""
 
-    columns: Sequence[ParquetColumn]
+    footer: Footer
     expressions: Sequence[str]
-    storage: Storage
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A query over a file, and its rows as Arrow batches; without a reader where the first are too long for it."""
+    """A query over a file, and its rows as Arrow batches; without a reader where DuckDB does not read them."""
 
     query: str
     batch_rows: int
@@ -157,11 +148,11 @@ class Parquet:
     """A DuckDB instance that reads objects, for any number of threads: each read has a connection of its own. `storage`
     fetches the same objects in its own way, for what DuckDB can't tell.
 
-    Methods raise RetryableError when the object could not be reached, ConfigurationError when it may not be read, and
-    DataError when it is no Parquet file, or gone.
+    Methods raise RetryableError when the object could not be reached, ConfigurationError when it may not be read,
+    DataError when it is gone, and UnreadableError when it is no Parquet file, or a broken one.
     """
 
-    def __init__(self, endpoint: str, token: AccessToken, storage: Storage | None = None) -> None:
+    def __init__(self, endpoint: str, token: AccessToken, storage: Storage) -> None:
         self._endpoint, self._token, self._storage = endpoint, token, storage
         self._lock = threading.Lock()
         self._instance: duckdb.DuckDBPyConnection | None = None
@@ -179,15 +170,21 @@ class Parquet:
     @staticmethod
     def _new() -> duckdb.DuckDBPyConnection:
         connection = duck.connect("httpfs", {"threads": 2})
-        connection.execute("SET http_retries = 5")
-        connection.execute(f"SET streaming_buffer_size = '{_AHEAD}'")
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute("SET parquet_metadata_cache = true")
-        # GeoParquet metadata is a claim about bytes; the bytes are checked as WKB instead.
-        connection.execute("SET enable_geoparquet_conversion = false")
-        # A version of an object never changes, so what was learnt of it need not be asked again; its data is read once.
-        connection.execute("SET enable_http_metadata_cache = true")
-        connection.execute("SET enable_external_file_cache = false")
+        # For all connections to the instance: without GLOBAL, most settings are those of this one alone.
+        for setting, value in {
+            "http_retries": "5",
+            "TimeZone": "'UTC'",
+            # GeoParquet metadata is a claim about bytes; the bytes are checked as WKB instead.
+            "enable_geoparquet_conversion": "false",
+            # A version of an object never changes, so what was learnt of it need not be asked again; its data is read
+            # once. Footers are not kept: nothing limits their memory.
+            "enable_http_metadata_cache": "true",
+            "enable_external_file_cache": "false",
+            "parquet_metadata_cache": "false",
+            # What a footer says of values is a claim too. Believed, it makes NULLs of values, and leaves rows out.
+            "disabled_optimizers": literal(",".join(_CREDULOUS)),
+        }.items():
+            connection.execute(f"SET GLOBAL {setting} = {value}")
         return connection
 
     def footer(self, version: ObjectVersion) -> Footer:
@@ -195,32 +192,32 @@ class Parquet:
         url = literal(self._url(version))
 
         def read() -> Footer:
-            connection = self._connection()
-            query = connection.execute
-            file = query(f"SELECT num_rows, file_size_bytes, footer_size FROM parquet_file_metadata({url})").fetchall()
-            wrong = layout.wrong(layout.File(*file[0]), self._chunks(version))
+            query = self._connection().execute
+            described = query(f"DESCRIBE SELECT * FROM {_table(url)}").fetchall()
+            fields = query(f"SELECT {FIELD} FROM parquet_schema({url})").fetchall()
+            metadata = query(f"SELECT key, value FROM parquet_kv_metadata({url})").fetchall()
+            said = Said.of(dict(metadata), str(version))
+            file, chunks = self._layout(version)
+            wrong = layout.wrong(file, chunks)
             if wrong:
                 raise DataError(wrong, where=str(version), remedy="Write the part anew")
-            described = query(f"DESCRIBE SELECT * FROM {_table(url)}").fetchall()
-            schema = query(f"SELECT name, precision FROM parquet_schema({url})").fetchall()
-            groups = query(
-                "SELECT any_value(row_group_num_rows), sum(total_uncompressed_size)"
-                f" FROM parquet_metadata({url}) GROUP BY row_group_id ORDER BY row_group_id"
-            ).fetchall()
-            digits = dict(schema)
-            columns = (ParquetColumn(name, type_, digits.get(name)) for name, type_, *_ in described)
-            rows, sizes = [int(rows) for rows, _ in groups], [int(size) for _, size in groups]
-            return Footer(tuple(columns), tuple(rows), sum(sizes))
+            return footer_of([str(type_) for _, type_, *_ in described], fields, chunks, said)
 
         return self._reading(version, read)
 
-    def _chunks(self, version: ObjectVersion) -> list[layout.Chunk]:
-        found = self._connection().execute(
-            "SELECT row_group_id, row_group_num_rows, path_in_schema, num_values, data_page_offset,"
-            " dictionary_page_offset, index_page_offset, total_compressed_size, total_uncompressed_size"
-            f" FROM parquet_metadata({literal(self._url(version))})"
-        )
-        return [layout.Chunk(*chunk) for chunk in found.fetchall()]
+    def _layout(self, version: ObjectVersion) -> tuple[layout.File, list[layout.Chunk]]:
+        """Where the footer says that the pages lie, and how they are written."""
+        import duckdb
+
+        url, query = literal(self._url(version)), self._connection().execute
+        try:
+            (file,) = query(f"SELECT {FILE} FROM parquet_file_metadata({url})").fetchall()
+            chunks = query(f"SELECT {CHUNK} FROM parquet_metadata({url})").fetchall()
+            return layout.File(*file), [layout.Chunk(*chunk) for chunk in chunks]
+        except (duckdb.ConversionException, duckdb.InvalidInputException):
+            # DuckDB makes text of all statistics and signatures, and can't of each.
+            with self._storage.opened(version) as opened:
+                return ranged.layout_of(opened)
 
     def rows(self, versions: Sequence[ObjectVersion]) -> int:
         """How many rows the footers of some files count in all. A failure names the first."""
@@ -236,35 +233,73 @@ class Parquet:
         return Rows(query, batch_rows, reader.schema, reader)
 
     def part(self, version: ObjectVersion, footer: Footer, expressions: Sequence[str]) -> Rows:
-        """The same, of a part with rows of any length. The batches have a size in bytes: see `shared.gcp.batches`."""
-        if self._storage is None:
-            return self.batches(version, expressions, VECTOR_ROWS)
-        part = _Part(footer.columns, expressions, self._storage)
+        """The same, of a part with rows of any length, or one that DuckDB does not read. The batches have a size in
+        bytes: see `shared.gcp.batches`.
+        """
+        part = _Part(footer, expressions)
         query = (
             f"SELECT {', '.join(expressions)} FROM {_table(literal(self._url(version)))}"
             f" WHERE CASE WHEN {_length(footer.columns)} <= {ROW_BYTES} THEN true ELSE error('{_TOO_LONG}') END"
         )
 
         def read() -> Rows:
-            try:
-                reader = self._reader(query, VECTOR_ROWS)
-            except _failures() as e:
-                if not _is_too_long(e):
-                    raise
-                return Rows(query, VECTOR_ROWS, self._reader(f"{query} LIMIT 0", VECTOR_ROWS).schema, part=part)
-            return Rows(query, VECTOR_ROWS, reader.schema, reader, part)
+            if not footer.beyond_duckdb:
+                try:
+                    reader = self._reader(query, VECTOR_ROWS)
+                    return Rows(query, VECTOR_ROWS, reader.schema, reader, part)
+                except _failures() as e:
+                    if not _is_too_long(e):
+                        raise
+            with self._storage.opened(version) as file:
+                nothing = ranged.nothing(ranged.opened(file), [column.name for column in footer.columns])
+            return Rows(query, VECTOR_ROWS, self._made(nothing, part).schema, part=part)
 
         return self._reading(version, read)
 
     def _reader(self, query: str, batch_rows: int) -> pa.RecordBatchReader:
-        return self._connection().execute(query).to_arrow_reader(batch_rows)
+        connection = self._connection()
+        connection.execute(f"SET streaming_buffer_size = {literal(_AHEAD)}")  # a connection's own, and no instance's
+        return connection.execute(query).to_arrow_reader(batch_rows)
 
-    def first_row_where(self, version: ObjectVersion, predicate: str) -> int | None:
-        """The number, from 0, of the first row for which the DuckDB predicate holds."""
-        files = _table(literal(self._url(version)), "file_row_number = true")
-        query = f"SELECT min(file_row_number) FROM {files} WHERE {predicate}"
-        found = self._reading(version, lambda: self._connection().execute(query).fetchone())
-        return None if found is None or found[0] is None else int(found[0])
+    def misread(self, version: ObjectVersion, footer: Footer, expressions: Mapping[str, str]) -> Misread | None:
+        """Where it first fails, row group by row group, to read a file or to make these DuckDB expressions of its
+        columns. None when nothing does for which the file is to blame.
+        """
+        import duckdb
+        import pyarrow as pa
+
+        def read() -> Misread | None:
+            with self._storage.opened(version) as file:
+                opened = ranged.opened(file)
+                for chunk in self._layout(version)[1]:
+                    if chunk.column not in expressions:
+                        continue
+                    try:
+                        for batch in long_rows.of_row_group(file, opened, [chunk], str(version)):
+                            self._made(batch, _Part(footer, [expressions[chunk.column]]))
+                    except duckdb.Error as e:
+                        if duck.fault(e) in (Fault.CONTENT, Fault.UNCLEAR):
+                            return Misread(chunk.column, chunk.row_group)
+                        raise
+                    except (pa.ArrowException, OSError) as e:
+                        return Misread(chunk.column, chunk.row_group, ranged.broken(e, chunk))
+            return None
+
+        return self._reading(version, read)
+
+    def _made(self, given: pa.RecordBatch | pa.Table, part: _Part) -> pa.Table:
+        """DuckDB expressions of rows that pyarrow read, whose columns get the types that the footer has for them."""
+        import pyarrow as pa
+
+        types = {column.name: column.type for column in part.footer.columns}
+        columns = ", ".join(_retyped(name, types[name]) for name in given.schema.names)
+        connection = self._connection()
+        connection.register("given", given if isinstance(given, pa.Table) else pa.Table.from_batches([given]))
+        try:
+            query = f"SELECT {', '.join(part.expressions)} FROM (SELECT {columns} FROM given)"
+            return connection.execute(query).to_arrow_table()
+        finally:
+            connection.unregister("given")
 
     def aggregates(self, versions: Sequence[ObjectVersion], expressions: Sequence[str]) -> tuple[object, ...]:
         """The values of DuckDB aggregates over all rows of some files. Their failure names the first."""
@@ -311,8 +346,8 @@ class Parquet:
                 for batch in apart(table):
                     taken += batch.num_rows
                     yield batch
-        except _TooLongError:
-            yield from self._long_rows(version, rows.part, taken)
+        except _BeyondDuckDBError:
+            yield from self._by_pyarrow(version, rows.part, taken)
 
     def _stream(self, version: ObjectVersion, rows: Rows) -> Generator[pa.RecordBatch]:
         def again() -> None:
@@ -320,28 +355,24 @@ class Parquet:
                 pass
 
         if rows.reader is None:
-            raise _TooLongError
+            raise _BeyondDuckDBError
         try:
             yield from rows.reader
         except _failures() as e:
             if rows.part is not None and _is_too_long(e):
-                raise _TooLongError from e
+                raise _BeyondDuckDBError from e
             raise self._failure(e, version, again) from e
 
-    def _long_rows(self, version: ObjectVersion, part: _Part, taken: int) -> Generator[pa.RecordBatch]:
+    def _by_pyarrow(self, version: ObjectVersion, part: _Part, taken: int) -> Generator[pa.RecordBatch]:
         """The rows after those that are taken already, however long, made by DuckDB of what pyarrow reads."""
-        connection = self._connection()
-        types = ", ".join(_retyped(column) for column in part.columns)
-        query = f"SELECT {', '.join(part.expressions)} FROM (SELECT {types} FROM given)"
         try:
-            with part.storage.opened(version) as file:
-                for table in together(long_rows.batches(file, self._chunks(version), taken, str(version))):
-                    connection.register("given", table)
-                    made = connection.execute(query).to_arrow_table()
-                    connection.unregister("given")
-                    yield from apart(made)
+            chunks = self._layout(version)[1]
+            with self._storage.opened(version) as file:
+                for table in together(long_rows.batches(file, chunks, taken, str(version))):
+                    yield from apart(self._made(table, part))
         except _failures() as e:
-            raise self._failure(e, version, lambda: None) from e
+            # The way has errors of its own here.
+            raise self._failure(e, version, partial(_raise, e)) from e
 
     def _reading[R](self, version: ObjectVersion, read: Callable[[], R]) -> R:
         """Run one read; a token that was refused is renewed once."""
@@ -412,13 +443,13 @@ class Parquet:
                     remedy="Write smaller row groups",
                 )
             case Fault.CONTENT | Fault.SERVER:
-                return DataError("is no readable Parquet file, or holds a value that does not fit", where=where)
+                return UnreadableError(duck.said_of_parquet(e) or "is no readable Parquet file", where=where)
 
     def _cleared(self, version: ObjectVersion, again: Callable[[], object]) -> Fault:
         """Whether the way or the content was at fault: the content, if all bytes are to be had, and can't be read again
         for a reason that is not the way's. Raises what `Storage.fetch` does.
         """
-        if self._storage is not None and not self._storage.fetch(version):
+        if not self._storage.fetch(version):
             return Fault.GONE
         try:
             again()
@@ -443,19 +474,23 @@ class Parquet:
             return 0
 
 
-class _TooLongError(Exception):
-    """A row, or a page, is too long for DuckDB."""
+class _BeyondDuckDBError(Exception):
+    """A row, or a page, is too long for DuckDB, or the file is none that it reads."""
 
 
 def _is_too_long(e: Exception) -> bool:
     return duck.fault(e) is Fault.MEMORY or (duck.kind(e) == "Invalid Input" and _TOO_LONG in str(e))
 
 
+def _raise(e: Exception) -> None:
+    raise e
+
+
 def _length(columns: Sequence[ParquetColumn]) -> str:
     """The bytes of a row in its columns that may have any number."""
     lengths = ["0"]
     for column in columns:
-        name = duck.identifier(column.name)
+        name = identifier(column.name)
         if column.type in ("VARCHAR", "JSON"):
             lengths.append(f"coalesce(strlen({name}), 0)")
         elif column.type == "BLOB":
@@ -463,13 +498,6 @@ def _length(columns: Sequence[ParquetColumn]) -> str:
         elif column.type.startswith("GEOMETRY"):
             lengths.append(f"coalesce(octet_length(st_aswkb({name})), 0)")
     return " + ".join(lengths)
-
-
-def _retyped(column: ParquetColumn) -> str:
-    """A column that pyarrow read, as DuckDB would have read it."""
-    name = duck.identifier(column.name)
-    made = f"st_geomfromwkb({name})" if column.type.startswith("GEOMETRY") else f"{name}::{column.type}"
-    return f"{made} AS {name}"
 
 
 def _failures() -> tuple[type[Exception], ...]:
@@ -485,3 +513,10 @@ def _table(files: str, *options: str) -> str:
     name.
     """
     return f"read_parquet({', '.join((files, 'hive_partitioning = false', *options))})"
+
+
+def _retyped(name: str, type_: str) -> str:
+    """A column that pyarrow read, as DuckDB would have read it."""
+    column = identifier(name)
+    made = f"st_geomfromwkb({column})" if type_.startswith("GEOMETRY") else f"{column}::{type_}"
+    return f"{made} AS {column}"

@@ -16,6 +16,7 @@ from shared.daily.stage import STATISTICS_TARGET
 from shared.db import casts, copy
 from shared.db.profile import Tap, of_table
 from shared.gcp.parquet import NoToken, Parquet
+from shared.gcp.storage import Storage
 from tests.bench import bench as benches
 from tests.bench.bench import Bench
 from tests.bench.measure import Sample, Way
@@ -27,18 +28,20 @@ def alone(bench: Bench, here: Deployment, table: Table) -> Mapping[str, Way]:
     """Reading with its casts, encoding, and the server's part: ways that take turns with the load itself."""
     (blob,) = benches.upload(here, table, bench.next_snapshot(), [bench.parquet(table, bench.rows)])
     version = benches.version(blob)
-    parquet = Parquet(bench.cloud.storage.url, NoToken())
+    parquet = Parquet(bench.cloud.storage.url, NoToken(), Storage(here.project))
     footer = parquet.footer(version)
     plan = casts.plan(table.columns, footer, where=table.name)
 
     @cache
     def read() -> tuple[pa.Schema, list[pa.RecordBatch]]:
-        reader = parquet.part(version, footer, [cast.expression for cast in plan])
+        reader = parquet.part(version, footer, casts.selected(plan))
         return reader.schema, list(parquet.stream(version, reader))
 
     @cache
     def encoded() -> list[bytes]:
-        return list(copy.encoded(plan, *read()))
+        schema, batches = read()
+        width = range(len(plan))
+        return list(copy.encoded(plan, pa.schema([schema.field(n) for n in width]), (b.select(width) for b in batches)))
 
     def reading(_: int) -> Sample:
         read.cache_clear()

@@ -18,7 +18,9 @@ import pytest
 from shared import duck
 from shared.daily import arrival
 from shared.errors import ConfigurationError, DataError, RetryableError
-from shared.gcp.parquet import Footer, FunctionToken, Parquet
+from shared.gcp.footer import Footer
+from shared.gcp.parquet import FunctionToken, Parquet
+from shared.gcp.storage import Storage
 from shared.names import ObjectVersion, SnapshotId
 from tests.kit.sessions import one
 from tests.kit.uploads import Upload, parquet_bytes, rows
@@ -139,7 +141,7 @@ class Setup:
         token = FunctionToken()
         token._credentials = self.credentials
         with serving(self.bucket) as url:
-            self.services = replace(self.services, parquet=Parquet(url, token))
+            self.services = replace(self.services, parquet=Parquet(url, token, self.services.storage))
             yield
 
     def stage(self) -> str:
@@ -265,7 +267,7 @@ def objects(bucket: Bucket) -> Iterator[Objects]:
     token = FunctionToken()
     token._credentials = Credentials(bucket, FIRST, timedelta(hours=1))
     with serving(bucket) as url:
-        yield Objects(Parquet(url, token), token._credentials)
+        yield Objects(Parquet(url, token, Storage("nobodys")), token._credentials)
 
 
 SMALL = parquet_bytes(pa.table({"n": range(100)}))

@@ -140,6 +140,28 @@ def test_a_whole_number_becomes_a_float(arrived, type_, source):
     assert arrived(type_, pa.array(values, pa.int64()).cast(source)) == values
 
 
+@pytest.mark.parametrize(("type_", "bits"), [("real", 24), ("double precision", 53)])
+@pytest.mark.parametrize("source", [pa.int64(), pa.uint64(), pa.decimal128(38, 9), pa.decimal128(38, 0)], ids=str)
+def test_a_whole_number_that_a_float_holds_arrives_however_large(arrived, type_, bits, source):
+    values = [2**bits, 2**bits + 2, 3 * 2 ** (bits + 8), 0]
+    found = arrived(type_, pa.array(map(Decimal, values), pa.decimal128(38, 9)).cast(source))
+    assert pa.array(found, {24: pa.float32(), 53: pa.float64()}[bits]).to_pylist() == values
+
+
+decimals = st.decimals(-(2**24), 2**24, places=9) | st.decimals(-1, 1, places=9)
+
+
+@given(st.lists(decimals, max_size=200))
+@example([Decimal("-0.839919247"), Decimal("9007199.254740993"), Decimal("16777215.999999999")])
+@pytest.mark.parametrize("type_", ["real", "double precision"])
+@fuzz
+def test_a_decimal_becomes_the_nearest_float(arrived, type_, values):
+    floats = pa.array([str(value) for value in values], pa.string()).cast(
+        {"real": pa.float32()}.get(type_, pa.float64())
+    )
+    assert pa.array(arrived(type_, pa.array(values, pa.decimal128(38, 9))), floats.type).equals(floats)
+
+
 def test_booleans_arrive(arrived):
     assert arrived("boolean", pa.array([True, False, None])) == [True, False, None]
 
@@ -156,15 +178,22 @@ def test_an_instant_arrives_to_the_microsecond(arrived):
     assert arrived("timestamp", instants(values, "us", "UTC")) == values
 
 
-def test_nanoseconds_are_cut(arrived):
-    values = [1_700_000_000_123_456_789, 0, None, -1_000]
-    expected = [
-        datetime(2023, 11, 14, 22, 13, 20, 123_456),
-        datetime(1970, 1, 1),
-        None,
-        datetime(1969, 12, 31, 23, 59, 59, 999_999),
-    ]
-    assert arrived("timestamp", pa.array(values, pa.timestamp("ns"))) == expected
+NANOSECONDS = {
+    1_700_000_000_123_456_789: datetime(2023, 11, 14, 22, 13, 20, 123_456),
+    999: datetime(1970, 1, 1),
+    -1: datetime(1969, 12, 31, 23, 59, 59, 999_999),
+    -1_000: datetime(1969, 12, 31, 23, 59, 59, 999_999),
+    -1_001: datetime(1969, 12, 31, 23, 59, 59, 999_998),
+    2**63 - 1: datetime(2262, 4, 11, 23, 47, 16, 854_775),
+    -(2**63) + 1: datetime(1677, 9, 21, 0, 12, 43, 145_224),
+    -(2**63): datetime(1677, 9, 21, 0, 12, 43, 145_224),
+}
+
+
+@pytest.mark.parametrize("tz", ["UTC", None], ids=["TIMESTAMP", "DATETIME"])
+def test_nanoseconds_are_cut_to_the_microsecond_before(arrived, tz):
+    column = pa.array([*NANOSECONDS, None], pa.timestamp("ns", tz))
+    assert arrived("timestamp", column) == [*NANOSECONDS.values(), None]
 
 
 def test_a_zone_that_the_writer_named_does_not_move_the_instant(arrived):

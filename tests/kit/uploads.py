@@ -28,13 +28,15 @@ class Upload:
     def folder(self) -> SnapshotFolder:
         return SnapshotFolder(self.services.settings.prefix, self.table, self.snapshot)
 
-    def part(self, rows: pa.Table | bytes, *, row_group_size: int | None = None, attempt: int = 1) -> ObjectVersion:
-        """Write a part; bytes go as they are."""
-        content = rows if isinstance(rows, bytes) else parquet_bytes(rows, row_group_size)
+    def part(
+        self, content: pa.Table | bytes, *, rows: int = 0, row_group_size: int | None = None, attempt: int = 1
+    ) -> ObjectVersion:
+        """Write a part; bytes go as they are, and `rows` is how many they hold."""
+        if not isinstance(content, bytes):
+            content, rows = parquet_bytes(content, row_group_size), content.num_rows
         name = f"{self.folder.attempt(attempt)}part-{len(self.parts):012d}.parquet"
         version, size, crc32c = self._put(name, content)
-        count = 0 if isinstance(rows, bytes) else rows.num_rows
-        self.parts.append(ManifestPart(name, version.generation, count, size, crc32c))
+        self.parts.append(ManifestPart(name, version.generation, rows, size, crc32c))
         return version
 
     def manifest(self, *, source_rows: int | None = None, **changes: object) -> ObjectVersion:

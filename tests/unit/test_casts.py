@@ -5,7 +5,7 @@ import pytest
 from shared.catalog import Column, PgType
 from shared.db import casts
 from shared.errors import DataError
-from shared.gcp.parquet import Footer, ParquetColumn
+from shared.gcp.footer import Footer, ParquetColumn
 
 INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
 NUMBERS = INTEGERS | {"FLOAT", "DOUBLE", "DECIMAL(38,9)"}

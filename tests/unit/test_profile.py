@@ -3,6 +3,7 @@
 import json
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from shared.catalog import Column, PgType
@@ -44,8 +45,24 @@ PROFILE = Profile(
 def tapped(*batches):
     tap = Tap(COLUMNS)
     given = [pa.RecordBatch.from_pylist(rows, schema=SCHEMA) for rows in batches]
-    assert list(tap.through(batch for batch in given)) == given
+    assert list(tap.through(with_missing(batch, batch) for batch in given)) == given
     return tap.profile
+
+
+def with_missing(values, file):
+    """Values that were cast, and which rows of the file have NULL."""
+    missing = [pc.is_null(column) for column in file.columns]
+    return pa.RecordBatch.from_arrays(
+        values.columns + missing, [*values.schema.names, *(f"{name} IS NULL" for name in file.schema.names)]
+    )
+
+
+def test_what_is_null_is_counted_in_the_file_and_not_after_the_cast():
+    tap = Tap(COLUMNS)
+    lost = pa.RecordBatch.from_pylist([{}] * len(ROWS), schema=SCHEMA)
+    file = pa.RecordBatch.from_pylist(ROWS, schema=SCHEMA)
+    list(tap.through(batch for batch in [with_missing(lost, file)]))
+    assert [column.values for column in tap.profile.columns.values()] == [2, 2, 2, 2, 1]
 
 
 def test_batches_are_counted_on_their_way():

@@ -1,0 +1,96 @@
+"""A Parquet object as pyarrow reads it: piece by piece, and more slowly than DuckDB, of which it is the second opinion.
+
+It reads what DuckDB can't, or not exactly, and tells in which column and row group a file is broken.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, BinaryIO
+
+from shared.gcp.layout import Chunk, File
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+#: What is asked for at once, of one column.
+_BUFFER_BYTES = 1 << 20
+
+
+def opened(file: BinaryIO) -> pq.ParquetFile:
+    """Raises what pyarrow and `file` do."""
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(
+        file,
+        buffer_size=_BUFFER_BYTES,
+        pre_buffer=False,
+        coerce_int96_timestamp_unit="us",  # as nanoseconds, years before 1677 and after 2262 would wrap
+        arrow_extensions_enabled=False,
+    )
+
+
+def layout_of(file: BinaryIO) -> tuple[File, list[Chunk]]:
+    """Where the footer of a file says that its pages lie, and how they are written."""
+    size, metadata = file.seek(0, io.SEEK_END), opened(file).metadata
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    return File(metadata.num_rows, size, metadata.serialized_size), [
+        Chunk(
+            row_group=number,
+            rows=group.num_rows,
+            column=chunk.path_in_schema,
+            values=chunk.num_values,
+            data=chunk.data_page_offset,
+            dictionary=chunk.dictionary_page_offset,
+            index=None,
+            packed=chunk.total_compressed_size,
+            unpacked=chunk.total_uncompressed_size,
+            physical=chunk.physical_type,
+            codec=chunk.compression,
+            encodings=", ".join(chunk.encodings),
+            nulls=chunk.statistics.null_count if chunk.statistics and chunk.statistics.has_null_count else None,
+        )
+        for number, group in enumerate(groups)
+        for chunk in map(group.column, range(group.num_columns))
+    ]
+
+
+def nothing(file: pq.ParquetFile, columns: Sequence[str]) -> pa.RecordBatch:
+    """A batch of these columns without rows."""
+    import pyarrow as pa
+
+    schema = pa.schema([file.schema_arrow.field(name) for name in columns])
+    return plain(pa.RecordBatch.from_pylist([], schema=schema))
+
+
+def broken(e: Exception, chunk: Chunk) -> str:
+    """What an error of pyarrow says of a column, without any value, and what the footer says of how it is written."""
+    if "UTF8" in str(e):
+        return "holds text that is not UTF-8"
+    if "crypt" in str(e):
+        return "is encrypted"
+    return f"can't be decoded ({chunk.codec}; {chunk.encodings})"
+
+
+def plain(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch in types that DuckDB takes as they are."""
+    import pyarrow as pa
+
+    return pa.RecordBatch.from_arrays([_plain_array(array) for array in batch.columns], names=batch.schema.names)
+
+
+def _plain_array(array: pa.Array) -> pa.Array:
+    import pyarrow as pa
+
+    type_ = array.type
+    if pa.types.is_dictionary(type_):
+        return _plain_array(array.dictionary_decode())
+    if pa.types.is_float16(type_):
+        return array.cast(pa.float32())
+    if pa.types.is_string_view(type_) or pa.types.is_large_string(type_):
+        return array.cast(pa.string())
+    if pa.types.is_timestamp(type_) and type_.unit == "ns" and type_.tz is not None:
+        return array.view(pa.timestamp("ns"))  # DuckDB would cut it towards 1970
+    return array
