@@ -43,10 +43,15 @@ class Footer:
     columns: tuple[ParquetColumn, ...]
     row_groups: tuple[int, ...]
     beyond_duckdb: bool = False
+    chunks: Sequence[Chunk] = ()
 
     @property
     def rows(self) -> int:
         return sum(self.row_groups)
+
+    def chunk(self, column: str, row_group: int) -> Chunk | None:
+        """What it says of a column in a row group."""
+        return next((c for c in self.chunks if (c.column, c.row_group) == (column, row_group)), None)
 
     def row_group_of(self, row: int) -> int:
         """The index of the row group that holds the row, both counted from 0."""
@@ -70,6 +75,7 @@ def footer_of(types: Sequence[str], schema: Sequence[tuple[Any, ...]], chunks: S
         columns=tuple(field.column(of[field.name], said) for field in fields),
         row_groups=tuple(rows for _, rows in sorted({chunk.row_group: chunk.rows for chunk in chunks}.items())),
         beyond_duckdb=any(field.beyond_duckdb for field in fields) or any(chunk.beyond_duckdb for chunk in chunks),
+        chunks=chunks,
     )
 
 

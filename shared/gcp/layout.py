@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
+
+from shared.gcp import thrift
 
 from shared.words import quantity
 
 #: The magic number at the start of a file; at its end, the footer's length and the number again
 #: (https://parquet.apache.org/docs/file-format/).
-_HEAD, _TAIL = 4, 8
+_HEAD, TAIL = 4, 8
 
 _CUT_OFF = "is cut off: its footer points beyond its end"
 
@@ -25,7 +28,7 @@ class File:
     @property
     def end(self) -> int:
         """Where the pages end, at the latest."""
-        return self.bytes - self.footer - _TAIL
+        return self.bytes - self.footer - TAIL
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,54 @@ class Chunk:
     def start(self) -> int:
         """Where its first page begins."""
         return min(self.dictionary, self.data) if self.dictionary else self.data
+
+
+class EncryptedError(Exception):
+    """Of an encrypted file, a footer says nothing."""
+
+
+#: Names by the numbers in a footer.
+_TYPES = ("BOOLEAN", "INT32", "INT64", "INT96", "FLOAT", "DOUBLE", "BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY")
+_CODECS = ("UNCOMPRESSED", "SNAPPY", "GZIP", "LZO", "BROTLI", "LZ4", "ZSTD", "LZ4_RAW")
+_ENCODINGS = {0: "PLAIN", 2: "PLAIN_DICTIONARY", 3: "RLE", 4: "BIT_PACKED", 8: "RLE_DICTIONARY", 9: "BYTE_STREAM_SPLIT"}
+
+
+def read(footer: bytes, size: int) -> tuple[File, list[Chunk]]:
+    """What the footer of a file of so many bytes says, read without its statistics.
+
+    DuckDB makes text of whatever a footer holds, and fails where it can't; pyarrow ends the process where a column is
+    encrypted. Raises EncryptedError, and ValueError of what is no footer.
+    """
+    found: Any = thrift.struct(footer)
+    if 8 in found:  # the encryption algorithm
+        raise EncryptedError
+    try:
+        chunks = [
+            _chunk(number, group[3], chunk[3])
+            for number, group in enumerate(found.get(4, ()))
+            for chunk in group.get(1, ())
+        ]
+        return File(found[3], size, len(footer)), chunks
+    except (AttributeError, IndexError, KeyError, TypeError) as e:
+        raise ValueError("is no footer") from e
+
+
+def _chunk(row_group: int, rows: int, said: Any) -> Chunk:
+    return Chunk(
+        row_group=row_group,
+        rows=rows,
+        column=".".join(name.decode(errors="replace") for name in said[3]),
+        values=said[5],
+        data=said[9],
+        dictionary=said.get(11),
+        index=said.get(10),
+        packed=said[7],
+        unpacked=said[6],
+        physical=_TYPES[said[1]],
+        codec=_CODECS[said[4]],
+        encodings=", ".join(_ENCODINGS.get(number, f"encoding {number}") for number in said[2]),
+        nulls=said.get(12, {}).get(3),
+    )
 
 
 def wrong(file: File, chunks: Iterable[Chunk]) -> str | None:

@@ -216,8 +216,16 @@ class Parquet:
             return layout.File(*file), [layout.Chunk(*chunk) for chunk in chunks]
         except (duckdb.ConversionException, duckdb.InvalidInputException):
             # DuckDB makes text of all statistics and signatures, and can't of each.
-            with self._storage.opened(version) as opened:
-                return ranged.layout_of(opened)
+            return self._layout_alone(version)
+
+    def _layout_alone(self, version: ObjectVersion) -> tuple[layout.File, list[layout.Chunk]]:
+        with self._storage.opened(version) as file:
+            try:
+                return ranged.layout_of(file)
+            except layout.EncryptedError:
+                raise UnreadableError("is encrypted", where=str(version)) from None
+            except ValueError:
+                raise UnreadableError("is no readable Parquet file", where=str(version)) from None
 
     def rows(self, versions: Sequence[ObjectVersion]) -> int:
         """How many rows the footers of some files count in all. A failure names the first."""

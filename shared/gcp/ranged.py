@@ -9,7 +9,7 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
-from shared.gcp.layout import Chunk, File
+from shared.gcp.layout import TAIL, Chunk, File, read
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,28 +33,12 @@ def opened(file: BinaryIO) -> pq.ParquetFile:
 
 
 def layout_of(file: BinaryIO) -> tuple[File, list[Chunk]]:
-    """Where the footer of a file says that its pages lie, and how they are written."""
-    size, metadata = file.seek(0, io.SEEK_END), opened(file).metadata
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    return File(metadata.num_rows, size, metadata.serialized_size), [
-        Chunk(
-            row_group=number,
-            rows=group.num_rows,
-            column=chunk.path_in_schema,
-            values=chunk.num_values,
-            data=chunk.data_page_offset,
-            dictionary=chunk.dictionary_page_offset,
-            index=None,
-            packed=chunk.total_compressed_size,
-            unpacked=chunk.total_uncompressed_size,
-            physical=chunk.physical_type,
-            codec=chunk.compression,
-            encodings=", ".join(chunk.encodings),
-            nulls=chunk.statistics.null_count if chunk.statistics and chunk.statistics.has_null_count else None,
-        )
-        for number, group in enumerate(groups)
-        for chunk in map(group.column, range(group.num_columns))
-    ]
+    """Where the footer of a file says that its pages lie, and how they are written. Raises what `layout.read` does."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(0, size - TAIL))
+    length = min(int.from_bytes(file.read(TAIL)[:4], "little"), max(0, size - TAIL))
+    file.seek(size - TAIL - length)
+    return read(file.read(length), size)
 
 
 def nothing(file: pq.ParquetFile, columns: Sequence[str]) -> pa.RecordBatch:
