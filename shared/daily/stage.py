@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import psycopg
 from psycopg import errors as pg
@@ -16,6 +17,7 @@ from shared.db.postgres import CopyPlace, Lock, holding, is_transient, translate
 from shared.db.profile import Tap, of_table
 from shared.errors import DataError, UnreadableError
 from shared.gcp.footer import Footer
+from shared.gcp.parquet import Rows
 from shared.names import ObjectVersion, SnapshotId
 from shared.services import Services
 from shared.words import quantity
@@ -94,11 +96,10 @@ def _copy(
     """Copy, and on a value that does not fit, find out which column and row group it stands in."""
     import pyarrow as pa
 
-    parquet, expressions = services.parquet, casts.selected(plan)
     try:
-        found = parquet.part(version, footer, expressions)
+        found = _rows(services, table, version, footer, plan)
         values = pa.schema(list(found.schema)[: len(plan)])
-        return copy.copy(connection, child, plan, values, tap.through(parquet.stream(version, found)))
+        return copy.copy(connection, child, plan, values, tap.through(services.parquet.stream(version, found)))
     except UnreadableError as e:
         raise _located(services, table, version, footer, plan) or e from e
     except psycopg.Error as e:
@@ -115,6 +116,21 @@ def _copy(
         limit = f"{limit or 'PostgreSQL refuses it'} ({e.sqlstate})"
         row_group = footer.row_group_of(place.line - 1)
         raise _misfit(table, place.column or "a column", row_group, version, limit) from e
+
+
+def _rows(
+    services: Services, table: Table, version: ObjectVersion, footer: Footer, plan: tuple[casts.Cast, ...]
+) -> Rows:
+    """The rows of a part, by DuckDB if it can."""
+    expressions = casts.selected(plan)
+    try:
+        return services.parquet.part(version, footer, expressions)
+    except UnreadableError as e:
+        # It may be statistics that DuckDB fails by, before it reads a page.
+        broken = _located(services, table, version, footer, plan)
+        if broken is not None:
+            raise broken from e
+    return services.parquet.part(version, replace(footer, beyond_duckdb=True), expressions)
 
 
 def _located(

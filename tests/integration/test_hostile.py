@@ -264,7 +264,10 @@ NONE, UNDECODED = "is no readable Parquet file", "can't be decoded (SNAPPY; PLAI
 BROKEN = {
     "first half": (GOOD[: len(GOOD) // 2], NONE),
     "without its last byte": (GOOD[:-1], NONE),
-    "last half": (GOOD[len(GOOD) // 2 :], UNDECODED),
+    "last half": (
+        GOOD[len(GOOD) // 2 :],
+        "is cut off: its footer points beyond its end for column a in row group 2",
+    ),
     "zeros": (b"\0" * len(GOOD), NONE),
     "magic": (b"PAR1", NONE),
     "magic twice": (b"PAR1PAR1", NONE),

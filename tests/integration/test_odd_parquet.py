@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from datetime import datetime
 from decimal import Decimal
 
 import duckdb
@@ -75,6 +76,15 @@ def test_values_arrive_whatever_bounds_the_footer_tells(here, bounds):
     part = parquet_bytes(numbered(c=pa.array(values, pa.int64())))
     said = {"min": least, "max": greatest, "min_value": least, "max_value": greatest, "null_count": 0}
     publish(here, {"c": "bigint"}, with_statistics(part, 1, **said), 4)
+    assert here.stored("c") == values
+
+
+def test_instants_arrive_whatever_bounds_the_footer_tells(here):
+    """DuckDB fails by bounds that are no instants, before it reads a page."""
+    values = [None, datetime(2026, 1, 2), datetime(1969, 1, 2)]
+    part = parquet_bytes(numbered(c=pa.array(values, pa.timestamp("ms"))))
+    said = {"min_value": int64(-(2**62)), "max_value": int64(2**62)}
+    publish(here, {"c": "timestamp"}, with_statistics(part, 1, **said), 3)
     assert here.stored("c") == values
 
 
