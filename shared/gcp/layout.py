@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.gcp import thrift
-
 from shared.words import quantity
 
 #: The magic number at the start of a file; at its end, the footer's length and the number again

@@ -60,13 +60,13 @@ def of_row_group(
 
 def _together(file: BinaryIO, chunks: Sequence[Chunk], where: str) -> int:
     """How many rows of a row group can be taken together, whatever is in them."""
+    import pyarrow as pa
+
     found = []
     for chunk in chunks:
         of_chunk = pages.read(file, chunk)
         if of_chunk is None:
-            raise DataError(
-                "has broken pages", where=_place(where, chunk.column, chunk.row_group), remedy="Write it anew"
-            )
+            raise pa.ArrowInvalid("the pages are not as the format has them")
         found.append(of_chunk)
     held = sum(each.held for each in found)
     if held > PAGES_BYTES:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from http import HTTPStatus
+from itertools import batched
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
@@ -41,6 +42,9 @@ TOKEN_MARGIN = 240
 VECTOR_ROWS = 2048
 ROW_BYTES = 32 << 10
 _TOO_LONG = "a row is too long"
+
+#: Expressions that DuckDB makes at once of what pyarrow read: each has a vector for itself.
+_EXPRESSIONS = 256
 
 #: What DuckDB holds back of a stream. It counts no text, so that what is more than a vector can be many of them.
 _AHEAD = "1KB"
@@ -303,11 +307,15 @@ class Parquet:
         columns = ", ".join(_retyped(name, types[name]) for name in given.schema.names)
         connection = self._connection()
         connection.register("given", given if isinstance(given, pa.Table) else pa.Table.from_batches([given]))
+        made: dict[str, pa.ChunkedArray] = {}
         try:
-            query = f"SELECT {', '.join(part.expressions)} FROM (SELECT {columns} FROM given)"
-            return connection.execute(query).to_arrow_table()
+            for some in batched(part.expressions, _EXPRESSIONS):
+                query = f"SELECT {', '.join(some)} FROM (SELECT {columns} FROM given)"
+                found = connection.execute(query).to_arrow_table()
+                made |= zip(found.schema.names, found.columns, strict=True)
         finally:
             connection.unregister("given")
+        return pa.table(made)
 
     def aggregates(self, versions: Sequence[ObjectVersion], expressions: Sequence[str]) -> tuple[object, ...]:
         """The values of DuckDB aggregates over all rows of some files. Their failure names the first."""

@@ -1,6 +1,5 @@
 """Objects are read with the function's own access token, by ranges, and the token is renewed."""
 
-import io
 import re
 import resource
 import threading
@@ -12,10 +11,8 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from shared import duck
 from shared.daily import arrival
 from shared.errors import ConfigurationError, DataError, RetryableError
 from shared.gcp.footer import Footer
@@ -333,18 +330,3 @@ def test_a_connection_that_breaks_in_mid_body_is_no_fault_of_the_part(services, 
         with pytest.raises(RetryableError):
             setup.stage()
     assert one(database, "SELECT count(*) FROM recosync.failure") == 0
-
-
-def test_a_row_group_that_needs_too_much_memory_after_many_that_do_not_fails_for_good(services, database, monkeypatch):
-    monkeypatch.setattr(duck, "MEMORY_LIMIT", "64MB")
-    setup = Setup(services)
-    values = ["x"] * 1_000_000 + [f"{n:06d}" * 20_000 for n in range(1_500)]
-    sink = io.BytesIO()
-    with pq.ParquetWriter(sink, pa.schema({"user_id": pa.string(), "item_id": pa.string()})) as writer:
-        for start in range(0, len(values), 100_000):
-            column = values[start : start + 100_000]
-            writer.write_table(pa.table({"user_id": column, "item_id": ["i"] * len(column)}))
-    setup.bucket.content = sink.getvalue()
-    with setup.serving(), pytest.raises(DataError, match=r"needs more than 64MB of memory\. Write smaller"):
-        setup.stage()
-    assert staged_rows(database) == []
