@@ -47,7 +47,10 @@ SELECT
     ) AS rebuilt,
     newest.announced_at - newest.published_at AS waited,
     coalesce(
-        bool_or(newest.announced_at > view_build.built_at + (%(now)s - %(before)s)), FALSE
+        bool_or(
+            newest.announced_at
+            > coalesce(view_build.rebuilt_at, view_build.built_at) + (%(now)s - %(before)s)
+        ), FALSE
     ) AS asked_for
 FROM newest
 CROSS JOIN wanted

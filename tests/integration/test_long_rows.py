@@ -2,13 +2,19 @@
 
 import io
 import random
+import struct
 from collections.abc import Iterator
+from datetime import date, datetime
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from shared.catalog import Column, PgType
+from shared.db import casts, copy
 from shared.errors import DataError
+from shared.gcp import parquet
 from tests.kit.sessions import one
 from tests.kit.snapshots import TABLE, day
 from tests.kit.uploads import Upload, arrive
@@ -94,6 +100,37 @@ def test_what_is_too_long_for_a_function_is_refused_by_name(here, services, data
         arrive(services, part)
     assert refused.value.where == f"item_id, row group 0 of {part}"
     assert one(database, "SELECT subject FROM recosync.failure") == str(part)
+
+
+def test_both_readers_make_the_same_bytes_of_every_type(services, monkeypatch):
+    at = [datetime(1950 + n, 1, 1, 3, 4, 5, 678) for n in range(40)]
+    table = pa.table(
+        {
+            "text": [None if n % 5 == 0 else "x" * 10 * n for n in range(40)],
+            "smallint": pa.array(range(40), pa.int16()),
+            "bigint": pa.array(range(40), pa.uint64()),
+            "real": pa.array([n / 3 for n in range(40)], pa.float32()),
+            "numeric": pa.array([Decimal(n) / 4 for n in range(40)], pa.decimal128(30, 4)),
+            "boolean": [n % 2 == 0 for n in range(40)],
+            "date": [date(1950 + n, 2, 28) for n in range(40)],
+            "timestamp": pa.array(at, pa.timestamp("us")),
+            "instant": pa.array(at, pa.timestamp("us", tz="UTC")),
+            "geometry": [struct.pack("<BIdd", 1, 1, n, n / 2) for n in range(40)],
+            "varchar": pa.array(["a", "b"] * 20).dictionary_encode(),
+            "jsonb": ['{"a": 1}'] * 40,
+        }
+    )
+    types = {"instant": PgType.TIMESTAMP} | {type_.name.lower(): type_ for type_ in PgType}
+    columns = [Column(name, types[name]) for name in table.column_names]
+    part = Upload(services, TABLE, day(1)).part(table, row_group_size=15)
+    footer = services.parquet.footer(part)
+    plan = casts.plan(columns, footer, "")
+    made = []
+    for longest in (parquet.ROW_BYTES, 300):
+        monkeypatch.setattr(parquet, "ROW_BYTES", longest)
+        rows = services.parquet.part(part, footer, [cast.expression for cast in plan])
+        made.append(b"".join(copy.encoded(plan, rows.schema, services.parquet.stream(part, rows))))
+    assert made[0] == made[1]
 
 
 def test_values_that_two_readers_share_are_the_same(services, database):
