@@ -233,11 +233,13 @@ def _refuse_unread() -> flask.Response | None:
     try:
         # Of a body that comes in chunks, the framework gives as much as is allowed.
         read = len(flask.request.get_data())
-    except RequestEntityTooLarge:
-        read = MAX_BODY_BYTES
+        if size is not None and read < size:
+            raise ClientDisconnected
     except (OSError, ParseException, ClientDisconnected):
         # Nobody knows what it would have said: an event is not acknowledged.
         return _refusal(BadRequestError("the body can't be read: it ends early, or its chunks are malformed"), 400)
+    except RequestEntityTooLarge:
+        read = MAX_BODY_BYTES
     else:
         if size is not None or read < MAX_BODY_BYTES:
             return None

@@ -79,8 +79,9 @@ class Malformed(io.RawIOBase):
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_body_that_cannot_be_read_is_a_bad_request(capsys, function):
-    answer = post(function, Malformed(), None)
+@pytest.mark.parametrize(("body", "length"), [(Malformed(), None), (Body(2), 50)], ids=["chunks", "short"])
+def test_a_body_that_cannot_be_read_is_a_bad_request(capsys, function, body, length):
+    answer = post(function, body, length)
     told = {"error": "the body can't be read: it ends early, or its chunks are malformed"}
     assert (answer.status_code, json.loads(answer.data)) == (400, told)
     assert json.loads(capsys.readouterr().out)["severity"] == "WARNING"
