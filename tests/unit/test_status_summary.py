@@ -39,11 +39,12 @@ TABLES = st.builds(
 ) | st.just(table(published=None, fresh=False))
 
 VIEWS = st.builds(
-    lambda current, overdue: ViewStatus(
-        "a_mv", (ViewSource("a", SNAPSHOT, NOW, 1, current),), (), ("a",) if overdue and not current else ()
+    lambda current, overdue, outdated: ViewStatus(
+        "a_mv", (ViewSource("a", SNAPSHOT, NOW, 1, current),), (), ("a",) if overdue and not current else (), outdated
     ),
     st.booleans(),
     st.booleans(),
+    st.sampled_from([None, "was built from another template"]),
 )
 
 #: What an hour may be without anybody having to do something.
@@ -96,7 +97,7 @@ def needs_somebody(told: Report) -> bool:
     return bool(
         told.problems
         or any(not it.fresh or it.trouble or it.drift or it.held or it.pin for it in told.tables)
-        or any(view.overdue for view in told.views)
+        or any(view.overdue or view.outdated for view in told.views)
         or any(not it.over for it in told.failures.newest)
         or any(hour.state not in QUIET for log in told.logs for hour in log.hours)
         or any(day.damaged for log in told.logs for day in log.days)
