@@ -1,9 +1,7 @@
 """The pages of a Parquet column as their own headers describe them: a reader takes each page into memory whole,
 whatever the footer says of all together.
 
-Headers are structs in Thrift's compact protocol
-(https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md,
-https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift).
+The fields of a header stand in https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift.
 """
 
 from __future__ import annotations
@@ -11,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from shared.gcp import thrift
 from shared.gcp.layout import Chunk
 
 #: Bytes that are read for a header at first. It may hold a least and a greatest value.
@@ -87,60 +86,11 @@ def _header(file: BinaryIO, at: int, end: int) -> tuple[dict[int, object], int] 
         file.seek(at)
         content = file.read(min(size, end - at))
         try:
-            return _struct(content, 0)
+            return thrift.leading(content)
         except IndexError:
             if size > end - at:
                 return None
             size *= 16
-        except (ValueError, RecursionError):
+        except ValueError:
             return None
     return None
-
-
-def _varint(content: bytes, at: int) -> tuple[int, int]:
-    number = 0
-    for shift in range(0, 70, 7):
-        number |= (content[at] & 0x7F) << shift
-        at += 1
-        if content[at - 1] < 0x80:
-            return number, at
-    raise ValueError
-
-
-def _struct(content: bytes, at: int) -> tuple[dict[int, object], int]:
-    """A struct's fields by their number. Raises IndexError where the bytes end, ValueError where they are no struct."""
-    fields: dict[int, object] = {}
-    number = 0
-    while content[at]:
-        step, kind = content[at] >> 4, content[at] & 0xF
-        at += 1
-        if step:
-            number += step
-        else:
-            packed, at = _varint(content, at)
-            number = _signed(packed)
-        fields[number], at = _value(content, at, kind)
-    return fields, at + 1
-
-
-def _value(content: bytes, at: int, kind: int) -> tuple[object, int]:
-    match kind:
-        case 1 | 2:
-            return kind == 1, at
-        case 3:
-            return content[at], at + 1
-        case 4 | 5 | 6:
-            packed, at = _varint(content, at)
-            return _signed(packed), at
-        case 8:
-            length, at = _varint(content, at)
-            if at + length > len(content):
-                raise IndexError
-            return None, at + length
-        case 12:
-            return _struct(content, at)
-    raise ValueError  # what no header has
-
-
-def _signed(packed: int) -> int:
-    return (packed >> 1) ^ -(packed & 1)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+#: Bytes of a footer that is read here: a chunk takes some 100.
+_LONGEST_FOOTER = 16 << 20
+
 #: What is asked for at once, of one column.
 _BUFFER_BYTES = 1 << 20
 
@@ -36,7 +39,9 @@ def layout_of(file: BinaryIO) -> tuple[File, list[Chunk]]:
     """Where the footer of a file says that its pages lie, and how they are written. Raises what `layout.read` does."""
     size = file.seek(0, io.SEEK_END)
     file.seek(max(0, size - TAIL))
-    length = min(int.from_bytes(file.read(TAIL)[:4], "little"), max(0, size - TAIL))
+    length = int.from_bytes(file.read(TAIL)[:4], "little")
+    if length > min(size - TAIL, _LONGEST_FOOTER):
+        raise ValueError("has no footer, or too long a one")
     file.seek(size - TAIL - length)
     return read(file.read(length), size)
 

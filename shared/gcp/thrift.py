@@ -17,9 +17,16 @@ _NUMBERS = (4, 5, 6)
 def struct(content: bytes) -> dict[int, object]:
     """The fields of a structure: numbers, bytes, truths, lists, and structures. Raises ValueError of anything else."""
     try:
-        return _struct(content, 0, 0)[0]
+        return leading(content)[0]
     except IndexError:
         raise ValueError("ends within a structure") from None
+
+
+def leading(content: bytes) -> tuple[dict[int, object], int]:
+    """The structure that the bytes begin with, and how many it takes. Raises IndexError where they end before it does,
+    and ValueError as `struct` does.
+    """
+    return _struct(content, 0, 0)
 
 
 def _struct(content: bytes, at: int, depth: int) -> tuple[dict[int, object], int]:
