@@ -54,10 +54,10 @@ class Chunk:
     @property
     def beyond_duckdb(self) -> bool:
         """Whether it is written as pyarrow reads it, and DuckDB does not: LZ4 in Hadoop's frames, and floats' encoding
-        for other types.
+        for other types. Of gzip, DuckDB leaves out the checksum, so that a broken page would be other values.
         """
         split = "BYTE_STREAM_SPLIT" in self.encodings and self.physical not in ("FLOAT", "DOUBLE")
-        return split or self.codec == "LZ4"
+        return split or self.codec in ("LZ4", "GZIP")
 
     @property
     def start(self) -> int:
