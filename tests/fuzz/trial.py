@@ -19,7 +19,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -162,7 +162,9 @@ class Trial:
                 yield f"a log line with a value: {line[:500]}"
 
     def _compare(self, odd: OddFile, part: int) -> Iterator[str]:
-        columns = ", ".join(f'"{name}"' for name in COLUMNS)
+        # As numbers: Python has no years after 9999.
+        numbers = {"date": "\"{}\" - DATE '1970-01-01'", "timestamp": '(extract(EPOCH FROM "{}") * 1000000)::bigint'}
+        columns = ", ".join(numbers.get(type_, '"{}"').format(name) for name, type_ in COLUMNS.items())
         query = f"SELECT {columns} FROM recosync.part_{part} ORDER BY ctid"
         stored = [_row(row) for row in self.database.execute(query.encode())]
         expected = self._read(odd.content)
@@ -206,8 +208,11 @@ def _row(values: Sequence[object]) -> tuple[str, ...]:
 
 
 def _values(name: str, column: pa.ChunkedArray) -> Sequence[object]:
-    if pa.types.is_timestamp(column.type):
-        return column.cast(pa.timestamp("us", tz=column.type.tz), safe=False).to_pylist()
+    if pa.types.is_timestamp(column.type) or (COLUMNS[name] == "timestamp" and pa.types.is_date(column.type)):
+        tz = column.type.tz if pa.types.is_timestamp(column.type) else None
+        return column.cast(pa.timestamp("us", tz=tz), safe=False).cast(pa.int64()).to_pylist()
+    if pa.types.is_date32(column.type):
+        return column.cast(pa.int32()).to_pylist()
     if COLUMNS[name] == "numeric" and column.type in (pa.float16(), pa.float32()):
         # The shortest decimal of a single float is not that of the double which Python makes of it.
         return [None if value is None else Decimal(str(np.float32(value))) for value in column.to_pylist()]
@@ -233,12 +238,6 @@ def _as(type_: str, value: object) -> object:
             return int(value)
         case "numeric", float():
             return Decimal(repr(value))
-        case "timestamp", datetime():
-            return value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
-        case "timestamp", date():
-            return datetime(value.year, value.month, value.day)
-        case "date", datetime():
-            return value.date() if value.time().isoformat() == "00:00:00" else value
         case "jsonb", str():
             try:
                 return json.loads(value)
@@ -256,8 +255,8 @@ def _normal(value: object) -> str:
             return f"{Decimal(value).normalize() + 0:f}"
         case float():
             return repr(value + 0.0)
-        case str() | date():
-            return str(value)
+        case str():
+            return value
     return json.dumps(value, sort_keys=True)
 
 
