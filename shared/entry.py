@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
@@ -135,10 +136,10 @@ def afterwards[T](name: str, step: Callable[[], T]) -> T | None:
         outcome = step()
     except SyncError as e:
         log.failure("a step after the call failed", e)
-        failing.tell(settings, name, [Failing.of(e)])
+        failing.tell(settings, name, [replace(Failing.of(e), name="")])
     except Exception as e:  # noqa: BLE001 - a bug; its text may quote a row, so it stays out
         log.error(f"a step after the call crashed: {type(e).__name__}", e)
-        failing.tell(settings, name, [Failing.of(e)])
+        failing.tell(settings, name, [replace(Failing.of(e), name="")])
     else:
         failing.settle_all(settings, name, [])
         return outcome

@@ -1,11 +1,15 @@
 -- name: kept
--- NULL where it is not there, or of before.
-SELECT
-    has_table_privilege(attempt, 'INSERT')
-    AND has_table_privilege(attempt, 'UPDATE')
-    AND has_table_privilege(attempt, 'DELETE')
-    AND has_table_privilege(attempt, 'SELECT')
-FROM (SELECT to_regclass('recosync.attempt') AS attempt) AS ledger;
+-- Of a schema that a role may not use, a name alone is an error.
+SELECT count(*) > 0 FROM pg_catalog.pg_class AS attempt
+INNER JOIN pg_catalog.pg_namespace AS ledger ON attempt.relnamespace = ledger.oid
+WHERE
+    ledger.nspname = 'recosync'
+    AND attempt.relname = 'attempt'
+    AND has_schema_privilege(ledger.oid, 'USAGE')
+    AND has_table_privilege(attempt.oid, 'INSERT')
+    AND has_table_privilege(attempt.oid, 'UPDATE')
+    AND has_table_privilege(attempt.oid, 'DELETE')
+    AND has_table_privilege(attempt.oid, 'SELECT');
 
 -- name: begin
 -- Nobody waits for the disk: what the note has to outlive is its worker, not the server.

@@ -13,9 +13,12 @@ ORDER BY id DESC
 LIMIT 1;
 
 -- name: refresh_failure
--- What failed for good of the views of a publication.
+-- What failed for good of the views of a publication, by the templates that they have now.
 SELECT message FROM recosync.failure
-WHERE table_name = %(table)s AND subject = 'publication ' || %(publication)s
+WHERE
+    table_name = %(table)s
+    AND subject = 'publication ' || %(publication)s
+    AND coalesce(templates = %(templates)s, TRUE)
 ORDER BY id DESC
 LIMIT 1;
 

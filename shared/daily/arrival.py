@@ -175,7 +175,8 @@ def _record_once(
     if content is None:
         return False
     manifest = manifests.parse(content, folder, [column.name for column in table.columns])
-    _compare(services, manifest, folder, version.bucket)
+    if ledger.snapshot(connection, table.name, folder.snapshot) is None:
+        _compare(services, manifest, folder, version.bucket)
     exported = manifest.origin.types if manifest.origin else None
     found = [
         {"name": name, "type": type_, "postgresql": column.type.sql}

@@ -22,6 +22,7 @@ from shared.daily.templates import digest_of_all, is_another, outlook
 from shared.db import attempts, columns, failing, ledger, target
 from shared.db import view as live_views
 from shared.db.attempts import Work
+from shared.db.ledger import ViewBuild
 from shared.db.postgres import (
     Lock,
     Patience,
@@ -95,8 +96,8 @@ def template_changed(services: Services, connection: psycopg.Connection, view: V
     """What becomes of a view that was built from another template than it has now. None of any other, and while its
     tables are to be published with other columns: a template that came with those is of no use before.
     """
-    builds = ledger.view_builds(connection, view.name)
-    if not is_another(view, (build.template for build in builds.values())) or unlike(services, connection, [view]):
+    held = _held(connection, view)
+    if not is_another(view, (build.template for build in held.values())) or unlike(services, connection, [view]):
         return None
     by_table = {table: digest_of_all(services.catalog.views_of(table)) for table in view.reads}
     refused = any(ledger.refused(connection, table, tried) for table, tried in by_table.items())
@@ -163,10 +164,15 @@ def _work(view: View, current: Mapping[str, int]) -> Work:
 def _outdated(services: Services, connection: psycopg.Connection, view: View, current: Mapping[str, int]) -> bool:
     if not live_views.exists(connection, _live(services, view)):
         return True  # whatever the ledger says: somebody dropped it
-    held = {table: build for table, build in ledger.view_builds(connection, view.name).items() if table in view.reads}
+    held = _held(connection, view)
     if any(table not in held or held[table].publication < current[table] for table in view.reads):
         return True
     return is_another(view, (build.template for build in held.values()))
+
+
+def _held(connection: psycopg.Connection, view: View) -> dict[str, ViewBuild]:
+    """What the live view holds of each table that it reads now."""
+    return {table: build for table, build in ledger.view_builds(connection, view.name).items() if table in view.reads}
 
 
 def unlike(services: Services, connection: psycopg.Connection, views: Sequence[View]) -> list[str]:

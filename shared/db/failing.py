@@ -15,11 +15,8 @@ from psycopg import errors as pg
 from shared import log
 from shared.db import ledger, queries
 from shared.db.postgres import connect
-from shared.errors import MAX_REMEDY, MAX_WHAT, MAX_WHERE, PermanentError, SyncError, shown
+from shared.errors import MAX_MESSAGE, PermanentError, SyncError, shown
 from shared.settings import CommonSettings
-
-#: Bytes of a message that are kept: those that a failure of ours has at most, with room for what stands between.
-MAX_MESSAGE = MAX_WHAT + MAX_WHERE + MAX_REMEDY + 8
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,8 @@ def tell(settings: CommonSettings, function: str, failures: Sequence[Failing]) -
         with connect(settings, "telling what fails") as connection, connection.transaction():
             # Many instances may fail at the same table at once.
             connection.execute("SET LOCAL lock_timeout = '5s'")
-            for failing in failures:
+            # In one order: calls that tell of the same tables at once would wait for each other for ever.
+            for failing in sorted(failures, key=lambda failing: failing.name):
                 texts = {"subject": failing.subject, "message": failing.message, "name": failing.name}
                 values = {name: shown(text, MAX_MESSAGE) for name, text in texts.items()}
                 _run(connection, "tell", function, {"error": failing.error, "retryable": failing.retryable, **values})
@@ -62,9 +60,10 @@ def tell_for_good(settings: CommonSettings, function: str, e: PermanentError) ->
     """Keep that an event failed for good, if whoever worked on it knew no table to record that of."""
     try:
         with connect(settings, "telling what fails") as connection:
-            failing = Failing.of(e)
-            if failing.name:
-                settle(connection, function, [failing.name], failing.subject)
+            failing, context = Failing.of(e), log.context_of(e)
+            names = [str(context[kind]) for kind in ("table", "view") if context.get(kind)]
+            if names:
+                settle(connection, function, names, failing.subject)
             else:
                 ledger.record_failure(connection, e, function, None, None)
     except Exception as error:  # noqa: BLE001 - as above
@@ -80,8 +79,8 @@ def settle(connection: psycopg.Connection, function: str, names: Sequence[str], 
             with connection.transaction():
                 connection.execute("SET LOCAL lock_timeout = '5s'")
                 _run(connection, "settle", function, values)
-    except pg.UndefinedTable:
-        pass  # no ledger, or one of before: nothing was told
+    except (pg.UndefinedTable, pg.InsufficientPrivilege):
+        pass  # no ledger, one of before, or one in which this role can't have told anything
     except psycopg.Error as e:
         log.warning("the ledger tells of a failure that is over", sqlstate=e.sqlstate)
 

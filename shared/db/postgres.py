@@ -165,7 +165,7 @@ class Lock:
 
     @classmethod
     def manifest(cls, version: object) -> Lock:
-        """Held by whoever reads a manifest for the first time."""
+        """Held by whoever reads a manifest."""
         return cls(f"recosync manifest {version}")
 
     @classmethod

@@ -49,10 +49,6 @@ class Footer:
     def rows(self) -> int:
         return sum(self.row_groups)
 
-    def chunk(self, column: str, row_group: int) -> Chunk | None:
-        """What it says of a column in a row group."""
-        return next((c for c in self.chunks if (c.column, c.row_group) == (column, row_group)), None)
-
     def row_group_of(self, row: int) -> int:
         """The index of the row group that holds the row, both counted from 0."""
         for index, rows in enumerate(self.row_groups):

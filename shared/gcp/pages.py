@@ -48,10 +48,10 @@ class Pages:
 
 def read(file: BinaryIO, chunk: Chunk) -> Pages | None:
     """The pages of a chunk; None where they are not as the format has them."""
-    dictionary = packed = unpacked = 0
-    counts: list[int] = []
+    dictionary = packed = unpacked = seen = 0
+    fewest, last = chunk.values, None
     at, end = chunk.start, chunk.start + chunk.packed
-    while at < end and sum(counts) < chunk.values:
+    while at < end and seen < chunk.values:
         found = _header(file, at, end)
         if found is None:
             return None
@@ -66,8 +66,11 @@ def read(file: BinaryIO, chunk: Chunk) -> Pages | None:
             dictionary = max(dictionary, whole)
             continue
         unpacked = max(unpacked, whole)
-        counts += [_values(header)]
-    return Pages(dictionary, packed, unpacked, min(counts[:-1], default=chunk.values))
+        if last is not None:
+            fewest = min(fewest, last)
+        last = _values(header)
+        seen += last
+    return Pages(dictionary, packed, unpacked, fewest)
 
 
 def _values(header: dict[int, object]) -> int:

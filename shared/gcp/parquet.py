@@ -283,7 +283,7 @@ class Parquet:
         def read() -> Misread | None:
             with self._storage.opened(version) as file:
                 opened = ranged.opened(file)
-                for chunk in self._layout(version)[1]:
+                for chunk in footer.chunks:
                     if chunk.column not in expressions:
                         continue
                     try:
@@ -367,8 +367,12 @@ class Parquet:
 
     def _stream(self, version: ObjectVersion, rows: Rows) -> Generator[pa.RecordBatch]:
         def again() -> None:
-            for _ in self._reader(rows.query, rows.batch_rows):
-                pass
+            try:
+                for _ in self._reader(rows.query, rows.batch_rows):
+                    pass
+            except _failures() as e:
+                if rows.part is None or not _is_too_long(e):
+                    raise  # what is too long for DuckDB is no fault of the part
 
         if rows.reader is None:
             raise _BeyondDuckDBError
@@ -382,9 +386,8 @@ class Parquet:
     def _by_pyarrow(self, version: ObjectVersion, part: _Part, taken: int) -> Generator[pa.RecordBatch]:
         """The rows after those that are taken already, however long, made by DuckDB of what pyarrow reads."""
         try:
-            chunks = self._layout(version)[1]
             with self._storage.opened(version) as file:
-                for table in together(long_rows.batches(file, chunks, taken, str(version))):
+                for table in together(long_rows.batches(file, part.footer.chunks, taken, str(version))):
                     yield from apart(self._made(table, part))
         except _failures() as e:
             # The way has errors of its own here.

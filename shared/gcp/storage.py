@@ -117,8 +117,10 @@ class Storage:
 
     @contextmanager
     def opened(self, version: ObjectVersion) -> Iterator[BinaryIO]:
-        """One version of an object as a file, read by ranges. Its methods raise what the others here do."""
-        with translated(f"reading {version}"):
+        """One version of an object as a file, read by ranges. Its methods raise what the others here do, and DataError
+        when it is gone.
+        """
+        with translated(f"reading {version}"), _gone(str(version)):
             blob = self._client.bucket(version.bucket).blob(version.name, generation=version.generation)
             blob.reload()
             stream = blob.open("rb", chunk_size=RANGE_BYTES)
@@ -211,7 +213,7 @@ class _Ranges(io.RawIOBase):
     """A file whose failures are ours."""
 
     def __init__(self, stream: IO[bytes], name: str) -> None:
-        self._stream, self._doing = stream, f"reading {name}"
+        self._stream, self._name, self._doing = stream, name, f"reading {name}"
 
     def readable(self) -> bool:
         return True
@@ -220,7 +222,7 @@ class _Ranges(io.RawIOBase):
         return True
 
     def read(self, size: int = -1, /) -> bytes:
-        with translated(self._doing), _stream_translated(self._doing):
+        with translated(self._doing), _gone(self._name), _stream_translated(self._doing):
             return self._stream.read(size)
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
@@ -239,6 +241,17 @@ class _Nowhere(io.RawIOBase):
 
     def write(self, content: Buffer, /) -> int:
         return memoryview(content).nbytes
+
+
+@contextmanager
+def _gone(name: str) -> Iterator[None]:
+    """A version that is not there never comes back by itself."""
+    from google.api_core.exceptions import NotFound
+
+    try:
+        yield
+    except NotFound as e:
+        raise DataError("is gone", where=name, remedy="Restore it, or write it anew") from e
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import psycopg
 
 from shared.catalog import Table, View
 from shared.daily.build import publications
+from shared.daily.templates import digest_of_all
 from shared.db import ledger, queries
 from shared.db.postgres import connect, translated
 from shared.errors import ConfigurationError, NotReachedError, PermanentError, RetryableError, SyncError
@@ -116,7 +117,8 @@ def _found(services: Services, connection: psycopg.Connection, one: Awaited, com
         return _before_publication(connection, one) if one.new else replace(now, outcome="waiting")
     if now.outcome != "published" or not now.behind:
         return replace(now, new=one.new)
-    failure = _failure(connection, "refresh_failure", one, publication=now.publication)
+    templates = digest_of_all(services.catalog.views_of(one.table.name))
+    failure = _failure(connection, "refresh_failure", one, publication=now.publication, templates=templates)
     if failure is not None:
         return PermanentError(f"published, and its views are as they were: {failure}")
     views = [services.catalog.views[name] for name in now.behind]

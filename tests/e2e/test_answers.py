@@ -23,7 +23,7 @@ BAD_BODIES = {
     "an unknown field": ({"table": "enriched_user"}, "'table'"),
     "an unknown table": ({"tables": ["enriched_user", "strange"]}, "strange"),
     "no table": ({"tables": []}, "none"),
-    "a table that is no text": ({"tables": [1]}, "1"),
+    "a table that is no text": ({"tables": [1]}, "should list some of"),
     "tables that are no list": ({"tables": "enriched_user"}, "a list"),
     "force that is no truth": ({"force": 1}, "true or false"),
     "a date that is a number": ({"date": 20260101}, "text"),

@@ -326,7 +326,7 @@ def test_whatever_a_catalog_holds_is_read_or_has_an_answer(load, document):
     text = (
         "\n".join(f"{json.dumps(key)} = {toml(value)}" for key, value in document.items())
         if isinstance(document, dict)
-        else toml(document)
+        else f"= {toml(document)}"  # alone, a list would be a header, whose name is told
     )
     with answered(ConfigurationError):
         read = load(text)

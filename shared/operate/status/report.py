@@ -268,7 +268,7 @@ class Failures(Struct, frozen=True):
 
 class Failing(Struct, frozen=True):
     """What the last answer of a function told as failed of a table, view or log, and nothing has made good since. The
-    steps that follow a call, housekeeping and reconciliation, count as functions.
+    steps that follow a call, housekeeping and reconciliation, count as functions, where they fail as a whole.
 
     `attention` says whether to wait is not enough: what others are at just now is the normal course for an hour.
     """
