@@ -120,3 +120,11 @@ def test_a_worker_that_has_an_answer_is_not_counted(here, services, database):
     assert unanswered(database) == 0
     assert arrive(services, part) == ["staged"]
     assert unanswered(database) == 0
+
+
+def test_a_role_that_may_not_use_the_ledger_counts_nothing(here, database):
+    assert not attempts.kept(database)  # there is none yet
+    ledger.prepare(database, migrates=True)
+    assert attempts.kept(database)
+    with psycopg.connect(here.cloud.postgres.dsn(here.name, "api"), autocommit=True) as other:
+        assert not attempts.kept(other)

@@ -127,7 +127,7 @@ def test_why_a_function_tries_again_is_told_while_it_does(wait, services, databa
     refresh.refresh(services, TABLE, number())
     ran = asked.ended()
     assert ran.code == 0
-    assert f": {function} tries it again: the bucket is closed (" in ran.err
+    assert f": {function} tries it again: the bucket is closed" in ran.err
 
 
 def test_a_part_that_is_gone_ends_the_wait(wait, here, services):

@@ -4,6 +4,7 @@ import io
 import random
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -13,7 +14,7 @@ import pytest
 
 from shared.catalog import Column, PgType
 from shared.db import casts, copy
-from shared.errors import DataError
+from shared.errors import DataError, RetryableError
 from shared.gcp import parquet
 from tests.kit.sessions import one
 from tests.kit.snapshots import TABLE, day
@@ -142,3 +143,18 @@ def test_values_that_two_readers_share_are_the_same(services, database):
     (child,) = database.execute("SELECT id FROM recosync.part").fetchone()
     found = [value for (value,) in database.execute(f"SELECT item_id FROM recosync.part_{child} ORDER BY ctid")]
     assert found == [text(n, max(8, length)) for n, length in enumerate(lengths)]
+
+
+def test_an_error_that_passes_beside_a_long_row_is_no_fault_of_the_part(services):
+    def breaking(reader):
+        yield reader.read_next_batch()
+        raise OSError("IO Error: who knows")
+
+    content = written(iter([["short"] * 15_000 + [text(1, 100_000)] + ["short"] * 5_000]))
+    version = Upload(services, TABLE, day(1)).part(content)
+    footer = services.parquet.footer(version)
+    rows = services.parquet.part(version, footer, ['"user_id"', '"item_id"'])
+    assert sum(batch.num_rows for batch in services.parquet.stream(version, rows)) == 20_001
+    rows = services.parquet.part(version, footer, ['"user_id"', '"item_id"'])
+    with pytest.raises(RetryableError):
+        list(services.parquet.stream(version, replace(rows, reader=breaking(rows.reader))))

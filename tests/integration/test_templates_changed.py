@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from shared.daily import refresh as refreshing
 from shared.daily.refresh import rebuild, refresh
 from shared.errors import TargetError
 from shared.operate import plan, reconcile, verify
@@ -15,7 +16,7 @@ from shared.operate.status import gather
 from shared.services import HourlyServices
 from tests.kit.drifting_tables import Drift
 from tests.kit.sessions import one, users
-from tests.kit.snapshots import TABLE, publish
+from tests.kit.snapshots import TABLE, publish, publish_rows
 
 VIEW = "non_recommendable_items_mv"
 CREATE = "CREATE MATERIALIZED VIEW {{ view | identifier }} AS SELECT"
@@ -154,3 +155,13 @@ def test_a_template_that_came_with_a_column_waits_for_the_publish_that_brings_it
     assert [each for each in reconcile.run(after, later()) if each["table"] == "drifting"] == []
     migrate(after)
     assert sent(after) == [["drifting_mv"]]
+
+
+def test_what_a_view_read_before_says_nothing_of_its_template(services, database, published):
+    publish_rows(services, 1, "iris_france", {"iris_code": ["751010101"]})
+    database.execute(
+        "INSERT INTO recosync.view_build (view_name, table_name, publication, seconds, template)"
+        " SELECT %s, table_name, publication, 1, 'older' FROM recosync.publication WHERE table_name = 'iris_france'",
+        [VIEW],
+    )
+    assert refreshing.template_changed(services, database, services.catalog.views[VIEW]) is None
