@@ -178,6 +178,8 @@ WITH newest AS (
     WHERE table_name = %(table)s
 )
 
-SELECT count(*) > 0 FROM recosync.failure
+SELECT failure.message FROM recosync.failure
 INNER JOIN newest ON failure.subject = 'publication ' || newest.publication
-WHERE failure.table_name = %(table)s AND failure.templates = %(templates)s;
+WHERE failure.table_name = %(table)s AND failure.templates = %(templates)s
+ORDER BY failure.id DESC
+LIMIT 1;

@@ -175,7 +175,7 @@ def _build(services: Services, view: View, current: Mapping[str, int], stand_in:
                 drop(services, other, [rendered.build])
                 # Over a stand-in, the table still has its rows of before.
                 place = None if stand_in else located(other, services.catalog, view, e)
-                raise place or e from e
+            raise place or e from e
         done = time.monotonic()
         log.info(
             "view built",

@@ -350,9 +350,9 @@ def record_failure(
     _run(connection, "record_failure", values)
 
 
-def refused(connection: psycopg.Connection, table: str, templates: str) -> bool:
-    """Whether a refresh of what readers see failed for good, with these templates of the views."""
-    return bool(_one(connection, "refused", {"table": table, "templates": templates}))
+def refused(connection: psycopg.Connection, table: str, templates: str) -> str | None:
+    """Why a refresh of what readers see failed for good, with these templates of the views; None if it did not."""
+    return cast(str | None, _one(connection, "refused", {"table": table, "templates": templates}))
 
 
 def as_json(profile: Profile | None) -> Jsonb | None:

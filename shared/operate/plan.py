@@ -60,7 +60,7 @@ def _state(services: Services, table: Table, source: TableInfo) -> str:
         latest = runs.latest(connection, table.name) if ledger.exists(connection) else None
     if latest is None:
         return "never exported"
-    if not latest.failed and export.is_unchanged(table, source, latest):
+    if (latest.published or not latest.failed) and export.is_unchanged(table, source, latest):
         return UNCHANGED
     return "changed" if source.modified and latest.source_modified else "may have changed"
 

@@ -13,6 +13,7 @@ from psycopg import sql
 from shared.catalog import Column, HourlyTable, Table, View
 from shared.daily import refresh
 from shared.daily import source as sources
+from shared.daily.templates import digest_of_all
 from shared.db import columns, ledger, profile, receipts, target
 from shared.db import view as live_views
 from shared.db.ledger import Publication
@@ -153,12 +154,15 @@ def _views(
 ) -> tuple[list[str], list[str]]:
     """What is wrong with the views of the table, and what is only to be waited for."""
     differences, notes = [], []
+    templates = digest_of_all(services.catalog.views_of(of.name))
     age = ledger.published_for(connection, of.name) or timedelta()
     for view in services.catalog.views_of(of.name):
         lag = _lag(services, connection, of, view, published)
         missing = sorted(name for name in view.reads if ledger.published(connection, name) is None)
         if lag and missing:
             notes.append(f"{lag}: it also reads {', '.join(missing)}, never published")
+        elif lag and (failed := ledger.refused(connection, of.name, templates)):
+            differences.append(f"{lag}, because its refresh failed: {failed}")
         elif lag and age < services.settings.reconcile_after:
             notes.append(f"{lag}: its refresh may be under way")
         elif lag:

@@ -165,3 +165,16 @@ def test_what_a_view_read_before_says_nothing_of_its_template(services, database
         [VIEW],
     )
     assert refreshing.template_changed(services, database, services.catalog.views[VIEW]) is None
+
+
+@pytest.mark.usefixtures("published")
+def test_a_refresh_that_failed_for_good_is_a_difference_and_nothing_to_wait_for(here, services, database, deployed):
+    here.bigquery_client.query(
+        "CREATE TABLE ml_reco_local.user_booked_item AS SELECT 'ann' user_id, 'item' item_id"
+    ).result()
+    wrong = deployed(WRONG)
+    publish(services, 2, ["bob"])
+    with pytest.raises(TargetError, match=f"{VIEW}.*strange") as failed:
+        refresh(wrong, TABLE, one(database, "SELECT max(publication) FROM recosync.publication"))
+    table = wrong.catalog.tables[TABLE]
+    assert any(str(failed.value) in told for told in verify.table(wrong, table).differences)

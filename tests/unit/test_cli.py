@@ -119,6 +119,15 @@ def test_it_tells_its_version():
     assert recosync("--version").out == f"recosync {stated}\n"
 
 
+def test_a_reader_that_has_seen_enough_is_no_crash():
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "shared.operate", "catalog", "check"]
+    ran = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (ran.returncode, ran.stderr) == (1, "")
+
+
 def test_it_runs_as_a_module_and_as_a_script():
     script = Path(sys.executable).parent / "recosync"
     outputs = [

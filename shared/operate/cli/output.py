@@ -156,6 +156,10 @@ def reporting(as_json: bool, verbose: bool) -> Iterator[Output]:
             output.document({**output.done, "error": str(e), "retryable": e.retryable})
             output.problem(f"recosync: {e}")
             raise typer.Exit(Exit.of(e)) from None
+        except BrokenPipeError:
+            # Whoever read it has seen enough (https://docs.python.org/3/library/signal.html#note-on-sigpipe).
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(Exit.FAILED) from None
         except Exception as e:
             if isinstance(e, typer.Exit | typer.Abort | typer.BadParameter):
                 raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -45,8 +45,11 @@ LATE = timedelta(hours=1)
 def statuses(catalog: Catalog, rows: LedgerRows, now: datetime) -> tuple[TableStatus, ...]:
     """Every table of the catalog, in its order."""
     views = view_statuses(catalog, rows, now)
-    behind = {table for view in views for table in (catalog.views[view.name].reads if view.outdated else view.behind)}
-    return tuple(_status(name, rows, now, refreshed=name not in behind) for name in catalog.tables)
+    behind = {
+        name: [v.name for v in views if name in (catalog.views[v.name].reads if v.outdated else v.behind)]
+        for name in catalog.tables
+    }
+    return tuple(_status(name, rows, now, behind[name]) for name in catalog.tables)
 
 
 def view_statuses(catalog: Catalog, rows: LedgerRows, now: datetime) -> tuple[ViewStatus, ...]:
@@ -144,7 +147,7 @@ def _is_overdue(awaited: Iterable[str], published: Mapping[str, PublishedRow], n
     return all(at is not None and now - at > LATE for at in publishes)
 
 
-def _status(name: str, rows: LedgerRows, now: datetime, *, refreshed: bool) -> TableStatus:
+def _status(name: str, rows: LedgerRows, now: datetime, behind: Sequence[str]) -> TableStatus:
     published = next((_published(row) for row in rows.published if row.name == name), None)
     calls = [row for row in rows.calls if row.name == name]
     snapshots = [row for row in rows.snapshots if row.name == name]
@@ -161,7 +164,7 @@ def _status(name: str, rows: LedgerRows, now: datetime, *, refreshed: bool) -> T
         aged,
         trouble.of_export(last),
         trouble.of_import(runs.newest_failed(snapshots, calls, around)),
-        trouble.of_refresh(failed, published, refreshed=refreshed),
+        trouble.of_refresh(failed, published, behind),
     )
     return TableStatus(
         name=name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from shared.names import ADOPTED, SnapshotId
@@ -44,12 +44,13 @@ def of_import(failed: FailedRow | None) -> str | None:
     return f"snapshot {failed.snapshot} failed: {failed.message}" if failed else None
 
 
-def of_refresh(failed: Mapping[str, FailedRow], published: Published | None, *, refreshed: bool) -> str | None:
+def of_refresh(failed: Mapping[str, FailedRow], published: Published | None, behind: Sequence[str]) -> str | None:
     """Why views do not hold what is published. What failed before the publish was mended by it."""
     failure = failed.get(published.snapshot) if published else None
-    if failure is None or published is None or refreshed or failure.at < published.published_at:
+    if failure is None or published is None or not behind or failure.at < published.published_at:
         return None
-    return f"the refresh of publication {published.publication} failed: {failure.message}"
+    told = f"the refresh of publication {published.publication} failed: {failure.message}"
+    return f"{told}. Once that is mended: recosync materialize {' '.join(behind)}"
 
 
 def instant(snapshot: str) -> datetime | None:
