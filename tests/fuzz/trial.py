@@ -98,7 +98,7 @@ class Trial:
         worker = self._instance.worker_pid
         status = self._send(upload.manifest())
         if status is None or worker != self._instance.worker_pid:
-            yield "the worker died"
+            yield f"the worker died: {self._instance.process.tail(8)}"
             self._instance.restart()
         elif status != 204:
             yield f"answered {status}, so the event comes again"
