@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
-from local import serve
 from local.prerequisites import postgres_bin
 from shared.catalog import ROOT
 from shared.db import ledger
@@ -29,6 +28,8 @@ def test_force_makes_a_new_snapshot_of_now(emulated, system):
 @pytest.fixture
 def shell(emulated, tmp_path):
     """Runs lines in a shell beside what `make local` writes; what they print. None may fail."""
+    from local import serve  # with libraries that the functions' own environment has not
+
     with psycopg.connect(emulated.dsn, autocommit=True) as database:
         ledger.migrate(database)
     (tmp_path / ".local").mkdir()
