@@ -45,7 +45,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(venv_backend="none", default=False)
 def tests_all(session: nox.Session) -> None:
     """Every test, on the Python that is deployed."""
-    _run(session, "pytest", *WORKERS, "--odd-files", "600", *session.posargs)
+    _run(session, "pytest", *WORKERS, "--odd-files", "300", *session.posargs)
 
 
 @nox.session(python=_interpreter(OLDEST) or OLDEST)

@@ -25,11 +25,13 @@ def main() -> int:
                 wrong += 1
                 _say(what)
             seed += 1
-        _say(f"{seed - first} files, the first of seed {first}: {tried.arrived} arrived, {wrong} faults")
+        _say(
+            f"{seed - first} files, the first of seed {first}: {tried.arrived} arrived, {wrong} faults, {tried.deaths} deaths"
+        )
         _say(f"at most {tried.peak >> 20} MiB of memory; refused because")
         for reason, count in tried.refused.most_common():
             _say(f"{count:7,} {reason}")
-    return 1 if wrong else 0
+    return 1 if wrong or tried.deaths else 0
 
 
 def _say(line: str) -> None:

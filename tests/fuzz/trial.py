@@ -34,6 +34,7 @@ from local import ROOT
 from local.cloud import Cloud, Deployment
 from local.functions import Instance, Runtime, Spec
 from shared import catalog
+from shared.db.attempts import MOST
 from shared.names import ObjectVersion, SnapshotId
 from shared.services import Services
 from tests.fuzz.odd_files import COLUMNS, SECRET, OddFile, odd_file
@@ -63,13 +64,14 @@ reads = ["{TABLE}"]
 @dataclass
 class Trial:
     """One function process, and what it did with the files so far: how many `arrived`, the reasons why others were
-    `refused`, without their places, and the most memory that it needed, in bytes.
+    `refused`, without their places, how often a worker died, and the most memory that one needed, in bytes.
     """
 
     here: Deployment
     services: Services
     database: psycopg.Connection
     arrived: int = 0
+    deaths: int = 0
     peak: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     _tries: int = 0
@@ -95,11 +97,9 @@ class Trial:
         (named,) = upload.parts
         upload.parts = [type(named)(named.name, named.generation, odd.rows.num_rows, named.bytes, named.crc32c)]
         before = self._published()
-        worker = self._instance.worker_pid
-        status = self._send(upload.manifest())
-        if status is None or worker != self._instance.worker_pid:
-            yield f"the worker died: {self._instance.process.tail(8)}"
-            self._instance.restart()
+        status = self._deliver(upload.manifest())
+        if status is None:
+            yield f"the worker died at each delivery: {self._instance.process.tail(8)}"
         elif status != 204:
             yield f"answered {status}, so the event comes again"
         peak = self._instance.peak_rss()
@@ -127,6 +127,17 @@ class Trial:
             self.refused[f"{'damaged' if odd.damage != 'none' else 'sound'}: {_reason(message)}"] += 1
             if quoted := _quoted(message):
                 yield f"quotes {quoted} in {message}"
+
+    def _deliver(self, version: ObjectVersion) -> int | None:
+        """Send an event until it is answered, as Pub/Sub does where a worker died of it; None if that never helps."""
+        for _ in range(MOST + 1):
+            worker = self._instance.worker_pid
+            status = self._send(version)
+            if status is not None and worker == self._instance.worker_pid:
+                return status
+            self.deaths += 1
+            self._instance.restart()
+        return None
 
     def _send(self, version: ObjectVersion) -> int | None:
         """Send an object's finalize event; the status of the answer, None where there was none."""
