@@ -25,9 +25,8 @@ def main() -> int:
                 wrong += 1
                 _say(what)
             seed += 1
-        _say(
-            f"{seed - first} files, the first of seed {first}: {tried.arrived} arrived, {wrong} faults, {tried.deaths} deaths"
-        )
+        _say(f"{seed - first} files, the first of seed {first}: {tried.arrived} arrived")
+        _say(f"{wrong} faults, {tried.deaths} deaths of workers")
         _say(f"at most {tried.peak >> 20} MiB of memory; refused because")
         for reason, count in tried.refused.most_common():
             _say(f"{count:7,} {reason}")
