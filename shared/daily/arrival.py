@@ -161,42 +161,34 @@ def _record(
     """Record the manifest; False when that version of it is gone. The first one recorded stands."""
     work = Work(f"manifest {version}", "Write the snapshot again, as fewer parts")
     with holding(connection, Lock.manifest(version)), attempts.counted(connection, services.settings, work):
-        return _record_once(services, connection, table, folder, version)
-
-
-def _record_once(
-    services: Services,
-    connection: psycopg.Connection,
-    table: Table,
-    folder: SnapshotFolder,
-    version: ObjectVersion,
-) -> bool:
-    content = services.storage.read(version)
-    if content is None:
-        return False
-    manifest = manifests.parse(content, folder, [column.name for column in table.columns])
-    if ledger.snapshot(connection, table.name, folder.snapshot) is None:
-        _compare(services, manifest, folder, version.bucket)
-    exported = manifest.origin.types if manifest.origin else None
-    found = [
-        {"name": name, "type": type_, "postgresql": column.type.sql}
-        | ({} if exported is None else {"exported_as": exported.get(name, "")})
-        for (name, type_), column in zip(manifest.columns, table.columns, strict=True)
-    ]
-    parts = manifest.versions(version.bucket)
-    with connection.transaction():
-        new = ledger.record_snapshot(connection, table.name, folder.snapshot, _stated(manifest), found, parts)
-    if new:
-        log.info("manifest recorded", parts=len(parts), rows=manifest.rows)
-    else:
-        recorded = {(part.version, part.rows) for part in ledger.named_parts(connection, table.name, folder.snapshot)}
-        if recorded != set(parts):
-            raise DataError(
-                "differs from the manifest that is recorded for this snapshot",
-                where=str(version),
-                remedy="Write corrected parts and their manifest as a new snapshot",
-            )
-    return True
+        content = services.storage.read(version)
+        if content is None:
+            return False
+        manifest = manifests.parse(content, folder, [column.name for column in table.columns])
+        if ledger.snapshot(connection, table.name, folder.snapshot) is None:
+            _compare(services, manifest, folder, version.bucket)
+        exported = manifest.origin.types if manifest.origin else None
+        found = [
+            {"name": name, "type": type_, "postgresql": column.type.sql}
+            | ({} if exported is None else {"exported_as": exported.get(name, "")})
+            for (name, type_), column in zip(manifest.columns, table.columns, strict=True)
+        ]
+        parts = manifest.versions(version.bucket)
+        with connection.transaction():
+            new = ledger.record_snapshot(connection, table.name, folder.snapshot, _stated(manifest), found, parts)
+        if new:
+            log.info("manifest recorded", parts=len(parts), rows=manifest.rows)
+        else:
+            recorded = {
+                (part.version, part.rows) for part in ledger.named_parts(connection, table.name, folder.snapshot)
+            }
+            if recorded != set(parts):
+                raise DataError(
+                    "differs from the manifest that is recorded for this snapshot",
+                    where=str(version),
+                    remedy="Write corrected parts and their manifest as a new snapshot",
+                )
+        return True
 
 
 def _compare(services: Services, manifest: Manifest, folder: SnapshotFolder, bucket: str) -> None:

@@ -1,4 +1,4 @@
-"""What a Parquet file says of itself, from what DuckDB or pyarrow read of its footer."""
+"""What a Parquet file says of itself, from what DuckDB reads of its footer and `layout` of its pages."""
 
 from __future__ import annotations
 

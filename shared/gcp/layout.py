@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from shared.gcp import thrift
 from shared.words import quantity
 
 #: The magic number at the start of a file; at its end, the footer's length and the number again
 #: (https://parquet.apache.org/docs/file-format/).
-_HEAD, TAIL = 4, 8
+_HEAD, _TAIL = 4, 8
+
+#: Bytes of a footer that is read here: a chunk takes some 100.
+_LONGEST_FOOTER = 16 << 20
 
 _CUT_OFF = "is cut off: its footer points beyond its end"
 
@@ -27,7 +31,7 @@ class File:
     @property
     def end(self) -> int:
         """Where the pages end, at the latest."""
-        return self.bytes - self.footer - TAIL
+        return self.bytes - self.footer - _TAIL
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,17 @@ class EncryptedError(Exception):
 _TYPES = ("BOOLEAN", "INT32", "INT64", "INT96", "FLOAT", "DOUBLE", "BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY")
 _CODECS = ("UNCOMPRESSED", "SNAPPY", "GZIP", "LZO", "BROTLI", "LZ4", "ZSTD", "LZ4_RAW")
 _ENCODINGS = {0: "PLAIN", 2: "PLAIN_DICTIONARY", 3: "RLE", 4: "BIT_PACKED", 8: "RLE_DICTIONARY", 9: "BYTE_STREAM_SPLIT"}
+
+
+def read_from(file: BinaryIO) -> tuple[File, list[Chunk]]:
+    """What `read` gives, and raises, of the footer of a file."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(0, size - _TAIL))
+    length = int.from_bytes(file.read(_TAIL)[:4], "little")
+    if length > min(size - _TAIL, _LONGEST_FOOTER):
+        raise ValueError("has no footer, or too long a one")
+    file.seek(size - _TAIL - length)
+    return read(file.read(length), size)
 
 
 def read(footer: bytes, size: int) -> tuple[File, list[Chunk]]:

@@ -225,7 +225,7 @@ class Parquet:
     def _layout_alone(self, version: ObjectVersion) -> tuple[layout.File, list[layout.Chunk]]:
         with self._storage.opened(version) as file:
             try:
-                return ranged.layout_of(file)
+                return layout.read_from(file)
             except layout.EncryptedError:
                 raise UnreadableError("is encrypted", where=str(version)) from None
             except ValueError:

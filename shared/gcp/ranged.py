@@ -5,18 +5,14 @@ It reads what DuckDB can't, or not exactly, and tells in which column and row gr
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
-from shared.gcp.layout import TAIL, Chunk, File, read
+from shared.gcp.layout import Chunk
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
-
-#: Bytes of a footer that is read here: a chunk takes some 100.
-_LONGEST_FOOTER = 16 << 20
 
 #: What is asked for at once, of one column.
 _BUFFER_BYTES = 1 << 20
@@ -33,17 +29,6 @@ def opened(file: BinaryIO) -> pq.ParquetFile:
         coerce_int96_timestamp_unit="us",  # as nanoseconds, years before 1677 and after 2262 would wrap
         arrow_extensions_enabled=False,
     )
-
-
-def layout_of(file: BinaryIO) -> tuple[File, list[Chunk]]:
-    """Where the footer of a file says that its pages lie, and how they are written. Raises what `layout.read` does."""
-    size = file.seek(0, io.SEEK_END)
-    file.seek(max(0, size - TAIL))
-    length = int.from_bytes(file.read(TAIL)[:4], "little")
-    if length > min(size - TAIL, _LONGEST_FOOTER):
-        raise ValueError("has no footer, or too long a one")
-    file.seek(size - TAIL - length)
-    return read(file.read(length), size)
 
 
 def nothing(file: pq.ParquetFile, columns: Sequence[str]) -> pa.RecordBatch:

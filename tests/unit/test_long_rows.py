@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from shared.gcp import long_rows, ranged
+from shared.gcp import layout, long_rows, ranged
 
 FEW = ["x" * 100_000, "y" * 100_000]
 
@@ -29,7 +29,7 @@ def written(rows: pa.Table, row_group_size: int) -> File:
 
 
 def read(file: File, skipped: int = 0) -> list[pa.RecordBatch]:
-    return list(long_rows.batches(file, ranged.layout_of(file)[1], skipped, "a file"))
+    return list(long_rows.batches(file, layout.read_from(file)[1], skipped, "a file"))
 
 
 @pytest.mark.parametrize("skipped", [0, 1, 450, 700, 1_000])
@@ -49,7 +49,7 @@ def test_long_texts_of_a_dictionary_come_a_few_at_a_time():
 
 def test_one_row_group_is_read_alone():
     file = written(pa.table({"c": [f"{n}" for n in range(100_000)]}), 10_000)
-    chunks = [chunk for chunk in ranged.layout_of(file)[1] if chunk.row_group == 3]
+    chunks = [chunk for chunk in layout.read_from(file)[1] if chunk.row_group == 3]
     before = file.asked
     found = pa.Table.from_batches(long_rows.of_row_group(file, ranged.opened(file), chunks, "a file"))
     assert found["c"].to_pylist() == [f"{n}" for n in range(30_000, 40_000)]
