@@ -28,8 +28,8 @@ _IMPORTED = [
     "shared.daily.refresh",
     "shared.entry",
     "shared.hourly.run",
-    "shared.operate.housekeeping",
-    "shared.operate.reconcile",
+    "shared.upkeep.housekeeping",
+    "shared.upkeep.reconcile",
     "shared.operate.status",
 ]
 _PR_SET_PDEATHSIG = 1  # https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html

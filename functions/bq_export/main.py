@@ -7,7 +7,7 @@ import functions_framework
 
 from shared import entry, services
 from shared.daily import export
-from shared.operate import housekeeping
+from shared.upkeep import housekeeping
 
 entry.bound_bodies()
 

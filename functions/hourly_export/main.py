@@ -8,7 +8,7 @@ import functions_framework
 
 from shared import entry, services
 from shared.hourly import run
-from shared.operate import reconcile
+from shared.upkeep import reconcile
 
 # Arrow's own allocator holds on to what a thread has freed: 40 MiB here. Arrow reads this when it is first imported.
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")

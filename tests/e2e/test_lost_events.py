@@ -10,8 +10,8 @@ import pytest
 
 from local import context
 from local.eventarc import Faults
-from shared.operate import housekeeping, reconcile
 from shared.services import Services
+from shared.upkeep import housekeeping, reconcile
 from tests.e2e.system import scheduled
 from tests.e2e.test_faults import TABLES
 

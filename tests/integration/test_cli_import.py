@@ -6,8 +6,9 @@ import pytest
 
 from shared.daily import arrival, extract
 from shared.errors import CatalogError
-from shared.operate import housekeeping, imports, patience
+from shared.operate import imports, patience
 from shared.operate.cli.output import Exit
+from shared.upkeep import housekeeping
 from tests.kit.commands import recosync
 from tests.kit.drifting_tables import TABLE as DRIFTING
 from tests.kit.drifting_tables import Drift

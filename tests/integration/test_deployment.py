@@ -10,7 +10,7 @@ from shared.daily.manifest import Origin
 from shared.daily.refresh import refresh
 from shared.db.profile import ColumnProfile, Profile
 from shared.errors import CatalogError, DataError
-from shared.operate import reconcile
+from shared.upkeep import reconcile
 from tests.kit.drifting_tables import TABLE, VIEW, Drift
 from tests.kit.sessions import one
 from tests.kit.snapshots import day

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from shared.operate import housekeeping
+from shared.upkeep import housekeeping
 from tests.kit.drifting_tables import TABLE, VIEW, Drift
 from tests.kit.sessions import one
 

@@ -12,8 +12,8 @@ from shared.daily.refresh import refresh
 from shared.db import decisions
 from shared.db.postgres import Lock
 from shared.errors import IncompleteError
-from shared.operate import housekeeping
 from shared.operate.decisions import rollback
+from shared.upkeep import housekeeping
 from tests.kit.background import Background, wait_for
 from tests.kit.sessions import held, one, users
 from tests.kit.snapshots import TABLE, bookings, day, publish, upload

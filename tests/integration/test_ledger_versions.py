@@ -13,8 +13,9 @@ import pytest
 from shared.catalog import ROOT
 from shared.daily import manifest as manifests
 from shared.errors import ConfigurationError, TargetError
-from shared.operate import plan, reconcile, verify
+from shared.operate import plan, verify
 from shared.operate.migrate import migrate
+from shared.upkeep import reconcile
 from tests.kit.commands import recosync
 from tests.kit.sessions import one, users
 from tests.kit.snapshots import TABLE, day, publish, upload

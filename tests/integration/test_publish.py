@@ -13,8 +13,8 @@ from shared.daily import swap as swapping
 from shared.db.postgres import Lock
 from shared.errors import BusyError, ConfigurationError, DataError, IncompleteError, RetryableError, TargetError
 from shared.gcp import pubsub
-from shared.operate import housekeeping
 from shared.services import Services
+from shared.upkeep import housekeeping
 from tests.kit.background import Background, wait_for
 from tests.kit.sessions import held, one, users
 from tests.kit.snapshots import TABLE, bookings, day, publish, upload

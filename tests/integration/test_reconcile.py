@@ -14,8 +14,8 @@ from shared.db.profile import ColumnProfile, Profile
 from shared.errors import DataError, IncompleteError, RetryableError
 from shared.gcp.storage import Storage
 from shared.names import ObjectVersion
-from shared.operate import reconcile
 from shared.operate.decisions import reject, rollback, unpin
+from shared.upkeep import reconcile
 from tests.kit.sessions import held, one, users
 from tests.kit.snapshots import TABLE, bookings, day, publish, upload
 from tests.kit.uploads import arrive

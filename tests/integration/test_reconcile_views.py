@@ -7,7 +7,7 @@ import pytest
 
 from shared.daily.refresh import refresh
 from shared.errors import ConfigurationError, TargetError
-from shared.operate import reconcile
+from shared.upkeep import reconcile
 from tests.kit.sessions import one
 from tests.kit.snapshots import TABLE, day, publish, publish_rows
 

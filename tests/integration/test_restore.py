@@ -11,8 +11,8 @@ from psycopg import sql
 from shared.daily.refresh import refresh
 from shared.errors import ConfigurationError
 from shared.names import SnapshotFolder
-from shared.operate import reconcile
 from shared.settings import DatabaseUrl
+from shared.upkeep import reconcile
 from tests.kit.sessions import one, users
 from tests.kit.snapshots import TABLE, day, publish
 from tests.kit.uploads import arrive

@@ -10,10 +10,11 @@ import pytest
 from shared.daily import refresh as refreshing
 from shared.daily.refresh import rebuild, refresh
 from shared.errors import TargetError
-from shared.operate import plan, reconcile, verify
+from shared.operate import plan, verify
 from shared.operate.migrate import migrate
 from shared.operate.status import gather
 from shared.services import HourlyServices
+from shared.upkeep import reconcile
 from tests.kit.drifting_tables import Drift
 from tests.kit.sessions import one, users
 from tests.kit.snapshots import TABLE, publish, publish_rows

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from shared.names import ADOPTED, ObjectVersion, SnapshotId
-from shared.operate.housekeeping import Part, due
+from shared.upkeep.housekeeping import Part, due
 
 NOW = datetime(2026, 3, 10, tzinfo=UTC)
 BEFORE = NOW - timedelta(days=3)
