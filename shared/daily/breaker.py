@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shared.catalog import Limits, Table
-from shared.db.profile import Profile
+from shared.rows.profile import Profile
 from shared.words import quantity
 
 #: A change by fewer rows is never too much: a share means little in a small table.

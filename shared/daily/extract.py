@@ -15,7 +15,6 @@ from shared.catalog import Table
 from shared.daily import manifest as manifests
 from shared.daily.manifest import Manifest, ManifestPart, Origin
 from shared.daily.source import check, count, profile, select
-from shared.db.profile import Profile
 from shared.errors import ConfigurationError, PermanentError, RetryableError, SourceError, SyncError
 from shared.gcp.bigquery import Job, JobError, TableInfo
 from shared.gcp.storage import StoredObject
@@ -28,6 +27,7 @@ from shared.names import (
     TableRef,
     parse_object_name,
 )
+from shared.rows.profile import Profile
 from shared.services import Services
 from shared.words import quantity
 

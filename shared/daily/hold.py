@@ -13,10 +13,10 @@ from shared.db import decisions, ledger, receipts, target
 from shared.db.decisions import Hold
 from shared.db.ledger import Publication
 from shared.db.postgres import Lock, try_lock
-from shared.db.profile import Profile
 from shared.db.receipts import Receipt
 from shared.errors import BusyError
 from shared.names import SnapshotId
+from shared.rows.profile import Profile
 from shared.services import Services
 
 

@@ -14,10 +14,10 @@ from psycopg import sql
 from shared.catalog import Table
 from shared.db import ledger, receipts, target
 from shared.db.ledger import NamedPart, Snapshot
-from shared.db.profile import Profile, of_table
 from shared.db.receipts import Receipt
 from shared.errors import DataError
 from shared.names import SnapshotId
+from shared.rows.profile import Profile, of_table
 from shared.words import quantity
 
 #: Memory of the count of distinct keys, beyond which PostgreSQL goes to disk.

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from shared.catalog import Column, PgType, Table
-from shared.db.profile import ColumnProfile, Profile, is_summed
 from shared.errors import DriftError, SourceError
 from shared.gcp.bigquery import TableInfo
 from shared.names import TableRef
+from shared.rows.profile import ColumnProfile, Profile, is_summed
 from shared.services import Services
 
 #: Of a column that does not add up to the same integer in BigQuery and in PostgreSQL.

@@ -11,14 +11,15 @@ from psycopg import sql
 
 from shared import log
 from shared.catalog import MAX_ROW_BYTES, Table
-from shared.db import attempts, belongings, casts, copy, ledger, target
+from shared.db import attempts, belongings, ledger, target
 from shared.db.attempts import Work
 from shared.db.postgres import CopyPlace, Lock, holding, is_transient, translated
-from shared.db.profile import Tap, of_table
 from shared.errors import DataError, UnreadableError
 from shared.gcp.footer import Footer
 from shared.gcp.parquet import Rows
 from shared.names import ObjectVersion, SnapshotId
+from shared.rows import casts, copy
+from shared.rows.profile import Tap, of_table
 from shared.services import Services
 from shared.words import quantity
 

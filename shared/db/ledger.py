@@ -19,9 +19,9 @@ from shared import log
 from shared.catalog import ROOT
 from shared.db import queries
 from shared.db.postgres import Lock, await_lock, bound, translated
-from shared.db.profile import Profile
 from shared.errors import ConfigurationError, PermanentError, SyncError
 from shared.names import ObjectVersion, SnapshotId
+from shared.rows.profile import Profile
 
 SCHEMA = "recosync"
 

@@ -8,8 +8,8 @@ import psycopg
 
 from shared.db import queries
 from shared.db.ledger import as_json, as_profile
-from shared.db.profile import Profile
 from shared.names import SnapshotId
+from shared.rows.profile import Profile
 
 
 @dataclass(frozen=True)

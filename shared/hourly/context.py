@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import date
 
 from shared.catalog import IMPORT_DATE, IMPORT_HOUR, HourlyTable
-from shared.db.source import Source
 from shared.errors import DataError
 from shared.gcp.bigquery import BigQuery, FieldDocument
 from shared.hourly import schema
@@ -15,6 +14,7 @@ from shared.hourly.manifest import NOTHING, Content, Part
 from shared.hourly.names import LogFolder
 from shared.hourly.store import Store
 from shared.names import Hour, ObjectVersion, TableRef
+from shared.rows.log_table import LogTable
 from shared.services import HourlyServices
 
 
@@ -25,7 +25,7 @@ class Run:
     """
 
     services: HourlyServices
-    source: Source
+    source: LogTable
     store: Store
     start: Hour
     target: TableRef

@@ -14,9 +14,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from shared import log
-from shared.db import postgres, unload
-from shared.db.outbound import Note
-from shared.db.source import Range
+from shared.db import postgres
 from shared.errors import BusyError, DataError, RetryableError, SyncError
 from shared.gcp.parquet_writer import row_groups, snappy
 from shared.hourly import orphans
@@ -36,6 +34,9 @@ from shared.hourly.manifest import (
 )
 from shared.hourly.names import BatchFile, Kind
 from shared.names import Hour
+from shared.rows import unload
+from shared.rows.log_table import Range
+from shared.rows.outbound import Note
 from shared.words import quantity
 
 if TYPE_CHECKING:

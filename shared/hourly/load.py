@@ -9,7 +9,6 @@ import msgspec
 
 from shared import log
 from shared.catalog import BigQueryType
-from shared.db.source import Range
 from shared.errors import DataError, RetryableError
 from shared.gcp.bigquery import Job
 from shared.hourly import orphans
@@ -17,6 +16,7 @@ from shared.hourly.context import Run
 from shared.hourly.export import in_parquet, remove
 from shared.hourly.manifest import NOTHING, Batch, Export, Exported, Exporting, HourRecord, Loaded, Receipt, batch_id
 from shared.names import BatchTable, Hour, JobName, PartitionRef, TableRef
+from shared.rows.log_table import Range
 from shared.words import quantity
 
 

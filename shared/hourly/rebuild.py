@@ -15,7 +15,6 @@ from itertools import count
 import msgspec
 
 from shared import log
-from shared.db.source import Range
 from shared.errors import DataError, RetryableError
 from shared.gcp.bigquery import Job
 from shared.gcp.storage import StoredObject
@@ -39,6 +38,7 @@ from shared.hourly.manifest import (
 )
 from shared.hourly.names import BatchFile, Kind
 from shared.names import BatchId, Hour
+from shared.rows.log_table import Range
 from shared.words import quantity
 
 type Files = Mapping[BatchId, Mapping[tuple[int, Kind], StoredObject]]

@@ -11,7 +11,6 @@ from datetime import datetime
 from shared import log
 from shared.catalog import HourlyTable
 from shared.db import attempts, failing, postgres
-from shared.db.source import Source
 from shared.errors import BadRequestError, SyncError
 from shared.hourly import audit, recover, schema
 from shared.hourly.context import Run
@@ -21,6 +20,7 @@ from shared.hourly.names import LogFolder
 from shared.hourly.rebuild import open_day
 from shared.hourly.store import Store
 from shared.names import EPOCH, Hour, TableRef, parse_day
+from shared.rows.log_table import LogTable
 from shared.services import HourlyServices
 
 #: The fields of the request's body and their JSON types.
@@ -112,7 +112,7 @@ def opened(services: HourlyServices, table: HourlyTable) -> Iterator[Run]:
         postgres.session_locks(connection),
     ):
         postgres.lock_or_busy(connection, postgres.Lock.hourly(table.name), session=True)
-        source = Source(connection, services.catalog.schema, table)
+        source = LogTable(connection, services.catalog.schema, table)
         source.check()
         store = Store(services.storage, settings.bucket, LogFolder(settings.prefix, table.name))
         start = recover.first_owned(store, settings)

@@ -14,11 +14,10 @@ from shared.catalog import Column, HourlyTable, Table, View
 from shared.daily import refresh
 from shared.daily import source as sources
 from shared.daily.templates import digest_of_all
-from shared.db import columns, ledger, profile, receipts, target
+from shared.db import columns, ledger, receipts, target
 from shared.db import view as live_views
 from shared.db.ledger import Publication
 from shared.db.postgres import connect, translated
-from shared.db.source import Source
 from shared.errors import ConfigurationError, PermanentError, SyncError
 from shared.gcp.storage import StoredObject
 from shared.hourly import orphans, recover
@@ -27,6 +26,8 @@ from shared.hourly.manifest import NOTHING, Content, DayManifest, State
 from shared.hourly.names import LogFolder
 from shared.hourly.store import Store
 from shared.names import Hour, TableRef, format_day
+from shared.rows import profile
+from shared.rows.log_table import LogTable
 from shared.services import HourlyServices, Services
 from shared.settings import HourlySettings
 from shared.words import quantity
@@ -244,7 +245,7 @@ def _not_empty(services: HourlyServices, log: HourlyTable, day: date, manifest: 
     if not hours:
         return
     with connect(settings, "verify") as connection:
-        source = Source(connection, services.catalog.schema, log)
+        source = LogTable(connection, services.catalog.schema, log)
         for hour in hours:
             rows = source.rows_of(hour, PATIENCE)
             if rows != 0:

@@ -29,8 +29,8 @@ from local.prerequisites import MissingError
 from shared import catalog
 from shared.catalog import Table
 from shared.daily.manifest import Manifest, ManifestPart, Origin
-from shared.db.profile import Profile
 from shared.names import ObjectVersion, SnapshotFolder, SnapshotId
+from shared.rows.profile import Profile
 from tests.bench.measure import Sample, timed
 
 if TYPE_CHECKING:

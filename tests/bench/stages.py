@@ -13,10 +13,10 @@ from psycopg import sql
 from local.cloud import Deployment
 from shared.catalog import Table
 from shared.daily.stage import STATISTICS_TARGET
-from shared.db import casts, copy
-from shared.db.profile import Tap, of_table
 from shared.gcp.parquet import NoToken, Parquet
 from shared.gcp.storage import Storage
+from shared.rows import casts, copy
+from shared.rows.profile import Tap, of_table
 from tests.bench import bench as benches
 from tests.bench.bench import Bench
 from tests.bench.measure import Sample, Way

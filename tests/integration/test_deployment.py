@@ -8,8 +8,8 @@ import pytest
 
 from shared.daily.manifest import Origin
 from shared.daily.refresh import refresh
-from shared.db.profile import ColumnProfile, Profile
 from shared.errors import CatalogError, DataError
+from shared.rows.profile import ColumnProfile, Profile
 from shared.upkeep import reconcile
 from tests.kit.drifting_tables import TABLE, VIEW, Drift
 from tests.kit.sessions import one

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import psycopg
 import pytest
 
-from shared.db.source import Source
 from shared.hourly import export, run
+from shared.rows.log_table import LogTable
 from tests.kit.logs import named
 
 
@@ -134,14 +134,14 @@ def test_looks_at_late_hours_leave_no_time_for_hours_that_would_be_cut_off(log, 
     log.change(late_hours=2, function_timeout=100)
     log.done(12)
     clock = [monotonic()]
-    count = Source.content
+    count = LogTable.content
 
     def slow(source, rows):
         clock[0] += 70
         return count(source, rows)
 
     monkeypatch.setattr(run, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(Source, "content", slow)
+    monkeypatch.setattr(LogTable, "content", slow)
     answer, status = log.ask(15)
     assert (status, answer["remaining"], log.state(12)) == (200, 3, None)
 

@@ -2,9 +2,10 @@
 
 import pytest
 
-from shared.db import postgres, source
-from shared.db.source import Range
+from shared.db import postgres
 from shared.names import Hour
+from shared.rows import log_table
+from shared.rows.log_table import Range
 from tests.kit.logs import START, at
 
 
@@ -40,7 +41,7 @@ def test_a_row_that_is_longer_than_what_is_read_at_once_leaves(log):
 
 
 def test_a_row_that_is_too_long_to_leave_is_named_by_its_key(log, monkeypatch):
-    monkeypatch.setattr(source, "MAX_ROW_BYTES", 150_000_000)
+    monkeypatch.setattr(log_table, "MAX_ROW_BYTES", 150_000_000)
     log.add(START, 3)
     log.add(START, call_id="x" * 200_000_000)
     error = log.failures(START + 1)[START]
@@ -52,10 +53,10 @@ def test_a_row_that_is_too_long_to_leave_is_named_by_its_key(log, monkeypatch):
 
 @pytest.mark.parametrize("piece_bytes", [1, 2_000, 50_000])
 def test_pieces_are_the_same_rows_and_near_the_length_that_is_wanted(log, monkeypatch, piece_bytes):
-    monkeypatch.setattr(source, "PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr(log_table, "PIECE_BYTES", piece_bytes)
     add_long(log, 100, 960)
     with postgres.connect(log.services.settings, "test") as connection:
-        opened = source.Source(connection, "public", log.table)
+        opened = log_table.LogTable(connection, "public", log.table)
         pieces = opened.pieces(Range.of(Hour(at(START))))
         counts = [opened.content(piece)[0] for piece in pieces]
     assert sum(counts) == 100

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from shared.db import postgres, unload
-from shared.db.source import Range, Source
+from shared.db import postgres
 from shared.names import Hour
+from shared.rows import unload
+from shared.rows.log_table import LogTable, Range
 from tests.kit.logs import at, block, create, place
 
 EXACT = Context(prec=40_000, rounding=ROUND_HALF_UP)
@@ -47,7 +48,7 @@ def leave(cloud, tmp_path_factory):
             info = postgres.conninfo(log.services.settings, "test")
             notes: Counter[tuple[str, str | None]] = Counter()
             with postgres.connect(log.services.settings, "test") as connection:
-                source = Source(connection, "public", log.table)
+                source = LogTable(connection, "public", log.table)
                 with source.snapshot() as snapshot:
                     statement = source.statement(Range.of(Hour(at(10))))
                     batches = list(unload.batches(info, snapshot, statement))

@@ -7,8 +7,9 @@ import psycopg
 import pytest
 
 from shared import duck
-from shared.db import postgres, unload
+from shared.db import postgres
 from shared.errors import ConfigurationError, DataError, RetryableError
+from shared.rows import unload
 from shared.settings import DatabaseUrl
 from tests.kit.cut import Where, standing_before
 from tests.kit.logs import START, named

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from shared.catalog import Column, PgType
-from shared.db import casts, copy
 from shared.errors import DataError, RetryableError
 from shared.gcp import parquet
+from shared.rows import casts, copy
 from tests.kit.sessions import one
 from tests.kit.snapshots import TABLE, day
 from tests.kit.uploads import Upload, arrive

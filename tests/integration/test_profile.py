@@ -6,7 +6,7 @@ import pytest
 from psycopg import sql
 
 from shared.catalog import Column, PgType
-from shared.db.profile import ColumnProfile, Profile, of_table
+from shared.rows.profile import ColumnProfile, Profile, of_table
 
 COLUMNS = [Column("whole", PgType.INTEGER), Column("holed", PgType.VARCHAR), Column("at", PgType.TIMESTAMP)]
 FOUND = Profile(3, {"whole": ColumnProfile(3, 6), "holed": ColumnProfile(2, 6), "at": ColumnProfile(3)})

@@ -20,9 +20,9 @@ from shared.daily.publish import publish
 from shared.daily.refresh import refresh
 from shared.db import ledger, target
 from shared.db.postgres import connect
-from shared.db.profile import of_table
 from shared.errors import DataError
 from shared.names import ObjectVersion
+from shared.rows.profile import of_table
 from tests.kit.background import Background
 from tests.kit.sessions import one
 from tests.kit.snapshots import day

@@ -10,11 +10,11 @@ import pytest
 from shared.daily.manifest import Origin
 from shared.db import decisions
 from shared.db.postgres import Lock
-from shared.db.profile import ColumnProfile, Profile
 from shared.errors import DataError, IncompleteError, RetryableError
 from shared.gcp.storage import Storage
 from shared.names import ObjectVersion
 from shared.operate.decisions import reject, rollback, unpin
+from shared.rows.profile import ColumnProfile, Profile
 from shared.upkeep import reconcile
 from tests.kit.sessions import held, one, users
 from tests.kit.snapshots import TABLE, bookings, day, publish, upload

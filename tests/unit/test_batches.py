@@ -5,8 +5,8 @@ import threading
 import pyarrow as pa
 import pytest
 
-from shared.db.copy import _WAITING, _ahead
 from shared.gcp.batches import BATCH_BYTES, BATCH_ROWS, apart, together
+from shared.rows.copy import _WAITING, _ahead
 
 
 def rows_of(count: int, row_bytes: int) -> pa.RecordBatch:

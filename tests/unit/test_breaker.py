@@ -6,7 +6,7 @@ import pytest
 
 from shared.catalog import Column, Limits, PgType, Table
 from shared.daily.breaker import Facts, reasons
-from shared.db.profile import ColumnProfile, Profile
+from shared.rows.profile import ColumnProfile, Profile
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 

@@ -3,9 +3,9 @@
 import pytest
 
 from shared.catalog import Column, PgType
-from shared.db import casts
 from shared.errors import DataError
 from shared.gcp.footer import Footer, ParquetColumn
+from shared.rows import casts
 
 INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
 NUMBERS = INTEGERS | {"FLOAT", "DOUBLE", "DECIMAL(38,9)"}

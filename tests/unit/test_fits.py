@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.catalog import BigQueryType, HourlyColumn, PgType
-from shared.db.fits import arrow_type, fit
+from shared.rows.fits import arrow_type, fit
 
 EXACT = Context(prec=200, rounding=ROUND_HALF_UP)
 DECIMALS = (BigQueryType.NUMERIC, BigQueryType.BIGNUMERIC)

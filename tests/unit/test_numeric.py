@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shared.db.numeric import binary
+from shared.rows.numeric import binary
 
 
 def read(value: bytes) -> tuple[Decimal, int]:

@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 import pytest
 
 from shared.catalog import Column, PgType
-from shared.db.profile import ColumnProfile, Profile, Tap
+from shared.rows.profile import ColumnProfile, Profile, Tap
 
 COLUMNS = (
     Column("text", PgType.VARCHAR),

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from shared.catalog import PgType
-from shared.db import casts, numeric
 from shared.errors import DataError
+from shared.rows import casts, numeric
 
 if TYPE_CHECKING:
     import pgpq

@@ -13,10 +13,10 @@ from psycopg import sql
 
 from shared.catalog import HourlyTable
 from shared.db import queries, session
-from shared.db.outbound import Outbound
 from shared.db.postgres import translated
 from shared.errors import DataError, TargetError
 from shared.names import Hour
+from shared.rows.outbound import Outbound
 
 #: A deletion waits behind whoever changes one of its rows, and nobody queues behind that.
 ROW_LOCK_TIMEOUT = "10s"
@@ -53,7 +53,7 @@ class Range:
         return Range(self.start, middle, self.keys), Range(middle, self.end, self.keys)
 
 
-class Source:
+class LogTable:
     """One log, over a connection of its own. Times in the log are UTC without saying so."""
 
     def __init__(self, connection: psycopg.Connection, schema: str, table: HourlyTable) -> None:
@@ -69,7 +69,7 @@ class Source:
         """
         where = f"{self._schema}.{self.table.name}"
         table = {"table": self._relation.as_string(self.connection)}
-        block = queries.load("source")
+        block = queries.load("log_table")
         with translated(f"looking at {where}"):
             found: dict[str, str] = dict(self.connection.execute(block["columns"], table).fetchall())
             if not found:

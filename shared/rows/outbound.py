@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from shared.catalog import IMPORT_DATE, IMPORT_HOUR, HourlyColumn, HourlyTable, PgType
-from shared.db.fits import Fitted, arrow_type, digits_after_point, fit
 from shared.names import Hour
+from shared.rows.fits import Fitted, arrow_type, digits_after_point, fit
 
 if TYPE_CHECKING:
     import pyarrow as pa
