@@ -14,7 +14,7 @@ from local import ROOT, context, data
 from local.cloud import Cloud, Deployment
 from local.prerequisites import MissingError
 from local.process import ProcessError
-from shared.db import ledger
+from shared.ledger import migrations
 
 _ENV_FILE = ROOT / ".local" / "env"
 _ROWS = 10_000
@@ -54,7 +54,7 @@ def main() -> int:
             context.create(here.dsn)
             context.write(here.dsn, first_hour, now, int(_ROWS_PER_HOUR * (now - first_hour) / timedelta(hours=1)))
             with psycopg.connect(here.dsn, autocommit=True) as database:
-                ledger.migrate(database)  # the status page only reads it
+                migrations.migrate(database)  # the status page only reads it
             _ENV_FILE.parent.mkdir(exist_ok=True)
             _ENV_FILE.write_text(environment(here))
             logs = cloud.folder.relative_to(ROOT)

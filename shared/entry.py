@@ -22,10 +22,10 @@ from msgspec import Struct
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from shared import log, services
-from shared.db import failing
-from shared.db.failing import Failing
 from shared.documents import Count, Digits, MalformedError, Number, Reader, Text
 from shared.errors import BadRequestError, BusyError, ConfigurationError, PermanentError, RetryableError, SyncError
+from shared.ledger import failing
+from shared.ledger.failing import Failing
 from shared.names import ObjectVersion, is_identifier
 from shared.services import Services
 from shared.settings import CommonSettings

@@ -17,13 +17,14 @@ from shared.daily import manifest as manifests
 from shared.daily.manifest import Manifest
 from shared.daily.publish import Outcome, announce, publish
 from shared.daily.stage import stage
-from shared.db import attempts, columns, decisions, failing, ledger
-from shared.db.attempts import Work
 from shared.db.postgres import Lock, connect, holding, translated
 from shared.errors import BusyError, CatalogError, DataError, IncompleteError, PermanentError, UnlikeCatalogError
 from shared.gcp.storage import refuse_large
+from shared.ledger import attempts, failing, failures, holds, migrations, publications, snapshots
+from shared.ledger.attempts import Work
 from shared.names import AHEAD, ManifestName, ObjectVersion, PartName, SnapshotFolder, parse_object_name
 from shared.services import Services
+from shared.target import columns
 from shared.words import quantity
 
 #: The share of the function's time after which a manifest's call takes on no further part. The retry goes on there.
@@ -47,7 +48,7 @@ def handle(services: Services, version: ObjectVersion, size: int) -> str:
         log.bound(table=folder.table, snapshot=folder.snapshot, object=version),
         connect(settings, "gcs_import") as connection,
     ):
-        ledger.prepare(connection, migrates=services.migrates)
+        migrations.prepare(connection, migrates=services.migrates)
         try:
             if isinstance(name, ManifestName):
                 refuse_large(version, size)
@@ -59,7 +60,7 @@ def handle(services: Services, version: ObjectVersion, size: int) -> str:
                 if _is_of_another_catalog(services, connection, folder, e, counts=counts):
                     raise CatalogError(e.what, where=e.where, remedy=manifests.OTHER_CATALOG) from e
                 # What no manifest names, such as a stray file, says nothing of its snapshot.
-                ledger.record_failure(connection, e, str(version), folder.table, folder.snapshot if counts else None)
+                failures.record(connection, e, str(version), folder.table, folder.snapshot if counts else None)
             raise
         # Once all of it is published, no other object of it is missed.
         settled = None if outcome == Outcome.PUBLISHED else str(version)
@@ -71,7 +72,7 @@ def _counts(connection: psycopg.Connection, name: PartName | ManifestName, versi
     """Whether the snapshot can't do without the object: it is the manifest, or named by the one that came."""
     if isinstance(name, ManifestName):
         return True
-    parts = ledger.named_parts(connection, name.folder.table, name.folder.snapshot)
+    parts = snapshots.named_parts(connection, name.folder.table, name.folder.snapshot)
     return any(part.version == version for part in parts)
 
 
@@ -84,7 +85,7 @@ def _is_of_another_catalog(
     until a manifest names it: that one has the catalog's columns, so from then on a part without them is a mistake.
     """
     table = services.catalog.tables.get(folder.table)
-    exported = ledger.exported_types(connection, folder.table, folder.snapshot)
+    exported = snapshots.exported_types(connection, folder.table, folder.snapshot)
     if table is None or not isinstance(e, DataError):
         return False
     if exported is not None:
@@ -105,7 +106,7 @@ def stage_all(services: Services, table: Table, manifest: ObjectVersion) -> None
         connect(services.settings, "import") as connection,
         translated(f"importing {manifest}"),
     ):
-        ledger.prepare(connection, migrates=services.migrates)
+        migrations.prepare(connection, migrates=services.migrates)
         if not _record(services, connection, table, name.folder, manifest):
             raise DataError("was deleted meanwhile", where=str(manifest))
         busy = _stage_parts(services, connection, table, name.folder)
@@ -130,14 +131,14 @@ def _handle(
             where=str(version),
             remedy="Write it again under the time at which it was made",
         )
-    published = ledger.published(connection, table.name)
+    published = publications.published(connection, table.name)
     if published is not None and published.snapshot >= folder.snapshot:
         announce(services, connection, table.name)
         return "repeated" if published.snapshot == folder.snapshot else "stale"
-    if ledger.was_published(connection, table.name, folder.snapshot):
+    if publications.was_published(connection, table.name, folder.snapshot):
         announce(services, connection, table.name)
         return "repeated"  # an operator went back from it
-    hold = decisions.held(connection, table.name, folder.snapshot)
+    hold = holds.held(connection, table.name, folder.snapshot)
     if hold is not None and hold.decision == "rejected":
         announce(services, connection, table.name)
         return Outcome.REJECTED
@@ -165,7 +166,7 @@ def _record(
         if content is None:
             return False
         manifest = manifests.parse(content, folder, [column.name for column in table.columns])
-        if ledger.snapshot(connection, table.name, folder.snapshot) is None:
+        if snapshots.find(connection, table.name, folder.snapshot) is None:
             _compare(services, manifest, folder, version.bucket)
         exported = manifest.origin.types if manifest.origin else None
         found = [
@@ -175,12 +176,12 @@ def _record(
         ]
         parts = manifest.versions(version.bucket)
         with connection.transaction():
-            new = ledger.record_snapshot(connection, table.name, folder.snapshot, _stated(manifest), found, parts)
+            new = snapshots.record(connection, table.name, folder.snapshot, _stated(manifest), found, parts)
         if new:
             log.info("manifest recorded", parts=len(parts), rows=manifest.rows)
         else:
             recorded = {
-                (part.version, part.rows) for part in ledger.named_parts(connection, table.name, folder.snapshot)
+                (part.version, part.rows) for part in snapshots.named_parts(connection, table.name, folder.snapshot)
             }
             if recorded != set(parts):
                 raise DataError(
@@ -207,11 +208,11 @@ def _compare(services: Services, manifest: Manifest, folder: SnapshotFolder, buc
             )
 
 
-def _stated(manifest: Manifest) -> ledger.Snapshot:
+def _stated(manifest: Manifest) -> snapshots.Snapshot:
     origin = manifest.origin
     if origin is None:
-        return ledger.Snapshot(manifest.source_rows, manifest.rows)
-    return ledger.Snapshot(
+        return snapshots.Snapshot(manifest.source_rows, manifest.rows)
+    return snapshots.Snapshot(
         manifest.source_rows,
         manifest.rows,
         origin.profile,
@@ -237,7 +238,7 @@ def _stage_parts(services: Services, connection: psycopg.Connection, table: Tabl
     """Stage the parts that nobody has staged; how many others are at."""
     deadline = time.monotonic() + services.settings.function_timeout * STAGING_SHARE
     busy = 0
-    for part in ledger.named_parts(connection, table.name, folder.snapshot):
+    for part in snapshots.named_parts(connection, table.name, folder.snapshot):
         if part.staged_rows is not None:
             continue
         if time.monotonic() > deadline:

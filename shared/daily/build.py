@@ -21,14 +21,16 @@ from shared import log
 from shared.catalog import View
 from shared.daily.templates import Rendered, render, timestamp
 from shared.daily.unreadable import located
-from shared.db import belongings, ledger, queries, target
-from shared.db import view as views
-from shared.db.belongings import Belonging, Heir
-from shared.db.ledger import ViewBuild
+from shared.db import queries
 from shared.db.postgres import Lock, connect, end_stale_holders, translated, try_lock
 from shared.errors import BusyError, RetryableError, SyncError, TargetError
+from shared.ledger import publications, view_builds
+from shared.ledger.names import SCHEMA
+from shared.ledger.view_builds import ViewBuild
 from shared.names import MAX_IDENTIFIER_BYTES
 from shared.services import Services
+from shared.target import belongings, tables, views
+from shared.target.belongings import Belonging, Heir
 
 #: Seconds to wait for a place to build in, between two looks for one, and between two looks for frozen builds in them.
 SLOT_PATIENCE = 120
@@ -105,7 +107,7 @@ def build_all(
 def record(connection: psycopg.Connection, build: Build, publications: Mapping[str, int]) -> None:
     """Note what readers of the view have from now on."""
     builds = {table: ViewBuild(number, build.template) for table, number in publications.items()}
-    ledger.record_view_build(connection, build.view.name, builds, build.seconds)
+    view_builds.record(connection, build.view.name, builds, build.seconds)
 
 
 def drop(services: Services, connection: psycopg.Connection, builds: Sequence[str]) -> None:
@@ -114,9 +116,9 @@ def drop(services: Services, connection: psycopg.Connection, builds: Sequence[st
         try:
             with connection.transaction():
                 connection.execute("SET LOCAL lock_timeout = '10s'")
-                views.drop(connection, target.relation(services.catalog.schema, build))
+                views.drop(connection, tables.relation(services.catalog.schema, build))
                 drop_stand_in(connection, build)
-                ledger.forget_building(connection, build)
+                view_builds.forget(connection, build)
         except psycopg.Error as e:
             log.warning("a build is left for the next one to drop", build=build, sqlstate=e.sqlstate)
 
@@ -128,13 +130,7 @@ def drop_stand_in(connection: psycopg.Connection, name: str) -> None:
 
 def dropped_stand_in(name: str) -> sql.Composed:
     """The statement for `drop_stand_in`."""
-    return sql.SQL("DROP VIEW IF EXISTS {}").format(target.relation(ledger.SCHEMA, name))
-
-
-def publications(connection: psycopg.Connection, tables: Sequence[str]) -> dict[str, int]:
-    """What readers see of each table that is published."""
-    found = {table: ledger.published(connection, table) for table in tables}
-    return {table: publication.number for table, publication in found.items() if publication is not None}
+    return sql.SQL("DROP VIEW IF EXISTS {}").format(tables.relation(SCHEMA, name))
 
 
 def _build(services: Services, view: View, current: Mapping[str, int], stand_in: StandIn | None) -> Build:
@@ -148,8 +144,8 @@ def _build(services: Services, view: View, current: Mapping[str, int], stand_in:
         started = time.monotonic()
         stamp = timestamp(datetime.now(UTC))
         rendered = render(view, stamp)
-        name = target.relation(services.catalog.schema, rendered.build)
-        live, heir = target.relation(services.catalog.schema, view.name), Heir(name, stamp)
+        name = tables.relation(services.catalog.schema, rendered.build)
+        live, heir = tables.relation(services.catalog.schema, view.name), Heir(name, stamp)
         held = {table: current[table] for table in view.reads if stand_in is None or table != stand_in.table}
         try:
             _create(services, builder, view, rendered, stand_in)
@@ -191,12 +187,12 @@ def _create(services: Services, builder: _Builder, view: View, rendered: Rendere
     """Create the view without rows."""
     connection = builder.connection
     with connection.transaction():
-        ledger.start_building(connection, rendered.build, view.name)
+        view_builds.start(connection, rendered.build, view.name)
         if stand_in is None:
             builder.execute(rendered.create)
         else:
             _create_over(services, builder, rendered, stand_in)
-        if not views.exists(connection, target.relation(services.catalog.schema, rendered.build)):
+        if not views.exists(connection, tables.relation(services.catalog.schema, rendered.build)):
             raise TargetError(
                 "does not create {{ view | identifier }}",
                 where=f"template {view.template.name}",
@@ -209,24 +205,24 @@ def _create_over(services: Services, builder: _Builder, rendered: Rendered, stan
     knows it. Raises TargetError when the view reads anything else of that schema, or the table itself.
     """
     connection, schema = builder.connection, services.catalog.schema
-    name = target.relation(ledger.SCHEMA, stand_in.table)
+    name = tables.relation(SCHEMA, stand_in.table)
     connection.execute(sql.SQL("CREATE VIEW {} AS {}").format(name, stand_in.query))
     connection.execute(
         "SELECT set_config('search_path', quote_ident(%s) || ', ' || current_setting('search_path'), true)",
-        [ledger.SCHEMA],
+        [SCHEMA],
     )
     builder.execute(rendered.create)
-    made = target.relation(ledger.SCHEMA, rendered.build)
+    made = tables.relation(SCHEMA, rendered.build)
     connection.execute(
         sql.SQL("ALTER MATERIALIZED VIEW IF EXISTS {} SET SCHEMA {}").format(made, sql.Identifier(schema))
     )
-    made = target.relation(schema, rendered.build)
-    beside = views.sources(connection, made, ledger.SCHEMA) - {stand_in.table}
+    made = tables.relation(schema, rendered.build)
+    beside = views.sources(connection, made, SCHEMA) - {stand_in.table}
     if beside or stand_in.table in views.sources(connection, made, schema):
         raise TargetError(
-            f"{', '.join(sorted(beside)) or stand_in.table} can't be told from a table of the schema {ledger.SCHEMA}",
+            f"{', '.join(sorted(beside)) or stand_in.table} can't be told from a table of the schema {SCHEMA}",
             where=f"what builds {rendered.build}",
-            remedy=f"Name the catalog's tables without a schema, and no table of {ledger.SCHEMA}",
+            remedy=f"Name the catalog's tables without a schema, and no table of {SCHEMA}",
         )
     connection.execute(sql.SQL("ALTER VIEW {} RENAME TO {}").format(name, sql.Identifier(rendered.build)))
 
@@ -238,9 +234,9 @@ def _fill(services: Services, connection: psycopg.Connection, build: sql.Identif
     """
     with connection.transaction():
         for table in held:
-            parent = target.relation(services.catalog.schema, table)
+            parent = tables.relation(services.catalog.schema, table)
             connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(parent))
-        if publications(connection, list(held)) != held:
+        if publications.numbers(connection, list(held)) != held:
             raise BusyError("its tables were published meanwhile", where=build.as_string(connection))
         connection.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}").format(build))
 

@@ -16,14 +16,14 @@ from psycopg import sql
 from shared import log
 from shared.catalog import Table, View
 from shared.daily import live
-from shared.daily.build import Build, StandIn, build_all, publications
-from shared.db import columns, demands, ledger, target
-from shared.db import view as live_views
-from shared.db.columns import Changes, Columns, Dependant
-from shared.db.demands import Demands
+from shared.daily.build import Build, StandIn, build_all
 from shared.db.postgres import Lock, lock_or_busy, session_locks
 from shared.errors import BusyError, TargetError
+from shared.ledger import publications
 from shared.services import Services
+from shared.target import columns, demands, tables, views
+from shared.target.columns import Changes, Columns, Dependant
+from shared.target.demands import Demands
 
 #: Seconds that a reader of a view may have read it for; a swap would not outwait an older one.
 READERS_PATIENCE = 60
@@ -50,7 +50,7 @@ class Evolution:
         """The parts that lack a column of the table to be, with what they have."""
         for id_, present in self.parts.items():
             if self.changes.columns.keys() - present.keys():
-                yield target.child(id_), present
+                yield tables.child(id_), present
 
 
 def compare(
@@ -69,13 +69,13 @@ def compare(
         changes = columns.changes(present, declared, list(parts.values()), kept)
     # The constraints of a retyped column are made anew with it, by the server.
     checked = changes.columns.keys() - changes.retyped.keys()
-    relation = target.relation(services.catalog.schema, table.name)
+    relation = tables.relation(services.catalog.schema, table.name)
     return Evolution(changes, parts, demands.of(connection, relation, changes.columns.keys(), checked))
 
 
 def is_new(connection: psycopg.Connection, table: Table) -> bool:
     """Whether nothing was ever published to the table: its columns are others', and are not dropped or retyped."""
-    return ledger.published(connection, table.name) is None
+    return publications.published(connection, table.name) is None
 
 
 @contextmanager
@@ -91,7 +91,7 @@ def prepared(
     if found.demands and _impose(services, connection, table, found):
         found = compare(services, connection, table, part_ids, keep=keep)
     present = [id_ for id_, its in found.parts.items() if its]
-    target.add_indexes(connection, services.catalog.schema, table.name, present)
+    tables.add_indexes(connection, services.catalog.schema, table.name, present)
     if not found.breaking:
         yield found
         return
@@ -122,7 +122,7 @@ def _impose(services: Services, connection: psycopg.Connection, table: Table, fo
     changed = False
     wanted = found.changes.columns
     for id_, present in found.parts.items():
-        part = target.child(id_)
+        part = tables.child(id_)
         met = demands.of(connection, part, wanted.keys(), wanted.keys())
         missing = found.demands.beyond(met)
         if not missing or not present:  # somebody dropped it, which is told later
@@ -194,7 +194,7 @@ def _refuse_new(services: Services, connection: psycopg.Connection, table: Table
 
 
 def _is_live(services: Services, connection: psycopg.Connection, view: View) -> bool:
-    return live_views.exists(connection, target.relation(services.catalog.schema, view.name))
+    return views.exists(connection, tables.relation(services.catalog.schema, view.name))
 
 
 def _build(
@@ -202,12 +202,12 @@ def _build(
 ) -> list[Build]:
     """Build the views over the parts, as if these were the table's children already."""
     others = sorted({name for view in views for name in view.reads if name != table.name})
-    current = publications(connection, others)
+    current = publications.numbers(connection, others)
     missing = sorted(set(others) - current.keys())
     if missing:
         raise BusyError(f"its views read {', '.join(missing)}, never published yet", where=table.name)
     wanted = found.changes.columns
-    selects = [columns.select(target.child(id_), present, wanted) for id_, present in found.parts.items()]
+    selects = [columns.select(tables.child(id_), present, wanted) for id_, present in found.parts.items()]
     query = sql.SQL(" UNION ALL ").join(selects) if selects else columns.select_nothing(wanted)
     log.info("columns change, views are built for them", columns=found.breaking, views=[view.name for view in views])
     return build_all(services, connection, views, current, StandIn(table.name, query))

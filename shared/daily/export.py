@@ -14,11 +14,11 @@ from shared.daily import source as sources
 from shared.daily.breaker import stale
 from shared.daily.extract import Extraction
 from shared.daily.manifest import Manifest
-from shared.db import failing, ledger, runs
 from shared.db.postgres import connect, translated
-from shared.db.runs import Latest
 from shared.errors import BadRequestError, DriftError, RetryableError, SyncError
 from shared.gcp.bigquery import TableInfo
+from shared.ledger import calls, failing, migrations
+from shared.ledger.calls import ExportCall, Latest
 from shared.names import AHEAD, EPOCH, SnapshotId, is_identifier, parse_day, snapshots_of
 from shared.services import Services
 
@@ -103,8 +103,8 @@ def run(services: Services, request: ExportRequest) -> tuple[Mapping[str, object
     """
     started = datetime.now(UTC)
     with connect(services.settings, "bq_export") as connection, translated("reading the ledger"):
-        ledger.prepare(connection, migrates=services.migrates)
-        latest = {table.name: runs.latest(connection, table.name) for table in request.tables}
+        migrations.prepare(connection, migrates=services.migrates)
+        latest = {table.name: calls.latest(connection, table.name) for table in request.tables}
     with ThreadPoolExecutor(len(request.tables)) as executor:
         futures = {
             table.name: log.submit(executor, _export_logged, services, table, request, started, latest[table.name])
@@ -206,11 +206,11 @@ def is_unchanged(table: Table, source: TableInfo, latest: Latest) -> bool:
     return known and columns == latest.columns
 
 
-def _record(services: Services, found: Sequence[runs.Run]) -> bool:
+def _record(services: Services, found: Sequence[ExportCall]) -> bool:
     """Keep what was found; False when that failed, which a repeated call makes up for."""
     try:
         with connect(services.settings, "bq_export") as connection, translated("recording the exports"):
-            runs.record(connection, found)
+            calls.record(connection, found)
             well = [run.table for run in found if run.outcome != "to be retried"]
             failing.settle(connection, "bq_export", well)
     except SyncError as e:
@@ -219,18 +219,18 @@ def _record(services: Services, found: Sequence[runs.Run]) -> bool:
     return True
 
 
-def _recorded(table: str, result: Result, started: datetime) -> runs.Run:
+def _recorded(table: str, result: Result, started: datetime) -> ExportCall:
     match result:
         case Exported():
-            outcome: runs.Outcome = "exported" if result.new else "exported already"
-            return runs.Run(table, started, outcome, result.snapshot, None)
+            outcome: calls.Outcome = "exported" if result.new else "exported already"
+            return ExportCall(table, started, outcome, result.snapshot, None)
         case Unchanged():
             message = "; ".join((*result.held_for, *([result.stale] if result.stale else ())))
-            return runs.Run(table, started, "confirmed unchanged", result.snapshot, message or None)
+            return ExportCall(table, started, "confirmed unchanged", result.snapshot, message or None)
         case DriftError():
-            return runs.Run(table, started, "held", None, str(result))
+            return ExportCall(table, started, "held", None, str(result))
         case _:
-            return runs.Run(table, started, "to be retried" if result.retryable else "failed", None, str(result))
+            return ExportCall(table, started, "to be retried" if result.retryable else "failed", None, str(result))
 
 
 def _exported(manifest: Manifest, *, new: bool) -> Exported:

@@ -12,12 +12,13 @@ from psycopg.rows import TupleRow
 from shared import log
 from shared.catalog import View
 from shared.daily.build import Build, drop, dropped_stand_in
-from shared.db import belongings, columns, ledger, target
-from shared.db import view as live_views
-from shared.db.belongings import Belonging, Heir
-from shared.db.view import Grant, Standing
 from shared.errors import BusyError, TargetError
+from shared.ledger import view_builds
+from shared.ledger.names import SCHEMA
 from shared.services import Services
+from shared.target import belongings, columns, tables, views
+from shared.target.belongings import Belonging, Heir
+from shared.target.views import Grant, ViewState
 
 #: What is to be done after columns changed. The server refuses a statement that was prepared before on a column that is
 #: another now, or with `*`, as often as it is executed.
@@ -33,7 +34,7 @@ class Replacement:
 
     build: Build
     old: str | None = None
-    stood: Standing | None = None
+    stood: ViewState | None = None
     stand_ins: tuple[str, ...] = ()
     belongings: tuple[Belonging, ...] = ()
     lost: tuple[Grant, ...] = ()
@@ -47,10 +48,10 @@ class Replacement:
 def clear(services: Services, connection: psycopg.Connection, view: View, patience: float) -> None:
     """Refuse what a replacement could not do, and drop what a killed build left behind."""
     live = _live(services, view)
-    if live_views.name_is_taken(connection, live):
+    if views.name_is_taken(connection, live):
         raise TargetError("is no materialized view", where=view.name, remedy="Rename it, or the catalog's entry")
     refuse_dependants(services, connection, view)
-    if live_views.has_old_readers(connection, live, patience):
+    if views.has_old_readers(connection, live, patience):
         # The swap would find no gap, and the build would be for nothing.
         raise BusyError(f"a transaction older than {patience} s reads it", where=view.name)
     drop_leftovers(services, connection, view)
@@ -58,7 +59,7 @@ def clear(services: Services, connection: psycopg.Connection, view: View, patien
 
 def drop_leftovers(services: Services, connection: psycopg.Connection, view: View) -> None:
     """Drop the builds of the view that never took its place. The caller holds the view's lock: nobody is at them."""
-    leftovers = ledger.leftover_builds(connection, view.name)
+    leftovers = view_builds.leftovers(connection, view.name)
     if leftovers:
         log.warning("dropping what a killed build left", builds=leftovers)
         drop(services, connection, leftovers)
@@ -67,21 +68,21 @@ def drop_leftovers(services: Services, connection: psycopg.Connection, view: Vie
 def prepare(services: Services, connection: psycopg.Connection, build: Build) -> Replacement:
     """Do all that can be done before readers are locked out: from then on they wait, and a round trip is long."""
     schema, name = services.catalog.schema, build.view.name
-    live, new = _live(services, build.view), target.relation(schema, build.name)
-    ledger.forget_building(connection, build.name)
-    stood = live_views.standing(connection, live)
+    live, new = _live(services, build.view), tables.relation(schema, build.name)
+    view_builds.forget(connection, build.name)
+    stood = views.standing(connection, live)
     if stood is None:
         return Replacement(build)
     # Should nobody come to drop it, the next build does.
     old = f"{build.name}_old"
-    ledger.start_building(connection, old, name)
+    view_builds.start(connection, old, name)
     theirs = pass_on(services, connection, build)
-    lost = live_views.pass_on(connection, live, new)
-    for stand_in in live_views.sources(connection, new, ledger.SCHEMA):
-        live_views.let_owner_read(connection, new, target.relation(ledger.SCHEMA, stand_in))
+    lost = views.pass_on(connection, live, new)
+    for stand_in in views.sources(connection, new, SCHEMA):
+        views.let_owner_read(connection, new, tables.relation(SCHEMA, stand_in))
     stand_ins = tuple(
         stand_in
-        for stand_in in live_views.sources(connection, live, ledger.SCHEMA)
+        for stand_in in views.sources(connection, live, SCHEMA)
         if stand_in.endswith(f"_{name}") and len(stand_in) == len(build.name)
     )
     before, after = (columns.of_relation(connection, schema, view) for view in (name, build.name))
@@ -90,7 +91,7 @@ def prepare(services: Services, connection: psycopg.Connection, build: Build) ->
 
 def pass_on(services: Services, connection: psycopg.Connection, build: Build) -> list[Belonging]:
     """Give the build what others hung on the live view, as far as it changed since it was built; what that is."""
-    heir = Heir(target.relation(services.catalog.schema, build.name), build.stamp)
+    heir = Heir(tables.relation(services.catalog.schema, build.name), build.stamp)
     wanted = belongings.of(connection, _live(services, build.view), heir)
     belongings.settle(connection, heir, wanted, build.stated, build.view.name)
     return wanted
@@ -105,10 +106,10 @@ def replaced(
     schema = services.catalog.schema
     away = [(each, each.old) for each in replacements if each.old is not None]
     return [
-        *(live_views.renamed(_live(services, each.view), old) for each, old in away),
-        *(live_views.renamed(target.relation(schema, each.build.name), each.view.name) for each in replacements),
+        *(views.renamed(_live(services, each.view), old) for each, old in away),
+        *(views.renamed(tables.relation(schema, each.build.name), each.view.name) for each in replacements),
         # Now that it is locked, nothing of that can change any more.
-        *(live_views.asked_for_standing(connection, target.relation(schema, old)) for _, old in away),
+        *(views.asked_for_standing(connection, tables.relation(schema, old)) for _, old in away),
         *(sql.SQL(theirs.rename) for each in replacements for theirs in each.belongings if theirs.rename),
     ]
 
@@ -118,7 +119,7 @@ def check(replacements: Iterable[Replacement], found: Iterable[Sequence[TupleRow
     TargetError when something depends on it, which would be lost.
     """
     for each, rows in zip((each for each in replacements if each.old is not None), found, strict=True):
-        stands = Standing(*rows[0])
+        stands = ViewState(*rows[0])
         _refuse(each.view, stands.dependants)
         if each.stood is None or stands.state != each.stood.state:
             raise BusyError("its grants, or what hangs on it, were changed just now", where=each.view.name)
@@ -127,7 +128,7 @@ def check(replacements: Iterable[Replacement], found: Iterable[Sequence[TupleRow
 def dropped(services: Services, replacements: Iterable[Replacement]) -> list[sql.Composed]:
     """The statements that drop the old views, and what they read instead of tables."""
     schema = services.catalog.schema
-    old = [live_views.dropped(target.relation(schema, each.old)) for each in replacements if each.old is not None]
+    old = [views.dropped(tables.relation(schema, each.old)) for each in replacements if each.old is not None]
     stand_ins = [dropped_stand_in(name) for each in replacements for name in each.stand_ins]
     return [*old, *stand_ins]
 
@@ -136,7 +137,7 @@ def forget_old(connection: psycopg.Connection, replacements: Iterable[Replacemen
     """Note that the old views are gone."""
     for each in replacements:
         if each.old is not None:
-            ledger.forget_building(connection, each.old)
+            view_builds.forget(connection, each.old)
 
 
 def tell(replacements: Iterable[Replacement]) -> None:
@@ -159,7 +160,7 @@ def tell(replacements: Iterable[Replacement]) -> None:
 
 def refuse_dependants(services: Services, connection: psycopg.Connection, view: View) -> None:
     """Raise TargetError when something depends on the view, and would be lost with it."""
-    stands = live_views.standing(connection, _live(services, view))
+    stands = views.standing(connection, _live(services, view))
     _refuse(view, stands.dependants if stands else ())
 
 
@@ -173,4 +174,4 @@ def _refuse(view: View, dependants: Sequence[str]) -> None:
 
 
 def _live(services: Services, view: View) -> sql.Identifier:
-    return target.relation(services.catalog.schema, view.name)
+    return tables.relation(services.catalog.schema, view.name)

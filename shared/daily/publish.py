@@ -11,13 +11,14 @@ from shared.catalog import Table
 from shared.daily.hold import held
 from shared.daily.receipt import receipt
 from shared.daily.swap import swap
-from shared.db import decisions, ledger, target
-from shared.db.ledger import Cause
 from shared.db.postgres import make_durable, translated
-from shared.db.receipts import Receipt
 from shared.errors import BadRequestError, BusyError, RetryableError, TargetError
+from shared.ledger import holds, publications
+from shared.ledger.publications import Cause
+from shared.ledger.receipts import SnapshotReceipt
 from shared.names import SnapshotId
 from shared.services import Services
+from shared.target import tables
 
 
 class Outcome(StrEnum):
@@ -41,17 +42,17 @@ def publish(services: Services, connection: psycopg.Connection, table: Table, sn
         counted = receipt(connection, table, snapshot)
         if counted is None:
             return Outcome.INCOMPLETE
-        judged = ledger.published(connection, table.name)
+        judged = publications.published(connection, table.name)
         refusal = _refusal(services, connection, table, snapshot, counted)
         if refusal is not None:
             announce(services, connection, table.name)  # what an operator published may be owed
             return refusal
-        target.ensure(connection, services.catalog.schema, table)
+        tables.ensure(connection, services.catalog.schema, table)
 
         def unless() -> bool:
             if _stopped(connection, table.name, snapshot) is not None:
                 return True
-            if ledger.published(connection, table.name) != judged:
+            if publications.published(connection, table.name) != judged:
                 raise BusyError("something of it was published meanwhile: it is judged anew", where=table.name)
             return False
 
@@ -75,18 +76,18 @@ def publish_chosen(
                 where=f"{table.name} {snapshot}",
                 remedy="Import it first, if its objects still stand in the bucket",
             )
-        target.ensure(connection, services.catalog.schema, table)
+        tables.ensure(connection, services.catalog.schema, table)
 
         def note() -> None:
             # What was held since it was judged is for the operator to see first.
             if cause == "import" and _on_hold(connection, table.name, snapshot) is not None:
                 raise BusyError("it was held just now", where=f"{table.name} {snapshot}")
-            decided = decisions.decide(connection, table.name, snapshot, "approved", by)
+            decided = holds.decide(connection, table.name, snapshot, "approved", by)
             if cause == "rollback":
-                decisions.pin(connection, table.name, snapshot, by)
+                holds.pin(connection, table.name, snapshot, by)
             if cause == "approval":
                 _check_approval(connection, table.name, snapshot, decided=decided)
-                decisions.unpin(connection, table.name)
+                holds.unpin(connection, table.name)
 
         publication = swap(services, connection, table, snapshot, cause, also=note)
         try:
@@ -101,14 +102,14 @@ def _check_approval(connection: psycopg.Connection, table: str, snapshot: Snapsh
     """Under the publication's lock, before it counts: nobody else decided, and readers have nothing newer."""
     if not decided:
         raise BadRequestError(f"somebody has just decided about {table} {snapshot}")
-    current = ledger.published(connection, table)
+    current = publications.published(connection, table)
     if current is not None and current.snapshot > snapshot:
         raise BadRequestError(f"{table} is published as {current.snapshot}, which is newer than {snapshot}")
 
 
 def announce(services: Services, connection: psycopg.Connection, table: str) -> None:
     """Send the completion messages that are owed. Raises RetryableError until Pub/Sub takes them."""
-    owed = ledger.unannounced(connection, table)
+    owed = publications.unannounced(connection, table)
     if owed:
         make_durable(connection)  # nobody is told of what a crash could undo
     for publication in owed:
@@ -120,22 +121,22 @@ def announce(services: Services, connection: psycopg.Connection, table: str) -> 
                 "publication": str(publication.number),
             },
         )
-        ledger.announced(connection, table, publication.number)
+        publications.announced(connection, table, publication.number)
         log.info("publication announced", publication=publication.number)
 
 
 def _settled(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> Outcome | None:
     """Why an event has nothing to publish: it never goes back to an older snapshot, or to one that readers saw."""
-    published = ledger.published(connection, table)
+    published = publications.published(connection, table)
     if published is not None and published.snapshot >= snapshot:
         return Outcome.REPEATED
-    if ledger.was_published(connection, table, snapshot):
+    if publications.was_published(connection, table, snapshot):
         return Outcome.REPEATED
-    return Outcome.PINNED if decisions.pinned(connection, table) is not None else None
+    return Outcome.PINNED if holds.pinned(connection, table) is not None else None
 
 
 def _refusal(
-    services: Services, connection: psycopg.Connection, table: Table, snapshot: SnapshotId, counted: Receipt
+    services: Services, connection: psycopg.Connection, table: Table, snapshot: SnapshotId, counted: SnapshotReceipt
 ) -> Outcome | None:
     """Why the snapshot may not be published; None when it may. What trips a limit is held from now on."""
     if _settled(connection, table.name, snapshot) is Outcome.REPEATED:
@@ -151,7 +152,7 @@ def _stopped(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -
 
 
 def _on_hold(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> Outcome | None:
-    hold = decisions.held(connection, table, snapshot)
+    hold = holds.held(connection, table, snapshot)
     if hold is None or hold.decision == "approved":
         return None
     return Outcome.REJECTED if hold.decision == "rejected" else Outcome.HELD

@@ -12,26 +12,27 @@ import psycopg
 from psycopg import sql
 
 from shared.catalog import Table
-from shared.db import ledger, receipts, target
-from shared.db.ledger import NamedPart, Snapshot
-from shared.db.receipts import Receipt
 from shared.errors import DataError
+from shared.ledger import receipts, snapshots
+from shared.ledger.receipts import SnapshotReceipt
+from shared.ledger.snapshots import NamedPart, Snapshot
 from shared.names import SnapshotId
 from shared.rows.profile import Profile, of_table
+from shared.target import tables
 from shared.words import quantity
 
 #: Memory of the count of distinct keys, beyond which PostgreSQL goes to disk.
 WORK_MEM = "64MB"
 
 
-def receipt(connection: psycopg.Connection, table: Table, snapshot: SnapshotId) -> Receipt | None:
+def receipt(connection: psycopg.Connection, table: Table, snapshot: SnapshotId) -> SnapshotReceipt | None:
     """The snapshot's receipt, made if need be; None while parts or the manifest are still to come.
 
     Raises DataError when the systems' counts differ, and of a snapshot without rows unless the catalog allows it.
     """
     found = receipts.find(connection, table.name, snapshot)
-    stated = ledger.snapshot(connection, table.name, snapshot)
-    parts = ledger.named_parts(connection, table.name, snapshot)
+    stated = snapshots.find(connection, table.name, snapshot)
+    parts = snapshots.named_parts(connection, table.name, snapshot)
     if stated is None or any(part.staged_rows is None for part in parts):
         return None
     if found is not None:
@@ -42,13 +43,13 @@ def receipt(connection: psycopg.Connection, table: Table, snapshot: SnapshotId) 
     return made
 
 
-def of_adopted(connection: psycopg.Connection, table: Table, child: sql.Identifier) -> Receipt:
+def of_adopted(connection: psycopg.Connection, table: Table, child: sql.Identifier) -> SnapshotReceipt:
     """The receipt of rows that stood in the table before its first publish: nobody else can count them."""
-    return Receipt(None, None, of_table(connection, child, table.columns), None)
+    return SnapshotReceipt(None, None, of_table(connection, child, table.columns), None)
 
 
-def _make(connection: psycopg.Connection, table: Table, stated: Snapshot, parts: list[NamedPart]) -> Receipt:
-    children = [target.child(part.id) for part in parts if part.id is not None]
+def _make(connection: psycopg.Connection, table: Table, stated: Snapshot, parts: list[NamedPart]) -> SnapshotReceipt:
+    children = [tables.child(part.id) for part in parts if part.id is not None]
     postgresql = _total(
         part.postgresql or of_table(connection, child, table.columns)
         for part, child in zip(parts, children, strict=True)
@@ -57,10 +58,12 @@ def _make(connection: psycopg.Connection, table: Table, stated: Snapshot, parts:
     bigquery = stated.profile
     if bigquery is None and stated.source_rows is not None:
         bigquery = Profile(stated.source_rows)
-    return Receipt(bigquery, parquet, postgresql, _duplicates(connection, table, bigquery, children, postgresql.rows))
+    return SnapshotReceipt(
+        bigquery, parquet, postgresql, _duplicates(connection, table, bigquery, children, postgresql.rows)
+    )
 
 
-def _compare(table: Table, where: str, made: Receipt, parts: list[NamedPart]) -> None:
+def _compare(table: Table, where: str, made: SnapshotReceipt, parts: list[NamedPart]) -> None:
     for part in parts:
         if part.rows != part.staged_rows:
             raise DataError(

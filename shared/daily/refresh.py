@@ -16,13 +16,9 @@ from psycopg import sql
 from shared import log
 from shared.catalog import View
 from shared.daily import live
-from shared.daily.build import Build, build_all, drop, publications, record
+from shared.daily.build import Build, build_all, drop, record
 from shared.daily.live import Replacement
 from shared.daily.templates import digest_of_all, is_another, outlook
-from shared.db import attempts, columns, failing, ledger, target
-from shared.db import view as live_views
-from shared.db.attempts import Work
-from shared.db.ledger import ViewBuild
 from shared.db.postgres import (
     Lock,
     Patience,
@@ -36,7 +32,11 @@ from shared.db.postgres import (
     translated,
 )
 from shared.errors import BadRequestError, BusyError, CatalogError, ConfigurationError, PermanentError, SyncError
+from shared.ledger import attempts, failing, failures, migrations, publications, view_builds
+from shared.ledger.attempts import Work
+from shared.ledger.view_builds import ViewBuild
 from shared.services import Services
+from shared.target import columns, tables, views
 
 #: Seconds to wait for a publish of the table to end, and for a gap between a view's readers.
 PUBLISH_PATIENCE = 60
@@ -57,8 +57,8 @@ def refresh(services: Services, table: str, publication: int) -> str:
         session_locks(connection),
         translated(f"refreshing the views of {table}"),
     ):
-        ledger.prepare(connection, migrates=services.migrates)
-        published = ledger.published(connection, table)
+        migrations.prepare(connection, migrates=services.migrates)
+        published = publications.published(connection, table)
         snapshot = published.snapshot if published else None
         views = services.catalog.views_of(table)
         try:
@@ -86,7 +86,7 @@ def refresh(services: Services, table: str, publication: int) -> str:
                     remedy="They change with the next publish, or with: recosync migrate",
                 ) from e
             subject, tried = f"publication {publication}", digest_of_all(views)
-            ledger.record_failure(connection, e, subject, table, snapshot, templates=tried)
+            failures.record(connection, e, subject, table, snapshot, templates=tried)
             raise
         failing.settle(connection, "mv_refresh", [table, *(view.name for view in views)])
         return outcome
@@ -100,7 +100,7 @@ def template_changed(services: Services, connection: psycopg.Connection, view: V
     if not is_another(view, (build.template for build in held.values())) or unlike(services, connection, [view]):
         return None
     by_table = {table: digest_of_all(services.catalog.views_of(table)) for table in view.reads}
-    refused = any(ledger.refused(connection, table, tried) for table, tried in by_table.items())
+    refused = any(failures.refused(connection, table, tried) for table, tried in by_table.items())
     return outlook(view, refused=refused)
 
 
@@ -116,8 +116,8 @@ def rebuild(services: Services, view: View) -> None:
         session_locks(connection),
         translated(f"rebuilding {view.name}"),
     ):
-        ledger.prepare(connection, migrates=services.migrates)
-        missing = sorted(set(view.reads) - publications(connection, view.reads).keys())
+        migrations.prepare(connection, migrates=services.migrates)
+        missing = sorted(set(view.reads) - publications.numbers(connection, view.reads).keys())
         if missing:
             raise BadRequestError(
                 f"reads {', '.join(missing)}, never published yet", where=view.name, remedy="Import that first"
@@ -134,7 +134,7 @@ def _refresh(
     reads = sorted({name for view in views for name in view.reads})
     for name in reads:
         await_shared_lock(connection, Lock.publication(name), PUBLISH_PATIENCE)
-    current = publications(connection, reads)
+    current = publications.numbers(connection, reads)
     # A view that also reads a table without a publication is refreshed when that comes.
     ready = [view for view in views if current.keys() >= set(view.reads)]
     outdated = [view for view in ready if fresh_too or _outdated(services, connection, view, current)]
@@ -162,7 +162,7 @@ def _work(view: View, current: Mapping[str, int]) -> Work:
 
 
 def _outdated(services: Services, connection: psycopg.Connection, view: View, current: Mapping[str, int]) -> bool:
-    if not live_views.exists(connection, _live(services, view)):
+    if not views.exists(connection, _live(services, view)):
         return True  # whatever the ledger says: somebody dropped it
     held = _held(connection, view)
     if any(table not in held or held[table].publication < current[table] for table in view.reads):
@@ -172,7 +172,7 @@ def _outdated(services: Services, connection: psycopg.Connection, view: View, cu
 
 def _held(connection: psycopg.Connection, view: View) -> dict[str, ViewBuild]:
     """What the live view holds of each table that it reads now."""
-    return {table: build for table, build in ledger.view_builds(connection, view.name).items() if table in view.reads}
+    return {table: build for table, build in view_builds.of_view(connection, view.name).items() if table in view.reads}
 
 
 def unlike(services: Services, connection: psycopg.Connection, views: Sequence[View]) -> list[str]:
@@ -234,4 +234,4 @@ def _drop_old(services: Services, connection: psycopg.Connection, replacements: 
 
 
 def _live(services: Services, view: View) -> sql.Identifier:
-    return target.relation(services.catalog.schema, view.name)
+    return tables.relation(services.catalog.schema, view.name)

@@ -11,16 +11,17 @@ from psycopg import sql
 
 from shared import log
 from shared.catalog import MAX_ROW_BYTES, Table
-from shared.db import attempts, belongings, ledger, target
-from shared.db.attempts import Work
 from shared.db.postgres import CopyPlace, Lock, holding, is_transient, translated
 from shared.errors import DataError, UnreadableError
 from shared.gcp.footer import Footer
 from shared.gcp.parquet import Rows
+from shared.ledger import attempts, snapshots
+from shared.ledger.attempts import Work
 from shared.names import ObjectVersion, SnapshotId
 from shared.rows import casts, copy
 from shared.rows.profile import Tap, of_table
 from shared.services import Services
+from shared.target import belongings, tables
 from shared.words import quantity
 
 #: How closely ANALYZE looks at a part: 3,000 rows in place of 30,000, a tenth of the time. Plans go by the statistics
@@ -45,16 +46,16 @@ def stage(
     the ledger's row, the table and its rows are one transaction.
     """
     with log.bound(part=version), translated(f"staging {version}"):
-        if ledger.part_is_staged(connection, version):
+        if snapshots.part_is_staged(connection, version):
             return
-        target.ensure(connection, services.catalog.schema, table)
+        tables.ensure(connection, services.catalog.schema, table)
         work = Work(f"part {version}", FATAL)
         with (
             holding(connection, Lock.part(version)),
             attempts.counted(connection, services.settings, work),
             connection.transaction(),
         ):
-            part_id = ledger.claim_part(connection, table.name, snapshot, version)
+            part_id = snapshots.claim_part(connection, table.name, snapshot, version)
             if part_id is not None:
                 _load(services, connection, table, version, part_id)
 
@@ -65,22 +66,22 @@ def _load(
     started = time.monotonic()
     footer = services.parquet.footer(version)
     plan = casts.plan(table.columns, footer, where=f"{table.name}, {version}")
-    wanted = target.create_child(connection, services.catalog.schema, table, part_id)
+    wanted = tables.create_child(connection, services.catalog.schema, table, part_id)
     tap = Tap(table.columns)
-    rows = _copy(services, connection, table, version, footer, plan, target.child(part_id), tap)
+    rows = _copy(services, connection, table, version, footer, plan, tables.child(part_id), tap)
     if rows != footer.rows:
         raise DataError(f"PostgreSQL took {rows:,} of {quantity(footer.rows, 'row')}", where=str(version))
-    target.drop_defaults(connection, part_id)
-    held = of_table(connection, target.child(part_id), table.columns, expected=tap.profile)
+    tables.drop_defaults(connection, part_id)
+    held = of_table(connection, tables.child(part_id), table.columns, expected=tap.profile)
     differences = tap.profile.differences(held)
     if differences:
         raise DataError(f"Parquet and PostgreSQL differ: {'; '.join(differences)}", where=str(version))
     for each in wanted:
         belongings.give(connection, each, f"{services.catalog.schema}.{table.name}")
     seconds = time.monotonic() - started
-    ledger.finish_part(connection, part_id, seconds, tap.profile, held)
+    snapshots.finish_part(connection, part_id, seconds, tap.profile, held)
     connection.execute("SELECT set_config('default_statistics_target', %s, true)", [STATISTICS_TARGET])
-    connection.execute(sql.SQL("ANALYZE {}").format(target.child(part_id)))
+    connection.execute(sql.SQL("ANALYZE {}").format(tables.child(part_id)))
     log.info("part staged", rows=rows, seconds=round(seconds, 3), rows_per_second=round(rows / seconds))
 
 

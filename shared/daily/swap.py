@@ -22,12 +22,13 @@ from shared.daily.build import record
 from shared.daily.evolve import Evolution
 from shared.daily.live import RECYCLE, Replacement
 from shared.daily.receipt import of_adopted
-from shared.db import columns, ledger, receipts, target
-from shared.db.ledger import Cause
 from shared.db.postgres import Lock, Patience, at_once, await_lock, commit_later, end_stale_holders
 from shared.errors import BusyError, DataError, IncompleteError
+from shared.ledger import publications, receipts, snapshots
+from shared.ledger.publications import Cause
 from shared.names import ADOPTED, ObjectVersion, SnapshotId
 from shared.services import Services
+from shared.target import columns, tables
 
 #: Seconds that a publish waits for view builds of the table to end, and then for a gap between its readers.
 BUILDS_PATIENCE = 120
@@ -56,7 +57,7 @@ def swap(
     BusyError when builds or readers leave no gap, TargetError when the table can't take children, or can't take the
     snapshot's columns.
     """
-    parts = [(part.id, part.rows) for part in ledger.named_parts(connection, table.name, snapshot)]
+    parts = [(part.id, part.rows) for part in snapshots.named_parts(connection, table.name, snapshot)]
     ids = [id_ for id_, _ in parts if id_ is not None]
     rows = sum(rows for _, rows in parts)
     keep = cause == "rollback"
@@ -71,11 +72,11 @@ def swap(
             if unless():
                 return None
             _check_staged(connection, table.name, snapshot, ids)
-            target.refuse_unkept(connection, services.catalog.schema, table.name)
+            tables.refuse_unkept(connection, services.catalog.schema, table.name)
             if not evolution.is_like(evolve.compare(services, connection, table, ids, keep=keep)):
                 raise BusyError("its columns were changed meanwhile", where=table.name)
             also()
-            note = ledger.published_as(connection, table.name, snapshot, rows, cause)
+            note = publications.published_as(connection, table.name, snapshot, rows, cause)
             replacements, publication = _change(services, connection, table, evolution, note)
             for build in evolution.builds:
                 record(connection, build, {**build.publications, table.name: publication})
@@ -85,13 +86,13 @@ def swap(
     if evolution.changes:
         _tell(evolution)
         extend_parts(services, connection, table)
-    _analyze(connection, target.relation(services.catalog.schema, table.name))
+    _analyze(connection, tables.relation(services.catalog.schema, table.name))
     return publication
 
 
 def add_columns(services: Services, connection: psycopg.Connection, table: Table) -> dict[str, str]:
     """Give the table the catalog's columns that it lacks, empty, and its present children with it; those columns."""
-    parent = target.relation(services.catalog.schema, table.name)
+    parent = tables.relation(services.catalog.schema, table.name)
     wanted = columns.of_catalog(table)
     with connection.transaction():
         _await_builds(services, connection, table.name)
@@ -109,10 +110,10 @@ def extend_parts(services: Services, connection: psycopg.Connection, table: Tabl
     One that is in use keeps its columns for now: what publishes it adds them.
     """
     wanted = columns.of_catalog(table)
-    staged = target.unattached(connection, services.catalog.schema, table.name)
+    staged = tables.unattached(connection, services.catalog.schema, table.name)
     for id_, present in columns.of_parts(connection, staged).items():
         try:
-            columns.add(connection, target.child(id_), present, wanted)
+            columns.add(connection, tables.child(id_), present, wanted)
         except psycopg.Error as e:
             log.warning("a part keeps its columns for now", id=id_, sqlstate=e.sqlstate)
 
@@ -123,10 +124,10 @@ def _change(
     """Give the table its new children, columns and views, and `note` that; the views that were replaced, and the number
     that it was noted by.
     """
-    parent = target.relation(services.catalog.schema, table.name)
+    parent = tables.relation(services.catalog.schema, table.name)
     adopted = _adopt(services, connection, table)
     replacements = [live.prepare(services, connection, build) for build in evolution.builds]
-    children = target.children(connection, services.catalog.schema, table.name)
+    children = tables.children(connection, services.catalog.schema, table.name)
     *found, rest, noted = _lock_out_readers(
         connection,
         parent,
@@ -150,7 +151,7 @@ def _change(
 
 def _check_staged(connection: psycopg.Connection, table: str, snapshot: SnapshotId, ids: Sequence[int]) -> None:
     """Raise IncompleteError when parts were dropped before the lock was ours, under which nobody drops any."""
-    if [part.id for part in ledger.named_parts(connection, table, snapshot)] != list(ids):
+    if [part.id for part in snapshots.named_parts(connection, table, snapshot)] != list(ids):
         raise IncompleteError("parts of it were dropped just now: import it again", where=f"{table} {snapshot}")
 
 
@@ -168,7 +169,7 @@ def _changed_children(
         *(sql.SQL("ALTER TABLE {} NO INHERIT {}").format(old, parent) for old in children),
         *columns.altered(parent, evolution.changes),
         *chain.from_iterable(lacking),
-        *(sql.SQL("ALTER TABLE {} INHERIT {}").format(target.child(id_), parent) for id_ in evolution.parts),
+        *(sql.SQL("ALTER TABLE {} INHERIT {}").format(tables.child(id_), parent) for id_ in evolution.parts),
     ]
 
 
@@ -242,12 +243,12 @@ def _adopt(services: Services, connection: psycopg.Connection, table: Table) -> 
     Whether there were any. Writers are locked out until the publish commits; readers go on. Raises DataError when
     readers have seen a snapshot: what came after is somebody's to answer for, and would be taken from the readers.
     """
-    parent = target.relation(services.catalog.schema, table.name)
+    parent = tables.relation(services.catalog.schema, table.name)
     if connection.execute(_own_rows(parent)).fetchone() != (True,):
         return False
     version = ObjectVersion("", f"{services.catalog.schema}.{table.name}", 0)
-    first = ledger.published(connection, table.name) is None
-    part_id = ledger.claim_part(connection, table.name, ADOPTED, version) if first else None
+    first = publications.published(connection, table.name) is None
+    part_id = snapshots.claim_part(connection, table.name, ADOPTED, version) if first else None
     if part_id is None:
         raise DataError(
             "holds rows of its own again: they were written to it after its first publish",
@@ -256,19 +257,19 @@ def _adopt(services: Services, connection: psycopg.Connection, table: Table) -> 
         )
     connection.execute("SET LOCAL lock_timeout = '30s'")
     connection.execute(sql.SQL("LOCK TABLE ONLY {} IN SHARE ROW EXCLUSIVE MODE").format(parent))
-    target.create_child(connection, services.catalog.schema, table, part_id)
+    tables.create_child(connection, services.catalog.schema, table, part_id)
     present = columns.of_relation(connection, services.catalog.schema, table.name)
     held = columns.of_parts(connection, [part_id])[part_id]
     names = sql.SQL(", ").join(sql.Identifier(name) for name in held if name in present)
     rows = connection.execute(
-        sql.SQL("INSERT INTO {} ({}) SELECT {} FROM ONLY {}").format(target.child(part_id), names, names, parent)
+        sql.SQL("INSERT INTO {} ({}) SELECT {} FROM ONLY {}").format(tables.child(part_id), names, names, parent)
     ).rowcount
-    target.drop_defaults(connection, part_id)
-    receipt = of_adopted(connection, table, target.child(part_id))
-    ledger.finish_part(connection, part_id, 0.0, None, receipt.postgresql)
+    tables.drop_defaults(connection, part_id)
+    receipt = of_adopted(connection, table, tables.child(part_id))
+    snapshots.finish_part(connection, part_id, 0.0, None, receipt.postgresql)
     columns_now = [{"name": c.name, "type": c.type.sql, "postgresql": c.type.sql} for c in table.columns]
-    stated = ledger.Snapshot(None, rows)
-    ledger.record_snapshot(connection, table.name, ADOPTED, stated, columns_now, [(version, rows)])
+    stated = snapshots.Snapshot(None, rows)
+    snapshots.record(connection, table.name, ADOPTED, stated, columns_now, [(version, rows)])
     receipts.keep(connection, table.name, ADOPTED, receipt)
     log.info("table adopted", rows=rows)
     return True

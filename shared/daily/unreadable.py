@@ -13,8 +13,10 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from shared.catalog import Catalog, PgType, Table, View
-from shared.db import ledger, target
 from shared.errors import DataError
+from shared.ledger import snapshots
+from shared.ledger.names import SCHEMA
+from shared.target import tables
 
 #: `\u0000` where its backslash is not itself escaped.
 _NUL = r"(^|[^\\])(\\\\)*\\u0000"
@@ -45,7 +47,7 @@ def located(connection: psycopg.Connection, catalog: Catalog, view: View, error:
 
 def _place(connection: psycopg.Connection, schema: str, table: Table, column: str) -> str | None:
     """The first row of a table whose column holds it: its number, from 1, in its part."""
-    parent, name = target.relation(schema, table.name), sql.Identifier(column)
+    parent, name = tables.relation(schema, table.name), sql.Identifier(column)
     first = sql.SQL("SELECT tableoid, ctid AS place FROM {} WHERE {}::text ~ {} ORDER BY 1, 2 LIMIT 1").format(
         parent, name, sql.Literal(_NUL)
     )
@@ -58,11 +60,11 @@ def _place(connection: psycopg.Connection, schema: str, table: Table, column: st
     if row is None:
         return None
     relation, place = row
-    part = re.fullmatch(rf"{ledger.SCHEMA}\.part_(\d+)", relation)
+    part = re.fullmatch(rf"{SCHEMA}\.part_(\d+)", relation)
     if part is None:
         return f"a row of {relation}"
     # A part's rows were copied in their order, and are never changed.
-    child = target.child(int(part[1]))
+    child = tables.child(int(part[1]))
     until = sql.SQL("SELECT count(*) FROM {} WHERE ctid <= {}::tid").format(child, sql.Literal(place))
     (number,) = connection.execute(until).fetchone() or (0,)
-    return f"row {number} of {ledger.object_of_part(connection, int(part[1])) or relation}"
+    return f"row {number} of {snapshots.object_of_part(connection, int(part[1])) or relation}"

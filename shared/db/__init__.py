@@ -1,1 +1,1 @@
-"""Thin adapters to PostgreSQL: connections, locks, statements, and the bulk copy."""
+"""Connections to PostgreSQL: their sessions, locks, patience and statements, and what their errors mean."""

@@ -8,14 +8,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 
 from shared import log
-from shared.db import attempts
-from shared.db.attempts import Work
 from shared.errors import BadRequestError, PermanentError, RetryableError
 from shared.hourly.context import Run
 from shared.hourly.export import export
 from shared.hourly.load import load, verify
 from shared.hourly.manifest import Deletion, Exported, Exporting, Failure, HourRecord, Loaded
 from shared.hourly.purge import purge
+from shared.ledger import attempts
+from shared.ledger.attempts import Work
 from shared.names import Hour
 
 

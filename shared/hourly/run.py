@@ -10,7 +10,7 @@ from datetime import datetime
 
 from shared import log
 from shared.catalog import HourlyTable
-from shared.db import attempts, failing, postgres
+from shared.db import postgres
 from shared.errors import BadRequestError, SyncError
 from shared.hourly import audit, recover, schema
 from shared.hourly.context import Run
@@ -19,6 +19,7 @@ from shared.hourly.manifest import Audit, HourRecord, State
 from shared.hourly.names import LogFolder
 from shared.hourly.rebuild import open_day
 from shared.hourly.store import Store
+from shared.ledger import attempts, failing
 from shared.names import EPOCH, Hour, TableRef, parse_day
 from shared.rows.log_table import LogTable
 from shared.services import HourlyServices

@@ -12,12 +12,13 @@ import psycopg
 from shared import log
 from shared.catalog import Table
 from shared.daily.publish import publish_chosen
-from shared.db import decisions, ledger, target
-from shared.db.ledger import Cause
 from shared.db.postgres import Lock, connect, lock_or_busy, translated
 from shared.errors import BadRequestError
+from shared.ledger import holds, migrations, publications, snapshots
+from shared.ledger.publications import Cause
 from shared.names import SnapshotId
 from shared.services import Services
+from shared.target import tables
 
 
 @dataclass(frozen=True)
@@ -39,18 +40,18 @@ def rollback(services: Services, name: str, snapshot: SnapshotId | None, by: str
     there is none, TargetError when it is not staged any more.
     """
     with _table(services, name) as (connection, table):
-        current = ledger.published(connection, name)
+        current = publications.published(connection, name)
         if current is None:
             raise BadRequestError(f"{name} was never published")
-        if snapshot is None and decisions.pinned(connection, name) == current.snapshot:
+        if snapshot is None and holds.pinned(connection, name) == current.snapshot:
             raise BadRequestError(
                 f"{name} is back at {current.snapshot} already",
                 remedy=f"To go further, name a snapshot: recosync rollback {name} SNAPSHOT",
             )
-        chosen = snapshot or decisions.previous(connection, name, current.snapshot)
+        chosen = snapshot or holds.previous(connection, name, current.snapshot)
         if chosen is None:
             raise BadRequestError(f"{name} has no snapshot before {current.snapshot}")
-        if ledger.snapshot(connection, name, chosen) is None:
+        if snapshots.find(connection, name, chosen) is None:
             raise BadRequestError(f"{name} has no snapshot {chosen}")
         return _publish(services, connection, table, chosen, "rollback", by)
 
@@ -58,7 +59,7 @@ def rollback(services: Services, name: str, snapshot: SnapshotId | None, by: str
 def unpin(services: Services, name: str, by: str) -> bool:
     """Let events publish the table again; False when they may already. What readers see changes with the next one."""
     with _table(services, name) as (connection, _):
-        done = decisions.unpin(connection, name)
+        done = holds.unpin(connection, name)
         if done:
             log.info("unpinned", by=by)
         return done
@@ -85,11 +86,11 @@ def reject(services: Services, name: str, snapshot: SnapshotId | None, by: str) 
             # No publish comes in between, nor is one under way.
             lock_or_busy(connection, Lock.publication(name))
             _undecided(connection, name, chosen)
-            if not decisions.decide(connection, name, chosen, "rejected", by):
+            if not holds.decide(connection, name, chosen, "rejected", by):
                 raise BadRequestError(f"somebody has just decided about {name} {chosen}")
-            for part in ledger.named_parts(connection, name, chosen):
+            for part in snapshots.named_parts(connection, name, chosen):
                 if part.id is not None:
-                    target.drop_child(connection, part.id)
+                    tables.drop_child(connection, part.id)
         log.info("snapshot rejected", snapshot=str(chosen), by=by)
         return chosen
 
@@ -104,14 +105,14 @@ def _table(services: Services, name: str) -> Iterator[tuple[psycopg.Connection, 
         connect(services.settings, "operator") as connection,
         translated(f"deciding about {name}"),
     ):
-        ledger.prepare(connection, migrates=services.migrates)
+        migrations.prepare(connection, migrates=services.migrates)
         yield connection, table
 
 
 def _publish(
     services: Services, connection: psycopg.Connection, table: Table, snapshot: SnapshotId, cause: Cause, by: str
 ) -> Published:
-    before = ledger.published(connection, table.name)
+    before = publications.published(connection, table.name)
     started = time.monotonic()
     number = publish_chosen(services, connection, table, snapshot, cause, by)
     log.info("published by an operator", snapshot=str(snapshot), by=by, cause=cause)
@@ -119,11 +120,11 @@ def _publish(
 
 
 def _undecided(connection: psycopg.Connection, name: str, snapshot: SnapshotId | None) -> SnapshotId:
-    chosen = snapshot or decisions.latest_hold(connection, name)
-    hold = decisions.held(connection, name, chosen) if chosen else None
+    chosen = snapshot or holds.latest_hold(connection, name)
+    hold = holds.held(connection, name, chosen) if chosen else None
     if chosen is None or hold is None:
         raise BadRequestError(f"{name}{f' {chosen}' if chosen else ''} is not held")
-    if ledger.was_published(connection, name, chosen):
+    if publications.was_published(connection, name, chosen):
         raise BadRequestError(f"{name} {chosen} was published: it waits for no decision")
     if hold.decision is not None:
         raise BadRequestError(f"{name} {chosen} was {hold.decision} already")

@@ -13,8 +13,6 @@ from shared.daily import arrival, manifest
 from shared.daily.hold import held
 from shared.daily.publish import publish_chosen
 from shared.daily.receipt import receipt
-from shared.db import decisions, ledger, target
-from shared.db import view as live
 from shared.db.postgres import connect, translated
 from shared.errors import (
     BadRequestError,
@@ -24,9 +22,11 @@ from shared.errors import (
     IncompleteError,
     TargetError,
 )
+from shared.ledger import holds, migrations, publications, snapshots, view_builds
 from shared.names import ObjectVersion, SnapshotFolder, SnapshotId, format_day, snapshots_of
 from shared.operate.patience import Patience, Tell, pause
 from shared.services import Services
+from shared.target import tables, views
 
 
 @dataclass(frozen=True)
@@ -106,11 +106,11 @@ def look(services: Services, table: Table, snapshot: SnapshotId) -> Imported:
 
 def standing(services: Services, connection: psycopg.Connection, table: Table, snapshot: SnapshotId) -> Imported:
     """What `look` tells, over a connection that is open."""
-    if not ledger.exists(connection):
+    if not migrations.exists(connection):
         return Imported(table.name, snapshot, "under way", False, None, None)
-    published = ledger.published(connection, table.name)
-    hold = decisions.held(connection, table.name, snapshot)
-    pinned = decisions.pinned(connection, table.name)
+    published = publications.published(connection, table.name)
+    hold = holds.held(connection, table.name, snapshot)
+    pinned = holds.pinned(connection, table.name)
     outcome, reasons = "under way", tuple[str, ...]()
     if published is not None and published.snapshot == snapshot:
         outcome = "published"
@@ -128,11 +128,11 @@ def standing(services: Services, connection: psycopg.Connection, table: Table, s
 def _behind(services: Services, connection: psycopg.Connection, table: Table, publication: int) -> Iterator[str]:
     """The views that do not hold the table as of that publication or a later one, or are not there."""
     for view in services.catalog.views_of(table.name):
-        held = ledger.view_builds(connection, view.name).get(table.name)
+        held = view_builds.of_view(connection, view.name).get(table.name)
         if (
             held is None
             or held.publication < publication
-            or not live.exists(connection, target.relation(services.catalog.schema, view.name))
+            or not views.exists(connection, tables.relation(services.catalog.schema, view.name))
         ):
             yield view.name
 
@@ -147,7 +147,7 @@ def _publish(services: Services, found: Found, by: str) -> None:
             if counted is None:
                 raise _dropped(found)
             # What readers have seen has passed the limits, or somebody has let it pass.
-            seen = ledger.was_published(connection, table.name, snapshot)
+            seen = publications.was_published(connection, table.name, snapshot)
             hold = None if seen else held(services, connection, table, snapshot, counted)
             if hold is not None and hold.decision != "approved":
                 return
@@ -196,10 +196,10 @@ def _parts(services: Services, table: Table, folder: SnapshotFolder, content: by
 
 def _is_staged(services: Services, table: Table, snapshot: SnapshotId) -> bool:
     with connect(services.settings, "import") as connection, translated(f"looking at {table.name}"):
-        parts = ledger.named_parts(connection, table.name, snapshot) if ledger.exists(connection) else []
+        parts = snapshots.named_parts(connection, table.name, snapshot) if migrations.exists(connection) else []
     return bool(parts) and all(part.staged_rows is not None for part in parts)
 
 
 def _staged(services: Services, table: Table, snapshot: SnapshotId) -> int:
     with connect(services.settings, "import") as connection, translated(f"looking at {table.name}"):
-        return sum(part.staged_rows is not None for part in ledger.named_parts(connection, table.name, snapshot))
+        return sum(part.staged_rows is not None for part in snapshots.named_parts(connection, table.name, snapshot))

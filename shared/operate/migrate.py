@@ -12,10 +12,12 @@ from shared.catalog import Table
 from shared.daily import evolve, refresh
 from shared.daily.live import RECYCLE
 from shared.daily.swap import add_columns
-from shared.db import columns, ledger, target
 from shared.db.postgres import connect, translated
 from shared.errors import BadRequestError
+from shared.ledger import migrations
+from shared.ledger.names import SCHEMA
 from shared.services import Services
+from shared.target import columns, tables
 
 
 def migrate(
@@ -52,16 +54,16 @@ def _changes(services: Services, reader: str | None) -> Iterator[str]:
 
 
 def _ledger(connection: psycopg.Connection) -> list[str]:
-    if ledger.is_current(connection):
+    if migrations.is_current(connection):
         return []
-    ledger.migrate(connection)
+    migrations.migrate(connection)
     return ["ledger: brought up to date"]
 
 
 def _table(services: Services, connection: psycopg.Connection, table: Table) -> Iterator[str]:
     if not columns.of_relation(connection, services.catalog.schema, table.name):
         return  # its first publish makes it
-    target.ensure(connection, services.catalog.schema, table)
+    tables.ensure(connection, services.catalog.schema, table)
     added = add_columns(services, connection, table)
     yield from (f"{table.name}: {name} {type_} added" for name, type_ in added.items())
     if added:
@@ -96,10 +98,8 @@ def _refuse_unless_role(connection: psycopg.Connection, name: str) -> None:
 def _reader(connection: psycopg.Connection, role: str) -> list[str]:
     """Let a role use the ledger's schema. Its tables may be read by whoever can, those of the parts by nobody."""
     _refuse_unless_role(connection, role)
-    may = connection.execute("SELECT has_schema_privilege(%s, %s, 'USAGE')", [role, ledger.SCHEMA]).fetchone()
+    may = connection.execute("SELECT has_schema_privilege(%s, %s, 'USAGE')", [role, SCHEMA]).fetchone()
     if may and may[0]:
         return []
-    connection.execute(
-        sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(ledger.SCHEMA), sql.Identifier(role))
-    )
+    connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(SCHEMA), sql.Identifier(role)))
     return [f"{role}: may read the ledger"]

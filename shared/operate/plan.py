@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from shared.catalog import Table
 from shared.daily import export, refresh
 from shared.daily import source as sources
-from shared.db import ledger, runs
 from shared.db.postgres import connect, translated
 from shared.gcp.bigquery import TableInfo
+from shared.ledger import calls, migrations
 from shared.services import Services
 
 #: The source is as the newest snapshot has it: an export would confirm that, and move nothing.
@@ -57,7 +57,7 @@ def of(services: Services, table: Table, price_per_tib: float) -> Plan:
 def _state(services: Services, table: Table, source: TableInfo) -> str:
     """How the source stands to the newest snapshot, as an export judges it."""
     with connect(services.settings, "plan") as connection, translated(f"looking at {table.name}"):
-        latest = runs.latest(connection, table.name) if ledger.exists(connection) else None
+        latest = calls.latest(connection, table.name) if migrations.exists(connection) else None
     if latest is None:
         return "never exported"
     if (latest.published or not latest.failed) and export.is_unchanged(table, source, latest):
@@ -67,7 +67,7 @@ def _state(services: Services, table: Table, source: TableInfo) -> str:
 
 def _outdated(services: Services, table: Table) -> tuple[str, ...]:
     with connect(services.settings, "plan") as connection, translated(f"looking at the views of {table.name}"):
-        if not ledger.exists(connection):
+        if not migrations.exists(connection):
             return ()
         told = [refresh.template_changed(services, connection, view) for view in services.catalog.views_of(table.name)]
     return tuple(each for each in told if each is not None)

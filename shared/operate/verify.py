@@ -14,9 +14,6 @@ from shared.catalog import Column, HourlyTable, Table, View
 from shared.daily import refresh
 from shared.daily import source as sources
 from shared.daily.templates import digest_of_all
-from shared.db import columns, ledger, receipts, target
-from shared.db import view as live_views
-from shared.db.ledger import Publication
 from shared.db.postgres import connect, translated
 from shared.errors import ConfigurationError, PermanentError, SyncError
 from shared.gcp.storage import StoredObject
@@ -25,11 +22,14 @@ from shared.hourly.context import day_in_bigquery
 from shared.hourly.manifest import NOTHING, Content, DayManifest, State
 from shared.hourly.names import LogFolder
 from shared.hourly.store import Store
+from shared.ledger import failures, migrations, publications, receipts, snapshots, view_builds
+from shared.ledger.publications import Publication
 from shared.names import Hour, TableRef, format_day
 from shared.rows import profile
 from shared.rows.log_table import LogTable
 from shared.services import HourlyServices, Services
 from shared.settings import HourlySettings
+from shared.target import columns, tables, views
 from shared.words import quantity
 
 #: How long after its end an hour may be on its way: the call that exports it comes after it, and may be repeated.
@@ -93,20 +93,20 @@ def days(
 
 
 def _table(services: Services, of: Table) -> TableVerdict:
-    relation = target.relation(services.catalog.schema, of.name)
+    relation = tables.relation(services.catalog.schema, of.name)
     with connect(services.settings, "verify") as connection, translated(f"counting {of.name}"):
-        if not ledger.exists(connection) or ledger.published(connection, of.name) is None:
+        if not migrations.exists(connection) or publications.published(connection, of.name) is None:
             return TableVerdict(of.name, None, None, None, None, notes=["never published"])
         # One state of everything, so that a publish in between is no difference: it waits for this lock.
         with connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(relation))
-            published = cast(Publication, ledger.published(connection, of.name))
+            published = cast(Publication, publications.published(connection, of.name))
             receipt = receipts.find(connection, of.name, published.snapshot)
             same, notes = _same(services, connection, of)
             counted = profile.of_table(connection, relation, same)
             differences, waiting = _views(services, connection, of, published)
-            stated = ledger.snapshot(connection, of.name, published.snapshot)
+            stated = snapshots.find(connection, of.name, published.snapshot)
     notes += waiting
     exported = None
     if receipt is None:
@@ -156,13 +156,13 @@ def _views(
     """What is wrong with the views of the table, and what is only to be waited for."""
     differences, notes = [], []
     templates = digest_of_all(services.catalog.views_of(of.name))
-    age = ledger.published_for(connection, of.name) or timedelta()
+    age = publications.published_for(connection, of.name) or timedelta()
     for view in services.catalog.views_of(of.name):
         lag = _lag(services, connection, of, view, published)
-        missing = sorted(name for name in view.reads if ledger.published(connection, name) is None)
+        missing = sorted(name for name in view.reads if publications.published(connection, name) is None)
         if lag and missing:
             notes.append(f"{lag}: it also reads {', '.join(missing)}, never published")
-        elif lag and (failed := ledger.refused(connection, of.name, templates)):
+        elif lag and (failed := failures.refused(connection, of.name, templates)):
             differences.append(f"{lag}, because its refresh failed: {failed}")
         elif lag and age < services.settings.reconcile_after:
             notes.append(f"{lag}: its refresh may be under way")
@@ -176,9 +176,9 @@ def _views(
 def _lag(
     services: Services, connection: psycopg.Connection, of: Table, view: View, published: Publication
 ) -> str | None:
-    if not live_views.exists(connection, target.relation(services.catalog.schema, view.name)):
+    if not views.exists(connection, tables.relation(services.catalog.schema, view.name)):
         return f"view {view.name} does not exist"
-    held = ledger.view_builds(connection, view.name).get(of.name)
+    held = view_builds.of_view(connection, view.name).get(of.name)
     if held is None or held.publication < published.number:
         of_now = held.publication if held else "none"
         return f"view {view.name} is behind: it holds publication {of_now}, readers see {published.number}"

@@ -9,11 +9,11 @@ from datetime import datetime
 import psycopg
 
 from shared.catalog import Table, View
-from shared.daily.build import publications
 from shared.daily.templates import digest_of_all
-from shared.db import ledger, queries
+from shared.db import queries
 from shared.db.postgres import connect, translated
 from shared.errors import ConfigurationError, NotReachedError, PermanentError, RetryableError, SyncError
+from shared.ledger import publications, snapshots
 from shared.names import SnapshotId
 from shared.operate.imports import Imported, standing
 from shared.operate.patience import Patience, Tell, pause
@@ -129,7 +129,7 @@ def _found(services: Services, connection: psycopg.Connection, one: Awaited, com
 
 
 def _before_publication(connection: psycopg.Connection, one: Awaited) -> Step:
-    parts = ledger.named_parts(connection, one.table.name, one.snapshot)
+    parts = snapshots.named_parts(connection, one.table.name, one.snapshot)
     staged = sum(part.staged_rows is not None for part in parts)
     stage = "publish" if parts and staged == len(parts) else "stage"
     done = f"{staged} of {quantity(len(parts), 'part')} staged" if parts else ""
@@ -155,7 +155,7 @@ def _why(
     if failing is not None:
         return f"{function} tries it again: {failing}"
     if publication is None:
-        recorded = ledger.snapshot(connection, one.table.name, one.snapshot) is not None
+        recorded = snapshots.find(connection, one.table.name, one.snapshot) is not None
         return None if recorded else "gcs_import has not recorded its manifest yet"
     values = {"table": one.table.name, "publication": publication}
     (owed,) = connection.execute(queries.load("waiting")["owed"], values).fetchone() or (False,)
@@ -163,7 +163,7 @@ def _why(
 
 
 def _can_be_built(connection: psycopg.Connection, view: View, coming: set[str]) -> bool:
-    return set(view.reads) <= coming | publications(connection, view.reads).keys()
+    return set(view.reads) <= coming | publications.numbers(connection, view.reads).keys()
 
 
 def _failure(connection: psycopg.Connection, query: str, one: Awaited, **values: object) -> str | None:

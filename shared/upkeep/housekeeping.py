@@ -17,11 +17,13 @@ import psycopg
 
 from shared import log
 from shared.daily import build
-from shared.db import ledger, queries, target
+from shared.db import queries
 from shared.db.postgres import Lock, connect, end_stale_holders, session_locks, translated, try_lock
 from shared.errors import SyncError
+from shared.ledger import migrations, view_builds
 from shared.names import ADOPTED, ObjectVersion, SnapshotId, parse_temporary_table
 from shared.services import Services
+from shared.target import tables
 
 #: Snapshots besides the published one that stay staged: as far as a rollback can go back.
 KEEP = 2
@@ -55,7 +57,7 @@ def run(services: Services, now: datetime) -> Mapping[str, int | None] | None:
         session_locks(connection),
         translated("beginning to drop what is old"),
     ):
-        ledger.prepare(connection, migrates=services.migrates)
+        migrations.prepare(connection, migrates=services.migrates)
         if not try_lock(connection, Lock.housekeeping(), session=True):
             end_stale_holders(connection, Lock.housekeeping())
             log.info("another call drops what is old")
@@ -146,7 +148,7 @@ def _drop_part(services: Services, connection: psycopg.Connection, part: Part, b
         parts = _parts(connection, part.table)
         if part.snapshot not in due(parts, before, known=part.table in services.catalog.tables):
             return False
-        target.drop_child(connection, part.id)
+        tables.drop_child(connection, part.id)
         return True
 
     return _in_transaction(connection, drop)
@@ -180,7 +182,7 @@ def _drop_builds(services: Services, connection: psycopg.Connection) -> int:
         with connection.transaction():
             if try_lock(connection, Lock.view(view)):
                 build.drop(services, connection, [name])
-        dropped += name not in ledger.leftover_builds(connection, view)
+        dropped += name not in view_builds.leftovers(connection, view)
     return dropped
 
 

@@ -17,10 +17,11 @@ from shared.catalog import Table
 from shared.daily.publish import announce
 from shared.daily.refresh import unlike
 from shared.daily.templates import digest, digest_of_all
-from shared.db import decisions, ledger, queries
+from shared.db import queries
 from shared.db.postgres import connect, translated
 from shared.errors import SyncError
 from shared.gcp.storage import StoredObject
+from shared.ledger import holds, migrations, publications
 from shared.names import SnapshotFolder, SnapshotId, snapshots_of
 from shared.services import Services
 
@@ -41,7 +42,7 @@ def run(services: Services, now: datetime) -> list[Finished]:
     """Send again what was due RECONCILE_AFTER_MINUTES before `now`; what was sent, for the call's answer."""
     with connect(services.settings, "reconcile") as connection, translated("looking for lost events"):
         # Making it is for the role that owns it.
-        if not ledger.is_current(connection):
+        if not migrations.is_current(connection):
             log.info("the ledger is not there yet, or of before this code: nothing to reconcile")
             return []
         finished = [
@@ -54,7 +55,7 @@ def run(services: Services, now: datetime) -> list[Finished]:
 
 def _import(services: Services, connection: psycopg.Connection, table: Table, now: datetime) -> Finished | None:
     """Write the newest complete snapshot's manifest again, if it is of age, and neither published nor stopped."""
-    if decisions.pinned(connection, table.name) is not None:
+    if holds.pinned(connection, table.name) is not None:
         return None
     found = _newest_unpublished(services, connection, table)
     if found is None:
@@ -80,12 +81,12 @@ def _newest_unpublished(
 ) -> tuple[SnapshotId, StoredObject] | None:
     """The newest complete snapshot and its manifest, unless readers have seen it or a newer one."""
     settings = services.settings
-    published = ledger.published(connection, table.name)
+    published = publications.published(connection, table.name)
     folders = services.storage.folders(settings.bucket, f"{settings.prefix}/{table.name}/")
     for snapshot in reversed(snapshots_of(folders)[-LOOK_AT:]):
         if published is not None and snapshot <= published.snapshot:
             return None
-        if ledger.was_published(connection, table.name, snapshot):
+        if publications.was_published(connection, table.name, snapshot):
             return None  # an operator went back from it
         manifest = services.storage.find(
             settings.bucket, SnapshotFolder(settings.prefix, table.name, snapshot).manifest
@@ -113,7 +114,9 @@ def _refresh(services: Services, connection: psycopg.Connection, table: Table, n
     (owed,) = connection.execute(statements["owed"], values).fetchone() or (0,)
     # A view that also reads a table that was never published is built when that comes.
     of_table = services.catalog.views_of(table.name)
-    views = [view for view in of_table if all(ledger.published(connection, name) is not None for name in view.reads)]
+    views = [
+        view for view in of_table if all(publications.published(connection, name) is not None for name in view.reads)
+    ]
     wanted = {
         "views": [view.name for view in views],
         # A template that came with other columns waits for them, and for the refresh of the publish that brings them.

@@ -18,7 +18,7 @@ import psycopg
 
 from local.cloud import Deployment
 from shared.catalog import Table
-from shared.db import ledger
+from shared.ledger import migrations
 from shared.names import SnapshotId
 from tests.bench import bench as benches
 from tests.bench.bench import Bench, upload, upload_manifest
@@ -55,7 +55,7 @@ def machinery(bench: Bench) -> Iterator[Result]:
         bench.deployed({"gcs_import": 2, "mv_refresh": 1}, triggers=True) as here,
         psycopg.connect(here.dsn, autocommit=True) as observer,
     ):
-        ledger.migrate(observer)
+        migrations.migrate(observer)
         observed = _Observed(here, observer, table)
         times = [observed.time(bench, files) for _ in range(_WARM_UP + bench.rounds * _TIMES_A_ROUND)][_WARM_UP:]
     yield _result(

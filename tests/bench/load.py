@@ -21,7 +21,7 @@ from psycopg import sql
 from local.cloud import Deployment
 from local.functions import Instance
 from shared.catalog import Table
-from shared.db import ledger
+from shared.ledger.names import SCHEMA, part_table
 from tests.bench import bench as benches
 from tests.bench.bench import Bench, finalized, send, upload
 from tests.bench.measure import Result, Sample, Way, in_turn, ratios, speedups
@@ -233,14 +233,14 @@ def _binary(bench: Bench, here: Deployment, table: Table, parquet: Path) -> Path
             (child,) = _children(admin)
             names = sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns)
             copy = sql.SQL("COPY {}.{} ({}) TO {} (FORMAT binary)")
-            admin.execute(copy.format(sql.Identifier(ledger.SCHEMA), sql.Identifier(child), names, str(file)))
+            admin.execute(copy.format(sql.Identifier(SCHEMA), sql.Identifier(child), names, str(file)))
         _forget(here)
     return file
 
 
 def _children(connection: psycopg.Connection) -> list[str]:
     rows = connection.execute("SELECT id FROM recosync.part ORDER BY id").fetchall()
-    return [ledger.child(id_) for (id_,) in rows]
+    return [part_table(id_) for (id_,) in rows]
 
 
 def _check(here: Deployment, rows: int, parts: int = 1) -> None:
@@ -254,5 +254,5 @@ def _forget(here: Deployment) -> None:
     """Drop what was staged."""
     with psycopg.connect(here.dsn, autocommit=True) as connection:
         for child in _children(connection):
-            connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(ledger.SCHEMA, child)))
+            connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(SCHEMA, child)))
         connection.execute("DELETE FROM recosync.part")

@@ -34,8 +34,8 @@ from local.cloud import Deployment
 from local.process import Process
 from shared import catalog
 from shared.daily import build
-from shared.db import target
 from shared.settings import Settings
+from shared.target import tables
 from tests.bench import reader_client
 from tests.bench.bench import Bench
 from tests.bench.measure import Result, Sample, Way, in_turn, ratios
@@ -172,7 +172,7 @@ def _unload(bench: Bench, here: Deployment) -> Mapping[Path, str]:
     known, files = catalog.load(), dict[Path, str]()
     with bench.cloud.postgres.superuser(here.name) as admin:
         for table in known.tables:
-            for number, child in enumerate(target.children(admin, known.schema, table)):
+            for number, child in enumerate(tables.children(admin, known.schema, table)):
                 file = bench.cloud.postgres.place / f"{here.name}-{table}-{number}.copy"
                 admin.execute(sql.SQL("COPY {} TO {} (FORMAT binary)").format(child, str(file)))
                 files[file] = table

@@ -18,8 +18,8 @@ from local.cloud import Deployment
 from shared import catalog
 from shared.catalog import Table
 from shared.daily.manifest import Manifest, ManifestPart
-from shared.db import target
 from shared.names import SnapshotFolder, SnapshotId
+from shared.target import tables
 from tests.bench.bench import Bench, finalized, upload
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ class Sync:
         known = catalog.load()
         with psycopg.connect(self.here.dsn, autocommit=True) as connection:
             for table in known.tables:
-                for part in target.unattached(connection, known.schema, table):
-                    target.drop_child(connection, part)
+                for part in tables.unattached(connection, known.schema, table):
+                    tables.drop_child(connection, part)
 
 
 #: Views that do not hold what is published.

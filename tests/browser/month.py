@@ -12,7 +12,6 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from local.cloud import Deployment
-from shared.db import ledger
 from shared.hourly.manifest import (
     NOTHING,
     Audit,
@@ -29,6 +28,7 @@ from shared.hourly.manifest import (
     StoredFile,
 )
 from shared.hourly.names import LogFolder
+from shared.ledger import migrations
 from shared.names import Hour, SnapshotId, format_day
 
 NOW = datetime(2026, 11, 23, 9, 12, 40, tzinfo=UTC)
@@ -58,7 +58,7 @@ def environment(here: Deployment) -> dict[str, str]:
 def fill(here: Deployment) -> None:
     """Write the month into a deployment's ledger and bucket."""
     with psycopg.connect(here.dsn, autocommit=True) as database:
-        ledger.migrate(database)
+        migrations.migrate(database)
         with database.transaction():
             for table in TABLES:
                 _days(database, table)

@@ -10,7 +10,7 @@ import pytest
 
 from local.prerequisites import postgres_bin
 from shared.catalog import ROOT
-from shared.db import ledger
+from shared.ledger import migrations
 
 
 def test_force_makes_a_new_snapshot_of_now(emulated, system):
@@ -31,7 +31,7 @@ def shell(emulated, tmp_path):
     from local import serve  # with libraries that the functions' own environment has not
 
     with psycopg.connect(emulated.dsn, autocommit=True) as database:
-        ledger.migrate(database)
+        migrations.migrate(database)
     (tmp_path / ".local").mkdir()
     (tmp_path / ".local" / "env").write_text(serve.environment(emulated))
     base = {"PATH": f"{os.defpath}:{postgres_bin()}", "LANG": "C.UTF-8"}

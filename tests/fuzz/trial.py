@@ -34,7 +34,7 @@ from local import ROOT
 from local.cloud import Cloud, Deployment
 from local.functions import Instance, Runtime, Spec
 from shared import catalog
-from shared.db.attempts import MOST
+from shared.ledger.attempts import MOST
 from shared.names import ObjectVersion, SnapshotId
 from shared.services import Services
 from tests.fuzz.odd_files import COLUMNS, SECRET, OddFile, odd_file

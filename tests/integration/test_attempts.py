@@ -6,8 +6,8 @@ import psycopg
 import pytest
 
 from shared.daily.refresh import refresh
-from shared.db import attempts, ledger
 from shared.errors import FatalWorkError, RetryableError
+from shared.ledger import attempts, migrations
 from tests.kit.background import Background, wait_for
 from tests.kit.logs import named
 from tests.kit.sessions import one, users
@@ -91,7 +91,7 @@ def test_a_view_whose_build_kills_its_workers_fails_for_good_until_the_next_publ
 
 
 def test_an_hour_that_kills_its_workers_fails_for_good_and_the_next_ones_go_on(log):
-    ledger.prepare(log.database, migrates=True)
+    migrations.prepare(log.database, migrates=True)
     log.add(10)
     kill_workers(log.here, log.database, "past_offer_context", HOURS)
     log.add(11)
@@ -124,7 +124,7 @@ def test_a_worker_that_has_an_answer_is_not_counted(here, services, database):
 
 def test_a_role_that_may_not_use_the_ledger_counts_nothing(here, database):
     assert not attempts.kept(database)  # there is none yet
-    ledger.prepare(database, migrates=True)
+    migrations.prepare(database, migrates=True)
     assert attempts.kept(database)
     with psycopg.connect(here.cloud.postgres.dsn(here.name, "api"), autocommit=True) as other:
         assert not attempts.kept(other)

@@ -9,10 +9,10 @@ from psycopg import sql
 
 from shared.daily import arrival
 from shared.daily.refresh import refresh
-from shared.db import belongings
 from shared.errors import RetryableError, TargetError
 from shared.operate import decisions
 from shared.operate.migrate import migrate
+from shared.target import belongings
 from tests.kit.drifting_tables import VIEW as DRIFTING_VIEW
 from tests.kit.drifting_tables import Drift
 from tests.kit.sessions import one, users

@@ -9,7 +9,7 @@ import pytest
 
 from shared import catalog
 from shared.daily import extract, refresh
-from shared.db import ledger
+from shared.ledger import migrations
 from shared.names import ObjectVersion, SnapshotFolder, SnapshotId
 from shared.operate import waiting
 from shared.operate.cli.output import Exit
@@ -115,7 +115,7 @@ def test_why_a_function_tries_again_is_told_while_it_does(wait, services, databa
     if function == "mv_refresh":
         asked.arrive()
     asked.goes_on()
-    ledger.prepare(database, migrates=True)
+    migrations.prepare(database, migrates=True)
     database.execute(
         "INSERT INTO recosync.failing (function, name, subject, error, message, retryable)"
         " VALUES (%s, %s, '', 'ConfigurationError', 'the bucket is closed', true)",

@@ -9,11 +9,12 @@ import psycopg
 import pytest
 
 from shared.daily import hold, refresh
-from shared.db import ledger, target
 from shared.db.postgres import Lock, connect
 from shared.errors import BadRequestError, BusyError, DataError, TargetError
+from shared.ledger import snapshots
 from shared.names import ADOPTED, SnapshotId
 from shared.operate import decisions
+from shared.target import tables
 from tests.kit.background import Background, wait_for
 from tests.kit.sessions import held, one, users
 from tests.kit.snapshots import TABLE, bookings, day, publish, upload
@@ -328,8 +329,8 @@ def test_a_snapshot_whose_tables_are_gone_is_refused_and_nothing_changes(service
     publish(services, 1, ["ana"])
     publish(services, 2, ["bob"])
     with connect(services.settings, "test") as connection, connection.transaction():
-        for part in ledger.named_parts(connection, TABLE, day(1)):
-            target.drop_child(connection, part.id)
+        for part in snapshots.named_parts(connection, TABLE, day(1)):
+            tables.drop_child(connection, part.id)
     with pytest.raises(TargetError, match="is not staged here, or not any more"):
         decisions.rollback(services, TABLE, None, "ana")
     assert users(database) == ["bob"]

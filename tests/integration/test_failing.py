@@ -12,8 +12,8 @@ from local import context
 from shared import services as made
 from shared.catalog import ROOT
 from shared.daily import refresh
-from shared.db import ledger
 from shared.db.postgres import Lock
+from shared.ledger import migrations
 from shared.names import ObjectVersion
 from shared.operate.status import gather, page
 from shared.services import HourlyServices
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("migrated")
 
 @pytest.fixture
 def migrated(here, database):
-    ledger.migrate(database)
+    migrations.migrate(database)
     context.create(here.dsn)
     for make in (made.daily, made.hourly):
         make.cache_clear()

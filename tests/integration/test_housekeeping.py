@@ -9,9 +9,9 @@ import pytest
 
 from shared.daily import swap as swapping
 from shared.daily.refresh import refresh
-from shared.db import decisions
 from shared.db.postgres import Lock
 from shared.errors import IncompleteError
+from shared.ledger import holds
 from shared.operate.decisions import rollback
 from shared.upkeep import housekeeping
 from tests.kit.background import Background, wait_for
@@ -89,10 +89,10 @@ def test_the_rows_that_stood_before_any_publish_can_be_brought_back_as_long_as_t
     for number in (1, 2):
         publish(services, number, ["new"])
     kept(services)
-    adopted = decisions.previous(database, TABLE, day(1))
+    adopted = holds.previous(database, TABLE, day(1))
     rollback(services, TABLE, adopted, "an operator")
     assert users(database) == ["old"]
-    decisions.unpin(database, TABLE)
+    holds.unpin(database, TABLE)
     publish(services, 3, ["newer"])
     kept(services)
     assert staged(database) == [str(adopted), *days(1, 2, 3)]
@@ -119,10 +119,10 @@ def test_what_an_event_stages_of_a_rejected_snapshot_is_dropped_at_once(here, se
     parts = [snapshot.part(bookings(services, [name])) for name in ("bob", "cleo")]
     with held(here.dsn, Lock.part(parts[1])), pytest.raises(IncompleteError):
         arrive(services, snapshot.manifest())
-    decisions.hold(database, TABLE, day(2), ["too small"])
+    holds.hold(database, TABLE, day(2), ["too small"])
     kept(services)
     assert staged(database) == days(1, 2)
-    decisions.decide(database, TABLE, day(2), "rejected", "an operator")
+    holds.decide(database, TABLE, day(2), "rejected", "an operator")
     kept(services, later(days=0))
     assert staged(database) == days(1)
 
@@ -184,7 +184,7 @@ def test_a_rollback_that_is_under_way_is_either_in_time_or_refused(here, service
     with pytest.raises(IncompleteError, match="import it again"):
         rollback(services, TABLE, day(1), "an operator")
     assert users(database) == ["ann-5", "bob-5"]
-    assert decisions.pinned(database, TABLE) is None
+    assert holds.pinned(database, TABLE) is None
     with held(here.dsn, Lock.publication(TABLE), shared=True) as let_go:
         under_way = Background(lambda: rollback(services, TABLE, day(3), "an operator"))
         wait_for(lambda: one(database, "SELECT true FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))

@@ -6,15 +6,15 @@ import psycopg
 import pytest
 
 from shared.catalog import ROOT
-from shared.db import ledger
 from shared.db.postgres import Lock, connect
 from shared.errors import ConfigurationError
+from shared.ledger import migrations
 from tests.kit.sessions import held, one
 
 
 def migrate(services):
     with connect(services.settings, "test") as connection:
-        ledger.migrate(connection)
+        migrations.migrate(connection)
 
 
 def test_instances_that_start_together_make_it_once(services, database):

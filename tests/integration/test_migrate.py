@@ -8,9 +8,9 @@ import pytest
 
 from shared.catalog import ROOT
 from shared.catalog.parser import is_ledger_name
-from shared.db import ledger
 from shared.db.postgres import connect
 from shared.errors import BadRequestError
+from shared.ledger import migrations
 from shared.operate import decisions
 from shared.operate.migrate import migrate
 from tests.kit.background import wait_for
@@ -142,10 +142,10 @@ def test_a_reader_of_an_older_ledger_reads_the_newest_after_its_upgrade(here, se
     oldest.parent.mkdir(parents=True)
     shutil.copy(ROOT / "sql" / "ledger" / "1.sql", oldest)
     with monkeypatch.context() as older:
-        older.setattr(ledger, "ROOT", tmp_path)
+        older.setattr(migrations, "ROOT", tmp_path)
         migrate(replace(services, catalog=replace(services.catalog, views={})), reader=reader)
     with connect(services.settings, "test") as connection:
-        ledger.migrate(connection)
+        migrations.migrate(connection)
     assert readable(lambda role: here.cloud.postgres.dsn(here.name, role), reader)[0] >= LEDGER
 
 

@@ -18,11 +18,12 @@ from shared.daily import refresh as refreshing
 from shared.daily import swap as swapping
 from shared.daily.publish import publish
 from shared.daily.refresh import refresh
-from shared.db import ledger, target
 from shared.db.postgres import connect
 from shared.errors import DataError
+from shared.ledger import migrations, snapshots
 from shared.names import ObjectVersion
 from shared.rows.profile import of_table
+from shared.target import tables
 from tests.kit.background import Background
 from tests.kit.sessions import one
 from tests.kit.snapshots import day
@@ -125,18 +126,20 @@ def staged(services, connection, number):
     with connection.transaction():
         for part in range(PARTS):
             version = ObjectVersion("bucket", f"{number}/{part}", 1)
-            part_id = ledger.claim_part(connection, TABLE, day(number), version)
-            target.create_child(connection, services.catalog.schema, table, part_id)
+            part_id = snapshots.claim_part(connection, TABLE, day(number), version)
+            tables.create_child(connection, services.catalog.schema, table, part_id)
             columns = sql.SQL(
                 "COPY {} (item_id, unique_id, offer_id, booking_number, is_sensitive, is_geolocated) FROM STDIN"
                 " (FREEZE)"
             )
-            with connection.cursor().copy(columns.format(target.child(part_id))) as copy:
+            with connection.cursor().copy(columns.format(tables.child(part_id))) as copy:
                 for row in range(ROWS // PARTS):
                     copy.write_row(("i", "u", f"{part}-{row}", number, False, True))
-            ledger.finish_part(connection, part_id, 0, None, of_table(connection, target.child(part_id), table.columns))
+            snapshots.finish_part(
+                connection, part_id, 0, None, of_table(connection, tables.child(part_id), table.columns)
+            )
             parts.append((version, ROWS // PARTS))
-        ledger.record_snapshot(connection, TABLE, day(number), ledger.Snapshot(ROWS, ROWS), [], parts)
+        snapshots.record(connection, TABLE, day(number), snapshots.Snapshot(ROWS, ROWS), [], parts)
 
 
 def rolled_back(call, monkeypatch, module):
@@ -156,8 +159,8 @@ def rolled_back(call, monkeypatch, module):
 def test_no_reader_ever_sees_less_than_one_whole_snapshot(here, services, monkeypatch):
     table, api = services.catalog.tables[TABLE], here.cloud.postgres.dsn(here.name, "api")
     with connect(services.settings, "test") as connection:
-        ledger.migrate(connection)
-        target.ensure(connection, services.catalog.schema, table)
+        migrations.migrate(connection)
+        tables.ensure(connection, services.catalog.schema, table)
         staged(services, connection, 1)
         assert publish(services, connection, table, day(1))
         refresh(services, TABLE, 1)

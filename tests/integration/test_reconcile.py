@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shared.daily.manifest import Origin
-from shared.db import decisions
 from shared.db.postgres import Lock
 from shared.errors import DataError, IncompleteError, RetryableError
 from shared.gcp.storage import Storage
+from shared.ledger import holds
 from shared.names import ObjectVersion
 from shared.operate.decisions import reject, rollback, unpin
 from shared.rows.profile import ColumnProfile, Profile
@@ -206,11 +206,11 @@ def test_what_failed_for_good_is_left_to_its_human(services, database):
 
 def test_a_pinned_table_is_left_alone_until_it_is_unpinned(services, database):
     publish(services, 1, ["ann"])
-    decisions.pin(database, TABLE, day(1), "an operator")
+    holds.pin(database, TABLE, day(1), "an operator")
     manifest = upload(services, 2, ["bob"]).manifest()
     assert arrive(services, manifest) == ["pinned"]
     assert sent(services) == []
-    decisions.unpin(database, TABLE)
+    holds.unpin(database, TABLE)
     assert arrive(services, *sent(services)) == ["published"]
 
 

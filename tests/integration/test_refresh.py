@@ -16,9 +16,9 @@ from shared.daily import build as building
 from shared.daily import live
 from shared.daily import refresh as refreshing
 from shared.daily.refresh import refresh
-from shared.db import view as live_views
 from shared.db.postgres import Lock
 from shared.errors import BusyError, ConfigurationError, PermanentError, TargetError
+from shared.target import views
 from tests.kit.background import Background, wait_for
 from tests.kit.sessions import held, one, users
 from tests.kit.snapshots import TABLE, day, publish, publish_rows
@@ -607,7 +607,7 @@ def test_a_grant_that_is_being_made_during_the_swap_survives_it(here, services, 
 @pytest.mark.usefixtures("built")
 def test_a_reader_that_stays_keeps_the_old_view_and_stalls_no_others(here, services, database, monkeypatch):
     publish(services, 2, ["bob"])
-    monkeypatch.setattr(live_views, "has_old_readers", lambda *_: False)  # it comes after the look
+    monkeypatch.setattr(views, "has_old_readers", lambda *_: False)  # it comes after the look
     monkeypatch.setattr(refreshing, "READERS_PATIENCE", 1)
     seen = 0
     with psycopg.connect(here.dsn) as long:

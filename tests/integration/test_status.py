@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from shared.catalog import ROOT
-from shared.db import ledger
+from shared.ledger import migrations
 from shared.operate.migrate import migrate
 from shared.operate.status import gather
 from shared.operate.status.page import render
@@ -275,7 +275,7 @@ def test_a_failed_export_is_over_once_a_later_call_saw_the_source(filled, databa
 
 
 def test_rows_from_before_the_first_publish_have_no_age_and_no_runs(asked, database):
-    ledger.migrate(database)
+    migrations.migrate(database)
     database.execute(
         "INSERT INTO recosync.snapshot (table_name, snapshot_id, rows, columns)"
         f" VALUES ('{OFFERS}', '00010101T000000Z', 5, '[]');"
@@ -337,12 +337,12 @@ def test_a_ledger_of_an_older_version_is_not_guessed_at(asked, database):
     database.execute("INSERT INTO recosync.migration VALUES (1)")
     database.execute((ROOT / "sql" / "ledger" / "1.sql").read_bytes())
     assert "Run: recosync migrate" in problems(asked)["ledger"]
-    ledger.migrate(database)
+    migrations.migrate(database)
     assert problems(asked) == {}
 
 
 def test_a_role_that_may_not_look_into_the_ledger_is_told_how_it_may(services, asked, database):
-    ledger.migrate(database)
+    migrations.migrate(database)
     database.execute("REVOKE USAGE ON SCHEMA recosync FROM status")
     assert problems(asked)["ledger"].endswith("Run: recosync migrate --reader status")
     migrate(services, reader="status")

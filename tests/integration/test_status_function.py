@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from local.functions import FLEET
-from shared.db import ledger
+from shared.ledger import migrations
 
 
 class Answer(NamedTuple):
@@ -31,7 +31,7 @@ def deployed(cloud):
 @pytest.fixture
 def migrated(deployed):
     with psycopg.connect(deployed.dsn, autocommit=True) as database:
-        ledger.migrate(database)
+        migrations.migrate(database)
     return deployed
 
 

@@ -13,8 +13,8 @@ import psycopg
 
 from shared import catalog
 from shared.daily.refresh import refresh
-from shared.db import ledger
 from shared.db.postgres import connect
+from shared.ledger import publications
 from shared.names import ObjectVersion
 from shared.services import Services
 from tests.kit.background import Background
@@ -68,7 +68,7 @@ class Drift:
     def refresh(self, services: Services) -> str:
         """Refresh the views as the last publish's message would."""
         with connect(services.settings, "test") as connection:
-            published = ledger.published(connection, TABLE)
+            published = publications.published(connection, TABLE)
         assert published is not None
         return refresh(services, TABLE, published.number)
 

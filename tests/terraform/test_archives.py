@@ -20,7 +20,7 @@ import pytest
 from local import context
 from local.functions import FLEET, Instance, Runtime
 from local.process import ProcessError
-from shared.db import ledger
+from shared.ledger import migrations
 from tests.e2e.system import System
 from tests.terraform.workspace import Workspace, copy_of_the_tree
 
@@ -109,7 +109,7 @@ def test_an_hour_goes_all_its_way(deployed):
 def test_the_page_is_there(deployed):
     """With its template and its style."""
     with psycopg.connect(deployed.dsn, autocommit=True) as database:
-        ledger.migrate(database)
+        migrations.migrate(database)
     with urllib.request.urlopen(deployed.url("status"), timeout=60) as response:  # noqa: S310
         assert response.headers["Content-Type"] == "text/html; charset=utf-8"
         page = response.read().decode()

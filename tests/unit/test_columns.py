@@ -2,8 +2,8 @@
 
 import pytest
 
-from shared.db.columns import changes
 from shared.errors import TargetError
+from shared.target.columns import changes
 
 AB, ABC = {"a": "integer", "b": "text"}, {"a": "integer", "b": "text", "c": "date"}
 WIDE = {"a": "bigint", "b": "text"}

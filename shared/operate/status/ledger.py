@@ -11,9 +11,10 @@ import psycopg
 from psycopg.rows import class_row
 
 from shared.catalog import Catalog
-from shared.db import ledger, queries
+from shared.db import queries
 from shared.db.postgres import connect, translated
 from shared.errors import ConfigurationError
+from shared.ledger import migrations
 from shared.names import ADOPTED
 from shared.settings import CommonSettings
 
@@ -232,7 +233,7 @@ def _check(connection: psycopg.Connection) -> None:
     # Every version since the second opens its tables to whoever may use the schema.
     if not readable:
         raise ConfigurationError("is older than version 2", where="the ledger", remedy=_MIGRATE)
-    if not ledger.exists(connection):
+    if not migrations.exists(connection):
         raise ConfigurationError("there is no ledger yet", where="schema recosync", remedy=_MIGRATE)
 
 

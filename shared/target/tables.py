@@ -14,12 +14,15 @@ import psycopg
 from psycopg import sql
 
 from shared.catalog import Table
-from shared.db import belongings, demands, ledger, queries
-from shared.db.belongings import Belonging, Heir
-from shared.db.columns import of_others
+from shared.db import queries
 from shared.db.postgres import Lock, await_lock, lock_or_busy, translated
 from shared.db.session import TypeName, check_sees_all
 from shared.errors import TargetError
+from shared.ledger import snapshots
+from shared.ledger.names import SCHEMA, part_table
+from shared.target import belongings, demands
+from shared.target.belongings import Belonging, Heir
+from shared.target.columns import of_others
 
 
 def relation(schema: str, name: str) -> sql.Identifier:
@@ -28,12 +31,12 @@ def relation(schema: str, name: str) -> sql.Identifier:
 
 def child(part_id: int) -> sql.Identifier:
     """The child table of a staged part."""
-    return sql.Identifier(ledger.SCHEMA, ledger.child(part_id))
+    return sql.Identifier(SCHEMA, part_table(part_id))
 
 
 def heir(part_id: int) -> Heir:
     """The part as one that gets what others hung on its table."""
-    return Heir(child(part_id), ledger.child(part_id))
+    return Heir(child(part_id), part_table(part_id))
 
 
 def ensure(connection: psycopg.Connection, schema: str, table: Table) -> None:
@@ -109,7 +112,7 @@ def add_indexes(connection: psycopg.Connection, schema: str, table: str, part_id
 
 def drop_defaults(connection: psycopg.Connection, part_id: int) -> None:
     """Once a part's rows are in it, forget what filled columns of others: it would keep them from dropping those."""
-    found = _find(connection, ledger.SCHEMA, ledger.child(part_id))
+    found = _find(connection, SCHEMA, part_table(part_id))
     names = [column.name for column in found.columns if column.default] if found else []
     if names:
         actions = sql.SQL(", ").join(sql.SQL("ALTER {} DROP DEFAULT").format(sql.Identifier(name)) for name in names)
@@ -127,13 +130,13 @@ def own_rows(connection: psycopg.Connection, schema: str, table: str) -> int:
 def drop_child(connection: psycopg.Connection, part_id: int) -> None:
     """Drop the table of a staged part, and note that it is gone. The caller knows that no reader sees it."""
     connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(child(part_id)))
-    ledger.drop_part(connection, part_id)
+    snapshots.drop_part(connection, part_id)
 
 
 def children(connection: psycopg.Connection, schema: str, table: str) -> list[sql.Identifier]:
     """The table's present children. Raises TargetError when one is not ours."""
     rows = connection.execute(_query("children"), {"table": _regclass(schema, table)}).fetchall()
-    foreign = [f"{namespace}.{name}" for namespace, name in rows if namespace != ledger.SCHEMA]
+    foreign = [f"{namespace}.{name}" for namespace, name in rows if namespace != SCHEMA]
     if foreign:
         raise TargetError(
             f"has children that no publish made: {', '.join(foreign)}",

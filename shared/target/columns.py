@@ -12,9 +12,11 @@ import psycopg
 from psycopg import sql
 
 from shared.catalog import Table
-from shared.db import ledger, queries
+from shared.db import queries
 from shared.db.session import TypeName, catalogs_name
 from shared.errors import TargetError
+from shared.ledger import publications
+from shared.ledger.names import SCHEMA, part_table
 
 #: Columns by name, with their types as the server prints them.
 type Columns = Mapping[str, str]
@@ -88,9 +90,9 @@ def of_relation(connection: psycopg.Connection, schema: str, name: str) -> dict[
 
 def of_parts(connection: psycopg.Connection, part_ids: Sequence[int]) -> dict[int, dict[str, str]]:
     """The columns of staged parts; none of one whose table somebody dropped."""
-    names = {ledger.child(id_): id_ for id_ in part_ids}
+    names = {part_table(id_): id_ for id_ in part_ids}
     found: dict[int, dict[str, str]] = {id_: {} for id_ in part_ids}
-    values = {"schema": ledger.SCHEMA, "tables": list(names)}
+    values = {"schema": SCHEMA, "tables": list(names)}
     for name, column, type_ in connection.execute(_query("columns_of_several"), values):
         found[names[name]][column] = catalogs_name(connection, type_)
     return found
@@ -106,7 +108,7 @@ def of_others(connection: psycopg.Connection, table: Table, present: Collection[
     catalog that is about to be deployed. None before the first publish, when nobody can tell.
     """
     found = set(present) - {column.name for column in table.columns}
-    if not found or ledger.published(connection, table.name) is None:
+    if not found or publications.published(connection, table.name) is None:
         return set()
     return found - recorded(connection, table.name)
 

@@ -10,8 +10,8 @@ from typing import Literal
 import psycopg
 
 from shared.db import queries
-from shared.db.decisions import Decision
 from shared.errors import MAX_WHAT, shown
+from shared.ledger.holds import Decision
 from shared.names import SnapshotId
 
 type Outcome = Literal["exported", "exported already", "confirmed unchanged", "held", "failed", "to be retried"]
@@ -34,7 +34,7 @@ class Latest:
 
 
 @dataclass(frozen=True)
-class Run:
+class ExportCall:
     """One table's part of an export call."""
 
     table: str
@@ -45,7 +45,7 @@ class Run:
 
 
 def latest(connection: psycopg.Connection, table: str) -> Latest | None:
-    row = connection.execute(queries.load("runs")["latest"], {"table": table}).fetchone()
+    row = connection.execute(queries.load("calls")["latest"], {"table": table}).fetchone()
     if row is None:
         return None
     snapshot, modified, columns, published, failed, reasons, decision, seen = row
@@ -61,18 +61,18 @@ def latest(connection: psycopg.Connection, table: str) -> Latest | None:
     )
 
 
-def record(connection: psycopg.Connection, runs: Sequence[Run]) -> None:
+def record(connection: psycopg.Connection, calls: Sequence[ExportCall]) -> None:
     """Keep what a call found, all in one transaction."""
     with connection.transaction():
-        for run in runs:
+        for call in calls:
             values = {
-                "table": run.table,
-                "started": run.started,
-                "outcome": run.outcome,
-                "snapshot": str(run.snapshot) if run.snapshot else None,
-                "message": None if run.message is None else shown(run.message, MAX_WHAT),
+                "table": call.table,
+                "started": call.started,
+                "outcome": call.outcome,
+                "snapshot": str(call.snapshot) if call.snapshot else None,
+                "message": None if call.message is None else shown(call.message, MAX_WHAT),
             }
-            connection.execute(queries.load("runs")["record"], values)
+            connection.execute(queries.load("calls")["record"], values)
 
 
 def _columns(columns: Sequence[Mapping[str, str]]) -> tuple[tuple[str, str, str], ...]:

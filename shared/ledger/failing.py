@@ -13,9 +13,10 @@ import psycopg
 from psycopg import errors as pg
 
 from shared import log
-from shared.db import ledger, queries
+from shared.db import queries
 from shared.db.postgres import connect
 from shared.errors import MAX_MESSAGE, PermanentError, SyncError, shown
+from shared.ledger import failures
 from shared.settings import CommonSettings
 
 
@@ -65,7 +66,7 @@ def tell_for_good(settings: CommonSettings, function: str, e: PermanentError) ->
             if names:
                 settle(connection, function, names, failing.subject)
             else:
-                ledger.record_failure(connection, e, function, None, None)
+                failures.record(connection, e, function, None, None)
     except Exception as error:  # noqa: BLE001 - as above
         _not_kept(error)
 

@@ -28,7 +28,7 @@ class Grant:
 
 
 @dataclass(frozen=True)
-class Standing:
+class ViewState:
     """How a view stands: who owns it and may do what with it, and what hangs on it, in a form to compare; and what
     depends on it, by name.
     """
@@ -47,14 +47,14 @@ def name_is_taken(connection: psycopg.Connection, view: sql.Identifier) -> bool:
     return _one(connection, "kind", view) not in (None, "m")
 
 
-def standing(connection: psycopg.Connection, view: sql.Identifier) -> Standing | None:
+def standing(connection: psycopg.Connection, view: sql.Identifier) -> ViewState | None:
     """How the view stands; None when there is none."""
     row = connection.execute(_query("standing"), _values(connection, view)).fetchone()
-    return None if row is None else Standing(*row)
+    return None if row is None else ViewState(*row)
 
 
 def asked_for_standing(connection: psycopg.Connection, view: sql.Identifier) -> sql.SQL:
-    """The query for a row of `Standing`, to be sent with others."""
+    """The query for a row of `ViewState`, to be sent with others."""
     return bound(connection, _query("standing"), _values(connection, view))
 
 

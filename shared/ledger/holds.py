@@ -68,7 +68,7 @@ def previous(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -
 
 def _run(connection: psycopg.Connection, name: str, table: str, **values: object) -> psycopg.Cursor:
     given: Mapping[str, object] = {"table": table, **values}
-    return connection.execute(queries.load("decisions")[name], given)
+    return connection.execute(queries.load("holds")[name], given)
 
 
 def _snapshot(row: Sequence[object] | None) -> SnapshotId | None:

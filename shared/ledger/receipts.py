@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import psycopg
 
 from shared.db import queries
-from shared.db.ledger import as_json, as_profile
+from shared.ledger.statements import as_json, as_profile
 from shared.names import SnapshotId
 from shared.rows.profile import Profile
 
 
 @dataclass(frozen=True)
-class Receipt:
+class SnapshotReceipt:
     """The profiles of one snapshot, which agree. BigQuery's is None where another uploader wrote the manifest, that of
     Parquet where the rows came from no file. `duplicate_keys` is None where the table has no key.
     """
@@ -24,16 +24,16 @@ class Receipt:
     duplicate_keys: int | None
 
 
-def find(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> Receipt | None:
+def find(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> SnapshotReceipt | None:
     """The snapshot's receipt; None before it has one."""
     row = connection.execute(queries.load("receipts")["find"], {"table": table, "snapshot": str(snapshot)}).fetchone()
     if row is None:
         return None
     bigquery, parquet, postgresql, duplicates = row
-    return Receipt(as_profile(bigquery), as_profile(parquet), Profile.from_json(postgresql), duplicates)
+    return SnapshotReceipt(as_profile(bigquery), as_profile(parquet), Profile.from_json(postgresql), duplicates)
 
 
-def keep(connection: psycopg.Connection, table: str, snapshot: SnapshotId, receipt: Receipt) -> None:
+def keep(connection: psycopg.Connection, table: str, snapshot: SnapshotId, receipt: SnapshotReceipt) -> None:
     """Keep the receipt; the first one stands."""
     values = {
         "table": table,
