@@ -1,11 +1,10 @@
-"""Names that parse and print: snapshot ids and hours, objects of a snapshot, BigQuery tables, partitions and jobs.
+"""Names that both flows share, which parse and print: snapshot ids, hours, object versions, BigQuery tables and jobs.
 
 A value of one of these types is valid by construction; what does not parse is answered with None or ValueError, and a
 caller never takes a name apart by hand.
 """
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Self
@@ -24,13 +23,6 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SNAPSHOT_ID = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
 _HOUR = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)", re.ASCII)
 _DAY = re.compile(r"(\d{4})(\d\d)(\d\d)", re.ASCII)
-_SNAPSHOT_TABLE = re.compile(r"(?P<table>.+)_(?P<snapshot>\d{8}T\d{6}Z)_(?P<attempt>\d{1,9})", re.ASCII)
-_BATCH_TABLE = re.compile(
-    r"(?P<table>.+)_(?P<hour>\d{8}T\d\d)_(?P<number>\d{1,9})_(?P<attempt>[0-9a-f]+)_(?P<load>\d{1,9})", re.ASCII
-)
-_OBJECT = re.compile(
-    r"(?P<table>[^/]+)/(?P<snapshot>[^/]+)/(?:(?P<manifest>manifest\.json)|(?P<attempt>[A-Za-z0-9_-]+)/(?P<file>part-[^/]*\.parquet))"
-)
 
 
 def is_identifier(text: str) -> bool:
@@ -146,80 +138,6 @@ class ObjectVersion:
 
 
 @dataclass(frozen=True)
-class SnapshotFolder:
-    """`{prefix}/{table}/{snapshot_id}`: where the objects of one snapshot live."""
-
-    prefix: str
-    table: str
-    snapshot: SnapshotId
-
-    def __str__(self) -> str:
-        return f"{self.prefix}/{self.table}/{self.snapshot}"
-
-    @property
-    def manifest(self) -> str:
-        return f"{self}/manifest.json"
-
-    def attempt(self, attempt: int) -> str:
-        """The folder of one try at the extract; a later try never meets an earlier one's files."""
-        return f"{self}/{attempt}/"
-
-    def part_pattern(self, attempt: int) -> str:
-        """The wildcard that BigQuery's extract numbers its files by."""
-        return f"{self.attempt(attempt)}part-*.parquet"
-
-
-@dataclass(frozen=True)
-class PartName:
-    """The name of a part: `{folder}/{attempt}/part-*.parquet`."""
-
-    folder: SnapshotFolder
-    attempt: str
-    file: str
-
-    def __str__(self) -> str:
-        return f"{self.folder}/{self.attempt}/{self.file}"
-
-
-@dataclass(frozen=True)
-class ManifestName:
-    """The name of a snapshot's manifest: `{folder}/manifest.json`."""
-
-    folder: SnapshotFolder
-
-    def __str__(self) -> str:
-        return self.folder.manifest
-
-
-def parse_object_name(name: str, prefix: str) -> PartName | ManifestName | None:
-    """What an object's name means to the daily flow; None when the object is not ours."""
-    if not name.startswith(f"{prefix}/"):
-        return None
-    match = _OBJECT.fullmatch(name, len(prefix) + 1)
-    if match is None or not is_identifier(match["table"]):
-        return None
-    try:
-        snapshot = SnapshotId.parse(match["snapshot"])
-    except ValueError:
-        return None
-    if snapshot == ADOPTED:
-        return None  # it has no objects
-    folder = SnapshotFolder(prefix, match["table"], snapshot)
-    return ManifestName(folder) if match["manifest"] else PartName(folder, match["attempt"], match["file"])
-
-
-def snapshots_of(folders: Iterable[str]) -> list[SnapshotId]:
-    """The snapshots that folders in Cloud Storage are named by, oldest first; other folders are not ours."""
-    found = []
-    for folder in folders:
-        try:
-            found.append(SnapshotId.parse(folder.rstrip("/").rpartition("/")[2]))
-        except ValueError:
-            continue
-    return sorted(snapshot for snapshot in found if snapshot != ADOPTED)
-
-
-@dataclass(frozen=True)
 class TableRef:
     """A BigQuery table, `project.dataset.table`."""
 
@@ -281,41 +199,3 @@ class JobName:
 
     def __str__(self) -> str:
         return f"recosync-{self.step}-{self.table}-{self.of}-{self.attempt}"
-
-
-@dataclass(frozen=True)
-class SnapshotTable:
-    """The temporary table of one attempt at a snapshot: `<table>_<snapshot_id>_<attempt>`."""
-
-    table: str
-    snapshot: SnapshotId
-    attempt: int
-
-    def __str__(self) -> str:
-        return f"{self.table}_{self.snapshot}_{self.attempt}"
-
-
-@dataclass(frozen=True)
-class BatchTable:
-    """The temporary table of one attempt to load a batch: `<log>_<hour>_<number>_<attempt>_<load attempt>`."""
-
-    table: str
-    batch: BatchId
-    load_attempt: int
-
-    def __str__(self) -> str:
-        return f"{self.table}_{self.batch}_{self.load_attempt}".replace("-", "_")
-
-
-def parse_temporary_table(name: str) -> SnapshotTable | BatchTable | None:
-    """What the name of a table in the temporary data set means; None when the table is not ours."""
-    parsed: SnapshotTable | BatchTable | None = None
-    try:
-        if match := _SNAPSHOT_TABLE.fullmatch(name):
-            parsed = SnapshotTable(match["table"], SnapshotId.parse(match["snapshot"]), int(match["attempt"]))
-        elif match := _BATCH_TABLE.fullmatch(name):
-            batch = BatchId(Hour.parse(match["hour"]), int(match["number"]), match["attempt"])
-            parsed = BatchTable(match["table"], batch, int(match["load"]))
-    except ValueError:
-        return None
-    return parsed if parsed is not None and is_identifier(parsed.table) and str(parsed) == name else None

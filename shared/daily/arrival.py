@@ -15,6 +15,7 @@ from shared import log
 from shared.catalog import Table
 from shared.daily import manifest as manifests
 from shared.daily.manifest import Manifest
+from shared.daily.names import ManifestName, PartName, SnapshotFolder, parse_object_name
 from shared.daily.publish import Outcome, announce, publish
 from shared.daily.stage import stage
 from shared.db.postgres import Lock, connect, holding, translated
@@ -22,7 +23,7 @@ from shared.errors import BusyError, CatalogError, DataError, IncompleteError, P
 from shared.gcp.storage import refuse_large
 from shared.ledger import attempts, failing, failures, holds, migrations, publications, snapshots
 from shared.ledger.attempts import Work
-from shared.names import AHEAD, ManifestName, ObjectVersion, PartName, SnapshotFolder, parse_object_name
+from shared.names import AHEAD, ObjectVersion
 from shared.services import Services
 from shared.target import columns
 from shared.words import quantity

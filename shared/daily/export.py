@@ -14,12 +14,13 @@ from shared.daily import source as sources
 from shared.daily.breaker import stale
 from shared.daily.extract import Extraction
 from shared.daily.manifest import Manifest
+from shared.daily.names import snapshots_of
 from shared.db.postgres import connect, translated
 from shared.errors import BadRequestError, DriftError, RetryableError, SyncError
 from shared.gcp.bigquery import TableInfo
 from shared.ledger import calls, failing, migrations
 from shared.ledger.calls import ExportCall, Latest
-from shared.names import AHEAD, EPOCH, SnapshotId, is_identifier, parse_day, snapshots_of
+from shared.names import AHEAD, EPOCH, SnapshotId, is_identifier, parse_day
 from shared.services import Services
 
 #: The fields of the request's body and their JSON types.

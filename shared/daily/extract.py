@@ -14,19 +14,12 @@ from shared import log
 from shared.catalog import Table
 from shared.daily import manifest as manifests
 from shared.daily.manifest import Manifest, ManifestPart, Origin
+from shared.daily.names import PartName, SnapshotFolder, SnapshotTable, parse_object_name
 from shared.daily.source import check, count, profile, select
 from shared.errors import ConfigurationError, PermanentError, RetryableError, SourceError, SyncError
 from shared.gcp.bigquery import Job, JobError, TableInfo
 from shared.gcp.storage import StoredObject
-from shared.names import (
-    JobName,
-    PartName,
-    SnapshotFolder,
-    SnapshotId,
-    SnapshotTable,
-    TableRef,
-    parse_object_name,
-)
+from shared.names import JobName, SnapshotId, TableRef
 from shared.rows.profile import Profile
 from shared.services import Services
 from shared.words import quantity

@@ -11,9 +11,10 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from shared.catalog import could_be_of_another
+from shared.daily.names import PartName, SnapshotFolder, parse_object_name
 from shared.documents import MAX_INT64, Count, Digits, Instant, MalformedError, Reader, Text
 from shared.errors import CatalogError, DataError
-from shared.names import EPOCH, ObjectVersion, PartName, SnapshotFolder, SnapshotId, is_identifier, parse_object_name
+from shared.names import EPOCH, ObjectVersion, SnapshotId, is_identifier
 from shared.rows.profile import Profile, ProfileDocument
 from shared.words import quantity
 

@@ -21,7 +21,7 @@ from shared.daily.live import Replacement
 from shared.daily.templates import digest_of_all, is_another, outlook
 from shared.db.postgres import (
     Lock,
-    Patience,
+    LockPatience,
     at_once,
     await_shared_lock,
     commit_later,
@@ -186,7 +186,7 @@ def unlike(services: Services, connection: psycopg.Connection, views: Sequence[V
 
 def _swap(services: Services, connection: psycopg.Connection, builds: Sequence[Build]) -> None:
     """Replace the live views by the builds, all in one transaction that holds each reader up for a few ms."""
-    patience = Patience(READERS_PATIENCE)
+    patience = LockPatience(READERS_PATIENCE)
     where = ", ".join(build.view.name for build in builds)
     started = time.monotonic()
     with connection.transaction():

@@ -22,7 +22,7 @@ from shared.daily.build import record
 from shared.daily.evolve import Evolution
 from shared.daily.live import RECYCLE, Replacement
 from shared.daily.receipt import of_adopted
-from shared.db.postgres import Lock, Patience, at_once, await_lock, commit_later, end_stale_holders
+from shared.db.postgres import Lock, LockPatience, at_once, await_lock, commit_later, end_stale_holders
 from shared.errors import BusyError, DataError, IncompleteError
 from shared.ledger import publications, receipts, snapshots
 from shared.ledger.publications import Cause
@@ -201,7 +201,7 @@ def _lock_out_readers(
     Should this worker freeze while it holds the lock, the server ends the transaction after a second.
     """
     connection.execute("SET LOCAL idle_in_transaction_session_timeout = '1s'")
-    patience = Patience(READERS_PATIENCE)
+    patience = LockPatience(READERS_PATIENCE)
     while True:
         queues = patience.tries >= TRIES_WITHOUT_QUEUE
         try:

@@ -303,7 +303,7 @@ def session_locks(connection: psycopg.Connection) -> Iterator[None]:
             connection.execute("SELECT pg_advisory_unlock_all()")
 
 
-class Patience:
+class LockPatience:
     """Short tries for a lock that readers would queue behind: at once, then after pauses of 2 ms, later up to 20.
 
     Their length is left to chance, to fall out of step with readers that come in a rhythm.

@@ -15,7 +15,8 @@ from shared.hourly import orphans
 from shared.hourly.context import Run
 from shared.hourly.export import in_parquet, remove
 from shared.hourly.manifest import NOTHING, Batch, Export, Exported, Exporting, HourRecord, Loaded, Receipt, batch_id
-from shared.names import BatchTable, Hour, JobName, PartitionRef, TableRef
+from shared.hourly.names import BatchTable
+from shared.names import Hour, JobName, PartitionRef, TableRef
 from shared.rows.log_table import Range
 from shared.words import quantity
 

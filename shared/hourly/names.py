@@ -1,15 +1,21 @@
-"""Names that parse and print: the objects of an hour, and the manifest of a day."""
+"""Names of the hourly flow: the objects of an hour, the manifest of a day, and the temporary table of a batch."""
+
+from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+from typing import Self
 
-from shared.names import EPOCH, BatchId, Hour, format_day, parse_day
+from shared.names import EPOCH, BatchId, Hour, format_day, is_identifier, parse_day
 
 _OBJECT = re.compile(
     r"date=(?P<day>\d{8})/hour=(?P<hour>\d\d)/(?P<kind>part|keys)-(?P<number>\d+)-(?P<attempt>[0-9a-f]+)-(?P<index>\d+)\.parquet",
     re.ASCII,
+)
+_BATCH_TABLE = re.compile(
+    r"(?P<table>.+)_(?P<hour>\d{8}T\d\d)_(?P<number>\d{1,9})_(?P<attempt>[0-9a-f]+)_(?P<load>\d{1,9})", re.ASCII
 )
 
 
@@ -74,7 +80,7 @@ class BatchFile:
         return f"{self.folder.hour(self.batch.hour)}{self.kind}-{of}.parquet"
 
     @classmethod
-    def parse(cls, name: str, folder: LogFolder) -> "BatchFile | None":
+    def parse(cls, name: str, folder: LogFolder) -> BatchFile | None:
         """What an object's name means to the hourly flow; None when the object is not ours."""
         match = _OBJECT.fullmatch(name, len(str(folder)) + 1) if name.startswith(f"{folder}/") else None
         if match is None:
@@ -86,3 +92,26 @@ class BatchFile:
         batch = BatchId(hour, int(match["number"]), match["attempt"])
         file = cls(folder, Kind(match["kind"]), batch, int(match["index"]))
         return file if str(file) == name else None
+
+
+@dataclass(frozen=True)
+class BatchTable:
+    """The temporary table of one attempt to load a batch: `<log>_<hour>_<number>_<attempt>_<load attempt>`."""
+
+    table: str
+    batch: BatchId
+    load_attempt: int
+
+    def __str__(self) -> str:
+        return f"{self.table}_{self.batch}_{self.load_attempt}".replace("-", "_")
+
+    @classmethod
+    def parse(cls, name: str) -> Self | None:
+        """The inverse of `str`; None of a table that is not ours."""
+        match = _BATCH_TABLE.fullmatch(name)
+        try:
+            batch = match and BatchId(Hour.parse(match["hour"]), int(match["number"]), match["attempt"])
+            parsed = match and batch and cls(match["table"], batch, int(match["load"]))
+        except ValueError:
+            return None
+        return parsed if parsed and is_identifier(parsed.table) and str(parsed) == name else None

@@ -11,6 +11,7 @@ import psycopg
 from shared.catalog import Table
 from shared.daily import arrival, manifest
 from shared.daily.hold import held
+from shared.daily.names import SnapshotFolder, snapshots_of
 from shared.daily.publish import publish_chosen
 from shared.daily.receipt import receipt
 from shared.db.postgres import connect, translated
@@ -23,7 +24,7 @@ from shared.errors import (
     TargetError,
 )
 from shared.ledger import holds, migrations, publications, snapshots, view_builds
-from shared.names import ObjectVersion, SnapshotFolder, SnapshotId, format_day, snapshots_of
+from shared.names import ObjectVersion, SnapshotId, format_day
 from shared.operate.patience import Patience, Tell, pause
 from shared.services import Services
 from shared.target import tables, views

@@ -17,11 +17,13 @@ import psycopg
 
 from shared import log
 from shared.daily import build
+from shared.daily.names import SnapshotTable
 from shared.db import queries
 from shared.db.postgres import Lock, connect, end_stale_holders, session_locks, translated, try_lock
 from shared.errors import SyncError
+from shared.hourly.names import BatchTable
 from shared.ledger import migrations, view_builds
-from shared.names import ADOPTED, ObjectVersion, SnapshotId, parse_temporary_table
+from shared.names import ADOPTED, ObjectVersion, SnapshotId, TableRef
 from shared.services import Services
 from shared.target import tables
 
@@ -189,10 +191,14 @@ def _drop_builds(services: Services, connection: psycopg.Connection) -> int:
 def _drop_temporary_tables(services: Services, before: datetime) -> int:
     """Drop what outlived its expiration, such as after the data set's defaults were changed by hand."""
     tables = services.bigquery.tables(services.settings.temporary_dataset)
-    old = [ref for ref, created in tables if created < before and parse_temporary_table(ref.table) is not None]
+    old = [ref for ref, created in tables if created < before and _is_ours(ref)]
     for ref in old:
         services.bigquery.drop(ref)
     return len(old)
+
+
+def _is_ours(ref: TableRef) -> bool:
+    return (SnapshotTable.parse(ref.table) or BatchTable.parse(ref.table)) is not None
 
 
 def _forget(connection: psycopg.Connection, before: datetime) -> int:

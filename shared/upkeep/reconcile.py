@@ -14,6 +14,7 @@ import psycopg
 
 from shared import log
 from shared.catalog import Table
+from shared.daily.names import SnapshotFolder, snapshots_of
 from shared.daily.publish import announce
 from shared.daily.refresh import unlike
 from shared.daily.templates import digest, digest_of_all
@@ -22,7 +23,7 @@ from shared.db.postgres import connect, translated
 from shared.errors import SyncError
 from shared.gcp.storage import StoredObject
 from shared.ledger import holds, migrations, publications
-from shared.names import SnapshotFolder, SnapshotId, snapshots_of
+from shared.names import SnapshotId
 from shared.services import Services
 
 #: The newest folders of a table that are looked at for a manifest: the rest is older, or was never completed.

@@ -29,7 +29,8 @@ from local.prerequisites import MissingError
 from shared import catalog
 from shared.catalog import Table
 from shared.daily.manifest import Manifest, ManifestPart, Origin
-from shared.names import ObjectVersion, SnapshotFolder, SnapshotId
+from shared.daily.names import SnapshotFolder
+from shared.names import ObjectVersion, SnapshotId
 from shared.rows.profile import Profile
 from tests.bench.measure import Sample, timed
 

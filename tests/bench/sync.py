@@ -18,7 +18,8 @@ from local.cloud import Deployment
 from shared import catalog
 from shared.catalog import Table
 from shared.daily.manifest import Manifest, ManifestPart
-from shared.names import SnapshotFolder, SnapshotId
+from shared.daily.names import SnapshotFolder
+from shared.names import SnapshotId
 from shared.target import tables
 from tests.bench.bench import Bench, finalized, upload
 

@@ -9,8 +9,9 @@ import pytest
 
 from shared import catalog
 from shared.daily import extract, refresh
+from shared.daily.names import SnapshotFolder
 from shared.ledger import migrations
-from shared.names import ObjectVersion, SnapshotFolder, SnapshotId
+from shared.names import ObjectVersion, SnapshotId
 from shared.operate import waiting
 from shared.operate.cli.output import Exit
 from tests.kit.background import Background, wait_for

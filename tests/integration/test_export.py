@@ -13,10 +13,11 @@ import pytest
 
 from shared import catalog
 from shared.daily import export, manifest
+from shared.daily.names import SnapshotFolder
 from shared.errors import RetryableError, SourceError
 from shared.gcp.bigquery import BigQuery
 from shared.gcp.storage import Storage
-from shared.names import JobName, SnapshotFolder, SnapshotId, TableRef
+from shared.names import JobName, SnapshotId, TableRef
 from shared.services import Services
 from tests.kit.uploads import arrive
 

@@ -9,9 +9,10 @@ import pytest
 
 from shared.catalog import Column, PgType
 from shared.daily import arrival, export, extract
+from shared.daily.names import parse_object_name
 from shared.db.postgres import connect
 from shared.errors import BadRequestError
-from shared.names import ObjectVersion, SnapshotId, TableRef, parse_object_name
+from shared.names import ObjectVersion, SnapshotId, TableRef
 from shared.operate import decisions
 from tests.kit.sessions import one
 from tests.kit.snapshots import TABLE

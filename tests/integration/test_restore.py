@@ -8,9 +8,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from shared.daily.names import SnapshotFolder
 from shared.daily.refresh import refresh
 from shared.errors import ConfigurationError
-from shared.names import SnapshotFolder
 from shared.settings import DatabaseUrl
 from shared.upkeep import reconcile
 from tests.kit.sessions import one, users

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 from shared.daily import arrival
 from shared.daily.manifest import Manifest, ManifestPart
-from shared.names import ObjectVersion, SnapshotFolder, SnapshotId
+from shared.daily.names import SnapshotFolder
+from shared.names import ObjectVersion, SnapshotId
 from shared.services import Services
 
 

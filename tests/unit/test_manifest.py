@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.daily.manifest import Manifest, ManifestPart, Origin, parse
+from shared.daily.names import SnapshotFolder
 from shared.errors import CatalogError, DataError
-from shared.names import ObjectVersion, SnapshotFolder, SnapshotId
+from shared.names import ObjectVersion, SnapshotId
 from shared.rows.profile import Profile
 from tests.kit.mutations import answered, bytes_of
 

@@ -6,23 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.daily.names import ManifestName, PartName, SnapshotFolder, SnapshotTable, parse_object_name, snapshots_of
+from shared.hourly.names import BatchTable
 from shared.names import (
     ADOPTED,
     BatchId,
-    BatchTable,
     Hour,
     JobName,
-    ManifestName,
-    PartName,
-    SnapshotFolder,
     SnapshotId,
-    SnapshotTable,
     TableRef,
     is_identifier,
     parse_day,
-    parse_object_name,
-    parse_temporary_table,
-    snapshots_of,
 )
 
 instants = st.datetimes(timezones=st.just(UTC))
@@ -191,7 +185,7 @@ batches = st.builds(BatchId, st.builds(Hour, instants), numbers, st.from_regex(r
 
 @given(st.builds(SnapshotTable, identifiers, snapshots, numbers) | st.builds(BatchTable, identifiers, batches, numbers))
 def test_a_temporary_table_reads_back_as_it_prints(table):
-    assert parse_temporary_table(str(table)) == table
+    assert type(table).parse(str(table)) == table
 
 
 @pytest.mark.parametrize(
@@ -211,7 +205,7 @@ def test_a_temporary_table_reads_back_as_it_prints(table):
     ],
 )
 def test_another_table_of_the_temporary_data_set_is_not_ours(name):
-    assert parse_temporary_table(name) is None
+    assert SnapshotTable.parse(name) is BatchTable.parse(name) is None
 
 
 def test_the_snapshots_of_folders_are_in_their_order_and_other_folders_are_not_ours():

@@ -7,7 +7,7 @@ import pytest
 
 from shared import catalog
 from shared.operate.status import tables
-from shared.operate.status.ledger import (
+from shared.operate.status.ledger_rows import (
     CallRow,
     FailedRow,
     FailureRow,

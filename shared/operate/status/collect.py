@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from shared import log
 from shared.errors import SyncError
-from shared.operate.status import hours, ledger, tables
+from shared.operate.status import hours, ledger_rows, tables
 from shared.operate.status.report import LogStatus, Problem, Report
 from shared.operate.status.summary import summarized
 from shared.services import HourlyServices
@@ -17,9 +17,9 @@ def gather(services: HourlyServices, now: datetime | None = None) -> Report:
     """The status as of now. What can't be read is told under `problems`; nothing is ever written."""
     now = now or datetime.now(UTC)
     problems: list[Problem] = []
-    rows: ledger.LedgerRows | None = None
+    rows: ledger_rows.LedgerRows | None = None
     try:
-        rows = ledger.read(services.settings, services.catalog, now)
+        rows = ledger_rows.read(services.settings, services.catalog, now)
     except SyncError as e:
         problems.append(_problem(Problem("ledger", str(e)), e))
     logs = tuple(_logs(services, now, problems))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from shared.operate.status.ledger import RUNS, CallRow, FailedRow, SnapshotRow
+from shared.operate.status.ledger_rows import RUNS, CallRow, FailedRow, SnapshotRow
 from shared.operate.status.report import Outcome, Published, Run, Stage, StageName
 
 _CALLS = {

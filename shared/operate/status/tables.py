@@ -13,7 +13,7 @@ from shared.daily.templates import digest_of_all, is_another, outlook
 from shared.errors import BusyError, IncompleteError
 from shared.operate.status import runs, trouble
 from shared.operate.status.causes import Fact, grouped
-from shared.operate.status.ledger import FailureRow, HoldRow, LedgerRows, PinRow, PublishedRow, ViewRow
+from shared.operate.status.ledger_rows import FailureRow, HoldRow, LedgerRows, PinRow, PublishedRow, ViewRow
 from shared.operate.status.report import (
     Drift,
     Failing,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from shared.names import ADOPTED, SnapshotId
-from shared.operate.status.ledger import CallRow, FailedRow
+from shared.operate.status.ledger_rows import CallRow, FailedRow
 from shared.operate.status.report import Published
 
 #: How far clocks may be apart.
