@@ -1,5 +1,5 @@
 -- name: parts
--- The parts that stand in PostgreSQL, of one table or of all, with what speaks for them.
+-- The parts that stand in PostgreSQL, of one table or of all.
 WITH seen AS (
     SELECT
         table_name,
@@ -18,14 +18,10 @@ SELECT
     part.generation,
     part.staged_at,
     child.inhrelid IS NOT NULL AS attached,
-    seen.publication,
-    pin.snapshot_id IS NOT NULL AS pinned,
-    CASE WHEN hold.snapshot_id IS NOT NULL THEN coalesce(hold.decision, 'undecided') END AS hold
+    seen.publication
 FROM recosync.part
 LEFT JOIN pg_inherits AS child ON child.inhrelid = to_regclass('recosync.part_' || part.id)
 LEFT JOIN seen ON part.table_name = seen.table_name AND part.snapshot_id = seen.snapshot_id
-LEFT JOIN recosync.pin ON part.table_name = pin.table_name AND part.snapshot_id = pin.snapshot_id
-LEFT JOIN recosync.hold ON part.table_name = hold.table_name AND part.snapshot_id = hold.snapshot_id
 WHERE part.dropped_at IS NULL AND part.table_name = coalesce(%(table)s, part.table_name)
 ORDER BY part.id;
 

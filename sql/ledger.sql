@@ -69,6 +69,16 @@ WHERE id = %(id)s;
 SELECT source_rows, rows, profile, source_modified_at, exported_at FROM recosync.snapshot
 WHERE table_name = %(table)s AND snapshot_id = %(snapshot)s;
 
+-- name: newest_snapshot
+SELECT
+    snapshot_id,
+    source_modified_at,
+    columns
+FROM recosync.snapshot
+WHERE table_name = %(table)s
+ORDER BY snapshot_id DESC
+LIMIT 1;
+
 -- name: columns_of_snapshot
 SELECT columns FROM recosync.snapshot
 WHERE table_name = %(table)s AND snapshot_id = %(snapshot)s;

@@ -1,15 +1,3 @@
--- name: stopped
--- Whether a human has to do something before the snapshot can be published, or has said no.
-SELECT
-    EXISTS (
-        SELECT 1 FROM recosync.failure
-        WHERE table_name = %(table)s AND snapshot_id = %(snapshot)s
-    )
-    OR EXISTS (
-        SELECT 1 FROM recosync.hold
-        WHERE table_name = %(table)s AND snapshot_id = %(snapshot)s AND decision IS DISTINCT FROM 'approved'
-    );
-
 -- name: owed
 SELECT count(*) FROM recosync.publication
 WHERE table_name = %(table)s AND announced_at IS NULL AND published_at < %(before)s;

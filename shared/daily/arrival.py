@@ -14,18 +14,20 @@ import psycopg
 from shared import log
 from shared.catalog import Table
 from shared.daily import manifest as manifests
+from shared.daily.context import DailyRun, TableRun
 from shared.daily.manifest import Manifest
 from shared.daily.names import ManifestName, PartName, SnapshotFolder, parse_object_name
-from shared.daily.publish import Outcome, announce, publish
+from shared.daily.publish import EventOutcome, announce, publish
 from shared.daily.stage import stage
 from shared.db.postgres import Lock, connect, holding, translated
 from shared.errors import BusyError, CatalogError, DataError, IncompleteError, PermanentError, UnlikeCatalogError
 from shared.gcp.storage import refuse_large
-from shared.ledger import attempts, failing, failures, holds, migrations, publications, snapshots
+from shared.ledger import attempts, failing, failures, migrations, snapshots, standing
 from shared.ledger.attempts import Work
+from shared.ledger.standing import Standing, State
 from shared.names import AHEAD, ObjectVersion
 from shared.services import Services
-from shared.target import columns
+from shared.target import columns, tables
 from shared.words import quantity
 
 #: The share of the function's time after which a manifest's call takes on no further part. The retry goes on there.
@@ -49,22 +51,23 @@ def handle(services: Services, version: ObjectVersion, size: int) -> str:
         log.bound(table=folder.table, snapshot=folder.snapshot, object=version),
         connect(settings, "gcs_import") as connection,
     ):
+        run = DailyRun(services, connection)
         migrations.prepare(connection, migrates=services.migrates)
         try:
             if isinstance(name, ManifestName):
                 refuse_large(version, size)
             with translated(f"importing {version}"):
-                outcome = _handle(services, connection, name, version)
+                outcome = _handle(run, name, version)
         except PermanentError as e:
             with translated("recording a failure"):
                 counts = _counts(connection, name, version)
-                if _is_of_another_catalog(services, connection, folder, e, counts=counts):
+                if _is_of_another_catalog(run, folder, e, counts=counts):
                     raise CatalogError(e.what, where=e.where, remedy=manifests.OTHER_CATALOG) from e
                 # What no manifest names, such as a stray file, says nothing of its snapshot.
                 failures.record(connection, e, str(version), folder.table, folder.snapshot if counts else None)
             raise
         # Once all of it is published, no other object of it is missed.
-        settled = None if outcome == Outcome.PUBLISHED else str(version)
+        settled = None if outcome == EventOutcome.PUBLISHED else str(version)
         failing.settle(connection, "gcs_import", [folder.table], settled)
         return outcome
 
@@ -77,16 +80,14 @@ def _counts(connection: psycopg.Connection, name: PartName | ManifestName, versi
     return any(part.version == version for part in parts)
 
 
-def _is_of_another_catalog(
-    services: Services, connection: psycopg.Connection, folder: SnapshotFolder, e: PermanentError, *, counts: bool
-) -> bool:
+def _is_of_another_catalog(run: DailyRun, folder: SnapshotFolder, e: PermanentError, *, counts: bool) -> bool:
     """Whether a failure may come of another catalog than this deployment's, which its redeploy mends.
 
     What our own export wrote for other columns or types is that for certain. Of a part that others wrote, nobody knows
     until a manifest names it: that one has the catalog's columns, so from then on a part without them is a mistake.
     """
-    table = services.catalog.tables.get(folder.table)
-    exported = snapshots.exported_types(connection, folder.table, folder.snapshot)
+    table = run.catalog.tables.get(folder.table)
+    exported = snapshots.exported_types(run.connection, folder.table, folder.snapshot)
     if table is None or not isinstance(e, DataError):
         return False
     if exported is not None:
@@ -107,19 +108,38 @@ def stage_all(services: Services, table: Table, manifest: ObjectVersion) -> None
         connect(services.settings, "import") as connection,
         translated(f"importing {manifest}"),
     ):
+        run = TableRun(services, connection, table)
         migrations.prepare(connection, migrates=services.migrates)
-        if not _record(services, connection, table, name.folder, manifest):
+        if not _record(run, name.folder, manifest):
             raise DataError("was deleted meanwhile", where=str(manifest))
-        busy = _stage_parts(services, connection, table, name.folder)
+        tables.ensure(connection, run.schema, table)
+        busy = _stage_parts(run, name.folder)
         if busy:
             raise IncompleteError(f"others are staging {quantity(busy, 'part')}", where=name.folder.manifest)
 
 
-def _handle(
-    services: Services, connection: psycopg.Connection, name: PartName | ManifestName, version: ObjectVersion
-) -> str:
+def _handle(of: DailyRun, name: PartName | ManifestName, version: ObjectVersion) -> str:
     folder = name.folder
-    table = services.catalog.tables.get(folder.table)
+    run = _of_catalog(of, folder, version)
+    stands = standing.of(run.connection, run.table.name, folder.snapshot)
+    if (stale := _stale(stands)) is not None:
+        announce(run)  # what readers have seen since may be owed
+        return stale
+    if isinstance(name, PartName):
+        if run.services.storage.find(version.bucket, version.name, version.generation) is None:
+            return "gone"
+    elif not _record(run, folder, version):
+        return "gone"
+    tables.ensure(run.connection, run.schema, run.table)
+    if isinstance(name, PartName):
+        stage(run, folder.snapshot, version)
+        return publish(run, folder.snapshot)
+    return _stage_missing(run, folder)
+
+
+def _of_catalog(run: DailyRun, folder: SnapshotFolder, version: ObjectVersion) -> TableRun:
+    """The run over the object's table. Raises CatalogError of an unknown one, DataError of an impossible snapshot."""
+    table = run.catalog.tables.get(folder.table)
     if table is None:
         raise CatalogError(
             "belongs to a table that the catalog of this deployment does not have",
@@ -132,35 +152,25 @@ def _handle(
             where=str(version),
             remedy="Write it again under the time at which it was made",
         )
-    published = publications.published(connection, table.name)
-    if published is not None and published.snapshot >= folder.snapshot:
-        announce(services, connection, table.name)
-        return "repeated" if published.snapshot == folder.snapshot else "stale"
-    if publications.was_published(connection, table.name, folder.snapshot):
-        announce(services, connection, table.name)
-        return "repeated"  # an operator went back from it
-    hold = holds.held(connection, table.name, folder.snapshot)
-    if hold is not None and hold.decision == "rejected":
-        announce(services, connection, table.name)
-        return Outcome.REJECTED
-    if isinstance(name, PartName):
-        if services.storage.find(version.bucket, version.name, version.generation) is None:
-            return "gone"
-        stage(services, connection, table, folder.snapshot, version)
-        return publish(services, connection, table, folder.snapshot)
-    if not _record(services, connection, table, folder, version):
-        return "gone"
-    return _stage_missing(services, connection, table, folder)
+    return run.of(table)
 
 
-def _record(
-    services: Services,
-    connection: psycopg.Connection,
-    table: Table,
-    folder: SnapshotFolder,
-    version: ObjectVersion,
-) -> bool:
+def _stale(stands: Standing) -> str | None:
+    """Why an event has nothing to do for a snapshot, not even to stage it; None when it has."""
+    match stands.state:
+        case State.PUBLISHED | State.LEFT:
+            return EventOutcome.REPEATED
+        case State.PASSED_OVER:
+            return "stale"
+        case State.REJECTED:
+            return EventOutcome.REJECTED
+        case State.HELD | State.PINNED | State.FAILED | State.OPEN:
+            return None
+
+
+def _record(run: TableRun, folder: SnapshotFolder, version: ObjectVersion) -> bool:
     """Record the manifest; False when that version of it is gone. The first one recorded stands."""
+    connection, table, services = run.connection, run.table, run.services
     work = Work(f"manifest {version}", "Write the snapshot again, as fewer parts")
     with holding(connection, Lock.manifest(version)), attempts.counted(connection, services.settings, work):
         content = services.storage.read(version)
@@ -168,7 +178,7 @@ def _record(
             return False
         manifest = manifests.parse(content, folder, [column.name for column in table.columns])
         if snapshots.find(connection, table.name, folder.snapshot) is None:
-            _compare(services, manifest, folder, version.bucket)
+            _compare(run, manifest, folder, version.bucket)
         exported = manifest.origin.types if manifest.origin else None
         found = [
             {"name": name, "type": type_, "postgresql": column.type.sql}
@@ -193,12 +203,12 @@ def _record(
         return True
 
 
-def _compare(services: Services, manifest: Manifest, folder: SnapshotFolder, bucket: str) -> None:
+def _compare(run: TableRun, manifest: Manifest, folder: SnapshotFolder, bucket: str) -> None:
     """Raises DataError where a part has not the bytes that the manifest says. A version never changes, so that once is
     enough; one that is not there is noticed when its turn comes.
     """
     named = {version: part for (version, _), part in zip(manifest.versions(bucket), manifest.parts, strict=True)}
-    for stored in services.storage.objects(bucket, f"{folder}/"):
+    for stored in run.services.storage.objects(bucket, f"{folder}/"):
         part = named.get(stored.version)
         if part is not None and (part.bytes, part.crc32c) != (stored.bytes, stored.crc32c):
             raise DataError(
@@ -223,36 +233,36 @@ def _stated(manifest: Manifest) -> snapshots.Snapshot:
     )
 
 
-def _stage_missing(services: Services, connection: psycopg.Connection, table: Table, folder: SnapshotFolder) -> Outcome:
+def _stage_missing(run: TableRun, folder: SnapshotFolder) -> EventOutcome:
     """Stage what nobody has staged (its event may be lost) and publish.
 
     Raises IncompleteError while others are at some parts: the redelivery makes up for them, should they die.
     """
-    busy = _stage_parts(services, connection, table, folder)
-    outcome = publish(services, connection, table, folder.snapshot)
-    if outcome is Outcome.INCOMPLETE:
+    busy = _stage_parts(run, folder)
+    outcome = publish(run, folder.snapshot)
+    if outcome is EventOutcome.INCOMPLETE:
         raise IncompleteError(f"others are staging {quantity(busy, 'part')}", where=folder.manifest)
     return outcome
 
 
-def _stage_parts(services: Services, connection: psycopg.Connection, table: Table, folder: SnapshotFolder) -> int:
+def _stage_parts(run: TableRun, folder: SnapshotFolder) -> int:
     """Stage the parts that nobody has staged; how many others are at."""
-    deadline = time.monotonic() + services.settings.function_timeout * STAGING_SHARE
+    deadline = time.monotonic() + run.settings.function_timeout * STAGING_SHARE
     busy = 0
-    for part in snapshots.named_parts(connection, table.name, folder.snapshot):
+    for part in snapshots.named_parts(run.connection, run.table.name, folder.snapshot):
         if part.staged_rows is not None:
             continue
         if time.monotonic() > deadline:
             raise IncompleteError("more parts than one call can stage", where=folder.manifest)
         version = part.version
-        if services.storage.find(version.bucket, version.name, version.generation) is None:
+        if run.services.storage.find(version.bucket, version.name, version.generation) is None:
             raise DataError(
                 "is named by the manifest but gone from the bucket",
                 where=str(version),
                 remedy="Export the table again",
             )
         try:
-            stage(services, connection, table, folder.snapshot, version)
+            stage(run, folder.snapshot, version)
         except BusyError:
             busy += 1
     return busy

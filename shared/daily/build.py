@@ -6,7 +6,7 @@ Builds of several views run side by side, at most so many over all instances, ea
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from psycopg import sql
 
 from shared import log
 from shared.catalog import View
+from shared.daily.context import DailyRun
 from shared.daily.templates import Rendered, render, timestamp
 from shared.daily.unreadable import located
 from shared.db import queries
@@ -83,22 +84,18 @@ class Build:
 
 
 def build_all(
-    services: Services,
-    connection: psycopg.Connection,
-    wanted: Sequence[View],
-    current: Mapping[str, int],
-    stand_in: StandIn | None = None,
+    run: DailyRun, wanted: Sequence[View], current: Mapping[str, int], stand_in: StandIn | None = None
 ) -> list[Build]:
     """Build the views from the `current` publications; when one fails, drop the others and raise its error.
 
     With a stand-in, they do not depend on its table, and the label of that is left to whoever publishes it.
     """
     with ThreadPoolExecutor(len(wanted)) as executor:
-        futures = [log.submit(executor, _build, services, view, current, stand_in) for view in wanted]
+        futures = [log.submit(executor, _build, run.services, view, current, stand_in) for view in wanted]
     errors = [error for future in futures if (error := future.exception()) is not None]
     builds = [future.result() for future in futures if future.exception() is None]
     if errors:
-        drop(services, connection, [build.name for build in builds])
+        drop(run, [build.name for build in builds])
         # A retryable one first: the retry settles which of the others are permanent.
         raise next((error for error in errors if isinstance(error, RetryableError)), errors[0])
     return builds
@@ -110,15 +107,15 @@ def record(connection: psycopg.Connection, build: Build, publications: Mapping[s
     view_builds.record(connection, build.view.name, builds, build.seconds)
 
 
-def drop(services: Services, connection: psycopg.Connection, builds: Sequence[str]) -> None:
+def drop(run: DailyRun, builds: Sequence[str]) -> None:
     """Drop builds that are not to be. What can't be dropped now is in the ledger, and the next build drops it."""
     for build in builds:
         try:
-            with connection.transaction():
-                connection.execute("SET LOCAL lock_timeout = '10s'")
-                views.drop(connection, tables.relation(services.catalog.schema, build))
-                drop_stand_in(connection, build)
-                view_builds.forget(connection, build)
+            with run.connection.transaction():
+                run.connection.execute("SET LOCAL lock_timeout = '10s'")
+                views.drop(run.connection, run.relation(build))
+                drop_stand_in(run.connection, build)
+                view_builds.forget(run.connection, build)
         except psycopg.Error as e:
             log.warning("a build is left for the next one to drop", build=build, sqlstate=e.sqlstate)
 
@@ -140,35 +137,36 @@ def _build(services: Services, view: View, current: Mapping[str, int], stand_in:
         translated(f"building {view.name}"),
         _builder(services, view) as builder,
     ):
-        _take_slot(builder.connection, services)
+        run, connection = builder.run, builder.run.connection
+        _take_slot(run)
         started = time.monotonic()
         stamp = timestamp(datetime.now(UTC))
         rendered = render(view, stamp)
-        name = tables.relation(services.catalog.schema, rendered.build)
-        live, heir = tables.relation(services.catalog.schema, view.name), Heir(name, stamp)
+        name = run.relation(rendered.build)
+        live, heir = run.relation(view.name), Heir(name, stamp)
         held = {table: current[table] for table in view.reads if stand_in is None or table != stand_in.table}
         try:
-            _create(services, builder, view, rendered, stand_in)
+            _create(builder, rendered, stand_in)
             # Before the rows, because it says how they are stored.
-            wanted = belongings.of(builder.connection, live, heir)
-            stated = belongings.stated(builder.connection, heir)
+            wanted = belongings.of(connection, live, heir)
+            stated = belongings.stated(connection, heir)
             storage = [each for each in wanted if each.kind == "storage"]
-            belongings.settle(builder.connection, heir, storage, stated, view.name)
-            _fill(services, builder.connection, name, held)
+            belongings.settle(connection, heir, storage, stated, view.name)
+            _fill(run, name, held)
             filled = time.monotonic()
             theirs = [each for each in wanted if each.kind == "index" and each.rename]
-            _index(services, builder, view, rendered.indexes, theirs)
-            stated |= belongings.stated(builder.connection, heir, wanted)
-            wanted = belongings.of(builder.connection, live, heir)
-            belongings.settle(builder.connection, heir, wanted, stated, view.name)
+            _index(builder, [*rendered.indexes, *theirs])
+            stated |= belongings.stated(connection, heir, wanted)
+            wanted = belongings.of(connection, live, heir)
+            belongings.settle(connection, heir, wanted, stated, view.name)
             indexed = time.monotonic()
             # Of rows that were just written none is dead: the indexes have nothing to clean.
-            builder.connection.execute(sql.SQL("VACUUM (ANALYZE, INDEX_CLEANUP OFF) {}").format(name))
+            connection.execute(sql.SQL("VACUUM (ANALYZE, INDEX_CLEANUP OFF) {}").format(name))
             for statement in rendered.counts:
                 builder.tell(statement)
         except (SyncError, psycopg.Error) as e:
             with connect(services.settings, "mv_refresh") as other:
-                drop(services, other, [rendered.build])
+                drop(DailyRun(services, other), [rendered.build])
                 # Over a stand-in, the table still has its rows of before.
                 place = None if stand_in else located(other, services.catalog, view, e)
             raise place or e from e
@@ -183,28 +181,28 @@ def _build(services: Services, view: View, current: Mapping[str, int], stand_in:
         return Build(view, rendered.build, held, done - started, stated, rendered.template)
 
 
-def _create(services: Services, builder: _Builder, view: View, rendered: Rendered, stand_in: StandIn | None) -> None:
+def _create(builder: _Builder, rendered: Rendered, stand_in: StandIn | None) -> None:
     """Create the view without rows."""
-    connection = builder.connection
-    with connection.transaction():
-        view_builds.start(connection, rendered.build, view.name)
+    run = builder.run
+    with run.connection.transaction():
+        view_builds.start(run.connection, rendered.build, builder.view.name)
         if stand_in is None:
             builder.execute(rendered.create)
         else:
-            _create_over(services, builder, rendered, stand_in)
-        if not views.exists(connection, tables.relation(services.catalog.schema, rendered.build)):
+            _create_over(builder, rendered, stand_in)
+        if not views.exists(run.connection, run.relation(rendered.build)):
             raise TargetError(
                 "does not create {{ view | identifier }}",
-                where=f"template {view.template.name}",
+                where=f"template {builder.view.template.name}",
                 remedy="Correct it",
             )
 
 
-def _create_over(services: Services, builder: _Builder, rendered: Rendered, stand_in: StandIn) -> None:
+def _create_over(builder: _Builder, rendered: Rendered, stand_in: StandIn) -> None:
     """Create the view over the stand-in, which has the table's name in a schema before the table's, until the view
     knows it. Raises TargetError when the view reads anything else of that schema, or the table itself.
     """
-    connection, schema = builder.connection, services.catalog.schema
+    connection, schema = builder.run.connection, builder.run.schema
     name = tables.relation(SCHEMA, stand_in.table)
     connection.execute(sql.SQL("CREATE VIEW {} AS {}").format(name, stand_in.query))
     connection.execute(
@@ -227,42 +225,38 @@ def _create_over(services: Services, builder: _Builder, rendered: Rendered, stan
     connection.execute(sql.SQL("ALTER VIEW {} RENAME TO {}").format(name, sql.Identifier(rendered.build)))
 
 
-def _fill(services: Services, connection: psycopg.Connection, build: sql.Identifier, held: Mapping[str, int]) -> None:
+def _fill(run: DailyRun, build: sql.Identifier, held: Mapping[str, int]) -> None:
     """Fill the view, in one transaction that makes sure which publications it holds.
 
     REFRESH freezes its rows, which CREATE … AS does not: transactions older than the swap would read an empty view.
     """
-    with connection.transaction():
+    with run.connection.transaction():
         for table in held:
-            parent = tables.relation(services.catalog.schema, table)
-            connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(parent))
-        if publications.numbers(connection, list(held)) != held:
-            raise BusyError("its tables were published meanwhile", where=build.as_string(connection))
-        connection.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}").format(build))
+            parent = run.relation(table)
+            run.connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(parent))
+        if publications.numbers(run.connection, list(held)) != held:
+            raise BusyError("its tables were published meanwhile", where=build.as_string(run.connection))
+        run.connection.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}").format(build))
 
 
-def _index(
-    services: Services,
-    builder: _Builder,
-    view: View,
-    statements: Sequence[LiteralString],
-    theirs: Sequence[Belonging],
-) -> None:
-    """Make the template's indexes over a few connections, the slowest first, and then those that others made."""
-    waiting: Iterator[LiteralString | Belonging] = iter([*statements, *theirs])
+def _index(builder: _Builder, wanted: Iterable[LiteralString | Belonging]) -> None:
+    """Make the indexes over a few connections: the template's, the slowest first, and then those that others made."""
+    every = list(wanted)
+    waiting = iter(every)
 
     def work(builder: _Builder) -> None:
         for index in waiting:
             if isinstance(index, Belonging):
-                belongings.give(builder.connection, index, view.name)
+                belongings.give(builder.run.connection, index, builder.view.name)
             else:
                 builder.execute(index)
 
     def help_out() -> None:
-        with translated(f"indexing {view.name}"), _builder(services, view) as helper:
+        view = builder.view
+        with translated(f"indexing {view.name}"), _builder(builder.run.services, view) as helper:
             work(helper)
 
-    helpers = min(INDEX_WORKERS, len(statements) + len(theirs)) - 1
+    helpers = min(INDEX_WORKERS, len(every)) - 1
     with ThreadPoolExecutor(INDEX_WORKERS) as executor:
         helping = [log.submit(executor, help_out) for _ in range(helpers)]
         work(builder)
@@ -271,34 +265,34 @@ def _index(
 
 
 class _Builder:
-    """A connection for a build, that refuses a statement in which PostgreSQL would cut a name off.
+    """A run with a connection for a build, that refuses a statement in which PostgreSQL would cut a name off.
 
     The server only notices that (https://www.postgresql.org/docs/current/sql-syntax-lexical.html), and two builds would
     collide on what is left of the name.
     """
 
-    def __init__(self, connection: psycopg.Connection, view: View) -> None:
-        self.connection, self._view = connection, view
+    def __init__(self, run: DailyRun, view: View) -> None:
+        self.run, self.view = run, view
         self._cut: list[str] = []
-        connection.add_notice_handler(self._notice)
+        run.connection.add_notice_handler(self._notice)
 
     def execute(self, statement: LiteralString) -> None:
-        self.connection.execute(statement)
+        self.run.connection.execute(statement)
         if self._cut:
             raise TargetError(
                 f"has a name over {MAX_IDENTIFIER_BYTES} bytes: {self._cut[0]}",
-                where=f"template {self._view.template.name}",
+                where=f"template {self.view.template.name}",
                 remedy="Shorten it",
             )
 
     def tell(self, statement: LiteralString) -> None:
         """Run a query of numbers, and warn of each that is not 0, by its name."""
-        cursor = self.connection.execute(statement)
+        cursor = self.run.connection.execute(statement)
         for column, (number, *_) in zip(cursor.description or (), zip(*cursor, strict=True), strict=False):
             if not isinstance(number, int):
                 raise TargetError(
                     f"its query for {column.name} does not count",
-                    where=f"template {self._view.template.name}",
+                    where=f"template {self.view.template.name}",
                     remedy="Have it give one row of whole numbers",
                 )
             if number:
@@ -317,18 +311,18 @@ def _builder(services: Services, view: View) -> Iterator[_Builder]:
         connection.execute(queries.load("session")["path_of_views"], path)
         for name, value in SETTINGS.items():
             connection.execute("SELECT set_config(%s, %s, false)", [name, value])
-        yield _Builder(connection, view)
+        yield _Builder(DailyRun(services, connection), view)
 
 
-def _take_slot(connection: psycopg.Connection, services: Services) -> None:
+def _take_slot(run: DailyRun) -> None:
     """Take one of the places for builds, over all instances, until the connection closes."""
-    slots = [Lock.build(slot) for slot in range(services.settings.max_builds)]
+    slots = [Lock.build(slot) for slot in range(run.settings.max_builds)]
     deadline, stale = time.monotonic() + SLOT_PATIENCE, time.monotonic()
-    while not any(try_lock(connection, slot, session=True) for slot in slots):
+    while not any(try_lock(run.connection, slot, session=True) for slot in slots):
         if time.monotonic() > deadline:
             raise BusyError(f"{len(slots)} other views are being built")
         if time.monotonic() >= stale:
             for slot in slots:
-                end_stale_holders(connection, slot)
+                end_stale_holders(run.connection, slot)
             stale = time.monotonic() + STALE_PAUSE
         time.sleep(SLOT_PAUSE)

@@ -14,13 +14,13 @@ import psycopg
 from psycopg import sql
 
 from shared import log
-from shared.catalog import Table, View
+from shared.catalog import View
 from shared.daily import live
 from shared.daily.build import Build, StandIn, build_all
+from shared.daily.context import TableRun
 from shared.db.postgres import Lock, lock_or_busy, session_locks
 from shared.errors import BusyError, TargetError
 from shared.ledger import publications
-from shared.services import Services
 from shared.target import columns, demands, tables, views
 from shared.target.columns import Changes, Columns, Dependant
 from shared.target.demands import Demands
@@ -31,8 +31,11 @@ READERS_PATIENCE = 60
 
 @dataclass(frozen=True)
 class Evolution:
-    """What a publish has to do to the columns of its table, and the views that it puts in place with them."""
+    """What a publish has to do to the columns of its table, and the views that it puts in place with them. `keep` says
+    whether columns stay that the parts do not have.
+    """
 
+    keep: bool
     changes: Changes
     parts: Mapping[int, Columns]
     demands: Demands
@@ -53,69 +56,64 @@ class Evolution:
                 yield tables.child(id_), present
 
 
-def compare(
-    services: Services, connection: psycopg.Connection, table: Table, part_ids: Sequence[int], *, keep: bool
-) -> Evolution:
+def compare(run: TableRun, part_ids: Sequence[int], *, keep: bool) -> Evolution:
     """What the table needs for these parts. Raises TargetError when the parts contradict each other.
 
     Of the columns that neither they nor the catalog have, all stay that no snapshot had: others added them, or a newer
     catalog that is about to be deployed. With `keep`, what the parts do not have stays as it is.
     """
-    present = columns.of_relation(connection, services.catalog.schema, table.name)
-    parts = columns.of_parts(connection, part_ids)
-    declared = columns.of_catalog(table)
-    kept = present.keys() if keep else columns.of_others(connection, table, present)
-    with _at(table.name):
+    present = columns.of_relation(run.connection, run.schema, run.table.name)
+    parts = columns.of_parts(run.connection, part_ids)
+    declared = columns.of_catalog(run.table)
+    kept = present.keys() if keep else columns.of_others(run.connection, run.table, present)
+    with _at(run.table.name):
         changes = columns.changes(present, declared, list(parts.values()), kept)
     # The constraints of a retyped column are made anew with it, by the server.
     checked = changes.columns.keys() - changes.retyped.keys()
-    relation = tables.relation(services.catalog.schema, table.name)
-    return Evolution(changes, parts, demands.of(connection, relation, changes.columns.keys(), checked))
+    return Evolution(keep, changes, parts, demands.of(run.connection, run.parent, changes.columns.keys(), checked))
 
 
-def is_new(connection: psycopg.Connection, table: Table) -> bool:
+def is_new(run: TableRun) -> bool:
     """Whether nothing was ever published to the table: its columns are others', and are not dropped or retyped."""
-    return publications.published(connection, table.name) is None
+    return publications.published(run.connection, run.table.name) is None
 
 
 @contextmanager
-def prepared(
-    services: Services, connection: psycopg.Connection, table: Table, part_ids: Sequence[int], *, keep: bool
-) -> Iterator[Evolution]:
+def prepared(run: TableRun, part_ids: Sequence[int], *, keep: bool) -> Iterator[Evolution]:
     """What the table needs, with the views built that the swap has to put in place; dropped if it does not.
 
     Raises TargetError, before anything was changed that readers see, when the columns may not change, a view can't be
     built without them, or the parts are not as the table demands; BusyError while others are at the views.
     """
-    found = compare(services, connection, table, part_ids, keep=keep)
-    if found.demands and _impose(services, connection, table, found):
-        found = compare(services, connection, table, part_ids, keep=keep)
+    found = compare(run, part_ids, keep=keep)
+    if found.demands and _impose(run, found):
+        found = compare(run, part_ids, keep=keep)
     present = [id_ for id_, its in found.parts.items() if its]
-    tables.add_indexes(connection, services.catalog.schema, table.name, present)
+    tables.add_indexes(run.connection, run.schema, run.table.name, present)
     if not found.breaking:
         yield found
         return
-    _refuse_new(services, connection, table, found.changes)
-    with session_locks(connection):
+    _refuse_new(run, found.changes)
+    with session_locks(run.connection):
         # What a killed build left depends on the table too.
-        for view in services.catalog.views_of(table.name):
-            lock_or_busy(connection, Lock.view(view.name), session=True)
-            live.drop_leftovers(services, connection, view)
-        _refuse_foreign(services, table, blocking(services, connection, table, found.changes))
+        for view in run.views:
+            lock_or_busy(run.connection, Lock.view(view.name), session=True)
+            live.drop_leftovers(run, view)
+        _refuse_foreign(run, blocking(run, found.changes))
         # Every view of the table changes with it, not only those that have to: readers see one state of both.
-        views = [view for view in services.catalog.views_of(table.name) if _is_live(services, connection, view)]
+        views = [view for view in run.views if _is_live(run, view)]
         for view in views:
-            live.clear(services, connection, view, READERS_PATIENCE)
-        builds = _build(services, connection, table, found, views) if views else []
+            live.clear(run, view, READERS_PATIENCE)
+        builds = _build(run, found, views) if views else []
         try:
             yield replace(found, builds=tuple(builds))
         finally:
             with suppress(psycopg.Error):
                 for view in views:
-                    live.drop_leftovers(services, connection, view)
+                    live.drop_leftovers(run, view)
 
 
-def _impose(services: Services, connection: psycopg.Connection, table: Table, found: Evolution) -> bool:
+def _impose(run: TableRun, found: Evolution) -> bool:
     """Make the parts as the table demands, which it may have come to demand after they were staged; whether any was
     changed. It takes long, as each is read for it.
     """
@@ -123,16 +121,16 @@ def _impose(services: Services, connection: psycopg.Connection, table: Table, fo
     wanted = found.changes.columns
     for id_, present in found.parts.items():
         part = tables.child(id_)
-        met = demands.of(connection, part, wanted.keys(), wanted.keys())
+        met = demands.of(run.connection, part, wanted.keys(), wanted.keys())
         missing = found.demands.beyond(met)
         if not missing or not present:  # somebody dropped it, which is told later
             continue
-        with _at(f"{services.catalog.schema}.{table.name}"), connection.transaction():
-            _refuse_lacking(table, missing, present)
+        with _at(run.where), run.connection.transaction():
+            _refuse_lacking(run, missing, present)
             if missing.checks:  # they may use any column
-                columns.add(connection, part, present, wanted)
-            demands.impose(connection, part, missing)
-            unlike = missing.beyond(demands.of(connection, part, wanted.keys(), wanted.keys()))
+                columns.add(run.connection, part, present, wanted)
+            demands.impose(run.connection, part, missing)
+            unlike = missing.beyond(demands.of(run.connection, part, wanted.keys(), wanted.keys()))
             for name, check in unlike.checks.items():
                 raise TargetError(
                     f"its constraint {name} is another one when it is made of the server's own text",
@@ -142,12 +140,12 @@ def _impose(services: Services, connection: psycopg.Connection, table: Table, fo
     return changed
 
 
-def _refuse_lacking(table: Table, missing: Demands, present: Columns) -> None:
+def _refuse_lacking(run: TableRun, missing: Demands, present: Columns) -> None:
     lacking = sorted(missing.required - present.keys())
     if lacking:
         raise TargetError(
             f"{', '.join(lacking)} is NOT NULL, and the snapshot was staged without it",
-            remedy=f"ALTER it to DROP NOT NULL, or: recosync export {table.name} --force",
+            remedy=f"ALTER it to DROP NOT NULL, or: recosync export {run.table.name} --force",
         )
 
 
@@ -160,54 +158,52 @@ def _at(where: str) -> Iterator[None]:
         raise TargetError(e.what, where=where, remedy=e.remedy) from e
 
 
-def blocking(services: Services, connection: psycopg.Connection, table: Table, changes: Changes) -> list[Dependant]:
+def blocking(run: TableRun, changes: Changes) -> list[Dependant]:
     """What uses the columns that are to be dropped or retyped, and keeps the server from it."""
-    found = columns.dependants(connection, services.catalog.schema, table.name, changes.breaking)
+    found = columns.dependants(run.connection, run.schema, run.table.name, changes.breaking)
     return [dependant for dependant in found if dependant.column in changes.dropped or not dependant.follows]
 
 
-def foreign(services: Services, table: Table, found: Sequence[Dependant]) -> list[str]:
+def foreign(run: TableRun, found: Sequence[Dependant]) -> list[str]:
     """Those that are not the catalog's own, by name."""
-    own = {view.name for view in services.catalog.views_of(table.name)}
+    own = {view.name for view in run.views}
     return sorted({f"{one.name} ({one.column})" for one in found if one.view not in own})
 
 
-def _refuse_foreign(services: Services, table: Table, found: Sequence[Dependant]) -> None:
-    names = foreign(services, table, found)
+def _refuse_foreign(run: TableRun, found: Sequence[Dependant]) -> None:
+    names = foreign(run, found)
     if names:
         raise TargetError(
             f"its columns can't change while other objects use them: {', '.join(names)}",
-            where=f"{services.catalog.schema}.{table.name}",
-            remedy=f"Drop them and then: recosync import {table.name}. Or take the catalog's change back",
+            where=run.where,
+            remedy=f"Drop them and then: recosync import {run.table.name}. Or take the catalog's change back",
         )
 
 
-def _refuse_new(services: Services, connection: psycopg.Connection, table: Table, changes: Changes) -> None:
-    if is_new(connection, table):
-        present, wanted = columns.of_relation(connection, services.catalog.schema, table.name), changes.columns
+def _refuse_new(run: TableRun, changes: Changes) -> None:
+    if is_new(run):
+        present, wanted = columns.of_relation(run.connection, run.schema, run.table.name), changes.columns
         differing = (f"{n} is {present.get(n)}, the catalog says {wanted.get(n, 'nothing')}" for n in changes.breaking)
         raise TargetError(
             "; ".join(differing),
-            where=f"{services.catalog.schema}.{table.name}",
+            where=run.where,
             remedy="Alter the table, or the catalog",
         )
 
 
-def _is_live(services: Services, connection: psycopg.Connection, view: View) -> bool:
-    return views.exists(connection, tables.relation(services.catalog.schema, view.name))
+def _is_live(run: TableRun, view: View) -> bool:
+    return views.exists(run.connection, run.relation(view.name))
 
 
-def _build(
-    services: Services, connection: psycopg.Connection, table: Table, found: Evolution, views: Sequence[View]
-) -> list[Build]:
+def _build(run: TableRun, found: Evolution, views: Sequence[View]) -> list[Build]:
     """Build the views over the parts, as if these were the table's children already."""
-    others = sorted({name for view in views for name in view.reads if name != table.name})
-    current = publications.numbers(connection, others)
+    others = sorted({name for view in views for name in view.reads if name != run.table.name})
+    current = publications.numbers(run.connection, others)
     missing = sorted(set(others) - current.keys())
     if missing:
-        raise BusyError(f"its views read {', '.join(missing)}, never published yet", where=table.name)
+        raise BusyError(f"its views read {', '.join(missing)}, never published yet", where=run.table.name)
     wanted = found.changes.columns
     selects = [columns.select(tables.child(id_), present, wanted) for id_, present in found.parts.items()]
     query = sql.SQL(" UNION ALL ").join(selects) if selects else columns.select_nothing(wanted)
     log.info("columns change, views are built for them", columns=found.breaking, views=[view.name for view in views])
-    return build_all(services, connection, views, current, StandIn(table.name, query))
+    return build_all(run, views, current, StandIn(run.table.name, query))

@@ -10,16 +10,18 @@ from datetime import UTC, date, datetime
 
 from shared import log
 from shared.catalog import Table
+from shared.daily import newest
 from shared.daily import source as sources
 from shared.daily.breaker import stale
 from shared.daily.extract import Extraction
 from shared.daily.manifest import Manifest
 from shared.daily.names import snapshots_of
+from shared.daily.newest import NewestSnapshot
 from shared.db.postgres import connect, translated
 from shared.errors import BadRequestError, DriftError, RetryableError, SyncError
-from shared.gcp.bigquery import TableInfo
 from shared.ledger import calls, failing, migrations
-from shared.ledger.calls import ExportCall, Latest
+from shared.ledger.calls import CallOutcome, ExportCall
+from shared.ledger.standing import State
 from shared.names import AHEAD, EPOCH, SnapshotId, is_identifier, parse_day
 from shared.services import Services
 
@@ -102,17 +104,16 @@ def run(services: Services, request: ExportRequest) -> tuple[Mapping[str, object
 
     500 while a table failed in a way that a repeated call may mend; else 200, with what failed for good under `failed`.
     """
-    started = datetime.now(UTC)
+    call = _Call(services, request, datetime.now(UTC))
     with connect(services.settings, "bq_export") as connection, translated("reading the ledger"):
         migrations.prepare(connection, migrates=services.migrates)
-        latest = {table.name: calls.latest(connection, table.name) for table in request.tables}
+        known = {table.name: newest.of(connection, table) for table in request.tables}
     with ThreadPoolExecutor(len(request.tables)) as executor:
         futures = {
-            table.name: log.submit(executor, _export_logged, services, table, request, started, latest[table.name])
-            for table in request.tables
+            table.name: log.submit(executor, _export_logged, call, table, known[table.name]) for table in request.tables
         }
     results = {name: future.result() for name, future in futures.items()}
-    recorded = _record(services, [_recorded(name, result, started) for name, result in results.items()])
+    recorded = _record(services, [_recorded(name, result, call.started) for name, result in results.items()])
     failures = {name: result for name, result in results.items() if isinstance(result, SyncError)}
     body = {
         "tables": [_answer(result) for result in results.values() if not isinstance(result, SyncError)],
@@ -124,6 +125,15 @@ def run(services: Services, request: ExportRequest) -> tuple[Mapping[str, object
     return body, 500 if retryable else 200
 
 
+@dataclass(frozen=True)
+class _Call:
+    """A call that began at `started`."""
+
+    services: Services
+    request: ExportRequest
+    started: datetime
+
+
 def export(services: Services, table: Table, snapshot: SnapshotId, as_of: datetime, deadline: float) -> Exported:
     """Make the snapshot stand in Cloud Storage, manifest and all. `deadline` is of time.monotonic.
 
@@ -133,19 +143,17 @@ def export(services: Services, table: Table, snapshot: SnapshotId, as_of: dateti
     return _exported(manifest, new=new)
 
 
-def _export_logged(
-    services: Services, table: Table, request: ExportRequest, started: datetime, latest: Latest | None
-) -> Result:
+def _export_logged(call: _Call, table: Table, known: NewestSnapshot | None) -> Result:
     """One table's export, its failure as a value: it leaves the other tables alone."""
     with log.bound(table=table.name):
         try:
-            snapshot = _snapshot(services, table, request)
-            known = _known(services, table, request, snapshot, started, latest)
-            if known is not None:
-                return known
+            snapshot = _snapshot(call, table)
+            unchanged = _unchanged(call, snapshot, known) if known is not None else None
+            if unchanged is not None:
+                return unchanged
             with log.bound(snapshot=snapshot):
                 clock = time.monotonic()
-                exported = export(services, table, snapshot, started, clock + PATIENCE)
+                exported = export(call.services, table, snapshot, call.started, clock + PATIENCE)
                 log.info(
                     "snapshot exported" if exported.new else "snapshot was exported already",
                     rows=exported.rows,
@@ -162,49 +170,37 @@ def _export_logged(
             return RetryableError("crashed; the log says where", where=table.name)
 
 
-def _snapshot(services: Services, table: Table, request: ExportRequest) -> SnapshotId:
+def _snapshot(call: _Call, table: Table) -> SnapshotId:
     """The request's snapshot of the table: for a day, the latest that exists, else that day's midnight."""
-    if request.day is None:
-        return SnapshotId(request.at)
-    prefix = f"{services.settings.prefix}/{table.name}/{request.day:%Y%m%d}T"
-    found = snapshots_of(services.storage.folders(services.settings.bucket, prefix))
-    return found[-1] if found else SnapshotId.midnight(request.day)
+    day, settings = call.request.day, call.services.settings
+    if day is None:
+        return SnapshotId(call.request.at)
+    prefix = f"{settings.prefix}/{table.name}/{day:%Y%m%d}T"
+    found = snapshots_of(call.services.storage.folders(settings.bucket, prefix))
+    return found[-1] if found else SnapshotId.midnight(day)
 
 
-def _known(
-    services: Services,
-    table: Table,
-    request: ExportRequest,
-    snapshot: SnapshotId,
-    started: datetime,
-    latest: Latest | None,
-) -> Exported | Unchanged | None:
+def _unchanged(call: _Call, snapshot: SnapshotId, known: NewestSnapshot) -> Exported | Unchanged | None:
     """What the newest snapshot is, when the source has not changed since; None when there is something to export."""
-    if request.force or request.day is not None or latest is None or latest.snapshot >= snapshot:
+    table, stands = known.table, known.stands
+    if call.request.force or call.request.day is not None or stands.snapshot >= snapshot:
         return None
-    if latest.failed and not latest.published:
+    if stands.state is State.FAILED:
         return None
-    source = sources.check(services, table)
-    if not is_unchanged(table, source, latest):
+    source = sources.check(call.services, table)
+    if not known.is_like(source):
         return None
-    if not latest.published and not latest.held_for:
+    if stands.state in (State.PINNED, State.OPEN):
         # On its way to PostgreSQL, unless its objects were deleted before they came there.
-        manifest = Extraction(services, table, latest.snapshot, started, 0).find_manifest()
+        manifest = Extraction(call.services, table, stands.snapshot, call.started, 0).find_manifest()
         return None if manifest is None else _exported(manifest, new=False)
-    undecided = latest.held_for if latest.decision is None else ()
-    aged = stale(table.limits, source.modified, started) if source.modified else None
+    undecided = stands.undecided.reasons if stands.undecided else ()
+    aged = stale(table.limits, source.modified, call.started) if source.modified else None
     if aged:
         log.error(f"source is stale: {aged}")
-    log.info("source unchanged", since=str(latest.snapshot), held=bool(undecided))
-    return Unchanged(table.name, latest.snapshot, latest.seen, undecided, aged)
-
-
-def is_unchanged(table: Table, source: TableInfo, latest: Latest) -> bool:
-    """Whether an export would bring what the newest snapshot has: the same rows, of the same columns."""
-    types = {field.name: field.type for field in source.fields}
-    columns = tuple((column.name, types[column.name], column.type.sql) for column in table.columns)
-    known = source.modified is not None and source.modified == latest.source_modified
-    return known and columns == latest.columns
+    log.info("source unchanged", since=str(stands.snapshot), held=bool(undecided))
+    seen = stands.published.snapshot if stands.published else None
+    return Unchanged(table.name, stands.snapshot, seen, undecided, aged)
 
 
 def _record(services: Services, found: Sequence[ExportCall]) -> bool:
@@ -223,7 +219,7 @@ def _record(services: Services, found: Sequence[ExportCall]) -> bool:
 def _recorded(table: str, result: Result, started: datetime) -> ExportCall:
     match result:
         case Exported():
-            outcome: calls.Outcome = "exported" if result.new else "exported already"
+            outcome: CallOutcome = "exported" if result.new else "exported already"
             return ExportCall(table, started, outcome, result.snapshot, None)
         case Unchanged():
             message = "; ".join((*result.held_for, *([result.stale] if result.stale else ())))

@@ -4,68 +4,64 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import psycopg
-
 from shared import log
-from shared.catalog import Table
 from shared.daily.breaker import Facts, reasons
+from shared.daily.context import TableRun
 from shared.db.postgres import Lock, try_lock
 from shared.errors import BusyError
 from shared.ledger import holds, publications, receipts, snapshots
 from shared.ledger.holds import Hold
 from shared.ledger.publications import Publication
 from shared.ledger.receipts import SnapshotReceipt
+from shared.ledger.standing import Standing
 from shared.names import SnapshotId
 from shared.rows.profile import Profile
-from shared.services import Services
 from shared.target import tables
 
 
-def held(
-    services: Services, connection: psycopg.Connection, table: Table, snapshot: SnapshotId, counted: SnapshotReceipt
-) -> Hold | None:
+def judged(run: TableRun, stands: Standing, counted: SnapshotReceipt) -> Hold | None:
     """The snapshot's hold, decided or not, made now if a limit is tripped; None when nothing speaks against it.
 
-    Raises BusyError when something of the table is published meanwhile: it is to be judged anew then, or needs no
-    judgement any more.
+    Raises BusyError when something of the table was published since it was looked where the snapshot stands: it is to
+    be judged anew then, or needs no judgement any more.
     """
-    found = holds.held(connection, table.name, snapshot)
-    if found is None:
-        published = publications.published(connection, table.name)
-        new = _facts(connection, table.name, snapshot, counted)
-        back = published is not None and published.snapshot > snapshot
-        seen = _published(services, connection, table, published)
-        # Who goes back to an older snapshot asks for its older source.
-        tripped = reasons(table, new, replace(seen, source_modified=None) if seen and back else seen)
-        if not tripped:
-            return None
-        # The alert comes before the commit: it may come twice, and is never lost.
-        with connection.transaction():
-            # Who judged and was frozen then may not hold what readers have seen since.
-            if not try_lock(connection, Lock.publication(table.name), shared=True):
-                raise BusyError("something of it is being published", where=table.name)
-            if publications.published(connection, table.name) != published:
-                raise BusyError("something of it was published meanwhile", where=table.name)
-            if holds.hold(connection, table.name, snapshot, tripped):
-                passes = "rollback" if back else "approve"
-                remedy = f"To publish it: recosync {passes} {table.name} {snapshot}. To drop it: reject, not {passes}"
-                log.error(f"snapshot held: {'; '.join(tripped)}. {remedy}", reasons=tripped)
-        found = holds.held(connection, table.name, snapshot)
-    return found
+    if stands.hold is not None:
+        return stands.hold
+    snapshot, published = stands.snapshot, stands.published
+    new = _facts(run, snapshot, counted)
+    back = published is not None and published.snapshot > snapshot
+    seen = _published(run, published)
+    # Who goes back to an older snapshot asks for its older source.
+    tripped = reasons(run.table, new, replace(seen, source_modified=None) if seen and back else seen)
+    if tripped:
+        _hold(run, stands, tripped, passes="rollback" if back else "approve")
+    return holds.held(run.connection, run.table.name, snapshot)
 
 
-def _published(
-    services: Services, connection: psycopg.Connection, table: Table, published: Publication | None
-) -> Facts | None:
+def _hold(run: TableRun, stands: Standing, tripped: list[str], passes: str) -> None:
+    """Note the hold, unless somebody has; `passes` is the command that publishes it."""
+    name = run.table.name
+    # The alert comes before the commit: it may come twice, and is never lost.
+    with run.connection.transaction():
+        # Who judged and was frozen then may not hold what readers have seen since.
+        if not try_lock(run.connection, Lock.publication(name), shared=True):
+            raise BusyError("something of it is being published", where=name)
+        if publications.published(run.connection, name) != stands.published:
+            raise BusyError("something of it was published meanwhile", where=name)
+        if holds.hold(run.connection, name, stands.snapshot, tripped):
+            decide = f"To publish it: recosync {passes} {name} {stands.snapshot}. To drop it: reject, not {passes}"
+            log.error(f"snapshot held: {'; '.join(tripped)}. {decide}", reasons=tripped)
+
+
+def _published(run: TableRun, published: Publication | None) -> Facts | None:
     """What readers see: of a table that was never published, its own rows if it has any."""
     if published is None:
-        rows = tables.own_rows(connection, services.catalog.schema, table.name)
+        rows = tables.own_rows(run.connection, run.schema, run.table.name)
         return Facts(Profile(rows), None, None, None) if rows else None
-    counted = receipts.find(connection, table.name, published.snapshot)
-    return _facts(connection, table.name, published.snapshot, counted)
+    return _facts(run, published.snapshot, receipts.find(run.connection, run.table.name, published.snapshot))
 
 
-def _facts(connection: psycopg.Connection, table: str, snapshot: SnapshotId, counted: SnapshotReceipt | None) -> Facts:
-    stated = snapshots.find(connection, table, snapshot) or snapshots.Snapshot(None, 0)
+def _facts(run: TableRun, snapshot: SnapshotId, counted: SnapshotReceipt | None) -> Facts:
+    stated = snapshots.find(run.connection, run.table.name, snapshot) or snapshots.Snapshot(None, 0)
     profile = counted.postgresql if counted else Profile(stated.rows)
     return Facts(profile, counted.duplicate_keys if counted else None, stated.source_modified, stated.exported)

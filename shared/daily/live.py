@@ -12,10 +12,10 @@ from psycopg.rows import TupleRow
 from shared import log
 from shared.catalog import View
 from shared.daily.build import Build, drop, dropped_stand_in
+from shared.daily.context import DailyRun
 from shared.errors import BusyError, TargetError
 from shared.ledger import view_builds
 from shared.ledger.names import SCHEMA
-from shared.services import Services
 from shared.target import belongings, columns, tables, views
 from shared.target.belongings import Belonging, Heir
 from shared.target.views import Grant, ViewState
@@ -45,71 +45,68 @@ class Replacement:
         return self.build.view
 
 
-def clear(services: Services, connection: psycopg.Connection, view: View, patience: float) -> None:
+def clear(run: DailyRun, view: View, patience: float) -> None:
     """Refuse what a replacement could not do, and drop what a killed build left behind."""
-    live = _live(services, view)
-    if views.name_is_taken(connection, live):
+    live = run.relation(view.name)
+    if views.name_is_taken(run.connection, live):
         raise TargetError("is no materialized view", where=view.name, remedy="Rename it, or the catalog's entry")
-    refuse_dependants(services, connection, view)
-    if views.has_old_readers(connection, live, patience):
+    refuse_dependants(run, view)
+    if views.has_old_readers(run.connection, live, patience):
         # The swap would find no gap, and the build would be for nothing.
         raise BusyError(f"a transaction older than {patience} s reads it", where=view.name)
-    drop_leftovers(services, connection, view)
+    drop_leftovers(run, view)
 
 
-def drop_leftovers(services: Services, connection: psycopg.Connection, view: View) -> None:
+def drop_leftovers(run: DailyRun, view: View) -> None:
     """Drop the builds of the view that never took its place. The caller holds the view's lock: nobody is at them."""
-    leftovers = view_builds.leftovers(connection, view.name)
+    leftovers = view_builds.leftovers(run.connection, view.name)
     if leftovers:
         log.warning("dropping what a killed build left", builds=leftovers)
-        drop(services, connection, leftovers)
+        drop(run, leftovers)
 
 
-def prepare(services: Services, connection: psycopg.Connection, build: Build) -> Replacement:
+def prepare(run: DailyRun, build: Build) -> Replacement:
     """Do all that can be done before readers are locked out: from then on they wait, and a round trip is long."""
-    schema, name = services.catalog.schema, build.view.name
-    live, new = _live(services, build.view), tables.relation(schema, build.name)
-    view_builds.forget(connection, build.name)
-    stood = views.standing(connection, live)
+    schema, name = run.schema, build.view.name
+    live, new = run.relation(build.view.name), run.relation(build.name)
+    view_builds.forget(run.connection, build.name)
+    stood = views.standing(run.connection, live)
     if stood is None:
         return Replacement(build)
     # Should nobody come to drop it, the next build does.
     old = f"{build.name}_old"
-    view_builds.start(connection, old, name)
-    theirs = pass_on(services, connection, build)
-    lost = views.pass_on(connection, live, new)
-    for stand_in in views.sources(connection, new, SCHEMA):
-        views.let_owner_read(connection, new, tables.relation(SCHEMA, stand_in))
+    view_builds.start(run.connection, old, name)
+    theirs = pass_on(run, build)
+    lost = views.pass_on(run.connection, live, new)
+    for stand_in in views.sources(run.connection, new, SCHEMA):
+        views.let_owner_read(run.connection, new, tables.relation(SCHEMA, stand_in))
     stand_ins = tuple(
         stand_in
-        for stand_in in views.sources(connection, live, SCHEMA)
+        for stand_in in views.sources(run.connection, live, SCHEMA)
         if stand_in.endswith(f"_{name}") and len(stand_in) == len(build.name)
     )
-    before, after = (columns.of_relation(connection, schema, view) for view in (name, build.name))
+    before, after = (columns.of_relation(run.connection, schema, view) for view in (name, build.name))
     return Replacement(build, old, stood, stand_ins, tuple(theirs), tuple(lost), columns_changed=before != after)
 
 
-def pass_on(services: Services, connection: psycopg.Connection, build: Build) -> list[Belonging]:
+def pass_on(run: DailyRun, build: Build) -> list[Belonging]:
     """Give the build what others hung on the live view, as far as it changed since it was built; what that is."""
-    heir = Heir(tables.relation(services.catalog.schema, build.name), build.stamp)
-    wanted = belongings.of(connection, _live(services, build.view), heir)
-    belongings.settle(connection, heir, wanted, build.stated, build.view.name)
+    heir = Heir(run.relation(build.name), build.stamp)
+    wanted = belongings.of(run.connection, run.relation(build.view.name), heir)
+    belongings.settle(run.connection, heir, wanted, build.stated, build.view.name)
     return wanted
 
 
-def replaced(
-    services: Services, connection: psycopg.Connection, replacements: Sequence[Replacement]
-) -> list[sql.Composable]:
+def replaced(run: DailyRun, replacements: Sequence[Replacement]) -> list[sql.Composable]:
     """The statements that put the builds into the live views' places, whose rows are for `check`. The old views stay,
     for `dropped`.
     """
-    schema = services.catalog.schema
     away = [(each, each.old) for each in replacements if each.old is not None]
     return [
-        *(views.renamed(_live(services, each.view), old) for each, old in away),
-        *(views.renamed(tables.relation(schema, each.build.name), each.view.name) for each in replacements),
+        *(views.renamed(run.relation(each.view.name), old) for each, old in away),
+        *(views.renamed(run.relation(each.build.name), each.view.name) for each in replacements),
         # Now that it is locked, nothing of that can change any more.
-        *(views.asked_for_standing(connection, tables.relation(schema, old)) for _, old in away),
+        *(views.asked_for_standing(run.connection, run.relation(old)) for _, old in away),
         *(sql.SQL(theirs.rename) for each in replacements for theirs in each.belongings if theirs.rename),
     ]
 
@@ -125,10 +122,9 @@ def check(replacements: Iterable[Replacement], found: Iterable[Sequence[TupleRow
             raise BusyError("its grants, or what hangs on it, were changed just now", where=each.view.name)
 
 
-def dropped(services: Services, replacements: Iterable[Replacement]) -> list[sql.Composed]:
+def dropped(run: DailyRun, replacements: Iterable[Replacement]) -> list[sql.Composed]:
     """The statements that drop the old views, and what they read instead of tables."""
-    schema = services.catalog.schema
-    old = [views.dropped(tables.relation(schema, each.old)) for each in replacements if each.old is not None]
+    old = [views.dropped(run.relation(each.old)) for each in replacements if each.old is not None]
     stand_ins = [dropped_stand_in(name) for each in replacements for name in each.stand_ins]
     return [*old, *stand_ins]
 
@@ -158,9 +154,9 @@ def tell(replacements: Iterable[Replacement]) -> None:
             log.warning(f"a view's columns changed: {RECYCLE}", view=each.view.name)
 
 
-def refuse_dependants(services: Services, connection: psycopg.Connection, view: View) -> None:
+def refuse_dependants(run: DailyRun, view: View) -> None:
     """Raise TargetError when something depends on the view, and would be lost with it."""
-    stands = views.standing(connection, _live(services, view))
+    stands = views.standing(run.connection, run.relation(view.name))
     _refuse(view, stands.dependants if stands else ())
 
 
@@ -171,7 +167,3 @@ def _refuse(view: View, dependants: Sequence[str]) -> None:
             where=view.name,
             remedy="Drop them, or make them read the tables instead",
         )
-
-
-def _live(services: Services, view: View) -> sql.Identifier:
-    return tables.relation(services.catalog.schema, view.name)

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 
-import psycopg
-
 from shared import log
-from shared.catalog import Table
-from shared.daily.hold import held
+from shared.daily import swap
+from shared.daily.context import TableRun
+from shared.daily.hold import judged
 from shared.daily.receipt import receipt
-from shared.daily.swap import swap
 from shared.db.postgres import make_durable, translated
 from shared.errors import BadRequestError, BusyError, RetryableError, TargetError
-from shared.ledger import holds, publications
+from shared.ledger import holds, publications, standing
 from shared.ledger.publications import Cause
-from shared.ledger.receipts import SnapshotReceipt
+from shared.ledger.standing import Standing, State
 from shared.names import SnapshotId
-from shared.services import Services
 from shared.target import tables
 
 
-class Outcome(StrEnum):
+class EventOutcome(StrEnum):
     """What became of a snapshot that an event asked for."""
 
     INCOMPLETE = "staged"
@@ -32,127 +30,115 @@ class Outcome(StrEnum):
     PINNED = "pinned"
 
 
-def publish(services: Services, connection: psycopg.Connection, table: Table, snapshot: SnapshotId) -> Outcome:
+def publish(run: TableRun, snapshot: SnapshotId) -> EventOutcome:
     """Publish the snapshot if all of it is staged and nothing speaks against it.
 
     Raises DataError when the systems' counts differ, BusyError when builds or readers leave no gap, or readers see
     something else than it was judged against; TargetError when the table can't take children.
     """
-    with translated(f"publishing {table.name} {snapshot}"):
-        counted = receipt(connection, table, snapshot)
+    with translated(f"publishing {run.table.name} {snapshot}"):
+        counted = receipt(run, snapshot)
         if counted is None:
-            return Outcome.INCOMPLETE
-        judged = publications.published(connection, table.name)
-        refusal = _refusal(services, connection, table, snapshot, counted)
-        if refusal is not None:
-            announce(services, connection, table.name)  # what an operator published may be owed
-            return refusal
-        tables.ensure(connection, services.catalog.schema, table)
+            return EventOutcome.INCOMPLETE
+        stands = standing.of(run.connection, run.table.name, snapshot)
+        if refused(stands) in (None, EventOutcome.PINNED):
+            hold = judged(run, stands, counted)
+            stands = replace(stands, hold=hold)
+        outcome = refused(stands)
+        if outcome is not None:
+            announce(run)  # what an operator published may be owed
+            return outcome
+        with swap.exclusive(run, snapshot) as change:
+            now = standing.of(run.connection, run.table.name, snapshot)
+            outcome = refused(now)
+            if outcome is None:
+                if now.published != stands.published:
+                    raise BusyError("something of it was published meanwhile: it is judged anew", where=run.table.name)
+                change.publish("event")
+        try:
+            announce(run)  # no refresh waits for statistics that it does not use
+        finally:
+            if outcome is None:
+                swap.analyze(run)
+        return outcome or EventOutcome.PUBLISHED
 
-        def unless() -> bool:
-            if _stopped(connection, table.name, snapshot) is not None:
-                return True
-            if publications.published(connection, table.name) != judged:
-                raise BusyError("something of it was published meanwhile: it is judged anew", where=table.name)
-            return False
 
-        publication = swap(services, connection, table, snapshot, "event", unless=unless)
-        announce(services, connection, table.name)
-        return Outcome.PUBLISHED if publication else _stopped(connection, table.name, snapshot) or Outcome.REPEATED
-
-
-def publish_chosen(
-    services: Services, connection: psycopg.Connection, table: Table, snapshot: SnapshotId, cause: Cause, by: str
-) -> int:
+def publish_chosen(run: TableRun, snapshot: SnapshotId, cause: Cause, by: str) -> int:
     """Publish what an operator chose, older than what is published or not, and note the decision with it; the number.
 
     A rollback pins the snapshot: events leave it alone until it is unpinned. Raises like `publish`, TargetError when
     the snapshot is not staged any more, BadRequestError when the decision was overtaken.
     """
-    with translated(f"publishing {table.name} {snapshot}"):
-        if receipt(connection, table, snapshot) is None:
+    name = run.table.name
+    with translated(f"publishing {name} {snapshot}"):
+        if receipt(run, snapshot) is None:
             raise TargetError(
                 "is not staged here, or not any more",
-                where=f"{table.name} {snapshot}",
+                where=f"{name} {snapshot}",
                 remedy="Import it first, if its objects still stand in the bucket",
             )
-        tables.ensure(connection, services.catalog.schema, table)
-
-        def note() -> None:
-            # What was held since it was judged is for the operator to see first.
-            if cause == "import" and _on_hold(connection, table.name, snapshot) is not None:
-                raise BusyError("it was held just now", where=f"{table.name} {snapshot}")
-            decided = holds.decide(connection, table.name, snapshot, "approved", by)
-            if cause == "rollback":
-                holds.pin(connection, table.name, snapshot, by)
-            if cause == "approval":
-                _check_approval(connection, table.name, snapshot, decided=decided)
-                holds.unpin(connection, table.name)
-
-        publication = swap(services, connection, table, snapshot, cause, also=note)
+        tables.ensure(run.connection, run.schema, run.table)
+        with swap.exclusive(run, snapshot, keep=cause == "rollback") as change:
+            _decide(run, standing.of(run.connection, name, snapshot), cause, by)
+            change.publish(cause)
         try:
-            announce(services, connection, table.name)
+            announce(run)
         except RetryableError as e:
             # It is done; whoever asked should not ask again.
             log.error("published, but its message is owed: the next event of the table sends it, or hourly_export", e)
-        return publication or 0
+        swap.analyze(run)
+        return change.publication or 0
 
 
-def _check_approval(connection: psycopg.Connection, table: str, snapshot: SnapshotId, *, decided: bool) -> None:
-    """Under the publication's lock, before it counts: nobody else decided, and readers have nothing newer."""
-    if not decided:
-        raise BadRequestError(f"somebody has just decided about {table} {snapshot}")
-    current = publications.published(connection, table)
-    if current is not None and current.snapshot > snapshot:
-        raise BadRequestError(f"{table} is published as {current.snapshot}, which is newer than {snapshot}")
-
-
-def announce(services: Services, connection: psycopg.Connection, table: str) -> None:
+def announce(run: TableRun) -> None:
     """Send the completion messages that are owed. Raises RetryableError until Pub/Sub takes them."""
-    owed = publications.unannounced(connection, table)
+    table = run.table.name
+    owed = publications.unannounced(run.connection, table)
     if owed:
-        make_durable(connection)  # nobody is told of what a crash could undo
+        make_durable(run.connection)  # nobody is told of what a crash could undo
     for publication in owed:
-        services.publisher.publish(
-            services.settings.topic,
+        run.services.publisher.publish(
+            run.settings.topic,
             {
                 "table": table,
                 "snapshot_id": str(publication.snapshot),
                 "publication": str(publication.number),
             },
         )
-        publications.announced(connection, table, publication.number)
+        publications.announced(run.connection, table, publication.number)
         log.info("publication announced", publication=publication.number)
 
 
-def _settled(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> Outcome | None:
-    """Why an event has nothing to publish: it never goes back to an older snapshot, or to one that readers saw."""
-    published = publications.published(connection, table)
-    if published is not None and published.snapshot >= snapshot:
-        return Outcome.REPEATED
-    if publications.was_published(connection, table, snapshot):
-        return Outcome.REPEATED
-    return Outcome.PINNED if holds.pinned(connection, table) is not None else None
+def refused(stands: Standing) -> EventOutcome | None:
+    """Why an event may not publish the snapshot; None when it may. An event never goes back to an older snapshot, or to
+    one that readers saw.
+    """
+    match stands.state:
+        case State.PUBLISHED | State.PASSED_OVER | State.LEFT:
+            return EventOutcome.REPEATED
+        case State.REJECTED:
+            return EventOutcome.REJECTED
+        case State.HELD:
+            return EventOutcome.HELD
+        case State.PINNED:
+            return EventOutcome.PINNED
+        case State.FAILED | State.OPEN:
+            return None
 
 
-def _refusal(
-    services: Services, connection: psycopg.Connection, table: Table, snapshot: SnapshotId, counted: SnapshotReceipt
-) -> Outcome | None:
-    """Why the snapshot may not be published; None when it may. What trips a limit is held from now on."""
-    if _settled(connection, table.name, snapshot) is Outcome.REPEATED:
-        return None  # the swap sees that, and owed messages go out
-    held(services, connection, table, snapshot, counted)
-    return _stopped(connection, table.name, snapshot)
-
-
-def _stopped(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> Outcome | None:
-    """Why an event may not publish the snapshot, by the ledger as it is now."""
-    settled = _settled(connection, table, snapshot)
-    return settled if settled is Outcome.REPEATED else _on_hold(connection, table, snapshot) or settled
-
-
-def _on_hold(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> Outcome | None:
-    hold = holds.held(connection, table, snapshot)
-    if hold is None or hold.decision == "approved":
-        return None
-    return Outcome.REJECTED if hold.decision == "rejected" else Outcome.HELD
+def _decide(run: TableRun, stands: Standing, cause: Cause, by: str) -> None:
+    """Note the decision, under the lock that keeps other publishes away."""
+    name, snapshot = run.table.name, stands.snapshot
+    # What was held since it was judged is for the operator to see first.
+    if cause == "import" and stands.hold is not None and stands.hold.decision != "approved":
+        raise BusyError("it was held just now", where=f"{name} {snapshot}")
+    decided = holds.decide(run.connection, name, snapshot, "approved", by)
+    if cause == "rollback":
+        holds.pin(run.connection, name, snapshot, by)
+    if cause == "approval":
+        if not decided:
+            raise BadRequestError(f"somebody has just decided about {name} {snapshot}")
+        if stands.state is State.PASSED_OVER and stands.published is not None:
+            newer = stands.published.snapshot
+            raise BadRequestError(f"{name} is published as {newer}, which is newer than {snapshot}")
+        holds.unpin(run.connection, name)

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from functools import reduce
 from operator import add
 
-import psycopg
 from psycopg import sql
 
 from shared.catalog import Table
+from shared.daily.context import TableRun
 from shared.errors import DataError
 from shared.ledger import receipts, snapshots
 from shared.ledger.receipts import SnapshotReceipt
@@ -25,11 +25,12 @@ from shared.words import quantity
 WORK_MEM = "64MB"
 
 
-def receipt(connection: psycopg.Connection, table: Table, snapshot: SnapshotId) -> SnapshotReceipt | None:
+def receipt(run: TableRun, snapshot: SnapshotId) -> SnapshotReceipt | None:
     """The snapshot's receipt, made if need be; None while parts or the manifest are still to come.
 
     Raises DataError when the systems' counts differ, and of a snapshot without rows unless the catalog allows it.
     """
+    connection, table = run.connection, run.table
     found = receipts.find(connection, table.name, snapshot)
     stated = snapshots.find(connection, table.name, snapshot)
     parts = snapshots.named_parts(connection, table.name, snapshot)
@@ -37,30 +38,30 @@ def receipt(connection: psycopg.Connection, table: Table, snapshot: SnapshotId) 
         return None
     if found is not None:
         return found
-    made = _make(connection, table, stated, parts)
+    made = _make(run, stated, parts)
     _compare(table, f"{table.name} {snapshot}", made, parts)
     receipts.keep(connection, table.name, snapshot, made)
     return made
 
 
-def of_adopted(connection: psycopg.Connection, table: Table, child: sql.Identifier) -> SnapshotReceipt:
+def of_adopted(run: TableRun, child: sql.Identifier) -> SnapshotReceipt:
     """The receipt of rows that stood in the table before its first publish: nobody else can count them."""
-    return SnapshotReceipt(None, None, of_table(connection, child, table.columns), None)
+    return SnapshotReceipt(None, None, of_table(run.connection, child, run.table.columns), None)
 
 
-def _make(connection: psycopg.Connection, table: Table, stated: Snapshot, parts: list[NamedPart]) -> SnapshotReceipt:
+def _make(run: TableRun, stated: Snapshot, parts: list[NamedPart]) -> SnapshotReceipt:
     children = [tables.child(part.id) for part in parts if part.id is not None]
     postgresql = _total(
-        part.postgresql or of_table(connection, child, table.columns)
+        part.postgresql or of_table(run.connection, child, run.table.columns)
         for part, child in zip(parts, children, strict=True)
     )
     parquet = _total(part.parquet or Profile(part.rows) for part in parts)
     bigquery = stated.profile
     if bigquery is None and stated.source_rows is not None:
         bigquery = Profile(stated.source_rows)
-    return SnapshotReceipt(
-        bigquery, parquet, postgresql, _duplicates(connection, table, bigquery, children, postgresql.rows)
-    )
+    known = bigquery.keys if bigquery else None
+    duplicates = _duplicates(run, children, postgresql.rows, known)
+    return SnapshotReceipt(bigquery, parquet, postgresql, duplicates)
 
 
 def _compare(table: Table, where: str, made: SnapshotReceipt, parts: list[NamedPart]) -> None:
@@ -82,14 +83,11 @@ def _compare(table: Table, where: str, made: SnapshotReceipt, parts: list[NamedP
         raise DataError("has no rows", where=where, remedy="Fill the source, or set allow_empty in the catalog")
 
 
-def _duplicates(
-    connection: psycopg.Connection, table: Table, bigquery: Profile | None, children: list[sql.Identifier], rows: int
-) -> int | None:
-    """How many rows repeat another's key: as BigQuery counted, to spare PostgreSQL, unless another uploader came."""
-    if not table.key:
+def _duplicates(run: TableRun, children: list[sql.Identifier], rows: int, known: int | None) -> int | None:
+    """How many rows repeat another's key. PostgreSQL is spared where the number of keys is `known` already."""
+    if not run.table.key:
         return None
-    known = bigquery.keys if bigquery else None
-    return rows - (_keys(connection, table, children) if known is None else known)
+    return rows - (_keys(run, children) if known is None else known)
 
 
 def _total(profiles: Iterable[Profile]) -> Profile:
@@ -97,14 +95,14 @@ def _total(profiles: Iterable[Profile]) -> Profile:
     return reduce(add, every) if every else Profile(0)
 
 
-def _keys(connection: psycopg.Connection, table: Table, children: list[sql.Identifier]) -> int:
+def _keys(run: TableRun, children: list[sql.Identifier]) -> int:
     """How many different keys the rows have; a NULL in a key is like another."""
     if not children:
         return 0
-    key = sql.SQL(", ").join(sql.Identifier(column) for column in table.key)
+    key = sql.SQL(", ").join(sql.Identifier(column) for column in run.table.key)
     rows = sql.SQL(" UNION ALL ").join(sql.SQL("SELECT {} FROM {}").format(key, child) for child in children)
     query = sql.SQL("SELECT count(*) FROM (SELECT 1 FROM ({}) AS part GROUP BY {}) AS key").format(rows, key)
-    with connection.transaction():
-        connection.execute("SELECT set_config('work_mem', %s, true)", [WORK_MEM])
-        row = connection.execute(query).fetchone()
+    with run.connection.transaction():
+        run.connection.execute("SELECT set_config('work_mem', %s, true)", [WORK_MEM])
+        row = run.connection.execute(query).fetchone()
     return int(row[0]) if row else 0

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 
 import psycopg
 from psycopg import errors as pg
-from psycopg import sql
 
 from shared import log
 from shared.catalog import View
 from shared.daily import live
 from shared.daily.build import Build, build_all, drop, record
+from shared.daily.context import DailyRun
 from shared.daily.live import Replacement
 from shared.daily.templates import digest_of_all, is_another, outlook
 from shared.db.postgres import (
@@ -36,7 +36,7 @@ from shared.ledger import attempts, failing, failures, migrations, publications,
 from shared.ledger.attempts import Work
 from shared.ledger.view_builds import ViewBuild
 from shared.services import Services
-from shared.target import columns, tables, views
+from shared.target import columns, views
 
 #: Seconds to wait for a publish of the table to end, and for a gap between a view's readers.
 PUBLISH_PATIENCE = 60
@@ -57,6 +57,7 @@ def refresh(services: Services, table: str, publication: int) -> str:
         session_locks(connection),
         translated(f"refreshing the views of {table}"),
     ):
+        run = DailyRun(services, connection)
         migrations.prepare(connection, migrates=services.migrates)
         published = publications.published(connection, table)
         snapshot = published.snapshot if published else None
@@ -76,9 +77,9 @@ def refresh(services: Services, table: str, publication: int) -> str:
                         where=table,
                         remedy="Check DATABASE_URL. After a restore, the next publish of the table makes up for it",
                     )
-                outcome = _refresh(services, connection, views)
+                outcome = _refresh(run, views)
         except PermanentError as e:
-            others = unlike(services, connection, views)
+            others = unlike(run, views)
             if others and isinstance(e.__cause__, psycopg.ProgrammingError):
                 raise CatalogError(
                     f"{e.what}; its columns are not those of this deployment's catalog: {', '.join(others)}",
@@ -92,15 +93,15 @@ def refresh(services: Services, table: str, publication: int) -> str:
         return outcome
 
 
-def template_changed(services: Services, connection: psycopg.Connection, view: View) -> str | None:
+def template_changed(run: DailyRun, view: View) -> str | None:
     """What becomes of a view that was built from another template than it has now. None of any other, and while its
     tables are to be published with other columns: a template that came with those is of no use before.
     """
-    held = _held(connection, view)
-    if not is_another(view, (build.template for build in held.values())) or unlike(services, connection, [view]):
+    held = _held(run, view)
+    if not is_another(view, (build.template for build in held.values())) or unlike(run, [view]):
         return None
-    by_table = {table: digest_of_all(services.catalog.views_of(table)) for table in view.reads}
-    refused = any(failures.refused(connection, table, tried) for table, tried in by_table.items())
+    by_table = {table: digest_of_all(run.catalog.views_of(table)) for table in view.reads}
+    refused = any(failures.refused(run.connection, table, tried) for table, tried in by_table.items())
     return outlook(view, refused=refused)
 
 
@@ -116,38 +117,37 @@ def rebuild(services: Services, view: View) -> None:
         session_locks(connection),
         translated(f"rebuilding {view.name}"),
     ):
+        run = DailyRun(services, connection)
         migrations.prepare(connection, migrates=services.migrates)
         missing = sorted(set(view.reads) - publications.numbers(connection, view.reads).keys())
         if missing:
             raise BadRequestError(
                 f"reads {', '.join(missing)}, never published yet", where=view.name, remedy="Import that first"
             )
-        _refresh(services, connection, [view], fresh_too=True)
+        _refresh(run, [view], fresh_too=True)
         failing.settle(connection, "mv_refresh", [view.name])
 
 
-def _refresh(
-    services: Services, connection: psycopg.Connection, views: Sequence[View], *, fresh_too: bool = False
-) -> str:
+def _refresh(run: DailyRun, views: Sequence[View], *, fresh_too: bool = False) -> str:
     for view in views:
-        lock_or_busy(connection, Lock.view(view.name), session=True)
+        lock_or_busy(run.connection, Lock.view(view.name), session=True)
     reads = sorted({name for view in views for name in view.reads})
     for name in reads:
-        await_shared_lock(connection, Lock.publication(name), PUBLISH_PATIENCE)
-    current = publications.numbers(connection, reads)
+        await_shared_lock(run.connection, Lock.publication(name), PUBLISH_PATIENCE)
+    current = publications.numbers(run.connection, reads)
     # A view that also reads a table without a publication is refreshed when that comes.
     ready = [view for view in views if current.keys() >= set(view.reads)]
-    outdated = [view for view in ready if fresh_too or _outdated(services, connection, view, current)]
+    outdated = [view for view in ready if fresh_too or _outdated(run, view, current)]
     if not outdated:
         return "fresh"
-    with attempts.counted(connection, services.settings, *(_work(view, current) for view in outdated)):
+    with attempts.counted(run.connection, run.settings, *(_work(view, current) for view in outdated)):
         for view in outdated:
-            live.clear(services, connection, view, READERS_PATIENCE)
-        builds = build_all(services, connection, outdated, current)
+            live.clear(run, view, READERS_PATIENCE)
+        builds = build_all(run, outdated, current)
         try:
-            _swap(services, connection, builds)
+            _swap(run, builds)
         except (SyncError, psycopg.Error):
-            drop(services, connection, [build.name for build in builds])
+            drop(run, [build.name for build in builds])
             raise
     return "refreshed"
 
@@ -161,52 +161,53 @@ def _work(view: View, current: Mapping[str, int]) -> Work:
     )
 
 
-def _outdated(services: Services, connection: psycopg.Connection, view: View, current: Mapping[str, int]) -> bool:
-    if not views.exists(connection, _live(services, view)):
+def _outdated(run: DailyRun, view: View, current: Mapping[str, int]) -> bool:
+    if not views.exists(run.connection, run.relation(view.name)):
         return True  # whatever the ledger says: somebody dropped it
-    held = _held(connection, view)
+    held = _held(run, view)
     if any(table not in held or held[table].publication < current[table] for table in view.reads):
         return True
     return is_another(view, (build.template for build in held.values()))
 
 
-def _held(connection: psycopg.Connection, view: View) -> dict[str, ViewBuild]:
+def _held(run: DailyRun, view: View) -> dict[str, ViewBuild]:
     """What the live view holds of each table that it reads now."""
-    return {table: build for table, build in view_builds.of_view(connection, view.name).items() if table in view.reads}
+    builds = view_builds.of_view(run.connection, view.name)
+    return {table: builds[table] for table in view.reads if table in builds}
 
 
-def unlike(services: Services, connection: psycopg.Connection, views: Sequence[View]) -> list[str]:
+def unlike(run: DailyRun, views: Sequence[View]) -> list[str]:
     """The tables read by the views that lack a column of the catalog, or have it with another type: those that publish
     them have another catalog, or have yet to publish with this one.
     """
-    tables = [services.catalog.tables[name] for name in sorted({name for view in views for name in view.reads})]
-    found = {table.name: columns.of_relation(connection, services.catalog.schema, table.name) for table in tables}
+    tables = [run.catalog.tables[name] for name in sorted({name for view in views for name in view.reads})]
+    found = {table.name: columns.of_relation(run.connection, run.schema, table.name) for table in tables}
     return [table.name for table in tables if not columns.of_catalog(table).items() <= found[table.name].items()]
 
 
-def _swap(services: Services, connection: psycopg.Connection, builds: Sequence[Build]) -> None:
+def _swap(run: DailyRun, builds: Sequence[Build]) -> None:
     """Replace the live views by the builds, all in one transaction that holds each reader up for a few ms."""
     patience = LockPatience(READERS_PATIENCE)
     where = ", ".join(build.view.name for build in builds)
     started = time.monotonic()
-    with connection.transaction():
+    with run.connection.transaction():
         # Nobody queues behind a look, so whoever changes a live view just now is waited for.
-        connection.execute("SET LOCAL lock_timeout = '10s'")
+        run.connection.execute("SET LOCAL lock_timeout = '10s'")
         for build in builds:
-            live.pass_on(services, connection, build)  # an index that came meanwhile takes long to make
+            live.pass_on(run, build)  # an index that came meanwhile takes long to make
     while True:
         try:
-            with connection.transaction():
-                commit_later(connection)
+            with run.connection.transaction():
+                commit_later(run.connection)
                 # 1 ms is hardly a queue at all; readers that never leave a gap are met with the longest stall allowed.
                 wait = 1 if patience.tries < 50 else 25
-                connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{wait}ms"])
+                run.connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{wait}ms"])
                 # Should this worker freeze with the locks in hand, the server ends the transaction after a second.
-                connection.execute("SET LOCAL idle_in_transaction_session_timeout = '1s'")
+                run.connection.execute("SET LOCAL idle_in_transaction_session_timeout = '1s'")
                 for build in builds:
-                    record(connection, build, build.publications)
-                replacements = [live.prepare(services, connection, build) for build in builds]
-                live.check(replacements, at_once(connection, live.replaced(services, connection, replacements)))
+                    record(run.connection, build, build.publications)
+                replacements = [live.prepare(run, build) for build in builds]
+                live.check(replacements, at_once(run.connection, live.replaced(run, replacements)))
             break
         except (pg.LockNotAvailable, pg.InternalError_, BusyError) as e:
             # PostgreSQL has no state of its own for a tuple of its catalog that a GRANT is just changing.
@@ -215,23 +216,19 @@ def _swap(services: Services, connection: psycopg.Connection, builds: Sequence[B
             patience.again(e, where)
     live.tell(replacements)
     log.info("views swapped", views=where, tries=patience.tries + 1, seconds=round(time.monotonic() - started, 3))
-    make_durable(connection)
-    _drop_old(services, connection, replacements)
+    make_durable(run.connection)
+    _drop_old(run, replacements)
 
 
-def _drop_old(services: Services, connection: psycopg.Connection, replacements: Sequence[Replacement]) -> None:
+def _drop_old(run: DailyRun, replacements: Sequence[Replacement]) -> None:
     """Drop the old views in a transaction of its own: one that drops files waits for the disk before it lets its locks
     go, and nobody waits for these.
     """
     try:
-        with connection.transaction():
-            connection.execute("SET LOCAL lock_timeout = '10s'")
-            for statement in live.dropped(services, replacements):
-                connection.execute(statement)
-            live.forget_old(connection, replacements)
+        with run.connection.transaction():
+            run.connection.execute("SET LOCAL lock_timeout = '10s'")
+            for statement in live.dropped(run, replacements):
+                run.connection.execute(statement)
+            live.forget_old(run.connection, replacements)
     except psycopg.Error as e:
         log.warning("replaced views are left for the next refresh to drop", sqlstate=e.sqlstate)
-
-
-def _live(services: Services, view: View) -> sql.Identifier:
-    return tables.relation(services.catalog.schema, view.name)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import psycopg
 from psycopg import errors as pg
 from psycopg import sql
 
 from shared import log
-from shared.catalog import MAX_ROW_BYTES, Table
+from shared.catalog import MAX_ROW_BYTES
+from shared.daily.context import TableRun
 from shared.db.postgres import CopyPlace, Lock, holding, is_transient, translated
 from shared.errors import DataError, UnreadableError
 from shared.gcp.footer import Footer
@@ -19,8 +20,8 @@ from shared.ledger import attempts, snapshots
 from shared.ledger.attempts import Work
 from shared.names import ObjectVersion, SnapshotId
 from shared.rows import casts, copy
+from shared.rows.casts import Cast
 from shared.rows.profile import Tap, of_table
-from shared.services import Services
 from shared.target import belongings, tables
 from shared.words import quantity
 
@@ -32,78 +33,88 @@ STATISTICS_TARGET = "10"
 FATAL = "Write its rows as smaller parts, or give gcs_import more memory or time, and import the snapshot"
 
 
-def stage(
-    services: Services,
-    connection: psycopg.Connection,
-    table: Table,
-    snapshot: SnapshotId,
-    version: ObjectVersion,
-) -> None:
+@dataclass(frozen=True)
+class _Part:
+    """A part on its way: its file, and what becomes of each column."""
+
+    run: TableRun
+    version: ObjectVersion
+    footer: Footer
+    plan: tuple[Cast, ...]
+
+    @property
+    def where(self) -> str:
+        return f"{self.run.table.name}, {self.version}"
+
+    def limit(self, column: str | None) -> str:
+        """What a value of the column has to be."""
+        return next((cast.limit for cast in self.plan if cast.column.name == column), "")
+
+    def misfit(self, column: str, row_group: int, limit: str) -> DataError:
+        return DataError(
+            f"a value does not fit: {limit}",
+            where=f"{self.run.table.name}.{column}, row group {row_group} of {self.version}",
+            remedy="Correct the source and export it again",
+        )
+
+
+def stage(run: TableRun, snapshot: SnapshotId, version: ObjectVersion) -> None:
     """Load the part into a child table of its own, unless that is done already.
 
     Raises BusyError while another worker is at it, DataError when the part is not what the catalog says, FatalWorkError
     when it keeps killing its workers, and RetryableError. A worker that dies leaves nothing but a note of the attempt:
     the ledger's row, the table and its rows are one transaction.
     """
+    connection = run.connection
     with log.bound(part=version), translated(f"staging {version}"):
         if snapshots.part_is_staged(connection, version):
             return
-        tables.ensure(connection, services.catalog.schema, table)
         work = Work(f"part {version}", FATAL)
         with (
             holding(connection, Lock.part(version)),
-            attempts.counted(connection, services.settings, work),
+            attempts.counted(connection, run.settings, work),
             connection.transaction(),
         ):
-            part_id = snapshots.claim_part(connection, table.name, snapshot, version)
+            part_id = snapshots.claim_part(connection, run.table.name, snapshot, version)
             if part_id is not None:
-                _load(services, connection, table, version, part_id)
+                _load(run, version, part_id)
 
 
-def _load(
-    services: Services, connection: psycopg.Connection, table: Table, version: ObjectVersion, part_id: int
-) -> None:
-    started = time.monotonic()
-    footer = services.parquet.footer(version)
-    plan = casts.plan(table.columns, footer, where=f"{table.name}, {version}")
-    wanted = tables.create_child(connection, services.catalog.schema, table, part_id)
-    tap = Tap(table.columns)
-    rows = _copy(services, connection, table, version, footer, plan, tables.child(part_id), tap)
+def _load(run: TableRun, version: ObjectVersion, part_id: int) -> None:
+    started, connection, child = time.monotonic(), run.connection, tables.child(part_id)
+    footer = run.services.parquet.footer(version)
+    part = _Part(run, version, footer, casts.plan(run.table.columns, footer, where=f"{run.table.name}, {version}"))
+    wanted = tables.create_child(connection, run.schema, run.table, part_id)
+    tap = Tap(run.table.columns)
+    rows = _copy(part, child, tap)
     if rows != footer.rows:
         raise DataError(f"PostgreSQL took {rows:,} of {quantity(footer.rows, 'row')}", where=str(version))
     tables.drop_defaults(connection, part_id)
-    held = of_table(connection, tables.child(part_id), table.columns, expected=tap.profile)
+    held = of_table(connection, child, run.table.columns, expected=tap.profile)
     differences = tap.profile.differences(held)
     if differences:
         raise DataError(f"Parquet and PostgreSQL differ: {'; '.join(differences)}", where=str(version))
     for each in wanted:
-        belongings.give(connection, each, f"{services.catalog.schema}.{table.name}")
+        belongings.give(connection, each, run.where)
     seconds = time.monotonic() - started
     snapshots.finish_part(connection, part_id, seconds, tap.profile, held)
     connection.execute("SELECT set_config('default_statistics_target', %s, true)", [STATISTICS_TARGET])
-    connection.execute(sql.SQL("ANALYZE {}").format(tables.child(part_id)))
+    connection.execute(sql.SQL("ANALYZE {}").format(child))
     log.info("part staged", rows=rows, seconds=round(seconds, 3), rows_per_second=round(rows / seconds))
 
 
-def _copy(
-    services: Services,
-    connection: psycopg.Connection,
-    table: Table,
-    version: ObjectVersion,
-    footer: Footer,
-    plan: tuple[casts.Cast, ...],
-    child: sql.Identifier,
-    tap: Tap,
-) -> int:
+def _copy(part: _Part, child: sql.Identifier, tap: Tap) -> int:
     """Copy, and on a value that does not fit, find out which column and row group it stands in."""
     import pyarrow as pa
 
+    run, plan = part.run, part.plan
     try:
-        found = _rows(services, table, version, footer, plan)
+        found = _rows(part)
         values = pa.schema(list(found.schema)[: len(plan)])
-        return copy.copy(connection, child, plan, values, tap.through(services.parquet.stream(version, found)))
+        batches = tap.through(run.services.parquet.stream(part.version, found))
+        return copy.copy(run.connection, child, plan, values, batches)
     except UnreadableError as e:
-        raise _located(services, table, version, footer, plan) or e from e
+        raise _located(part) or e from e
     except psycopg.Error as e:
         place = CopyPlace.of(e)
         # What is not found is at fault itself, and no value: a function that a constraint of somebody's calls.
@@ -113,48 +124,34 @@ def _copy(
             # The server writes many rows at once, so the line is one behind it.
             what = f"a row takes more than {MAX_ROW_BYTES} bytes in PostgreSQL, of which a long value takes 18"
             remedy = "Take columns out of the catalog, or split the table"
-            raise DataError(what, where=f"{table.name}, {version}", remedy=remedy) from e
-        limit = next((cast.limit for cast in plan if cast.column.name == place.column), "")
-        limit = f"{limit or 'PostgreSQL refuses it'} ({e.sqlstate})"
-        row_group = footer.row_group_of(place.line - 1)
-        raise _misfit(table, place.column or "a column", row_group, version, limit) from e
+            raise DataError(what, where=part.where, remedy=remedy) from e
+        limit = f"{part.limit(place.column) or 'PostgreSQL refuses it'} ({e.sqlstate})"
+        raise part.misfit(place.column or "a column", part.footer.row_group_of(place.line - 1), limit) from e
 
 
-def _rows(
-    services: Services, table: Table, version: ObjectVersion, footer: Footer, plan: tuple[casts.Cast, ...]
-) -> Rows:
+def _rows(part: _Part) -> Rows:
     """The rows of a part, by DuckDB if it can."""
-    expressions = casts.selected(plan)
+    parquet, expressions = part.run.services.parquet, casts.selected(part.plan)
     try:
-        return services.parquet.part(version, footer, expressions)
+        return parquet.part(part.version, part.footer, expressions)
     except UnreadableError as e:
         # It may be statistics that DuckDB fails by, before it reads a page.
-        broken = _located(services, table, version, footer, plan)
+        broken = _located(part)
         if broken is not None:
             raise broken from e
-    return services.parquet.part(version, replace(footer, beyond_duckdb=True), expressions)
+    return parquet.part(part.version, replace(part.footer, beyond_duckdb=True), expressions)
 
 
-def _located(
-    services: Services, table: Table, version: ObjectVersion, footer: Footer, plan: tuple[casts.Cast, ...]
-) -> DataError | None:
+def _located(part: _Part) -> DataError | None:
     """The error that names the first misfit; None when every value can be read and fits."""
+    expressions = {cast.column.name: cast.expression for cast in part.plan}
     try:
-        found = services.parquet.misread(version, footer, {cast.column.name: cast.expression for cast in plan})
+        found = part.run.services.parquet.misread(part.version, part.footer, expressions)
     except UnreadableError:
         return None
     if found is None:
         return None
     if not found.broken:
-        limit = next(cast.limit for cast in plan if cast.column.name == found.column)
-        return _misfit(table, found.column, found.row_group, version, limit)
-    where = f"{table.name}.{found.column}, row group {found.row_group} of {version}"
+        return part.misfit(found.column, found.row_group, part.limit(found.column))
+    where = f"{part.run.table.name}.{found.column}, row group {found.row_group} of {part.version}"
     return DataError(found.broken, where=where, remedy="Write the part anew")
-
-
-def _misfit(table: Table, column: str, row_group: int, version: ObjectVersion, limit: str) -> DataError:
-    return DataError(
-        f"a value does not fit: {limit}",
-        where=f"{table.name}.{column}, row group {row_group} of {version}",
-        remedy="Correct the source and export it again",
-    )

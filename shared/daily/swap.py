@@ -7,7 +7,8 @@ new one has other columns, the table's change in the same transaction, and the v
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 
 import psycopg
@@ -16,9 +17,9 @@ from psycopg import sql
 from psycopg.rows import TupleRow
 
 from shared import log
-from shared.catalog import Table
 from shared.daily import evolve, live
 from shared.daily.build import record
+from shared.daily.context import TableRun
 from shared.daily.evolve import Evolution
 from shared.daily.live import RECYCLE, Replacement
 from shared.daily.receipt import of_adopted
@@ -27,7 +28,6 @@ from shared.errors import BusyError, DataError, IncompleteError
 from shared.ledger import publications, receipts, snapshots
 from shared.ledger.publications import Cause
 from shared.names import ADOPTED, ObjectVersion, SnapshotId
-from shared.services import Services
 from shared.target import columns, tables
 
 #: Seconds that a publish waits for view builds of the table to end, and then for a gap between its readers.
@@ -41,99 +41,121 @@ STALL_MS = 25
 TRIES_WITHOUT_QUEUE = 100
 
 
-def swap(
-    services: Services,
-    connection: psycopg.Connection,
-    table: Table,
-    snapshot: SnapshotId,
-    cause: Cause,
-    *,
-    unless: Callable[[], bool] = lambda: False,
-    also: Callable[[], object] = lambda: None,
-) -> int | None:
-    """Put the staged snapshot before the readers' eyes; its publication number, None when `unless` says no.
+class Swap:
+    """The swap of one staged snapshot, while no other publish of its table and no build of its views is under way."""
 
-    `unless` is asked under the lock that keeps other publishes away; `also` runs in the same transaction. Raises
-    BusyError when builds or readers leave no gap, TargetError when the table can't take children, or can't take the
-    snapshot's columns.
+    def __init__(self, run: TableRun, snapshot: SnapshotId, evolution: Evolution) -> None:
+        self._run, self._snapshot, self._evolution = run, snapshot, evolution
+        self._replacements: Sequence[Replacement] = ()
+        self.publication: int | None = None
+        self.rows: int | None = None
+
+    def publish(self, cause: Cause) -> None:
+        """Put the snapshot before the readers' eyes; its `publication` has a number then.
+
+        Raises BusyError when readers leave no gap, or the columns were changed meanwhile; IncompleteError when parts of
+        the snapshot were dropped, TargetError when the table can't take children.
+        """
+        run, evolution = self._run, self._evolution
+        connection, name = run.connection, run.table.name
+        parts = snapshots.named_parts(connection, name, self._snapshot)
+        # Nobody drops a part of a table whose publication is locked.
+        if [part.id for part in parts] != list(evolution.parts):
+            raise IncompleteError(
+                "parts of it were dropped just now: import it again", where=f"{name} {self._snapshot}"
+            )
+        tables.refuse_unkept(connection, run.schema, name)
+        if not evolution.is_like(evolve.compare(run, list(evolution.parts), keep=evolution.keep)):
+            raise BusyError("its columns were changed meanwhile", where=name)
+        self.rows = sum(part.rows for part in parts)
+        note = publications.published_as(connection, name, self._snapshot, self.rows, cause)
+        self._replacements, self.publication = _change(run, evolution, note)
+        for build in evolution.builds:
+            record(connection, build, {**build.publications, name: self.publication})
+
+    def tell(self) -> None:
+        """Log what an operator has to know of it, once it is committed."""
+        live.tell(self._replacements)
+        if self._evolution.changes:
+            _tell(self._evolution)
+            extend_parts(self._run)
+
+
+@contextmanager
+def exclusive(run: TableRun, snapshot: SnapshotId, *, keep: bool = False) -> Iterator[Swap]:
+    """A transaction in which the staged snapshot may be swapped in: what is asked there stays so until it is committed.
+
+    All that takes long was done before it. With `keep`, columns that the snapshot does not have stay. Raises BusyError
+    when builds of the views don't end, TargetError when the table can't take the snapshot's columns.
     """
-    parts = [(part.id, part.rows) for part in snapshots.named_parts(connection, table.name, snapshot)]
-    ids = [id_ for id_, _ in parts if id_ is not None]
-    rows = sum(rows for _, rows in parts)
-    keep = cause == "rollback"
-    if unless():
-        return None
-    with evolve.prepared(services, connection, table, ids, keep=keep) as evolution:
-        started = time.monotonic()
-        with connection.transaction():
-            commit_later(connection)
+    parts = snapshots.named_parts(run.connection, run.table.name, snapshot)
+    with evolve.prepared(run, [part.id for part in parts if part.id is not None], keep=keep) as evolution:
+        swap, started = Swap(run, snapshot, evolution), time.monotonic()
+        with run.connection.transaction():
+            commit_later(run.connection)
             # View builds read the table for long. Waiting for them here keeps us out of the readers' queue.
-            _await_builds(services, connection, table.name)
-            if unless():
-                return None
-            _check_staged(connection, table.name, snapshot, ids)
-            tables.refuse_unkept(connection, services.catalog.schema, table.name)
-            if not evolution.is_like(evolve.compare(services, connection, table, ids, keep=keep)):
-                raise BusyError("its columns were changed meanwhile", where=table.name)
-            also()
-            note = publications.published_as(connection, table.name, snapshot, rows, cause)
-            replacements, publication = _change(services, connection, table, evolution, note)
-            for build in evolution.builds:
-                record(connection, build, {**build.publications, table.name: publication})
-    seconds = round(time.monotonic() - started, 3)
-    log.info("snapshot published", publication=publication, rows=rows, cause=cause, seconds=seconds)
-    live.tell(replacements)
-    if evolution.changes:
-        _tell(evolution)
-        extend_parts(services, connection, table)
-    _analyze(connection, tables.relation(services.catalog.schema, table.name))
-    return publication
+            _await_builds(run)
+            yield swap
+    if swap.publication is not None:
+        seconds = round(time.monotonic() - started, 3)
+        log.info("snapshot published", publication=swap.publication, rows=swap.rows, seconds=seconds)
+        swap.tell()
 
 
-def add_columns(services: Services, connection: psycopg.Connection, table: Table) -> dict[str, str]:
+def analyze(run: TableRun) -> None:
+    """Renew the statistics of the table's whole tree: they are its own, and autovacuum never makes them.
+
+    Whatever becomes of them, the snapshot is published.
+    """
+    try:
+        with run.connection.transaction():
+            run.connection.execute("SET LOCAL lock_timeout = '10s'")
+            run.connection.execute(sql.SQL("ANALYZE {}").format(run.parent))
+    except psycopg.Error as e:
+        log.warning("statistics not renewed", sqlstate=e.sqlstate)
+
+
+def add_columns(run: TableRun) -> dict[str, str]:
     """Give the table the catalog's columns that it lacks, empty, and its present children with it; those columns."""
-    parent = tables.relation(services.catalog.schema, table.name)
-    wanted = columns.of_catalog(table)
-    with connection.transaction():
-        _await_builds(services, connection, table.name)
-        present = columns.of_relation(connection, services.catalog.schema, table.name)
+    parent = run.parent
+    wanted = columns.of_catalog(run.table)
+    with run.connection.transaction():
+        _await_builds(run)
+        present = columns.of_relation(run.connection, run.schema, run.table.name)
         added = {name: type_ for name, type_ in wanted.items() if name not in present}
         if added:
-            _lock_out_readers(connection, parent, columns.extended(parent, present, wanted))
-    extend_parts(services, connection, table)
+            _lock_out_readers(run, columns.extended(parent, present, wanted))
+    extend_parts(run)
     return added
 
 
-def extend_parts(services: Services, connection: psycopg.Connection, table: Table) -> None:
+def extend_parts(run: TableRun) -> None:
     """Give the parts that are staged, or kept for the way back, the columns of the catalog that they lack.
 
     One that is in use keeps its columns for now: what publishes it adds them.
     """
-    wanted = columns.of_catalog(table)
-    staged = tables.unattached(connection, services.catalog.schema, table.name)
-    for id_, present in columns.of_parts(connection, staged).items():
+    wanted = columns.of_catalog(run.table)
+    staged = tables.unattached(run.connection, run.schema, run.table.name)
+    for id_, present in columns.of_parts(run.connection, staged).items():
         try:
-            columns.add(connection, tables.child(id_), present, wanted)
+            columns.add(run.connection, tables.child(id_), present, wanted)
         except psycopg.Error as e:
             log.warning("a part keeps its columns for now", id=id_, sqlstate=e.sqlstate)
 
 
-def _change(
-    services: Services, connection: psycopg.Connection, table: Table, evolution: Evolution, note: sql.Composable
-) -> tuple[Sequence[Replacement], int]:
+def _change(run: TableRun, evolution: Evolution, note: sql.Composable) -> tuple[Sequence[Replacement], int]:
     """Give the table its new children, columns and views, and `note` that; the views that were replaced, and the number
     that it was noted by.
     """
-    parent = tables.relation(services.catalog.schema, table.name)
-    adopted = _adopt(services, connection, table)
-    replacements = [live.prepare(services, connection, build) for build in evolution.builds]
-    children = tables.children(connection, services.catalog.schema, table.name)
+    parent = run.parent
+    adopted = _adopt(run)
+    replacements = [live.prepare(run, build) for build in evolution.builds]
+    children = tables.children(run.connection, run.schema, run.table.name)
     *found, rest, noted = _lock_out_readers(
-        connection,
-        parent,
+        run,
         [
-            *live.replaced(services, connection, replacements),
-            *live.dropped(services, replacements),
+            *live.replaced(run, replacements),
+            *live.dropped(run, replacements),
             *_changed_children(parent, children, evolution),
             *([sql.SQL("TRUNCATE ONLY {}").format(parent)] if adopted else []),
             _own_rows(parent),
@@ -141,18 +163,12 @@ def _change(
         ],
     )
     live.check(replacements, found)
-    live.forget_old(connection, replacements)
+    live.forget_old(run.connection, replacements)
     if rest == [(True,)]:
         raise BusyError(
-            "rows were written to it just now; before a first publish, they are adopted next time", where=table.name
+            "rows were written to it just now; before a first publish, they are adopted next time", where=run.table.name
         )
     return replacements, noted[0][0]
-
-
-def _check_staged(connection: psycopg.Connection, table: str, snapshot: SnapshotId, ids: Sequence[int]) -> None:
-    """Raise IncompleteError when parts were dropped before the lock was ours, under which nobody drops any."""
-    if [part.id for part in snapshots.named_parts(connection, table, snapshot)] != list(ids):
-        raise IncompleteError("parts of it were dropped just now: import it again", where=f"{table} {snapshot}")
 
 
 def _changed_children(
@@ -183,53 +199,38 @@ def _tell(evolution: Evolution) -> None:
     )
 
 
-def _await_builds(services: Services, connection: psycopg.Connection, table: str) -> None:
-    lock = Lock.publication(table)
+def _await_builds(run: TableRun) -> None:
+    lock = Lock.publication(run.table.name)
     try:
-        await_lock(connection, lock, BUILDS_PATIENCE)
+        await_lock(run.connection, lock, BUILDS_PATIENCE)
     except BusyError:
-        end_stale_holders(connection, lock)
+        end_stale_holders(run.connection, lock)
         raise
 
 
-def _lock_out_readers(
-    connection: psycopg.Connection, parent: sql.Identifier, statements: Sequence[sql.Composable]
-) -> list[list[TupleRow]]:
+def _lock_out_readers(run: TableRun, statements: Sequence[sql.Composable]) -> list[list[TupleRow]]:
     """Take the table from its readers and execute the statements, in tries so short that no reader stalls for long; the
     rows of each that gives any. Until the commit readers wait, and a round trip is long, so it is all one message.
 
     Should this worker freeze while it holds the lock, the server ends the transaction after a second.
     """
-    connection.execute("SET LOCAL idle_in_transaction_session_timeout = '1s'")
+    run.connection.execute("SET LOCAL idle_in_transaction_session_timeout = '1s'")
     patience = LockPatience(READERS_PATIENCE)
     while True:
         queues = patience.tries >= TRIES_WITHOUT_QUEUE
         try:
-            with connection.transaction():
+            with run.connection.transaction():
                 # 1 ms is hardly a queue at all.
                 wait = sql.SQL("SET LOCAL lock_timeout = {}").format(f"{STALL_MS if queues else 1}ms")
                 nowait = sql.SQL("" if queues else "NOWAIT")
-                lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE {}").format(parent, nowait)
+                lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE {}").format(run.parent, nowait)
                 then = sql.SQL("SET LOCAL lock_timeout = {}").format(f"{STALL_MS}ms")
-                return at_once(connection, [wait, lock, then, *statements])
+                return at_once(run.connection, [wait, lock, then, *statements])
         except (pg.LockNotAvailable, pg.InternalError_) as e:
             # PostgreSQL has no state of its own for a tuple of its catalog that a GRANT is just changing.
             if isinstance(e, pg.InternalError_) and e.sqlstate != "XX000":
                 raise
-            patience.again(e, parent.as_string(connection))
-
-
-def _analyze(connection: psycopg.Connection, parent: sql.Identifier) -> None:
-    """Renew the statistics of the parent's whole tree: they are its own, and autovacuum never makes them.
-
-    Whatever becomes of them, the snapshot is published, and the message that says so is owed.
-    """
-    try:
-        with connection.transaction():
-            connection.execute("SET LOCAL lock_timeout = '10s'")
-            connection.execute(sql.SQL("ANALYZE {}").format(parent))
-    except psycopg.Error as e:
-        log.warning("statistics not renewed", sqlstate=e.sqlstate)
+            patience.again(e, run.where)
 
 
 def _own_rows(parent: sql.Identifier) -> sql.Composed:
@@ -237,39 +238,39 @@ def _own_rows(parent: sql.Identifier) -> sql.Composed:
     return sql.SQL("SELECT EXISTS (SELECT 1 FROM ONLY {})").format(parent)
 
 
-def _adopt(services: Services, connection: psycopg.Connection, table: Table) -> bool:
+def _adopt(run: TableRun) -> bool:
     """On the first publish over a filled table, keep its own rows as snapshot 0, so that there is a way back.
 
     Whether there were any. Writers are locked out until the publish commits; readers go on. Raises DataError when
     readers have seen a snapshot: what came after is somebody's to answer for, and would be taken from the readers.
     """
-    parent = tables.relation(services.catalog.schema, table.name)
-    if connection.execute(_own_rows(parent)).fetchone() != (True,):
+    parent = run.parent
+    if run.connection.execute(_own_rows(parent)).fetchone() != (True,):
         return False
-    version = ObjectVersion("", f"{services.catalog.schema}.{table.name}", 0)
-    first = publications.published(connection, table.name) is None
-    part_id = snapshots.claim_part(connection, table.name, ADOPTED, version) if first else None
+    version = ObjectVersion("", run.where, 0)
+    first = publications.published(run.connection, run.table.name) is None
+    part_id = snapshots.claim_part(run.connection, run.table.name, ADOPTED, version) if first else None
     if part_id is None:
         raise DataError(
             "holds rows of its own again: they were written to it after its first publish",
             where=version.name,
-            remedy=f"Find out who writes to it, and TRUNCATE ONLY it; then: recosync import {table.name}",
+            remedy=f"Find out who writes to it, and TRUNCATE ONLY it; then: recosync import {run.table.name}",
         )
-    connection.execute("SET LOCAL lock_timeout = '30s'")
-    connection.execute(sql.SQL("LOCK TABLE ONLY {} IN SHARE ROW EXCLUSIVE MODE").format(parent))
-    tables.create_child(connection, services.catalog.schema, table, part_id)
-    present = columns.of_relation(connection, services.catalog.schema, table.name)
-    held = columns.of_parts(connection, [part_id])[part_id]
+    run.connection.execute("SET LOCAL lock_timeout = '30s'")
+    run.connection.execute(sql.SQL("LOCK TABLE ONLY {} IN SHARE ROW EXCLUSIVE MODE").format(parent))
+    tables.create_child(run.connection, run.schema, run.table, part_id)
+    present = columns.of_relation(run.connection, run.schema, run.table.name)
+    held = columns.of_parts(run.connection, [part_id])[part_id]
     names = sql.SQL(", ").join(sql.Identifier(name) for name in held if name in present)
-    rows = connection.execute(
+    rows = run.connection.execute(
         sql.SQL("INSERT INTO {} ({}) SELECT {} FROM ONLY {}").format(tables.child(part_id), names, names, parent)
     ).rowcount
-    tables.drop_defaults(connection, part_id)
-    receipt = of_adopted(connection, table, tables.child(part_id))
-    snapshots.finish_part(connection, part_id, 0.0, None, receipt.postgresql)
-    columns_now = [{"name": c.name, "type": c.type.sql, "postgresql": c.type.sql} for c in table.columns]
+    tables.drop_defaults(run.connection, part_id)
+    receipt = of_adopted(run, tables.child(part_id))
+    snapshots.finish_part(run.connection, part_id, 0.0, None, receipt.postgresql)
+    columns_now = [{"name": c.name, "type": c.type.sql, "postgresql": c.type.sql} for c in run.table.columns]
     stated = snapshots.Snapshot(None, rows)
-    snapshots.record(connection, table.name, ADOPTED, stated, columns_now, [(version, rows)])
-    receipts.keep(connection, table.name, ADOPTED, receipt)
+    snapshots.record(run.connection, run.table.name, ADOPTED, stated, columns_now, [(version, rows)])
+    receipts.keep(run.connection, run.table.name, ADOPTED, receipt)
     log.info("table adopted", rows=rows)
     return True

@@ -44,6 +44,15 @@ class Snapshot:
     exported: datetime | None = None
 
 
+@dataclass(frozen=True)
+class Newest:
+    """The newest snapshot whose manifest came. `columns` are (name, source type, PostgreSQL type)."""
+
+    snapshot: SnapshotId
+    source_modified: datetime | None
+    columns: tuple[tuple[str, str, str], ...]
+
+
 def record(
     connection: psycopg.Connection,
     table: str,
@@ -83,6 +92,16 @@ def find(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> Sn
         source_modified=cast(datetime | None, modified),
         exported=cast(datetime | None, exported),
     )
+
+
+def newest(connection: psycopg.Connection, table: str) -> Newest | None:
+    """The newest snapshot of a table whose manifest came."""
+    found = statements.row(connection, "newest_snapshot", {"table": table})
+    if found is None:
+        return None
+    snapshot, modified, columns = cast(tuple[str, datetime | None, Sequence[Mapping[str, str]]], found)
+    named = tuple((column["name"], column["type"], column.get("postgresql", "")) for column in columns)
+    return Newest(SnapshotId.parse(snapshot), modified, named)
 
 
 def exported_types(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> dict[str, str] | None:

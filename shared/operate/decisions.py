@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import psycopg
-
 from shared import log
-from shared.catalog import Table
+from shared.daily.context import TableRun
 from shared.daily.publish import publish_chosen
 from shared.db.postgres import Lock, connect, lock_or_busy, translated
 from shared.errors import BadRequestError
-from shared.ledger import holds, migrations, publications, snapshots
+from shared.ledger import holds, migrations, publications, snapshots, standing
 from shared.ledger.publications import Cause
 from shared.names import SnapshotId
 from shared.services import Services
@@ -39,27 +37,27 @@ def rollback(services: Services, name: str, snapshot: SnapshotId | None, by: str
     Repeated, it does not go further back: without a name it only leaves what is not pinned. Raises BadRequestError when
     there is none, TargetError when it is not staged any more.
     """
-    with _table(services, name) as (connection, table):
-        current = publications.published(connection, name)
+    with _opened(services, name) as run:
+        current = publications.published(run.connection, name)
         if current is None:
             raise BadRequestError(f"{name} was never published")
-        if snapshot is None and holds.pinned(connection, name) == current.snapshot:
+        if snapshot is None and holds.pinned(run.connection, name) == current.snapshot:
             raise BadRequestError(
                 f"{name} is back at {current.snapshot} already",
                 remedy=f"To go further, name a snapshot: recosync rollback {name} SNAPSHOT",
             )
-        chosen = snapshot or holds.previous(connection, name, current.snapshot)
+        chosen = snapshot or holds.previous(run.connection, name, current.snapshot)
         if chosen is None:
             raise BadRequestError(f"{name} has no snapshot before {current.snapshot}")
-        if snapshots.find(connection, name, chosen) is None:
+        if snapshots.find(run.connection, name, chosen) is None:
             raise BadRequestError(f"{name} has no snapshot {chosen}")
-        return _publish(services, connection, table, chosen, "rollback", by)
+        return _publish(run, chosen, "rollback", by)
 
 
 def unpin(services: Services, name: str, by: str) -> bool:
     """Let events publish the table again; False when they may already. What readers see changes with the next one."""
-    with _table(services, name) as (connection, _):
-        done = holds.unpin(connection, name)
+    with _opened(services, name) as run:
+        done = holds.unpin(run.connection, name)
         if done:
             log.info("unpinned", by=by)
         return done
@@ -70,9 +68,9 @@ def approve(services: Services, name: str, snapshot: SnapshotId | None, by: str)
 
     Raises BadRequestError when it waits for no decision, or when readers have a newer one.
     """
-    with _table(services, name) as (connection, table):
-        chosen = _undecided(connection, name, snapshot)
-        return _publish(services, connection, table, chosen, "approval", by)
+    with _opened(services, name) as run:
+        chosen = _undecided(run, snapshot)
+        return _publish(run, chosen, "approval", by)
 
 
 def reject(services: Services, name: str, snapshot: SnapshotId | None, by: str) -> SnapshotId:
@@ -80,23 +78,23 @@ def reject(services: Services, name: str, snapshot: SnapshotId | None, by: str) 
 
     Raises BadRequestError when it waits for no decision, BusyError while something of the table is published.
     """
-    with _table(services, name) as (connection, _):
-        chosen = _undecided(connection, name, snapshot)
-        with connection.transaction():
+    with _opened(services, name) as run:
+        chosen = _undecided(run, snapshot)
+        with run.connection.transaction():
             # No publish comes in between, nor is one under way.
-            lock_or_busy(connection, Lock.publication(name))
-            _undecided(connection, name, chosen)
-            if not holds.decide(connection, name, chosen, "rejected", by):
+            lock_or_busy(run.connection, Lock.publication(name))
+            _undecided(run, chosen)
+            if not holds.decide(run.connection, name, chosen, "rejected", by):
                 raise BadRequestError(f"somebody has just decided about {name} {chosen}")
-            for part in snapshots.named_parts(connection, name, chosen):
+            for part in snapshots.named_parts(run.connection, name, chosen):
                 if part.id is not None:
-                    tables.drop_child(connection, part.id)
+                    tables.drop_child(run.connection, part.id)
         log.info("snapshot rejected", snapshot=str(chosen), by=by)
         return chosen
 
 
 @contextmanager
-def _table(services: Services, name: str) -> Iterator[tuple[psycopg.Connection, Table]]:
+def _opened(services: Services, name: str) -> Iterator[TableRun]:
     table = services.catalog.tables.get(name)
     if table is None:
         raise BadRequestError(f"{name} is no table of the catalog: it has {', '.join(services.catalog.tables)}")
@@ -106,26 +104,26 @@ def _table(services: Services, name: str) -> Iterator[tuple[psycopg.Connection, 
         translated(f"deciding about {name}"),
     ):
         migrations.prepare(connection, migrates=services.migrates)
-        yield connection, table
+        yield TableRun(services, connection, table)
 
 
-def _publish(
-    services: Services, connection: psycopg.Connection, table: Table, snapshot: SnapshotId, cause: Cause, by: str
-) -> Published:
-    before = publications.published(connection, table.name)
+def _publish(run: TableRun, snapshot: SnapshotId, cause: Cause, by: str) -> Published:
+    name = run.table.name
+    before = publications.published(run.connection, name)
     started = time.monotonic()
-    number = publish_chosen(services, connection, table, snapshot, cause, by)
+    number = publish_chosen(run, snapshot, cause, by)
     log.info("published by an operator", snapshot=str(snapshot), by=by, cause=cause)
-    return Published(table.name, snapshot, number, time.monotonic() - started, before.snapshot if before else None)
+    return Published(name, snapshot, number, time.monotonic() - started, before.snapshot if before else None)
 
 
-def _undecided(connection: psycopg.Connection, name: str, snapshot: SnapshotId | None) -> SnapshotId:
-    chosen = snapshot or holds.latest_hold(connection, name)
-    hold = holds.held(connection, name, chosen) if chosen else None
-    if chosen is None or hold is None:
+def _undecided(run: TableRun, snapshot: SnapshotId | None) -> SnapshotId:
+    name = run.table.name
+    chosen = snapshot or holds.latest_hold(run.connection, name)
+    stands = standing.of(run.connection, name, chosen) if chosen else None
+    if stands is None or stands.hold is None:
         raise BadRequestError(f"{name}{f' {chosen}' if chosen else ''} is not held")
-    if publications.was_published(connection, name, chosen):
-        raise BadRequestError(f"{name} {chosen} was published: it waits for no decision")
-    if hold.decision is not None:
-        raise BadRequestError(f"{name} {chosen} was {hold.decision} already")
-    return chosen
+    if stands.was_published:
+        raise BadRequestError(f"{name} {stands.snapshot} was published: it waits for no decision")
+    if stands.hold.decision is not None:
+        raise BadRequestError(f"{name} {stands.snapshot} was {stands.hold.decision} already")
+    return stands.snapshot

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
 
-import psycopg
-
 from shared.catalog import Table
 from shared.daily import arrival, manifest
-from shared.daily.hold import held
+from shared.daily.context import TableRun
+from shared.daily.hold import judged
 from shared.daily.names import SnapshotFolder, snapshots_of
 from shared.daily.publish import publish_chosen
 from shared.daily.receipt import receipt
@@ -23,11 +22,12 @@ from shared.errors import (
     IncompleteError,
     TargetError,
 )
-from shared.ledger import holds, migrations, publications, snapshots, view_builds
+from shared.ledger import migrations, snapshots, standing
 from shared.names import ObjectVersion, SnapshotId, format_day
+from shared.operate import outcome
+from shared.operate.outcome import SnapshotOutcome
 from shared.operate.patience import Patience, Tell, pause
 from shared.services import Services
-from shared.target import tables, views
 
 
 @dataclass(frozen=True)
@@ -38,25 +38,6 @@ class Found:
     snapshot: SnapshotId
     manifest: ObjectVersion
     parts: int
-
-
-@dataclass(frozen=True)
-class Imported:
-    """What came of a snapshot. `outcome` is published, held, rejected, pinned, older, waiting, which nobody is at, or
-    without views, which wait for another table; `reasons` say why it is held.
-
-    `new` says whether it was this import that published it; `publication` and `published` are what readers see now, and
-    `behind` the views that do not hold that yet.
-    """
-
-    table: str
-    snapshot: SnapshotId
-    outcome: str
-    new: bool
-    publication: int | None
-    published: SnapshotId | None
-    reasons: tuple[str, ...] = ()
-    behind: tuple[str, ...] = ()
 
 
 def find(services: Services, table: Table, day: date | None, snapshot: SnapshotId | None) -> Found:
@@ -82,60 +63,21 @@ def find(services: Services, table: Table, day: date | None, snapshot: SnapshotI
     )
 
 
-def run(services: Services, found: Found, by: str, tell: Tell, *, chosen: bool) -> Imported:
+def run(services: Services, found: Found, by: str, tell: Tell, *, chosen: bool) -> SnapshotOutcome:
     """Take the snapshot to its publication, beside whoever else is at it; `by` is the operator who wants it.
 
     When it was chosen, by its name or its day, it is published even if readers have a newer one; what they have never
     seen only within its limits. `tell` hears whom it waits for. Raises BusyError or IncompleteError when others hold or
     drop parts of it and make no progress.
     """
-    before = look(services, found.table, found.snapshot)
+    before = outcome.look(services, found.table, found.snapshot)
     _patiently(services, found, tell, lambda: arrival.handle(services, found.manifest, 1))
-    after = look(services, found.table, found.snapshot)
+    after = outcome.look(services, found.table, found.snapshot)
     # What was published once, and gone back from, is nothing for an event; an operator may want it again.
-    if after.outcome == "under way" or (after.outcome == "older" and chosen):
+    if after.what == "under way" or (after.what == "older" and chosen):
         _patiently(services, found, tell, lambda: _publish(services, found, by))
-        after = look(services, found.table, found.snapshot)
+        after = outcome.look(services, found.table, found.snapshot)
     return replace(after, new=after.publication != before.publication)
-
-
-def look(services: Services, table: Table, snapshot: SnapshotId) -> Imported:
-    """Where the snapshot stands by the ledger; `under way` when nothing stops it."""
-    with connect(services.settings, "import") as connection, translated(f"looking at {table.name} {snapshot}"):
-        return standing(services, connection, table, snapshot)
-
-
-def standing(services: Services, connection: psycopg.Connection, table: Table, snapshot: SnapshotId) -> Imported:
-    """What `look` tells, over a connection that is open."""
-    if not migrations.exists(connection):
-        return Imported(table.name, snapshot, "under way", False, None, None)
-    published = publications.published(connection, table.name)
-    hold = holds.held(connection, table.name, snapshot)
-    pinned = holds.pinned(connection, table.name)
-    outcome, reasons = "under way", tuple[str, ...]()
-    if published is not None and published.snapshot == snapshot:
-        outcome = "published"
-    elif hold is not None and hold.decision != "approved":
-        outcome, reasons = hold.decision or "held", hold.reasons
-    elif pinned is not None:
-        outcome = "pinned"
-    elif published is not None and published.snapshot > snapshot:
-        outcome = "older"
-    number, of = (published.number, published.snapshot) if published else (None, None)
-    views = tuple(_behind(services, connection, table, published.number)) if published else ()
-    return Imported(table.name, snapshot, outcome, False, number, of, tuple(reasons), views)
-
-
-def _behind(services: Services, connection: psycopg.Connection, table: Table, publication: int) -> Iterator[str]:
-    """The views that do not hold the table as of that publication or a later one, or are not there."""
-    for view in services.catalog.views_of(table.name):
-        held = view_builds.of_view(connection, view.name).get(table.name)
-        if (
-            held is None
-            or held.publication < publication
-            or not views.exists(connection, tables.relation(services.catalog.schema, view.name))
-        ):
-            yield view.name
 
 
 def _publish(services: Services, found: Found, by: str) -> None:
@@ -143,17 +85,18 @@ def _publish(services: Services, found: Found, by: str) -> None:
     table, snapshot = found.table, found.snapshot
     arrival.stage_all(services, table, found.manifest)
     with connect(services.settings, "import") as connection:
+        run = TableRun(services, connection, table)
         with translated(f"publishing {table.name} {snapshot}"):
-            counted = receipt(connection, table, snapshot)
+            counted = receipt(run, snapshot)
             if counted is None:
                 raise _dropped(found)
+            stands = standing.of(connection, table.name, snapshot)
             # What readers have seen has passed the limits, or somebody has let it pass.
-            seen = publications.was_published(connection, table.name, snapshot)
-            hold = None if seen else held(services, connection, table, snapshot, counted)
+            hold = None if stands.was_published else judged(run, stands, counted)
             if hold is not None and hold.decision != "approved":
                 return
         try:
-            publish_chosen(services, connection, table, snapshot, "import", by)
+            publish_chosen(run, snapshot, "import", by)
         except TargetError as e:
             if _is_staged(services, table, snapshot):
                 raise

@@ -8,8 +8,8 @@ import psycopg
 from psycopg import sql
 
 from shared import log
-from shared.catalog import Table
 from shared.daily import evolve, refresh
+from shared.daily.context import DailyRun, TableRun
 from shared.daily.live import RECYCLE
 from shared.daily.swap import add_columns
 from shared.db.postgres import connect, translated
@@ -42,12 +42,13 @@ def migrate(
 
 def _changes(services: Services, reader: str | None) -> Iterator[str]:
     with connect(services.settings, "migrate") as connection, translated("migrating"):
+        run = DailyRun(services, connection)
         yield from _ledger(connection)
         for table in services.catalog.tables.values():
             with log.bound(table=table.name), translated(f"migrating {table.name}"):
-                yield from _table(services, connection, table)
+                yield from _table(run.of(table))
         for view in services.catalog.views.values():
-            if told := refresh.template_changed(services, connection, view):
+            if told := refresh.template_changed(run, view):
                 yield told
         if reader is not None:
             yield from _reader(connection, reader)
@@ -60,21 +61,22 @@ def _ledger(connection: psycopg.Connection) -> list[str]:
     return ["ledger: brought up to date"]
 
 
-def _table(services: Services, connection: psycopg.Connection, table: Table) -> Iterator[str]:
-    if not columns.of_relation(connection, services.catalog.schema, table.name):
+def _table(run: TableRun) -> Iterator[str]:
+    connection, table = run.connection, run.table
+    if not columns.of_relation(connection, run.schema, table.name):
         return  # its first publish makes it
-    tables.ensure(connection, services.catalog.schema, table)
-    added = add_columns(services, connection, table)
+    tables.ensure(connection, run.schema, table)
+    added = add_columns(run)
     yield from (f"{table.name}: {name} {type_} added" for name, type_ in added.items())
     if added:
         yield f"{table.name}: {RECYCLE}"
-    present = columns.of_relation(connection, services.catalog.schema, table.name)
-    changes = evolve.compare(services, connection, table, [], keep=False).changes
-    new = evolve.is_new(connection, table)
-    found = evolve.blocking(services, connection, table, changes)
+    present = columns.of_relation(connection, run.schema, table.name)
+    changes = evolve.compare(run, [], keep=False).changes
+    new = evolve.is_new(run)
+    found = evolve.blocking(run, changes)
     for name in changes.breaking:
         what = f"is {present[name]}, the catalog says {changes.columns.get(name, 'nothing')}"
-        users = evolve.foreign(services, table, [one for one in found if one.column == name])
+        users = evolve.foreign(run, [one for one in found if one.column == name])
         if new:
             fate = "alter the table, or the catalog: no publish made it, so none will change it"
         elif users:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from shared.catalog import Table
-from shared.daily import export, refresh
+from shared.daily import newest, refresh
 from shared.daily import source as sources
+from shared.daily.context import TableRun
 from shared.db.postgres import connect, translated
 from shared.gcp.bigquery import TableInfo
-from shared.ledger import calls, migrations
+from shared.ledger import migrations
+from shared.ledger.standing import State
 from shared.services import Services
 
 #: The source is as the newest snapshot has it: an export would confirm that, and move nothing.
@@ -57,17 +59,18 @@ def of(services: Services, table: Table, price_per_tib: float) -> Plan:
 def _state(services: Services, table: Table, source: TableInfo) -> str:
     """How the source stands to the newest snapshot, as an export judges it."""
     with connect(services.settings, "plan") as connection, translated(f"looking at {table.name}"):
-        latest = calls.latest(connection, table.name) if migrations.exists(connection) else None
+        latest = newest.of(connection, table) if migrations.exists(connection) else None
     if latest is None:
         return "never exported"
-    if (latest.published or not latest.failed) and export.is_unchanged(table, source, latest):
+    if latest.stands.state is not State.FAILED and latest.is_like(source):
         return UNCHANGED
-    return "changed" if source.modified and latest.source_modified else "may have changed"
+    return "changed" if source.modified and latest.stated.source_modified else "may have changed"
 
 
 def _outdated(services: Services, table: Table) -> tuple[str, ...]:
     with connect(services.settings, "plan") as connection, translated(f"looking at the views of {table.name}"):
         if not migrations.exists(connection):
             return ()
-        told = [refresh.template_changed(services, connection, view) for view in services.catalog.views_of(table.name)]
+        run = TableRun(services, connection, table)
+        told = [refresh.template_changed(run, view) for view in run.views]
     return tuple(each for each in told if each is not None)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import cast
 
-import psycopg
 from psycopg import sql
 
 from shared.catalog import Column, HourlyTable, Table, View
 from shared.daily import refresh
 from shared.daily import source as sources
+from shared.daily.context import TableRun
 from shared.daily.templates import digest_of_all
 from shared.db.postgres import connect, translated
 from shared.errors import ConfigurationError, PermanentError, SyncError
@@ -29,7 +29,7 @@ from shared.rows import profile
 from shared.rows.log_table import LogTable
 from shared.services import HourlyServices, Services
 from shared.settings import HourlySettings
-from shared.target import columns, tables, views
+from shared.target import columns, views
 from shared.words import quantity
 
 #: How long after its end an hour may be on its way: the call that exports it comes after it, and may be repeated.
@@ -93,19 +93,19 @@ def days(
 
 
 def _table(services: Services, of: Table) -> TableVerdict:
-    relation = tables.relation(services.catalog.schema, of.name)
     with connect(services.settings, "verify") as connection, translated(f"counting {of.name}"):
+        run = TableRun(services, connection, of)
         if not migrations.exists(connection) or publications.published(connection, of.name) is None:
             return TableVerdict(of.name, None, None, None, None, notes=["never published"])
         # One state of everything, so that a publish in between is no difference: it waits for this lock.
         with connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(relation))
+            connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(run.parent))
             published = cast(Publication, publications.published(connection, of.name))
             receipt = receipts.find(connection, of.name, published.snapshot)
-            same, notes = _same(services, connection, of)
-            counted = profile.of_table(connection, relation, same)
-            differences, waiting = _views(services, connection, of, published)
+            same, notes = _same(run)
+            counted = profile.of_table(connection, run.parent, same)
+            differences, waiting = _views(run, published)
             stated = snapshots.find(connection, of.name, published.snapshot)
     notes += waiting
     exported = None
@@ -136,49 +136,45 @@ def _table(services: Services, of: Table) -> TableVerdict:
     )
 
 
-def _same(services: Services, connection: psycopg.Connection, of: Table) -> tuple[list[Column], list[str]]:
+def _same(run: TableRun) -> tuple[list[Column], list[str]]:
     """The columns that the table has as the catalog says, and a note on the others: the catalog may be newer than what
     is published.
     """
-    present = columns.of_relation(connection, services.catalog.schema, of.name)
+    present = columns.of_relation(run.connection, run.schema, run.table.name)
     others = [
         f"{column.name} is {present.get(column.name, 'missing')}, the catalog says {column.type.sql}"
-        for column in of.columns
+        for column in run.table.columns
         if present.get(column.name) != column.type.sql
     ]
-    same = [column for column in of.columns if present.get(column.name) == column.type.sql]
+    same = [column for column in run.table.columns if present.get(column.name) == column.type.sql]
     return same, [f"not counted: {'; '.join(others)}"] if others else []
 
 
-def _views(
-    services: Services, connection: psycopg.Connection, of: Table, published: Publication
-) -> tuple[list[str], list[str]]:
+def _views(run: TableRun, published: Publication) -> tuple[list[str], list[str]]:
     """What is wrong with the views of the table, and what is only to be waited for."""
     differences, notes = [], []
-    templates = digest_of_all(services.catalog.views_of(of.name))
-    age = publications.published_for(connection, of.name) or timedelta()
-    for view in services.catalog.views_of(of.name):
-        lag = _lag(services, connection, of, view, published)
-        missing = sorted(name for name in view.reads if publications.published(connection, name) is None)
+    templates = digest_of_all(run.views)
+    age = publications.published_for(run.connection, run.table.name) or timedelta()
+    for view in run.views:
+        lag = _lag(run, view, published)
+        missing = sorted(name for name in view.reads if publications.published(run.connection, name) is None)
         if lag and missing:
             notes.append(f"{lag}: it also reads {', '.join(missing)}, never published")
-        elif lag and (failed := failures.refused(connection, of.name, templates)):
+        elif lag and (failed := failures.refused(run.connection, run.table.name, templates)):
             differences.append(f"{lag}, because its refresh failed: {failed}")
-        elif lag and age < services.settings.reconcile_after:
+        elif lag and age < run.settings.reconcile_after:
             notes.append(f"{lag}: its refresh may be under way")
         elif lag:
             differences.append(lag)
-        elif told := refresh.template_changed(services, connection, view):
+        elif told := refresh.template_changed(run, view):
             differences.append(told)
     return differences, notes
 
 
-def _lag(
-    services: Services, connection: psycopg.Connection, of: Table, view: View, published: Publication
-) -> str | None:
-    if not views.exists(connection, tables.relation(services.catalog.schema, view.name)):
+def _lag(run: TableRun, view: View, published: Publication) -> str | None:
+    if not views.exists(run.connection, run.relation(view.name)):
         return f"view {view.name} does not exist"
-    held = view_builds.of_view(connection, view.name).get(of.name)
+    held = view_builds.of_view(run.connection, view.name).get(run.table.name)
     if held is None or held.publication < published.number:
         of_now = held.publication if held else "none"
         return f"view {view.name} is behind: it holds publication {of_now}, readers see {published.number}"

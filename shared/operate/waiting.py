@@ -9,13 +9,15 @@ from datetime import datetime
 import psycopg
 
 from shared.catalog import Table, View
+from shared.daily.context import TableRun
 from shared.daily.templates import digest_of_all
 from shared.db import queries
 from shared.db.postgres import connect, translated
 from shared.errors import ConfigurationError, NotReachedError, PermanentError, RetryableError, SyncError
 from shared.ledger import publications, snapshots
 from shared.names import SnapshotId
-from shared.operate.imports import Imported, standing
+from shared.operate import outcome
+from shared.operate.outcome import SnapshotOutcome
 from shared.operate.patience import Patience, Tell, pause
 from shared.services import Services
 from shared.words import quantity
@@ -52,7 +54,7 @@ class Step:
         return self.stage + (f": {self.why}" if self.why else "")
 
 
-type Outcome = Imported | SyncError
+type Became = SnapshotOutcome | SyncError
 
 
 def clock(services: Services) -> datetime:
@@ -65,7 +67,7 @@ def clock(services: Services) -> datetime:
 
 def until_seen(
     services: Services, awaited: Sequence[Awaited], tell: Tell, seconds: float
-) -> Iterator[tuple[Awaited, Outcome]]:
+) -> Iterator[tuple[Awaited, Became]]:
     """What became of each snapshot, as soon as that is known: readers of the table and of its views have it, something
     stopped it, or nothing has moved for so many seconds (NotReachedError).
 
@@ -89,7 +91,7 @@ def until_seen(
             pause()
 
 
-def _look(services: Services, one: Awaited, coming: set[str]) -> Outcome | Step:
+def _look(services: Services, one: Awaited, coming: set[str]) -> Became | Step:
     """How far a snapshot is. What can't be looked at now is a reason to wait like others."""
     try:
         with (
@@ -99,7 +101,7 @@ def _look(services: Services, one: Awaited, coming: set[str]) -> Outcome | Step:
         ):
             # As of one instant: what is built is in its place, or under way.
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            return _found(services, connection, one, coming)
+            return _found(TableRun(services, connection, one.table), one, coming)
     except ConfigurationError as e:
         return e
     except RetryableError as e:
@@ -108,24 +110,25 @@ def _look(services: Services, one: Awaited, coming: set[str]) -> Outcome | Step:
         return e
 
 
-def _found(services: Services, connection: psycopg.Connection, one: Awaited, coming: set[str]) -> Outcome | Step:
-    now = standing(services, connection, one.table, one.snapshot)
-    if now.outcome == "under way":
+def _found(run: TableRun, one: Awaited, coming: set[str]) -> Became | Step:
+    connection = run.connection
+    now = outcome.of(run, one.snapshot)
+    if now.what == "under way":
         failure = _failure(connection, "import_failure", one, since=one.since if one.new else None)
         if failure is not None:
             return PermanentError(failure)
-        return _before_publication(connection, one) if one.new else replace(now, outcome="waiting")
-    if now.outcome != "published" or not now.behind:
+        return _before_publication(connection, one) if one.new else replace(now, what="waiting")
+    if now.what != "published" or not now.behind:
         return replace(now, new=one.new)
-    templates = digest_of_all(services.catalog.views_of(one.table.name))
+    templates = digest_of_all(run.views)
     failure = _failure(connection, "refresh_failure", one, publication=now.publication, templates=templates)
     if failure is not None:
         return PermanentError(f"published, and its views are as they were: {failure}")
-    views = [services.catalog.views[name] for name in now.behind]
+    views = [run.catalog.views[name] for name in now.behind]
     to_come = [view for view in views if _can_be_built(connection, view, coming)]
     if to_come:
         return _before_views(connection, one, now, to_come)
-    return replace(now, outcome="without views", new=one.new)
+    return replace(now, what="without views", new=one.new)
 
 
 def _before_publication(connection: psycopg.Connection, one: Awaited) -> Step:
@@ -136,7 +139,7 @@ def _before_publication(connection: psycopg.Connection, one: Awaited) -> Step:
     return Step(stage, done, _why(connection, one), staged)
 
 
-def _before_views(connection: psycopg.Connection, one: Awaited, now: Imported, views: Sequence[View]) -> Step:
+def _before_views(connection: psycopg.Connection, one: Awaited, now: SnapshotOutcome, views: Sequence[View]) -> Step:
     names = [view.name for view in views]
     building = connection.execute(queries.load("waiting")["building"], {"views": names}).fetchall()
     under_way = "; ".join(f"a build of {name} began at {at:%H:%M:%S} UTC" for name, at in building)

@@ -11,18 +11,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Literal
 
 import psycopg
 
 from shared import log
 from shared.daily import build
+from shared.daily.context import DailyRun
 from shared.daily.names import SnapshotTable
 from shared.db import queries
 from shared.db.postgres import Lock, connect, end_stale_holders, session_locks, translated, try_lock
 from shared.errors import SyncError
 from shared.hourly.names import BatchTable
-from shared.ledger import migrations, view_builds
+from shared.ledger import migrations, standing, view_builds
+from shared.ledger.standing import Standing, State
 from shared.names import ADOPTED, ObjectVersion, SnapshotId, TableRef
 from shared.services import Services
 from shared.target import tables
@@ -39,7 +40,9 @@ LOCK_WAIT_MS = 500
 
 @dataclass(frozen=True)
 class Part:
-    """A part that stands in PostgreSQL. `attached`: readers see it. `publication` is the last of its snapshot."""
+    """A part that stands in PostgreSQL. `attached`: readers see it. `publication` is the last of its snapshot, which
+    `stands` where that says.
+    """
 
     id: int
     table: str
@@ -48,8 +51,12 @@ class Part:
     staged_at: datetime
     attached: bool
     publication: int | None
-    pinned: bool
-    hold: Literal["undecided", "approved", "rejected"] | None
+    stands: Standing
+
+    @property
+    def needed(self) -> bool:
+        """Whether it stays whatever its age: readers see it, or an operator went back to it."""
+        return self.attached or self.stands.pinned == self.snapshot
 
 
 def run(services: Services, now: datetime) -> Mapping[str, int | None] | None:
@@ -59,6 +66,7 @@ def run(services: Services, now: datetime) -> Mapping[str, int | None] | None:
         session_locks(connection),
         translated("beginning to drop what is old"),
     ):
+        run = DailyRun(services, connection)
         migrations.prepare(connection, migrates=services.migrates)
         if not try_lock(connection, Lock.housekeeping(), session=True):
             end_stale_holders(connection, Lock.housekeeping())
@@ -67,9 +75,9 @@ def run(services: Services, now: datetime) -> Mapping[str, int | None] | None:
         connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{LOCK_WAIT_MS}ms"])
         before = now - services.settings.retention
         steps: Mapping[str, Callable[[], int]] = {
-            "builds": lambda: _drop_builds(services, connection),
+            "builds": lambda: _drop_builds(run),
             "stand_ins": lambda: _drop_stand_ins(connection),
-            "parts": lambda: _drop_parts(services, connection, before),
+            "parts": lambda: _drop_parts(run, before),
             "temporary_tables": lambda: _drop_temporary_tables(services, before),
             "ledger_rows": lambda: _forget(connection, now - HISTORY),
         }
@@ -91,11 +99,12 @@ def due(parts: Iterable[Part], before: datetime, *, known: bool) -> set[Snapshot
     needed = _needed(seen, KEEP if known else 0)
     found = set()
     for snapshot, its in by_snapshot.items():
-        if snapshot in needed or any(part.attached or part.pinned for part in its):
+        if snapshot in needed or any(part.needed for part in its):
             continue
-        undecided = its[0].hold == "undecided" and known and (not seen or snapshot > seen[0])
+        state = its[0].stands.state
+        waits = state is State.HELD and known
         old = max(part.staged_at for part in its) < before
-        if its[0].hold == "rejected" or (old and not undecided):
+        if state is State.REJECTED or (old and not waits):
             found.add(snapshot)
     return found
 
@@ -112,35 +121,36 @@ def _needed(seen: Sequence[SnapshotId], keep: int) -> set[SnapshotId]:
     return {*seen[: 1 + keep], *older[:keep]}
 
 
-def _drop_parts(services: Services, connection: psycopg.Connection, before: datetime) -> int:
-    _tell_keepers(services, connection)
+def _drop_parts(run: DailyRun, before: datetime) -> int:
+    _tell_keepers(run)
     tables: defaultdict[str, list[Part]] = defaultdict(list)
-    for part in _parts(connection, None):
+    for part in _parts(run.connection, None):
         tables[part.table].append(part)
     dropped = 0
     for table, parts in tables.items():
         with log.bound(table=table):
-            snapshots = due(parts, before, known=table in services.catalog.tables)
+            snapshots = due(parts, before, known=table in run.catalog.tables)
             wanted = [part for part in parts if part.snapshot in snapshots]
-            gone = [part for part in wanted if _drop_part(services, connection, part, before)]
+            gone = [part for part in wanted if _drop_part(run, part, before)]
             if len(gone) < len(wanted):
                 log.warning("parts are left to the next run", parts=[p.id for p in wanted if p not in gone])
             dropped += len(gone)
     return dropped
 
 
-def _tell_keepers(services: Services, connection: psycopg.Connection) -> None:
+def _tell_keepers(run: DailyRun) -> None:
     """Tell of views that read parts and that no refresh builds anew any more: the server keeps the parts for them."""
     statement = queries.load("housekeeping")["readers_of_stand_ins"]
-    for (view,) in connection.execute(statement, {"schema": services.catalog.schema}).fetchall():
-        if view not in services.catalog.views:
+    for (view,) in run.connection.execute(statement, {"schema": run.schema}).fetchall():
+        if view not in run.catalog.views:
             log.warning(
                 "a view that left the catalog keeps old parts from being dropped: DROP MATERIALIZED VIEW it", view=view
             )
 
 
-def _drop_part(services: Services, connection: psycopg.Connection, part: Part, before: datetime) -> bool:
+def _drop_part(run: DailyRun, part: Part, before: datetime) -> bool:
     """Drop one part, if it is still due where no publish can come in between; False when it has to stay for now."""
+    connection = run.connection
 
     def drop() -> bool:
         # A publish holds this lock alone; the builds of views share it, and read nothing that has no parent.
@@ -148,7 +158,7 @@ def _drop_part(services: Services, connection: psycopg.Connection, part: Part, b
         if not free or not try_lock(connection, Lock.part(part.version)):
             return False
         parts = _parts(connection, part.table)
-        if part.snapshot not in due(parts, before, known=part.table in services.catalog.tables):
+        if part.snapshot not in due(parts, before, known=part.table in run.catalog.tables):
             return False
         tables.drop_child(connection, part.id)
         return True
@@ -158,10 +168,13 @@ def _drop_part(services: Services, connection: psycopg.Connection, part: Part, b
 
 def _parts(connection: psycopg.Connection, table: str | None) -> list[Part]:
     rows = connection.execute(queries.load("housekeeping")["parts"], {"table": table}).fetchall()
-    return [
-        Part(id_, of, SnapshotId.parse(snapshot), ObjectVersion(bucket, name, generation), *rest)
-        for id_, of, snapshot, bucket, name, generation, *rest in rows
-    ]
+    wanted = {(of, SnapshotId.parse(snapshot)) for _, of, snapshot, *_ in rows}
+    stands = {(each.table, each.snapshot): each for each in standing.of_all(connection, wanted)}
+    found = []
+    for id_, of, text, bucket, name, generation, staged_at, attached, publication in rows:
+        version, snapshot = ObjectVersion(bucket, name, generation), SnapshotId.parse(text)
+        found.append(Part(id_, of, snapshot, version, staged_at, attached, publication, stands[of, snapshot]))
+    return found
 
 
 def _drop_stand_ins(connection: psycopg.Connection) -> int:
@@ -175,16 +188,16 @@ def _drop_stand_ins(connection: psycopg.Connection) -> int:
     return sum(_in_transaction(connection, partial(drop, name)) for name in names)
 
 
-def _drop_builds(services: Services, connection: psycopg.Connection) -> int:
+def _drop_builds(run: DailyRun) -> int:
     """Drop what killed builds left of views that left the catalog: no refresh comes by that would."""
     dropped = 0
-    for name, view in connection.execute(queries.load("housekeeping")["builds"]).fetchall():
-        if view in services.catalog.views:
+    for name, view in run.connection.execute(queries.load("housekeeping")["builds"]).fetchall():
+        if view in run.catalog.views:
             continue
-        with connection.transaction():
-            if try_lock(connection, Lock.view(view)):
-                build.drop(services, connection, [name])
-        dropped += name not in view_builds.leftovers(connection, view)
+        with run.connection.transaction():
+            if try_lock(run.connection, Lock.view(view)):
+                build.drop(run, [name])
+        dropped += name not in view_builds.leftovers(run.connection, view)
     return dropped
 
 

@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-import psycopg
-
 from shared import log
-from shared.catalog import Table
+from shared.daily.context import DailyRun, TableRun
 from shared.daily.names import SnapshotFolder, snapshots_of
 from shared.daily.publish import announce
 from shared.daily.refresh import unlike
@@ -22,8 +20,8 @@ from shared.db import queries
 from shared.db.postgres import connect, translated
 from shared.errors import SyncError
 from shared.gcp.storage import StoredObject
-from shared.ledger import holds, migrations, publications
-from shared.names import SnapshotId
+from shared.ledger import migrations, publications, standing
+from shared.ledger.standing import Standing, State
 from shared.services import Services
 
 #: The newest folders of a table that are looked at for a manifest: the rest is older, or was never completed.
@@ -46,54 +44,47 @@ def run(services: Services, now: datetime) -> list[Finished]:
         if not migrations.is_current(connection):
             log.info("the ledger is not there yet, or of before this code: nothing to reconcile")
             return []
+        run = DailyRun(services, connection)
         finished = [
-            _logged(step, services, connection, table, now)
+            _logged(step, run.of(table), now)
             for table in services.catalog.tables.values()
             for step in (_import, _refresh)
         ]
         return [done for done in finished if done is not None]
 
 
-def _import(services: Services, connection: psycopg.Connection, table: Table, now: datetime) -> Finished | None:
+def _import(run: TableRun, now: datetime) -> Finished | None:
     """Write the newest complete snapshot's manifest again, if it is of age, and neither published nor stopped."""
-    if holds.pinned(connection, table.name) is not None:
-        return None
-    found = _newest_unpublished(services, connection, table)
+    storage, found = run.services.storage, _newest_unpublished(run)
     if found is None:
         return None
-    snapshot, manifest = found
+    stands, manifest = found
     tries = _tries(manifest)
-    pause = services.settings.reconcile_after * 2 ** min(tries, MOST_DOUBLINGS)
-    if now - manifest.created < pause or _stopped(connection, table.name, snapshot):
+    pause = run.settings.reconcile_after * 2 ** min(tries, MOST_DOUBLINGS)
+    # Else a human has to do something first, or has said no.
+    if now - manifest.created < pause or stands.state is not State.OPEN:
         return None
-    content = services.storage.read(manifest.version)
+    content = storage.read(manifest.version)
     if content is None:
         return None
     metadata = {**manifest.metadata, TRIES: str(tries + 1)}
-    if services.storage.replace(manifest.version, content, "application/json", metadata) is None:
+    if storage.replace(manifest.version, content, "application/json", metadata) is None:
         return None  # another call was faster
-    with log.bound(snapshot=snapshot):
+    with log.bound(snapshot=stands.snapshot):
         _tell("lost event: exported but not published, so its manifest is written again", tries + 1 >= PATIENCE)
-    return {"table": table.name, "snapshot_id": str(snapshot), "sent": "manifest", "tries": tries + 1}
+    return {"table": run.table.name, "snapshot_id": str(stands.snapshot), "sent": "manifest", "tries": tries + 1}
 
 
-def _newest_unpublished(
-    services: Services, connection: psycopg.Connection, table: Table
-) -> tuple[SnapshotId, StoredObject] | None:
-    """The newest complete snapshot and its manifest, unless readers have seen it or a newer one."""
-    settings = services.settings
-    published = publications.published(connection, table.name)
-    folders = services.storage.folders(settings.bucket, f"{settings.prefix}/{table.name}/")
-    for snapshot in reversed(snapshots_of(folders)[-LOOK_AT:]):
-        if published is not None and snapshot <= published.snapshot:
+def _newest_unpublished(run: TableRun) -> tuple[Standing, StoredObject] | None:
+    """Where the newest complete snapshot stands, and its manifest, unless readers have seen it or a newer one."""
+    bucket, prefix, storage = run.settings.bucket, run.settings.prefix, run.services.storage
+    newest = snapshots_of(storage.folders(bucket, f"{prefix}/{run.table.name}/"))[-LOOK_AT:][::-1]
+    for stands in standing.of_all(run.connection, [(run.table.name, snapshot) for snapshot in newest]):
+        if stands.state in (State.PUBLISHED, State.PASSED_OVER, State.LEFT):
             return None
-        if publications.was_published(connection, table.name, snapshot):
-            return None  # an operator went back from it
-        manifest = services.storage.find(
-            settings.bucket, SnapshotFolder(settings.prefix, table.name, snapshot).manifest
-        )
+        manifest = storage.find(bucket, SnapshotFolder(prefix, run.table.name, stands.snapshot).manifest)
         if manifest is not None and manifest.bytes:
-            return snapshot, manifest
+            return stands, manifest
     return None
 
 
@@ -102,43 +93,38 @@ def _tries(manifest: StoredObject) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
-def _stopped(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> bool:
-    values = {"table": table, "snapshot": str(snapshot)}
-    row = connection.execute(queries.load("reconcile")["stopped"], values).fetchone()
-    return bool(row and row[0])
-
-
-def _refresh(services: Services, connection: psycopg.Connection, table: Table, now: datetime) -> Finished | None:
+def _refresh(run: TableRun, now: datetime) -> Finished | None:
     """Announce the table's publications whose message is owed, or whose views never came."""
-    statements, before = queries.load("reconcile"), now - services.settings.reconcile_after
+    connection, table = run.connection, run.table
+    statements, before = queries.load("reconcile"), now - run.settings.reconcile_after
     values = {"table": table.name, "before": before}
     (owed,) = connection.execute(statements["owed"], values).fetchone() or (0,)
     # A view that also reads a table that was never published is built when that comes.
-    of_table = services.catalog.views_of(table.name)
+    of_table = run.views
     views = [
         view for view in of_table if all(publications.published(connection, name) is not None for name in view.reads)
     ]
     wanted = {
         "views": [view.name for view in views],
         # A template that came with other columns waits for them, and for the refresh of the publish that brings them.
-        "digests": [None if unlike(services, connection, [view]) else digest(view) for view in views],
+        "digests": [None if unlike(run, [view]) else digest(view) for view in views],
         "templates": digest_of_all(of_table),
     }
     behind = connection.execute(statements["behind"], {**values, **wanted, "now": now}).fetchone()
     if behind is None:
         if not owed:
             return None
-        announce(services, connection, table.name)
+        announce(run)
         _tell("lost event: the message of a publication was owed, so it is sent", again=False)
         return {"table": table.name, "sent": "owed message"}
     publication, names, rebuilt, waited, asked_for = behind
     # Owed until it is sent: should we die in between, the next run sends it.
     connection.execute(statements["owe"], {"table": table.name, "publication": publication})
-    announce(services, connection, table.name)
+    announce(run)
     if names:
         _tell(
             f"lost event: {', '.join(names)} does not hold what is published, so the message is sent again",
-            again=waited > services.settings.reconcile_after * 2**PATIENCE,
+            again=waited > run.settings.reconcile_after * 2**PATIENCE,
         )
     if rebuilt:
         _tell(
@@ -153,17 +139,12 @@ def _tell(message: str, again: bool) -> None:
     (log.error if again else log.warning)(message)
 
 
-def _logged(
-    step: Callable[[Services, psycopg.Connection, Table, datetime], Finished | None],
-    services: Services,
-    connection: psycopg.Connection,
-    table: Table,
-    now: datetime,
-) -> Finished | None:
+def _logged(step: Callable[[TableRun, datetime], Finished | None], run: TableRun, now: datetime) -> Finished | None:
     """A step's outcome; its failure leaves the other tables alone."""
+    name = run.table.name
     try:
-        with log.bound(table=table.name), translated(f"looking for lost events of {table.name}"):
-            return step(services, connection, table, now)
+        with log.bound(table=name), translated(f"looking for lost events of {name}"):
+            return step(run, now)
     except SyncError as e:
         log.failure("reconciliation failed", e)
         return None

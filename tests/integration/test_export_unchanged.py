@@ -9,6 +9,7 @@ import pytest
 
 from shared.catalog import Column, PgType
 from shared.daily import arrival, export, extract
+from shared.daily.context import TableRun
 from shared.daily.names import parse_object_name
 from shared.db.postgres import connect
 from shared.errors import BadRequestError
@@ -59,7 +60,7 @@ class Mornings:
         with connect(self.services.settings, "test") as connection:
             name = parse_object_name(manifest.name, self.services.settings.prefix)
             table = self.services.catalog.tables[TABLE]
-            assert arrival._record(self.services, connection, table, name.folder, manifest)
+            assert arrival._record(TableRun(self.services, connection, table), name.folder, manifest)
 
     def jobs(self) -> int:
         return len([job for job in self.client.list_jobs() if job.job_id.startswith("recosync-")])

@@ -196,7 +196,7 @@ def test_a_rollback_that_is_under_way_is_either_in_time_or_refused(here, service
 
 HOUSEKEEPING = """
 from datetime import UTC, datetime, timedelta
-from shared.operate import housekeeping
+from shared.upkeep import housekeeping
 housekeeping.run(services, datetime.now(UTC) + timedelta(days=4))
 """
 

@@ -181,10 +181,10 @@ def test_nor_are_they_where_there_was_nothing_to_adopt(services, database):
 def test_a_row_written_just_before_the_swap_is_adopted_by_the_retry(services, database, monkeypatch):
     locks_out = swapping._lock_out_readers
 
-    def write_first(connection, parent, statements):
+    def write_first(run, statements):
         monkeypatch.setattr(swapping, "_lock_out_readers", locks_out)
         database.execute(f"INSERT INTO {TABLE} VALUES ('late', 'x')")
-        return locks_out(connection, parent, statements)
+        return locks_out(run, statements)
 
     monkeypatch.setattr(swapping, "_lock_out_readers", write_first)
     manifest = upload(services, 1, ["new"]).manifest()

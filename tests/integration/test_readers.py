@@ -16,6 +16,7 @@ from psycopg import sql
 
 from shared.daily import refresh as refreshing
 from shared.daily import swap as swapping
+from shared.daily.context import TableRun
 from shared.daily.publish import publish
 from shared.daily.refresh import refresh
 from shared.db.postgres import connect
@@ -160,9 +161,10 @@ def test_no_reader_ever_sees_less_than_one_whole_snapshot(here, services, monkey
     table, api = services.catalog.tables[TABLE], here.cloud.postgres.dsn(here.name, "api")
     with connect(services.settings, "test") as connection:
         migrations.migrate(connection)
-        tables.ensure(connection, services.catalog.schema, table)
+        run = TableRun(services, connection, table)
+        tables.ensure(connection, run.schema, table)
         staged(services, connection, 1)
-        assert publish(services, connection, table, day(1))
+        assert publish(run, day(1))
         refresh(services, TABLE, 1)
         kinds = (statements, prepared, repeatable_read, older_than_a_publish, long)
         readers = {
@@ -174,8 +176,8 @@ def test_no_reader_ever_sees_less_than_one_whole_snapshot(here, services, monkey
         for number in range(2, SNAPSHOTS + 1):
             staged(services, connection, number)
             if number % 3 == 0:
-                rolled_back(lambda n=number: publish(services, connection, table, day(n)), monkeypatch, swapping)
-            assert publish(services, connection, table, day(number))
+                rolled_back(lambda n=number: publish(run, day(n)), monkeypatch, swapping)
+            assert publish(run, day(number))
             if number % 36 == 0:
                 rolled_back(lambda n=number: refresh(services, TABLE, n), monkeypatch, refreshing)
             if number % 12 == 0:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shared.daily import refresh as refreshing
+from shared.daily.context import DailyRun
 from shared.daily.refresh import rebuild, refresh
 from shared.errors import TargetError
 from shared.operate import plan, verify
@@ -165,7 +166,7 @@ def test_what_a_view_read_before_says_nothing_of_its_template(services, database
         " SELECT %s, table_name, publication, 1, 'older' FROM recosync.publication WHERE table_name = 'iris_france'",
         [VIEW],
     )
-    assert refreshing.template_changed(services, database, services.catalog.views[VIEW]) is None
+    assert refreshing.template_changed(DailyRun(services, database), services.catalog.views[VIEW]) is None
 
 
 @pytest.mark.usefixtures("published")

@@ -1,7 +1,11 @@
 """What housekeeping may drop of a table."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from shared.ledger.holds import Hold
+from shared.ledger.publications import Publication
+from shared.ledger.standing import Standing
 from shared.names import ADOPTED, ObjectVersion, SnapshotId
 from shared.upkeep.housekeeping import Part, due
 
@@ -16,11 +20,21 @@ def day(number):
 
 def part(snapshot, publication=None, *, staged=OLD, attached=False, pinned=False, hold=None):
     name = f"{snapshot}-{staged}"
-    return Part(1, "a_table", snapshot, ObjectVersion("b", name, 1), staged, attached, publication, pinned, hold)
+    stands = Standing(
+        "a_table",
+        snapshot,
+        was_published=publication is not None,
+        hold=hold and Hold(("few rows",), None if hold == "undecided" else hold),
+        pinned=snapshot if pinned else None,
+    )
+    return Part(1, "a_table", snapshot, ObjectVersion("b", name, 1), staged, attached, publication, stands)
 
 
 def dropped(*parts, known=True):
-    return due(parts, BEFORE, known=known)
+    last = max((part for part in parts if part.publication), key=lambda part: part.publication, default=None)
+    published = Publication(last.publication, last.snapshot) if last else None
+    seen = [replace(part, stands=replace(part.stands, published=published)) for part in parts]
+    return due(seen, BEFORE, known=known)
 
 
 def test_what_readers_see_and_the_two_snapshots_before_it_stay():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, cast
@@ -13,7 +13,7 @@ import typer
 
 from shared.errors import BadRequestError
 from shared.names import SnapshotId, format_day
-from shared.operate.cli import imported
+from shared.operate.cli import outcomes
 from shared.operate.cli.commands import (
     AsJson,
     BucketOption,
@@ -30,12 +30,14 @@ from shared.operate.cli.commands import (
     known_tables,
     known_views,
 )
+from shared.operate.cli.each import for_each, show_failed
 from shared.operate.cli.output import Exit, Json, Output, reporting
 
 if TYPE_CHECKING:
     from shared.catalog import Table
-    from shared.operate.cli.imported import Failed
-    from shared.operate.imports import Imported
+    from shared.operate.cli.each import Failed
+    from shared.operate.outcome import SnapshotOutcome
+    from shared.operate.waiting import Awaited
     from shared.services import Services
 
 GROUP = Group()
@@ -85,24 +87,23 @@ def export_tables(
         with output.progress("exporting", total=len(asked)) as bar, bar.counting("snapshot", "source", "export"):
             answer, _ = export.run(services, request)
         _tell_export(output, answer)
-        done, failed = _come_of(
-            output, services, _entries(answer, "tables"), since, functions=functions, wait=timeout if wait else None
-        )
+        exported = _exported(services, _entries(answer, "tables"), since)
+        done, failed = _come_of(output, services, exported, functions=functions, wait=timeout if wait else None)
         stays = wait or not functions
         if stays:
-            imported.show(output, done, bucket_path)
+            outcomes.show(output, done, bucket_path)
         else:
             _tell_events(output, done, new=any(map(_is_new, _entries(answer, "tables"))))
         output.document(
             {
                 **answer,
                 "failed": [*_entries(answer, "failed"), *(each.entry for each in failed)],
-                "imported": [imported.entry(each) for each in done if stays],
+                "imported": [outcomes.entry(each) for each in done if stays],
             }
         )
         codes = [Exit.RETRY if failure["retryable"] else Exit.FAILED for failure in _entries(answer, "failed")]
-        waits = done if stays else [each for each in done if each.outcome == "held"]
-        imported.leave(waits, [*codes, *(Exit.of(each.error) for each in failed)])
+        waits = done if stays else [each for each in done if each.what == "held"]
+        outcomes.leave(waits, [*codes, *(Exit.of(each.error) for each in failed)])
 
 
 @GROUP.command("import", "import-table", "import-to-gcloud", example="recosync import iris_france --date 20260101")
@@ -129,17 +130,17 @@ def import_tables(
         asked = known_tables(services, tables, table_name)
         chosen = date is not None or snapshot is not None
 
-        def bring(table: Table) -> Imported:
+        def bring(table: Table) -> SnapshotOutcome:
             found = imports.find(services, table, date, snapshot)
-            return imported.bring(output, services, found, chosen=chosen)
+            return outcomes.bring(output, services, found, chosen=chosen)
 
-        done, failed = imported.each(output, asked, bring)
+        done, failed = for_each(output, asked, bring)
         output.document(
-            {"imported": [imported.entry(each) for each in done], "failed": [each.entry for each in failed]}
+            {"imported": [outcomes.entry(each) for each in done], "failed": [each.entry for each in failed]}
         )
-        imported.show(output, done, bucket_path)
-        imported.tell_views(output, done)
-        imported.leave(done, [Exit.of(each.error) for each in failed])
+        outcomes.show(output, done, bucket_path)
+        outcomes.tell_views(output, done)
+        outcomes.leave(done, [Exit.of(each.error) for each in failed])
 
 
 @GROUP.command("materialize", "materialize-gcloud", example="recosync materialize iris_france_mv")
@@ -198,7 +199,7 @@ def plan(
                 finally:
                     bar.advance(doing=table.name)
 
-            plans, failed = imported.each(output, asked, ask)
+            plans, failed = for_each(output, asked, ask)
         output.table(
             f"What an export would do, at {price_per_tib:.2f} USD per TiB",
             ["Table", "Source", "Source rows", "Rows to move", "Bytes billed", "USD"],
@@ -215,7 +216,7 @@ def plan(
                 "price_per_tib": price_per_tib,
             }
         )
-        imported.leave((), [Exit.of(each.error) for each in failed])
+        outcomes.leave((), [Exit.of(each.error) for each in failed])
 
 
 def _tell_export(output: Output, answer: Json) -> None:
@@ -225,60 +226,77 @@ def _tell_export(output: Output, answer: Json) -> None:
         ["Table", "Snapshot", "Status", "Rows", "Parts", "Bytes"],
         [[entry.get(name) for name in fields] for entry in _entries(answer, "tables")],
     )
-    imported.show_failed(output, _entries(answer, "failed"))
+    show_failed(output, _entries(answer, "failed"))
 
 
-def _tell_events(output: Output, stood: Sequence[Imported], *, new: bool) -> None:
+def _tell_events(output: Output, stood: Sequence[SnapshotOutcome], *, new: bool) -> None:
     """What comes of the snapshots without this command: of those that `stood` there before, nothing."""
     if new:
         output.line("The functions import it: `recosync status` tells how far they are, --wait follows them.")
-    imported.explain(output, [each for each in stood if each.outcome == "held"])
-    imported.mention(output, [each for each in stood if each.outcome != "held"])
+    outcomes.explain(output, [each for each in stood if each.what == "held"])
+    outcomes.mention(output, [each for each in stood if each.what != "held"])
+
+
+@dataclass(frozen=True)
+class _Exported:
+    """A snapshot that an export call told of, and what it called that."""
+
+    status: str
+    awaited: Awaited
+
+    @property
+    def name(self) -> str:
+        return self.awaited.table.name
+
+
+def _exported(services: Services, entries: Iterable[Json], since: datetime) -> list[_Exported]:
+    from shared.operate.waiting import Awaited
+
+    return [
+        _Exported(
+            str(entry["status"]),
+            Awaited(
+                services.catalog.tables[str(entry["table"])],
+                SnapshotId.parse(str(entry["snapshot_id"])),
+                new=_is_new(entry),
+                since=since,
+            ),
+        )
+        for entry in entries
+    ]
 
 
 def _come_of(
-    output: Output, services: Services, entries: Sequence[Json], since: datetime, *, functions: bool, wait: float | None
-) -> tuple[list[Imported], list[Failed]]:
+    output: Output, services: Services, exported: Sequence[_Exported], *, functions: bool, wait: float | None
+) -> tuple[list[SnapshotOutcome], list[Failed]]:
     """What became of the exported snapshots: at the hands of the functions, or in this process where no event fires.
 
     `wait` is for how many seconds without any movement; who does not wait hears of those that nobody is at any more.
     """
     from shared.operate import imports
-    from shared.operate.waiting import Awaited
 
-    status = {str(entry["table"]): str(entry["status"]) for entry in entries}
-    snapshots = {
-        str(entry["table"]): Awaited(
-            services.catalog.tables[str(entry["table"])],
-            SnapshotId.parse(str(entry["snapshot_id"])),
-            new=_is_new(entry),
-            since=since,
-        )
-        for entry in entries
-    }
+    snapshots = {one.name: one.awaited.snapshot for one in exported}
 
-    def bring(table: Table) -> Imported:
-        found = imports.find(services, table, None, snapshots[table.name].snapshot)
-        return imported.bring(output, services, found, chosen=True)
+    def bring(table: Table) -> SnapshotOutcome:
+        found = imports.find(services, table, None, snapshots[table.name])
+        return outcomes.bring(output, services, found, chosen=True)
 
-    def look(table: Table) -> Imported:
-        return imported.standing(services, table, snapshots[table.name].snapshot)
+    def look(table: Table) -> SnapshotOutcome:
+        return outcomes.standing(services, table, snapshots[table.name])
 
-    done: list[Imported] = []
+    done: list[SnapshotOutcome] = []
     failed: list[Failed] = []
     if not functions:
-        done, failed = imported.each(
-            output, [one.table for name, one in snapshots.items() if status[name] in BROUGHT], bring
-        )
-    new = {each.table for each in done if each.new}
-    rest = [replace(one, new=one.new and (functions or name in new)) for name, one in snapshots.items()]
-    rest = [one for one in rest if one.table.name not in {each.table for each in failed}]
+        done, failed = for_each(output, [one.awaited.table for one in exported if one.status in BROUGHT], bring)
+    new, gone = {each.table for each in done if each.new}, {each.table for each in failed}
+    rest = [one for one in exported if one.name not in gone]
     if wait is not None:
-        done, late = imported.follow(output, services, rest, wait)
+        awaited = [replace(one.awaited, new=one.awaited.new and (functions or one.name in new)) for one in rest]
+        done, late = outcomes.follow(output, services, awaited, wait)
     else:
         known = {each.table for each in done}
-        stood = [one.table for one in rest if one.table.name not in known and status[one.table.name] in STOOD]
-        more, late = imported.each(output, stood, look)
+        stood = [one.awaited.table for one in rest if one.name not in known and one.status in STOOD]
+        more, late = for_each(output, stood, look)
         done += more
     return done, failed + late
 

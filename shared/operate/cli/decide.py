@@ -122,10 +122,10 @@ def _tell(output: Output, services: Services, published: Published, until: str |
 def _refresh(output: Output, services: Services, published: Published) -> str:
     """Rebuild the views, beside the function that the completion message calls: whoever is first."""
     from shared.daily import refresh
-    from shared.operate import imports
+    from shared.operate import outcome
     from shared.operate.patience import while_busy
 
     with output.progress(f"rebuilding the views of {published.table}"):
         done = while_busy(lambda: refresh.refresh(services, published.table, published.publication), output.note)
-    missing = imports.look(services, services.catalog.tables[published.table], published.snapshot).behind
+    missing = outcome.look(services, services.catalog.tables[published.table], published.snapshot).behind
     return f"{done}, without {', '.join(missing)}: another table has yet to be published" if missing else done

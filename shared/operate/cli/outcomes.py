@@ -2,49 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import typer
 
 from shared.errors import SyncError
 from shared.operate.cli.commands import BucketPath, operator
+from shared.operate.cli.each import Failed, failed_at
 from shared.operate.cli.output import Exit, Json, Output
 
 if TYPE_CHECKING:
     from shared.catalog import Table
     from shared.names import SnapshotId
-    from shared.operate.imports import Found, Imported
+    from shared.operate.imports import Found
+    from shared.operate.outcome import SnapshotOutcome
     from shared.operate.waiting import Awaited
     from shared.services import Services
 
 
-@dataclass(frozen=True)
-class Failed:
-    """A table that failed, which leaves the others alone."""
-
-    table: str
-    error: SyncError
-
-    @property
-    def entry(self) -> Json:
-        return {"table": self.table, "error": str(self.error), "retryable": self.error.retryable}
-
-
-def each[R](output: Output, tables: Iterable[Table], step: Callable[[Table], R]) -> tuple[list[R], list[Failed]]:
-    """What the step makes of each table, and what failed, which is told at once."""
-    done: list[R] = []
-    failed: list[Failed] = []
-    for table in tables:
-        try:
-            done.append(step(table))
-        except SyncError as e:
-            failed.append(_failed(output, table.name, e))
-    return done, failed
-
-
-def bring(output: Output, services: Services, found: Found, *, chosen: bool) -> Imported:
+def bring(output: Output, services: Services, found: Found, *, chosen: bool) -> SnapshotOutcome:
     """Import a snapshot in this process; `chosen` when the operator named it or its day."""
     from shared.operate import imports
 
@@ -54,30 +32,30 @@ def bring(output: Output, services: Services, found: Found, *, chosen: bool) -> 
 
 def follow(
     output: Output, services: Services, awaited: Sequence[Awaited], seconds: float
-) -> tuple[list[Imported], list[Failed]]:
+) -> tuple[list[SnapshotOutcome], list[Failed]]:
     """Wait until readers have the snapshots, tables and views; what came of each, and what failed, told at once."""
     from shared.operate import waiting
 
-    done: list[Imported] = []
+    done: list[SnapshotOutcome] = []
     failed: list[Failed] = []
     with output.progress("following the functions"):
-        for one, outcome in waiting.until_seen(services, awaited, output.note, seconds):
-            if isinstance(outcome, SyncError):
-                failed.append(_failed(output, one.table.name, outcome))
+        for one, came in waiting.until_seen(services, awaited, output.note, seconds):
+            if isinstance(came, SyncError):
+                failed.append(failed_at(output, one.table.name, came))
             else:
-                done.append(outcome)
+                done.append(came)
     return done, failed
 
 
-def standing(services: Services, table: Table, snapshot: SnapshotId) -> Imported:
+def standing(services: Services, table: Table, snapshot: SnapshotId) -> SnapshotOutcome:
     """What came of a snapshot that stood in the bucket before: nobody brings it any more if it is not published."""
-    from shared.operate import imports
+    from shared.operate import outcome
 
-    found = imports.look(services, table, snapshot)
-    return replace(found, outcome="waiting") if found.outcome == "under way" else found
+    found = outcome.look(services, table, snapshot)
+    return replace(found, what="waiting") if found.what == "under way" else found
 
 
-def show(output: Output, imported: Sequence[Imported], place: BucketPath | None) -> None:
+def show(output: Output, imported: Sequence[SnapshotOutcome], place: BucketPath | None) -> None:
     """Tell people what came of the snapshots. `place` is where they stand, if it is not the environment's."""
     output.table(
         "Imported",
@@ -87,7 +65,7 @@ def show(output: Output, imported: Sequence[Imported], place: BucketPath | None)
     explain(output, imported, place)
 
 
-def explain(output: Output, imported: Iterable[Imported], place: BucketPath | None = None) -> None:
+def explain(output: Output, imported: Iterable[SnapshotOutcome], place: BucketPath | None = None) -> None:
     """Why readers don't see snapshots, and the commands that decide, each on a line of its own."""
     for one in imported:
         why, commands = _explained(one, place)
@@ -95,7 +73,7 @@ def explain(output: Output, imported: Iterable[Imported], place: BucketPath | No
             output.problem(f"recosync: {one.table} {one.snapshot}: {why}", commands)
 
 
-def mention(output: Output, imported: Iterable[Imported]) -> None:
+def mention(output: Output, imported: Iterable[SnapshotOutcome]) -> None:
     """The same for who did not ask whether readers see them."""
     for one in imported:
         why, commands = _explained(one, None)
@@ -105,29 +83,19 @@ def mention(output: Output, imported: Iterable[Imported]) -> None:
             output.command(command)
 
 
-def tell_views(output: Output, imported: Iterable[Imported]) -> None:
+def tell_views(output: Output, imported: Iterable[SnapshotOutcome]) -> None:
     """What has yet to come of views after an import."""
-    views = dict.fromkeys(view for one in imported if one.outcome == "published" for view in one.behind)
+    views = dict.fromkeys(view for one in imported if one.what == "published" for view in one.behind)
     if views:
         output.line("mv_refresh rebuilds the views, as `recosync status` tells. In this process:")
         output.command(f"recosync materialize {' '.join(views)}")
 
 
-def show_failed(output: Output, failed: Iterable[Json]) -> None:
-    for failure in failed:
-        output.problem(f"recosync: {failure['error']}")
-
-
-def _failed(output: Output, table: str, error: SyncError) -> Failed:
-    output.problem(f"recosync: {error}")
-    return Failed(table, error)
-
-
-def _explained(imported: Imported, place: BucketPath | None) -> tuple[str, Sequence[str]]:
+def _explained(imported: SnapshotOutcome, place: BucketPath | None) -> tuple[str, Sequence[str]]:
     """Why readers don't see the snapshot, and the commands that there are for that."""
     name, snapshot, published = imported.table, imported.snapshot, imported.published
     again = f"recosync import {name} --snapshot {snapshot}" + (f" --bucket-path {place}" if place else "")
-    match imported.outcome:
+    match imported.what:
         case "held":
             # What is older than what readers see takes them back.
             passes = "rollback" if published is not None and published > snapshot else "approve"
@@ -147,7 +115,7 @@ def _explained(imported: Imported, place: BucketPath | None) -> tuple[str, Seque
     return "", ()
 
 
-def entry(imported: Imported) -> Json:
+def entry(imported: SnapshotOutcome) -> Json:
     """What the JSON says of it."""
     return {
         "table": imported.table,
@@ -160,21 +128,21 @@ def entry(imported: Imported) -> Json:
     }
 
 
-def leave(imported: Sequence[Imported], failed: Iterable[Exit]) -> None:
+def leave(imported: Sequence[SnapshotOutcome], failed: Iterable[Exit]) -> None:
     """Leave with the exit code that says the most: what can be retried first, then what failed, what made no sense,
     what did not come in time, and what waits.
     """
     codes = set(failed)
-    if any(one.outcome == "rejected" for one in imported):
+    if any(one.what == "rejected" for one in imported):
         codes.add(Exit.FAILED)
-    if any(one.outcome != "published" for one in imported):
+    if any(one.what != "published" for one in imported):
         codes.add(Exit.HELD)
     for code in (Exit.RETRY, Exit.FAILED, Exit.USAGE, Exit.LATE, Exit.HELD):
         if code in codes:
             raise typer.Exit(code)
 
 
-def _words(imported: Imported) -> str:
-    if imported.outcome == "published":
+def _words(imported: SnapshotOutcome) -> str:
+    if imported.what == "published":
         return "published" if imported.new else "published already"
-    return imported.outcome
+    return imported.what

@@ -1,0 +1,95 @@
+"""Where a snapshot stands: the one answer to whether readers see it, may come to see it, or what keeps it from them.
+
+It is asked before a step, and again under the lock that keeps publishes away: the answer is the same function of the
+same facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import cast
+
+import psycopg
+
+from shared.db import queries
+from shared.ledger.holds import Decision, Hold
+from shared.ledger.publications import Publication
+from shared.names import SnapshotId
+
+type _Facts = tuple[int | None, str | None, bool, list[str] | None, Decision | None, str | None, bool]
+
+
+class State(Enum):
+    """Where a snapshot stands. The first that is true of it counts."""
+
+    PUBLISHED = auto()  #: readers see it
+    REJECTED = auto()  #: somebody decided that readers never see it
+    PASSED_OVER = auto()  #: readers see a newer one, whether they have seen this one or not
+    LEFT = auto()  #: readers have seen it, and an operator went back from it
+    HELD = auto()  #: it tripped a limit, and waits for a human
+    PINNED = auto()  #: an operator pinned its table to another
+    FAILED = auto()  #: something of it failed for good; an event that comes again may still succeed
+    OPEN = auto()  #: nothing is known against it
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known of one snapshot. `published` is what readers see of its table, `was_published` whether they have
+    seen this snapshot, `pinned` the snapshot that its table is pinned to.
+    """
+
+    table: str
+    snapshot: SnapshotId
+    published: Publication | None = None
+    was_published: bool = False
+    hold: Hold | None = None
+    pinned: SnapshotId | None = None
+    failed: bool = False
+
+    @property
+    def undecided(self) -> Hold | None:
+        """The hold that waits for a human."""
+        return self.hold if self.hold is not None and self.hold.decision is None else None
+
+    @property
+    def state(self) -> State:
+        seen = self.published.snapshot if self.published else None
+        facts = {
+            State.PUBLISHED: seen == self.snapshot,
+            State.REJECTED: self.hold is not None and self.hold.decision == "rejected",
+            State.PASSED_OVER: seen is not None and seen > self.snapshot,
+            State.LEFT: self.was_published,
+            State.HELD: self.undecided is not None,
+            State.PINNED: self.pinned is not None,
+            State.FAILED: self.failed,
+        }
+        return next((state for state, is_so in facts.items() if is_so), State.OPEN)
+
+
+def of(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> Standing:
+    """Where one snapshot stands, whether the ledger has heard of it or not."""
+    return of_all(connection, [(table, snapshot)])[0]
+
+
+def of_all(connection: psycopg.Connection, wanted: Iterable[tuple[str, SnapshotId]]) -> list[Standing]:
+    """Where snapshots of some tables stand, in the order asked for."""
+    asked = list(wanted)
+    values = {"tables": [table for table, _ in asked], "snapshots": [str(snapshot) for _, snapshot in asked]}
+    rows = connection.execute(queries.load("standing")["standing"], values).fetchall()
+    found = {(table, SnapshotId.parse(snapshot)): facts for table, snapshot, *facts in rows}
+    return [_standing(table, snapshot, *found[table, snapshot]) for table, snapshot in asked]
+
+
+def _standing(table: str, snapshot: SnapshotId, *facts: object) -> Standing:
+    number, seen, was_published, reasons, decision, pinned, failed = cast(_Facts, facts)
+    return Standing(
+        table,
+        snapshot,
+        published=Publication(number, SnapshotId.parse(seen)) if number is not None and seen else None,
+        was_published=was_published,
+        hold=Hold(tuple(reasons), decision) if reasons is not None else None,
+        pinned=SnapshotId.parse(pinned) if pinned else None,
+        failed=failed,
+    )
