@@ -216,34 +216,28 @@ class _Parser:
         if not isinstance(given, dict) or not given.keys() <= columns:
             self._mistake((*path, "null_share"), "should be like { column = 0.1 }, of columns of the table")
             given = {}
-        shares = {column: self._number(given, (*path, "null_share"), column, 0.0, most=1) for column in given}
-        age = entry.get("source_age")
+        shares = {name: self._number(share, (*path, "null_share", name), 1) for name, share in given.items()}
+
+        def limit(name: str, default: float, most: float) -> float:
+            return self._number(entry.get(name, default), (*path, name), most)
+
+        def whole(name: str, most: int) -> int | None:
+            return int(self._number(entry[name], (*path, name), most, whole=True)) if name in entry else None
+
         return Limits(
-            shrink=self._number(entry, path, "shrink", default.shrink, most=1),
-            growth=self._number(entry, path, "growth", default.growth, most=MAX_GROWTH),
+            shrink=limit("shrink", default.shrink, 1),
+            growth=limit("growth", default.growth, MAX_GROWTH),
             null_share=dict.fromkeys(key, 0.0) | shares,
-            duplicate_keys=int(self._number(entry, path, "duplicate_keys", 0, most=MAX_ROWS, whole=True)),
-            source_age=None
-            if age is None
-            else int(self._number(entry, path, "source_age", 0, most=MAX_HOURS, whole=True)),
+            duplicate_keys=whole("duplicate_keys", MAX_ROWS) or 0,
+            source_age=whole("source_age", MAX_HOURS),
         )
 
-    def _number(
-        self,
-        entry: Mapping[str, object],
-        path: KeyPath,
-        key: str,
-        default: float,
-        *,
-        most: float,
-        whole: bool = False,
-    ) -> float:
-        value = entry.get(key, default)
+    def _number(self, value: object, path: KeyPath, most: float, *, whole: bool = False) -> float:
         fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
         if fits and isinstance(value, int | float) and 0 <= value <= most:
             return value
-        self._mistake((*path, key), f"should be a {'whole ' if whole else ''}number, from 0 to {most:,}")
-        return default
+        self._mistake(path, f"should be a {'whole ' if whole else ''}number, from 0 to {most:,}")
+        return 0
 
     def _columns(self, entry: Mapping[str, object], path: KeyPath) -> Iterator[Column]:
         taken: dict[str, str] = {}

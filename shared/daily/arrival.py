@@ -7,6 +7,7 @@ publishes.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import psycopg
@@ -24,6 +25,8 @@ from shared.errors import BusyError, CatalogError, DataError, IncompleteError, P
 from shared.gcp.storage import refuse_large
 from shared.ledger import attempts, failing, failures, migrations, snapshots, standing
 from shared.ledger.attempts import Work
+from shared.ledger.failures import Failure
+from shared.ledger.snapshots import Snapshot
 from shared.ledger.standing import Standing, State
 from shared.names import AHEAD, ObjectVersion
 from shared.services import Services
@@ -64,7 +67,8 @@ def handle(services: Services, version: ObjectVersion, size: int) -> str:
                 if _is_of_another_catalog(run, folder, e, counts=counts):
                     raise CatalogError(e.what, where=e.where, remedy=manifests.OTHER_CATALOG) from e
                 # What no manifest names, such as a stray file, says nothing of its snapshot.
-                failures.record(connection, e, str(version), folder.table, folder.snapshot if counts else None)
+                snapshot = folder.snapshot if counts else None
+                failures.record(connection, Failure(e, str(version), folder.table, snapshot))
             raise
         # Once all of it is published, no other object of it is missed.
         settled = None if outcome == EventOutcome.PUBLISHED else str(version)
@@ -179,15 +183,9 @@ def _record(run: TableRun, folder: SnapshotFolder, version: ObjectVersion) -> bo
         manifest = manifests.parse(content, folder, [column.name for column in table.columns])
         if snapshots.find(connection, table.name, folder.snapshot) is None:
             _compare(run, manifest, folder, version.bucket)
-        exported = manifest.origin.types if manifest.origin else None
-        found = [
-            {"name": name, "type": type_, "postgresql": column.type.sql}
-            | ({} if exported is None else {"exported_as": exported.get(name, "")})
-            for (name, type_), column in zip(manifest.columns, table.columns, strict=True)
-        ]
         parts = manifest.versions(version.bucket)
         with connection.transaction():
-            new = snapshots.record(connection, table.name, folder.snapshot, _stated(manifest), found, parts)
+            new = snapshots.record(connection, table.name, folder.snapshot, _stated(manifest, run.table), parts)
         if new:
             log.info("manifest recorded", parts=len(parts), rows=manifest.rows)
         else:
@@ -219,17 +217,23 @@ def _compare(run: TableRun, manifest: Manifest, folder: SnapshotFolder, bucket: 
             )
 
 
-def _stated(manifest: Manifest) -> snapshots.Snapshot:
+def _stated(manifest: Manifest, table: Table) -> Snapshot:
     origin = manifest.origin
+    exported = origin.types if origin else None
+    found = [
+        {"name": name, "type": type_, "postgresql": column.type.sql}
+        | ({} if exported is None else {"exported_as": exported.get(name, "")})
+        for (name, type_), column in zip(manifest.columns, table.columns, strict=True)
+    ]
+    stated = Snapshot(manifest.source_rows, manifest.rows, columns=found)
     if origin is None:
-        return snapshots.Snapshot(manifest.source_rows, manifest.rows)
-    return snapshots.Snapshot(
-        manifest.source_rows,
-        manifest.rows,
-        origin.profile,
-        origin.source_modified,
-        origin.started,
-        origin.exported,
+        return stated
+    return replace(
+        stated,
+        profile=origin.profile,
+        source_modified=origin.source_modified,
+        started=origin.started,
+        exported=origin.exported,
     )
 
 

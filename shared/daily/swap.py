@@ -269,8 +269,8 @@ def _adopt(run: TableRun) -> bool:
     receipt = of_adopted(run, tables.child(part_id))
     snapshots.finish_part(run.connection, part_id, 0.0, None, receipt.postgresql)
     columns_now = [{"name": c.name, "type": c.type.sql, "postgresql": c.type.sql} for c in run.table.columns]
-    stated = snapshots.Snapshot(None, rows)
-    snapshots.record(run.connection, run.table.name, ADOPTED, stated, columns_now, [(version, rows)])
+    stated = snapshots.Snapshot(None, rows, columns=columns_now)
+    snapshots.record(run.connection, run.table.name, ADOPTED, stated, [(version, rows)])
     receipts.keep(run.connection, run.table.name, ADOPTED, receipt)
     log.info("table adopted", rows=rows)
     return True

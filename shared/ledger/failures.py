@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import cast
 
 import psycopg
@@ -11,27 +12,32 @@ from shared.ledger import migrations, statements
 from shared.names import SnapshotId
 
 
-def record(
-    connection: psycopg.Connection,
-    error: SyncError,
-    subject: str,
-    table: str | None,
-    snapshot: SnapshotId | None,
-    *,
-    templates: str | None = None,
-) -> None:
-    """Keep a permanent failure where an operator finds it; of a refresh, with the digest of the templates.
+@dataclass(frozen=True)
+class Failure:
+    """What failed for good: an object, a publication or a function by name, and of what table and snapshot, as far as
+    that is known; of a refresh, the digest of its templates.
+    """
+
+    error: SyncError
+    subject: str
+    table: str | None = None
+    snapshot: SnapshotId | None = None
+    templates: str | None = None
+
+
+def record(connection: psycopg.Connection, failure: Failure) -> None:
+    """Keep it where an operator finds it.
 
     Raises ConfigurationError when the ledger was brought up to date under this call: then that is why it failed.
     """
     migrations.refuse_newer(connection)
     values = {
-        "kind": type(error).__name__,
-        "table": table,
-        "snapshot": str(snapshot) if snapshot else None,
-        "subject": subject,
-        "message": str(error),
-        "templates": templates,
+        "kind": type(failure.error).__name__,
+        "table": failure.table,
+        "snapshot": str(failure.snapshot) if failure.snapshot else None,
+        "subject": failure.subject,
+        "message": str(failure.error),
+        "templates": failure.templates,
     }
     statements.run(connection, "record_failure", values)
 

@@ -33,7 +33,7 @@ class NamedPart:
 @dataclass(frozen=True)
 class Snapshot:
     """What a manifest says of a snapshot: the source's rows (None where the footers are the receipt), the parts', what
-    BigQuery counted, when the source was last changed, and when it was exported.
+    BigQuery counted, when the source was last changed, when it was exported, and what each column is in either system.
     """
 
     source_rows: int | None
@@ -42,6 +42,7 @@ class Snapshot:
     source_modified: datetime | None = None
     started: datetime | None = None
     exported: datetime | None = None
+    columns: Sequence[Mapping[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,6 @@ def record(
     table: str,
     snapshot: SnapshotId,
     stated: Snapshot,
-    columns: Sequence[Mapping[str, str]],
     parts: Sequence[tuple[ObjectVersion, int]],
 ) -> bool:
     """Record a manifest; False when it was there already."""
@@ -66,7 +66,7 @@ def record(
     values: dict[str, object] = {
         "source_rows": stated.source_rows,
         "rows": stated.rows,
-        "columns": Jsonb(columns),
+        "columns": Jsonb(list(stated.columns)),
         "source_modified": stated.source_modified,
         "started": stated.started,
         "exported": stated.exported,

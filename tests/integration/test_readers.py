@@ -140,7 +140,7 @@ def staged(services, connection, number):
                 connection, part_id, 0, None, of_table(connection, tables.child(part_id), table.columns)
             )
             parts.append((version, ROWS // PARTS))
-        snapshots.record(connection, TABLE, day(number), snapshots.Snapshot(ROWS, ROWS), [], parts)
+        snapshots.record(connection, TABLE, day(number), snapshots.Snapshot(ROWS, ROWS), parts)
 
 
 def rolled_back(call, monkeypatch, module):

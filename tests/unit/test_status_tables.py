@@ -67,7 +67,7 @@ def test_an_export_that_has_not_arrived_is_under_way_and_then_its_snapshot_is_th
         ({"held": NOW, "decision": "approved"}, "under way"),
         ({"held": NOW, "decision": "rejected"}, "rejected"),
         ({"published": NOW + timedelta(seconds=13), "cause": "event"}, "published"),
-        ({"snapshot": OLDER}, "passed over"),
+        ({"snapshot": "20200101T000000Z"}, "passed over"),
     ],
 )
 def test_what_became_of_a_snapshot(changes, outcome):

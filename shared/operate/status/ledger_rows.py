@@ -15,6 +15,7 @@ from shared.db import queries
 from shared.db.postgres import connect, translated
 from shared.errors import ConfigurationError
 from shared.ledger import migrations
+from shared.ledger.holds import Decision
 from shared.names import ADOPTED
 from shared.settings import CommonSettings
 
@@ -71,7 +72,7 @@ class SnapshotRow:
     cause: str | None
     seconds: float | None
     refresh_ended: datetime | None
-    decision: str | None
+    decision: Decision | None
     held: datetime | None
 
 

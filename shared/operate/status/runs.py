@@ -6,8 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+from shared.ledger.holds import Hold
+from shared.ledger.publications import Publication
+from shared.ledger.standing import Standing, State
+from shared.names import SnapshotId
 from shared.operate.status.ledger_rows import RUNS, CallRow, FailedRow, SnapshotRow
-from shared.operate.status.report import Outcome, Published, Run, Stage, StageName
+from shared.operate.status.report import Outcome, Pin, Published, Run, Stage, StageName
 
 _CALLS = {
     "confirmed unchanged": Outcome.UNCHANGED,
@@ -24,7 +28,7 @@ class Around:
 
     failed: Mapping[str, FailedRow]
     published: Published | None
-    pinned: bool
+    pin: Pin | None
     complete: str | None
 
 
@@ -89,23 +93,36 @@ def _arrived(row: SnapshotRow, around: Around) -> Run:
 
 
 def _outcome(row: SnapshotRow, around: Around) -> Outcome:
-    waits = row.held is not None and row.decision is None
-    if row.published is not None:
-        return Outcome.PUBLISHED
-    if row.decision == "rejected":
-        return Outcome.REJECTED
-    if row.snapshot in around.failed and not waits:
-        return Outcome.FAILED
-    if around.published is not None and around.published.snapshot >= row.snapshot:
-        return Outcome.PASSED_OVER
-    if waits:
-        return Outcome.HELD
-    return Outcome.UNDER_WAY if row.counted is None else _unpublished(row.snapshot, around)
+    stands = _standing(row, around)
+    match stands.state:
+        case _ if stands.was_published or stands.state is State.PUBLISHED:
+            return Outcome.PUBLISHED
+        case State.REJECTED:
+            return Outcome.REJECTED
+        # What failed is told of a snapshot that has been passed over since, or whose table is pinned.
+        case _ if stands.failed and stands.undecided is None:
+            return Outcome.FAILED
+        case State.PASSED_OVER:
+            return Outcome.PASSED_OVER
+        case State.HELD:
+            return Outcome.HELD
+        case _ if row.counted is None:
+            return Outcome.UNDER_WAY
+        case State.PINNED:
+            return Outcome.PINNED
+        case _:
+            # What arrived while the table was pinned is not asked for again once there is a newer one.
+            return Outcome.WAITING if row.snapshot == around.complete else Outcome.PASSED_OVER
 
 
-def _unpublished(snapshot: str, around: Around) -> Outcome:
-    """What keeps a snapshot from readers that is complete in PostgreSQL, and that no limit holds."""
-    if around.pinned:
-        return Outcome.PINNED
-    # What arrived while the table was pinned is not asked for again once there is a newer one.
-    return Outcome.WAITING if snapshot == around.complete else Outcome.PASSED_OVER
+def _standing(row: SnapshotRow, around: Around) -> Standing:
+    seen, pin = around.published, around.pin
+    return Standing(
+        row.name,
+        SnapshotId.parse(row.snapshot),
+        published=Publication(seen.publication, SnapshotId.parse(seen.snapshot)) if seen else None,
+        was_published=row.published is not None,
+        hold=None if row.held is None else Hold((), row.decision),
+        pinned=SnapshotId.parse(pin.snapshot) if pin else None,
+        failed=row.snapshot in around.failed,
+    )

@@ -154,7 +154,7 @@ def _status(name: str, rows: LedgerRows, now: datetime, behind: Sequence[str]) -
     failed = {row.snapshot: row for row in rows.failed if row.name == name}
     pin = next((_pin(row) for row in rows.pins if row.name == name), None)
     complete = max((row.snapshot for row in snapshots if row.counted is not None), default=None)
-    around = runs.Around(failed, published, pin is not None, complete)
+    around = runs.Around(failed, published, pin, complete)
     # A call that is to be retried has not seen the source's types.
     last = next((call for call in calls if call.outcome != "to be retried"), None)
     drifted = last if last and runs.call_outcome(last) is Outcome.SOURCE_CHANGED else None
