@@ -122,9 +122,9 @@ def stage_all(services: Services, table: Table, manifest: ObjectVersion) -> None
             raise IncompleteError(f"others are staging {quantity(busy, 'part')}", where=name.folder.manifest)
 
 
-def _handle(of: DailyRun, name: PartName | ManifestName, version: ObjectVersion) -> str:
+def _handle(call: DailyRun, name: PartName | ManifestName, version: ObjectVersion) -> str:
     folder = name.folder
-    run = _of_catalog(of, folder, version)
+    run = _of_catalog(call, folder, version)
     stands = standing.of(run.connection, run.table.name, folder.snapshot)
     if (stale := _stale(stands)) is not None:
         announce(run)  # what readers have seen since may be owed

@@ -396,3 +396,29 @@ def test_an_announcement_that_is_owed_goes_out_with_the_next_publish(services, m
 
 def fail(*_):
     raise RetryableError("Pub/Sub is down")
+
+
+STATISTICS = f"SELECT count(*) > 0 FROM pg_stats WHERE tablename = '{TABLE}' AND inherited"
+
+
+@pytest.mark.filterwarnings("ignore:The return_immediately flag is deprecated")
+def test_no_refresh_waits_for_the_statistics_of_the_table(services, database, messages, monkeypatch):
+    """Whoever is told of the publication may read its rows: the message goes out before they are made."""
+    told, analyze = [], swapping.analyze
+
+    def then(run):
+        told.extend([messages(), one(database, STATISTICS)])
+        analyze(run)
+
+    monkeypatch.setattr(swapping, "analyze", then)
+    publish(services, 1, ["ann"])
+    assert told == [[announcement(1)], False]
+    assert one(database, STATISTICS)
+
+
+def test_statistics_are_renewed_though_pubsub_took_no_message(services, database, monkeypatch):
+    with monkeypatch.context() as down:
+        down.setattr(services.publisher, "publish", fail)
+        with pytest.raises(RetryableError):
+            publish(services, 1, ["ann"])
+    assert one(database, STATISTICS)
