@@ -7,6 +7,7 @@ from shared.catalog.model import (
     MAX_COLUMNS,
     MAX_ROW_BYTES,
     MAX_VIEW_NAME,
+    PG_TYPES,
     ROOT,
     TYPE_NAMES,
     VIEWS_FOLDER,
@@ -20,6 +21,7 @@ from shared.catalog.model import (
     Table,
     View,
     could_be_of_another,
+    type_table,
 )
 from shared.catalog.parser import load
 
@@ -30,6 +32,7 @@ __all__ = [
     "MAX_COLUMNS",
     "MAX_ROW_BYTES",
     "MAX_VIEW_NAME",
+    "PG_TYPES",
     "ROOT",
     "TYPE_NAMES",
     "VIEWS_FOLDER",
@@ -44,4 +47,5 @@ __all__ = [
     "View",
     "could_be_of_another",
     "load",
+    "type_table",
 ]

@@ -1,9 +1,13 @@
 """What the catalog says: tables, views and hourly tables, as values that are valid by construction of the parser."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import ClassVar
 
 from shared.names import MAX_IDENTIFIER_BYTES, is_identifier
 
@@ -16,39 +20,159 @@ VIEWS_FOLDER = ROOT / "sql" / "views"
 MAX_VIEW_NAME = MAX_IDENTIFIER_BYTES - len("20260101T000000000000_") - len("_old")
 
 
-class PgType(Enum):
-    """A PostgreSQL column type, by the name `format_type` gives it.
+@dataclass(frozen=True)
+class PgType:
+    """A PostgreSQL column type: the name that `format_type` gives it, and its parameters.
 
     `sources` are the BigQuery types that can become it, `targets` those that it can become; a value that does not fit
     is found when it is moved.
     """
 
-    VARCHAR = ("character varying", ("STRING",), ("STRING",))
-    TEXT = ("text", ("STRING",), ("STRING",))
-    SMALLINT = ("smallint", ("INT64", "FLOAT64", "NUMERIC"), ("INT64",))
-    INTEGER = ("integer", ("INT64", "FLOAT64", "NUMERIC"), ("INT64",))
-    BIGINT = ("bigint", ("INT64", "FLOAT64", "NUMERIC"), ("INT64",))
-    REAL = ("real", ("FLOAT64", "INT64", "NUMERIC"), ("FLOAT64",))
-    DOUBLE = ("double precision", ("FLOAT64", "INT64", "NUMERIC"), ("FLOAT64",))
-    NUMERIC = ("numeric", ("NUMERIC", "INT64", "FLOAT64"), ("NUMERIC", "BIGNUMERIC", "FLOAT64"))
-    BOOLEAN = ("boolean", ("BOOL",), ("BOOL",))
-    DATE = ("date", ("DATE",), ("DATE",))
-    TIMESTAMP = ("timestamp without time zone", ("TIMESTAMP", "DATETIME", "DATE"), ("TIMESTAMP", "DATETIME"))
-    JSON = ("json", ("JSON", "STRING"), ("STRING", "JSON"))
-    JSONB = ("jsonb", ("JSON", "STRING"), ("STRING", "JSON"))
-    GEOMETRY = ("geometry", ("GEOGRAPHY", "STRING", "BYTES"), ())
+    name: str
+    parameters: tuple[int, ...] = ()
 
-    def __init__(self, sql: str, sources: tuple[str, ...], targets: tuple[str, ...]) -> None:
-        self.sql, self.sources, self.targets = sql, sources, targets
+    TEXT: ClassVar[PgType]
+    VARCHAR: ClassVar[PgType]
+    CHAR: ClassVar[PgType]
+    SMALLINT: ClassVar[PgType]
+    INTEGER: ClassVar[PgType]
+    BIGINT: ClassVar[PgType]
+    REAL: ClassVar[PgType]
+    DOUBLE: ClassVar[PgType]
+    NUMERIC: ClassVar[PgType]
+    BOOLEAN: ClassVar[PgType]
+    DATE: ClassVar[PgType]
+    TIME: ClassVar[PgType]
+    TIMESTAMP: ClassVar[PgType]
+    TIMESTAMPTZ: ClassVar[PgType]
+    BYTEA: ClassVar[PgType]
+    UUID: ClassVar[PgType]
+    JSON: ClassVar[PgType]
+    JSONB: ClassVar[PgType]
+    GEOMETRY: ClassVar[PgType]
 
+    @property
+    def sql(self) -> str:
+        """As the server prints it."""
+        return f"{self.name}({','.join(map(str, self.parameters))})" if self.parameters else self.name
+
+    @property
+    def plain(self) -> PgType:
+        """The type without its parameters, one of `PG_TYPES`."""
+        return PgType(self.name)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return _KNOWN[self.name].sources
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return () if self.parameters else _KNOWN[self.name].targets
+
+    @classmethod
+    def parse(cls, spelling: str) -> PgType:
+        """A type by one of the names in `TYPE_NAMES`, with parameters in brackets if it takes any. Raises ValueError
+        that says what is wrong.
+        """
+        match = _SPELLING.fullmatch(spelling)
+        plain = TYPE_NAMES.get(match["name"]) if match else None
+        if match is None or plain is None:
+            raise ValueError(f"should have a type among {', '.join(sorted(TYPE_NAMES))}")
+        given = tuple(int(number) for number in (match["parameters"] or "").split(",") if number)
+        wrong = _KNOWN[plain.name].wrong(given)
+        if wrong:
+            raise ValueError(f"should be {wrong}")
+        if plain == cls.NUMERIC and len(given) == 1:
+            given = (*given, 0)
+        return cls(plain.name, given)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is known of a type. `lengths` is how long it may be declared to be, if it can be; `spellings` are the other
+    names that the catalog takes.
+    """
+
+    sources: tuple[str, ...]
+    targets: tuple[str, ...] = ()
+    spellings: tuple[str, ...] = ()
+    lengths: int = 0
+    needs_length: bool = False
+
+    def spelling(self, type_: PgType) -> str:
+        """The short name, with what may stand in brackets."""
+        name = next(iter(self.spellings), type_.name)
+        if type_ == PgType.NUMERIC:
+            return f"{type_.name}, {type_.name}(p,s)"
+        if not self.lengths:
+            return name
+        return f"{name}(n)" if self.needs_length else f"{name}, {name}(n)"
+
+    def wrong(self, given: tuple[int, ...]) -> str:
+        """What parameters the type takes, if not these."""
+        name = self.spellings[0] if self.spellings else ""
+        if self is _KNOWN[PgType.NUMERIC.name]:
+            fits = len(given) <= 2 and (not given or 1 <= given[0] <= self.lengths) and given[1:] <= given[:1]
+            return "" if fits else f"like numeric(10,2): up to {self.lengths} digits, of which so many behind the point"
+        if not self.lengths:
+            return "" if not given else "without anything in brackets"
+        fits = len(given) == 1 and 1 <= given[0] <= self.lengths
+        if fits or (not given and not self.needs_length):
+            return ""
+        return f"like {name}(10), with a number up to {self.lengths}"
+
+
+def _known() -> Iterator[tuple[str, PgType, _Known]]:
+    """Types by the name of their constant."""
+    text, whole, fraction = ("STRING",), ("INT64", "FLOAT64", "NUMERIC"), ("FLOAT64", "INT64", "NUMERIC")
+    json, instant = ("JSON", "STRING"), ("TIMESTAMP", "DATETIME")
+    decimals = ("NUMERIC", "BIGNUMERIC", "FLOAT64")
+    # https://www.postgresql.org/docs/current/datatype-character.html
+    characters = 10_485_760
+    for constant, name, known in (
+        ("TEXT", "text", _Known(text, text)),
+        ("VARCHAR", "character varying", _Known(text, text, ("varchar",), characters)),
+        ("CHAR", "character", _Known(text, (), ("char",), characters, needs_length=True)),
+        ("SMALLINT", "smallint", _Known(whole, ("INT64",))),
+        ("INTEGER", "integer", _Known(whole, ("INT64",))),
+        ("BIGINT", "bigint", _Known(whole, ("INT64",))),
+        ("REAL", "real", _Known(fraction, ("FLOAT64",))),
+        ("DOUBLE", "double precision", _Known(fraction, ("FLOAT64",))),
+        ("NUMERIC", "numeric", _Known(("NUMERIC", "BIGNUMERIC", "INT64", "FLOAT64"), decimals, ("decimal",), 1000)),
+        ("BOOLEAN", "boolean", _Known(("BOOL",), ("BOOL",))),
+        ("DATE", "date", _Known(("DATE",), ("DATE",))),
+        ("TIME", "time without time zone", _Known(("TIME",), (), ("time",))),
+        ("TIMESTAMP", "timestamp without time zone", _Known((*instant, "DATE"), instant, ("timestamp",))),
+        ("TIMESTAMPTZ", "timestamp with time zone", _Known(("TIMESTAMP",), (), ("timestamptz",))),
+        ("BYTEA", "bytea", _Known(("BYTES",))),
+        ("UUID", "uuid", _Known(text)),
+        ("JSON", "json", _Known(json, ("STRING", "JSON"))),
+        ("JSONB", "jsonb", _Known(json, ("STRING", "JSON"))),
+        ("GEOMETRY", "geometry", _Known(("GEOGRAPHY", "STRING", "BYTES"))),
+    ):
+        yield constant, PgType(name), known
+
+
+_KNOWN: dict[str, _Known] = {}
+for _constant, _type, _rules in _known():
+    _KNOWN[_type.name] = _rules
+    setattr(PgType, _constant, _type)
+
+#: The types without parameters; of one that needs some, the name alone.
+PG_TYPES = tuple(map(PgType, _KNOWN))
 
 #: How the catalog may spell a type.
 TYPE_NAMES: Mapping[str, PgType] = {
-    **{t.sql: t for t in PgType},
-    "varchar": PgType.VARCHAR,
-    "decimal": PgType.NUMERIC,
-    "timestamp": PgType.TIMESTAMP,
+    spelling: PgType(name) for name, known in _KNOWN.items() for spelling in (name, *known.spellings)
 }
+
+
+def type_table() -> list[tuple[str, str]]:
+    """Each type as the catalog may spell it, and the types of BigQuery that can become it."""
+    return [(_KNOWN[type_.name].spelling(type_), ", ".join(type_.sources)) for type_ in PG_TYPES]
+
+
+_SPELLING = re.compile(r"(?P<name>[a-z ]+?)(?:\((?P<parameters>[0-9]{1,9}(?:, ?[0-9]{1,9})?)\))?")
 
 
 @dataclass(frozen=True)
@@ -73,7 +197,9 @@ _BYTES = {
     PgType.REAL: 4,
     PgType.DOUBLE: 8,
     PgType.DATE: 4,
+    PgType.TIME: 8,
     PgType.TIMESTAMP: 8,
+    PgType.TIMESTAMPTZ: 8,
 }
 
 
@@ -81,7 +207,7 @@ def least_row_bytes(columns: Sequence[Column]) -> int:
     """What a row of these columns needs in PostgreSQL if none is NULL."""
     end = _ROW_HEADER_BYTES
     for column in columns:
-        size = _BYTES.get(column.type, 1)
+        size = _BYTES.get(column.type.plain, 1)
         end += -end % size + size
     return end + -end % 8
 

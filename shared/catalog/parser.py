@@ -61,6 +61,8 @@ SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 
 LEDGER_SCHEMA = "recosync"
 
+_INCOMPARABLE = (PgType.JSON, PgType.GEOMETRY)
+
 type KeyPath = tuple[str, ...]
 
 #: The relations of that schema: tables, what belongs to them, and parts.
@@ -189,7 +191,7 @@ class _Parser:
         columns = tuple(self._columns(self._mapping(entry, path, "columns"), (*path, "columns")))
         self._refuse_large(columns, (*path, "columns"))
         # A type that PostgreSQL can't compare tells no rows apart.
-        comparable = {c.name for c in columns if c.type not in (PgType.JSON, PgType.GEOMETRY)}
+        comparable = {c.name for c in columns if c.type not in _INCOMPARABLE}
         key = entry.get("key", [])
         if not _is_choice(key, comparable, len(columns)):
             self._mistake((*path, "key"), "should list some of the columns, none of json or geometry")
@@ -244,10 +246,10 @@ class _Parser:
         for name, spelling in entry.items():
             if not self._may_name_column(name, path, taken):
                 continue
-            if not isinstance(spelling, str) or spelling not in TYPE_NAMES:
-                self._mistake((*path, name), f"should have a type among {', '.join(sorted(TYPE_NAMES))}")
-            else:
-                yield Column(name, TYPE_NAMES[spelling])
+            try:
+                yield Column(name, PgType.parse(spelling if isinstance(spelling, str) else ""))
+            except ValueError as e:
+                self._mistake((*path, name), str(e))
 
     def _view(self, name: str, entry: Mapping[str, object], tables: Mapping[str, Table]) -> View:
         path = ("views", name)

@@ -73,7 +73,7 @@ def _sum(column: Column, source: str) -> str:
     """What BigQuery can add up of a column of that type as PostgreSQL does."""
     if not is_summed(column):
         return _UNKNOWN
-    if source == "STRING" and column.type in (PgType.VARCHAR, PgType.TEXT):
+    if source == "STRING" and column.type.plain in (PgType.VARCHAR, PgType.TEXT):
         return f"SUM(BYTE_LENGTH(`{column.name}`))"
     # A sum of INT64 may be longer than one.
     sums = {"INT64": f"SUM(CAST(`{column.name}` AS NUMERIC))", "BOOL": f"COUNTIF(`{column.name}`)"}
@@ -85,16 +85,21 @@ def _whole(number: object) -> int:
 
 
 def _expressions(table: Table, source: TableInfo) -> Sequence[str]:
-    """The columns of the catalog, in its order. JSON leaves as text: TO_JSON_STRING would make a NULL the text
-    'null'.
-    """
+    """The columns of the catalog, in its order."""
     types = {field.name: field.type for field in source.fields}
-    return [
-        f"IF(`{c.name}` IS NULL, NULL, TO_JSON_STRING(`{c.name}`)) AS `{c.name}`"
-        if types[c.name] == "JSON"
-        else f"`{c.name}`"
-        for c in table.columns
-    ]
+    return [_expression(f"`{column.name}`", types[column.name]) for column in table.columns]
+
+
+def _expression(name: str, type_: str) -> str:
+    """A column, as text where no reader of Parquet has its type, or not all of its digits."""
+    match type_:
+        case "JSON":
+            # TO_JSON_STRING would make a NULL the text 'null'.
+            return f"IF({name} IS NULL, NULL, TO_JSON_STRING({name})) AS {name}"
+        case "BIGNUMERIC":
+            return f"CAST({name} AS STRING) AS {name}"
+        case _:
+            return name
 
 
 def _either(column: Column) -> str:

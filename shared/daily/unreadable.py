@@ -21,7 +21,7 @@ from shared.target import tables
 #: `\u0000` where its backslash is not itself escaped.
 _NUL = r"(^|[^\\])(\\\\)*\\u0000"
 
-_MAY_HOLD_IT = {PgType.JSON, PgType.VARCHAR, PgType.TEXT}
+_MAY_HOLD_IT = {PgType.JSON, PgType.VARCHAR, PgType.CHAR, PgType.TEXT}
 
 
 def located(connection: psycopg.Connection, catalog: Catalog, view: View, error: Exception) -> DataError | None:
@@ -35,7 +35,9 @@ def located(connection: psycopg.Connection, catalog: Catalog, view: View, error:
     for name in view.reads:
         table = catalog.tables[name]
         for column in table.columns:
-            place = _place(connection, catalog.schema, table, column.name) if column.type in _MAY_HOLD_IT else None
+            place = (
+                _place(connection, catalog.schema, table, column.name) if column.type.plain in _MAY_HOLD_IT else None
+            )
             if place is not None:
                 return DataError(
                     r"holds the character \u0000 in JSON, which PostgreSQL keeps and can't read",

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from shared.catalog import Column, PgType, could_be_of_another
+from shared.catalog import PG_TYPES, Column, PgType, could_be_of_another
 from shared.duck import identifier
 from shared.errors import DataError, UnlikeCatalogError
 from shared.gcp.crs import MAX_SRID
+from shared.rows.numeric import PLACES, WHOLE
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,6 +37,7 @@ _INTEGER_BITS = {
     PgType.BIGINT: ("BIGINT", 64),
 }
 _ISO_DATETIME = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}:\d{2}(\.\d{1,6})?)?"
+_UUID = r"(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _WKT = r"(?is)\s*[a-z ]+(\(.*\)|\bempty)\s*"
 #: A number of WKT that may be too large for a float.
 _HUGE = r"(?i)e\+?\d{3}|\d{309}"
@@ -116,21 +118,23 @@ def arrow_type(cast: Cast) -> pa.DataType:
 def _cast(column: Column, source: ParquetColumn) -> Cast | None:
     if source.digits is not None and source.digits > 38:
         return None  # DuckDB would read it as DOUBLE
-    return _geometry(column, source) if column.type is PgType.GEOMETRY else _RULES[column.type](column, source.type)
+    if column.type == PgType.GEOMETRY:
+        return _geometry(column, source)
+    return _RULES[column.type.plain](column, source.type)
 
 
 def _nothing(column: Column, source: ParquetColumn) -> Cast | None:
     """The cast of a column of any type that is said to hold no value, which every value refutes."""
     if not source.nulls:
         return None
-    type_, arrow = _OF_NULLS[column.type]
+    type_, arrow = _OF_NULLS[column.type.plain]
     limit = f"{_described(source)} can't become {column.type.sql}, unless every value is NULL"
     return Cast(column, f"NULL::{type_}", arrow, "false", limit)
 
 
 def _may_become_any(source: ParquetColumn) -> bool:
     """Whether there is a type that another catalog could give the column."""
-    return any(_cast(Column(source.name, type_), source) is not None for type_ in PgType)
+    return any(_cast(Column(source.name, type_), source) is not None for type_ in PG_TYPES)
 
 
 def _text(column: Column, source: str) -> Cast | None:
@@ -140,6 +144,13 @@ def _text(column: Column, source: str) -> Cast | None:
     guard = f"NOT contains({name}::VARCHAR, chr(0))"
     document = f"{column.type.sql} takes one JSON document without NUL characters"
     limit = document if column.type in (PgType.JSON, PgType.JSONB) else "PostgreSQL's text holds no NUL character"
+    if column.type.parameters:
+        (most,) = column.type.parameters
+        guard = f"{guard} AND length({name}::VARCHAR) <= {most}"
+        limit = f"{column.type.sql} holds at most {most} characters, and no NUL character"
+    if column.type.plain == PgType.CHAR:
+        # The server fills up with spaces, after which nobody can tell those that were there.
+        guard, limit = f"{guard} AND NOT suffix({name}::VARCHAR, ' ')", f"{limit} or space at the end"
     return Cast(column, f"{name}::VARCHAR", "string", guard, limit)
 
 
@@ -210,12 +221,40 @@ def _nearest(name: str, precision: int, scale: int, float_: _Float) -> str:
 
 
 def _numeric(column: Column, source: str) -> Cast | None:
+    """The number with its own digits, none of which the declared ones round."""
+    name = identifier(column.name)
+    cast = _any_numeric(column, source)
+    if cast is None or not column.type.parameters:
+        return cast
+    precision, scale = column.type.parameters
+    fits = _has_digits(f"{name}::VARCHAR", precision - scale, scale)
+    limit = (
+        f"{column.type.sql} holds {precision - scale} digits before the point and {scale} behind, and is not rounded"
+    )
+    return replace(cast, guard=" AND ".join(filter(None, (cast.guard, fits))), limit=limit)
+
+
+def _has_digits(number: str, before: int, behind: int) -> str:
+    """Whether a number as text, which may have an exponent as floats do, has no more digits."""
+    exponent = f"regexp_extract({number}, 'e(.*)', 1)::INTEGER"
+    places = f"length(rtrim(regexp_extract({number}, '\\.([0-9]*)', 1), '0')) - {exponent}"
+    plain = f"regexp_full_match({number}, '-?0*[0-9]{{0,{before}}}(\\.[0-9]{{0,{behind}}}0*)?')"
+    far = f"{exponent} < {before} AND {places} <= {behind}"
+    return f"CASE WHEN contains({number}, 'e') THEN {far} ELSE {plain} END"
+
+
+def _any_numeric(column: Column, source: str) -> Cast | None:
     name = identifier(column.name)
     if match := re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", source):
         # Widened, so that Arrow has 128 bits for each.
         return Cast(column, f"{name}::DECIMAL(38,{match[2]})", f"decimal(38,{match[2]})")
     if source in _INTEGERS:
         return Cast(column, f"{name}::DECIMAL(38,0)", "decimal(38,0)")
+    if source == "VARCHAR":
+        # More digits than DuckDB's decimals have.
+        guard = f"regexp_full_match({name}, '-?[0-9]{{1,{WHOLE}}}(\\.[0-9]{{1,{PLACES}}})?')"
+        limit = f"a numeric as text has up to {WHOLE} digits, and up to {PLACES} behind a point"
+        return Cast(column, name, "string", guard, limit)
     if source not in _FLOATS:
         return None
     # A float of 32 bits has a shorter decimal than the same number in 64.
@@ -235,9 +274,35 @@ def _date(column: Column, source: str) -> Cast | None:
     return Cast(column, name, "date32", guard, "date takes finite days from 4713 BC")
 
 
+def _time(column: Column, source: str) -> Cast | None:
+    if source not in ("TIME", "TIME WITH TIME ZONE"):
+        return None
+    # Parquet has no offsets: a time with one is in UTC.
+    return Cast(column, f"{identifier(column.name)}::TIME", "time64[us]", limit="time takes 00:00:00 to 24:00:00")
+
+
+def _timestamptz(column: Column, source: str) -> Cast | None:
+    """Nothing says which instant a time without a zone would be."""
+    return _timestamp(column, source) if source == _INSTANT else None
+
+
+def _bytea(column: Column, source: str) -> Cast | None:
+    return Cast(column, identifier(column.name), "binary") if source == "BLOB" else None
+
+
+def _uuid(column: Column, source: str) -> Cast | None:
+    name = identifier(column.name)
+    value = f"unhex(replace({name}::VARCHAR, '-', ''))"
+    if source == "UUID":
+        return Cast(column, value, "binary")
+    limit = "a uuid as text is 32 hexadecimal digits, as 8-4-4-4-12"
+    guard = f"regexp_full_match({name}, '{_UUID}')"
+    return Cast(column, value, "binary", guard, limit) if source == "VARCHAR" else None
+
+
 def _timestamp(column: Column, source: str) -> Cast | None:
     name = identifier(column.name)
-    limit = "timestamp takes finite instants from 4713 BC to 294246 AD"
+    limit = f"{column.type.sql.split()[0]} takes finite instants from 4713 BC to 294246 AD"
     if source == _INSTANT:
         # Its cast asks a calendar for the offset of UTC, row by row: 0.7 s per million where this takes 0.01 s.
         # Of the infinities, epoch_us is NULL.
@@ -315,6 +380,7 @@ def _with_bytes(wkb: str, srid: str) -> str:
 
 _RULES: dict[PgType, Callable[[Column, str], Cast | None]] = {
     PgType.VARCHAR: _text,
+    PgType.CHAR: _text,
     PgType.TEXT: _text,
     PgType.JSON: _text,
     PgType.JSONB: _text,
@@ -326,20 +392,25 @@ _RULES: dict[PgType, Callable[[Column, str], Cast | None]] = {
     PgType.NUMERIC: _numeric,
     PgType.BOOLEAN: _boolean,
     PgType.DATE: _date,
+    PgType.TIME: _time,
     PgType.TIMESTAMP: _timestamp,
+    PgType.TIMESTAMPTZ: _timestamptz,
+    PgType.BYTEA: _bytea,
+    PgType.UUID: _uuid,
 }
 
 #: What NULLs of DuckDB and of Arrow become which type.
 _OF_NULLS = {
-    **dict.fromkeys((PgType.VARCHAR, PgType.TEXT, PgType.JSON, PgType.JSONB), ("VARCHAR", "string")),
+    **dict.fromkeys((PgType.VARCHAR, PgType.CHAR, PgType.TEXT, PgType.JSON, PgType.JSONB), ("VARCHAR", "string")),
     **{type_: (duckdb, f"int{bits}") for type_, (duckdb, bits) in _INTEGER_BITS.items()},
     PgType.REAL: ("FLOAT", "float"),
     PgType.DOUBLE: ("DOUBLE", "double"),
     PgType.NUMERIC: ("DOUBLE", "double"),
     PgType.BOOLEAN: ("BOOLEAN", "bool"),
     PgType.DATE: ("DATE", "date32"),
-    PgType.TIMESTAMP: ("TIMESTAMP", "timestamp"),
-    PgType.GEOMETRY: ("BLOB", "binary"),
+    PgType.TIME: ("TIME", "time64[us]"),
+    **dict.fromkeys((PgType.TIMESTAMP, PgType.TIMESTAMPTZ), ("TIMESTAMP", "timestamp")),
+    **dict.fromkeys((PgType.BYTEA, PgType.UUID, PgType.GEOMETRY), ("BLOB", "binary")),
 }
 
 

@@ -78,7 +78,7 @@ def _sent(cast: casts.Cast, field: pa.Field) -> pa.Field:
     """The column as it is given to pgpq, which has no encoder for numeric that shows the right digits."""
     import pyarrow as pa
 
-    return field.with_type(pa.binary()) if cast.column.type is PgType.NUMERIC else field
+    return field.with_type(pa.binary()) if cast.column.type.plain == PgType.NUMERIC else field
 
 
 def _builder(cast: casts.Cast, field: pa.Field) -> pgpq._pgpq.EncoderBuilder:
@@ -86,8 +86,8 @@ def _builder(cast: casts.Cast, field: pa.Field) -> pgpq._pgpq.EncoderBuilder:
     from pgpq import encoders
     from pgpq.schema import Jsonb, Text
 
-    match cast.column.type:
-        case PgType.VARCHAR | PgType.TEXT | PgType.JSON:
+    match cast.column.type.plain:
+        case PgType.VARCHAR | PgType.CHAR | PgType.TEXT | PgType.JSON:
             return encoders.StringEncoderBuilder.new_with_output(field, Text())
         case PgType.JSONB:
             return encoders.StringEncoderBuilder.new_with_output(field, Jsonb())
@@ -105,16 +105,18 @@ def _builder(cast: casts.Cast, field: pa.Field) -> pgpq._pgpq.EncoderBuilder:
             return encoders.BooleanEncoderBuilder(field)
         case PgType.DATE:
             return encoders.Date32EncoderBuilder(field)
-        case PgType.TIMESTAMP:
+        case PgType.TIME:
+            return encoders.Time64MicrosecondEncoderBuilder(field)
+        case PgType.TIMESTAMP | PgType.TIMESTAMPTZ:
             return encoders.TimestampMicrosecondEncoderBuilder(field)
-        case PgType.GEOMETRY | PgType.NUMERIC:
+        case _:  # what is given in the server's own format
             return encoders.BinaryEncoderBuilder(field)
 
 
 def _encoded(
     encoder: pgpq.ArrowToPostgresBinaryEncoder, columns: Sequence[casts.Cast], batches: Iterable[pa.RecordBatch]
 ) -> Generator[bytes]:
-    numerics = [number for number, cast in enumerate(columns) if cast.column.type is PgType.NUMERIC]
+    numerics = [number for number, cast in enumerate(columns) if cast.column.type.plain == PgType.NUMERIC]
     yield encoder.write_header()
     for batch in batches:
         for number in numerics:

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 _NEGATIVE = 0x4000
 
+#: The most digits before and behind the point of a number as text, which are those of BIGNUMERIC
+#: (https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#decimal_types), and a multiple of 4 above.
+WHOLE, PLACES = 39, 38
+_WIDTH = 40
+
 #: Base-10000 digits of a float's 17 decimal ones, wherever the point is.
 _FLOAT_DIGITS = 5
 
@@ -35,12 +40,15 @@ _SMALLEST, _GREATEST = 1e-270, 1e270
 
 
 def binary(values: pa.Array) -> pa.Array:
-    """Each of a column of float64 (finite) or decimal128 as binary numeric; NULL stays NULL."""
+    """Each of a column of float64 (finite), decimal128 or text (without an exponent) as binary numeric; NULL stays NULL."""
     import numpy as np
     import pyarrow as pa
 
     valid = np.ones(len(values), bool) if not values.null_count else values.is_valid().to_numpy(zero_copy_only=False)
-    words = _of_floats(values) if pa.types.is_float64(values.type) else _of_decimals(values)
+    if pa.types.is_string(values.type):
+        words = _of_texts(values)
+    else:
+        words = _of_floats(values) if pa.types.is_float64(values.type) else _of_decimals(values)
     width = words.shape[1] * 2
     offsets = pa.py_buffer(np.arange(0, (len(values) + 1) * width, width, dtype=np.int32))
     mask = pa.py_buffer(np.packbits(valid, bitorder="little"))
@@ -174,6 +182,20 @@ def _of_decimals(values: pa.Array) -> Words:
         groups.insert(0, _divide(limbs, unit).astype(np.int64) * (10_000 // unit))
     weight = np.full(len(values), len(groups) - 1 - (scale + pad) // 4, np.int64)
     return _words(np.stack(groups, axis=1), weight, negative)
+
+
+def _of_texts(values: pa.Array) -> Words:
+    import numpy as np
+    import pyarrow.compute as pc
+
+    text = values.fill_null("0")
+    number = pc.utf8_ltrim(text, "-")
+    whole = pc.utf8_lpad(pc.replace_substring_regex(number, r"\..*", ""), _WIDTH, "0")
+    behind = pc.utf8_rpad(pc.replace_substring_regex(number, r"^[0-9]+\.?", ""), _WIDTH, "0")
+    characters = pc.binary_join_element_wise(whole, behind, "").to_numpy(zero_copy_only=False)
+    digits = characters.astype(f"S{2 * _WIDTH}").view(np.uint8).reshape(len(text), -1, 4).astype(np.int64) - ord("0")
+    negative = pc.starts_with(text, "-").to_numpy(zero_copy_only=False)
+    return _words(digits @ np.array([1000, 100, 10, 1]), np.full(len(text), _WIDTH // 4 - 1), negative)
 
 
 def _words(groups: Integers, weight: Integers, negative: Flags) -> Words:

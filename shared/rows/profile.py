@@ -178,7 +178,7 @@ def _nulls(columns: Sequence[Column]) -> sql.Composable:
 
 def is_summed(column: Column) -> bool:
     """Whether its values add up to the same integer everywhere."""
-    return column.type in (*_TEXT, *_INTEGERS, PgType.BOOLEAN)
+    return column.type.plain in (*_TEXT, *_INTEGERS, PgType.BOOLEAN)
 
 
 def _name(column: Column) -> sql.Identifier:
@@ -187,11 +187,11 @@ def _name(column: Column) -> sql.Identifier:
 
 def _sum(column: Column) -> sql.Composable:
     name = _name(column)
-    if column.type in _TEXT:
+    if column.type.plain in _TEXT:
         return sql.SQL("sum(octet_length({}))").format(name)
     if column.type in _INTEGERS:
         return sql.SQL("sum({})").format(name)
-    if column.type is PgType.BOOLEAN:
+    if column.type == PgType.BOOLEAN:
         return sql.SQL("count(*) FILTER (WHERE {})").format(name)
     return sql.SQL("NULL")
 
@@ -200,9 +200,9 @@ def _arrow_sum(column: Column, array: pa.Array) -> int:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if column.type in _TEXT:
+    if column.type.plain in _TEXT:
         array = pc.binary_length(array)
-    elif column.type is PgType.BIGINT:
+    elif column.type == PgType.BIGINT:
         # Of 64-bit integers, the sum can be longer.
         array = array.cast(pa.decimal128(19)).cast(pa.decimal128(38))
     return int(pc.sum(array).as_py() or 0)

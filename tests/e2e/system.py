@@ -109,14 +109,14 @@ class System:
 
     def source_rows(self, table: Table) -> Counter[tuple[object, ...]]:
         columns = ", ".join(
-            f"ST_ASTEXT({c.name}) AS {c.name}" if c.type is PgType.GEOMETRY else c.name for c in table.columns
+            f"ST_ASTEXT({c.name}) AS {c.name}" if c.type == PgType.GEOMETRY else c.name for c in table.columns
         )
         rows = self.bigquery.query(f"SELECT {columns} FROM {self.dataset(table.name)}.{table.source}").result()
         return normal(table, (row.values() for row in rows))
 
     def target_rows(self, table: Table) -> Counter[tuple[object, ...]]:
         columns = ", ".join(
-            f'st_astext("{c.name}")' if c.type is PgType.GEOMETRY else f'"{c.name}"' for c in table.columns
+            f'st_astext("{c.name}")' if c.type == PgType.GEOMETRY else f'"{c.name}"' for c in table.columns
         )
         return normal(table, self.select(f"SELECT {columns} FROM {table.name}"))
 

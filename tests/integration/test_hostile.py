@@ -4,6 +4,7 @@ import io
 import re
 import struct
 import tracemalloc
+from datetime import time
 from decimal import Decimal
 
 import pyarrow as pa
@@ -79,6 +80,8 @@ TIMESTAMP = "timestamp takes finite instants from 4713 BC to 294246 AD"
 ISO = "a timestamp as text is written YYYY-MM-DDTHH:MM:SS[.ffffff], without an offset"
 TEXT = "PostgreSQL's text holds no NUL character"
 DOCUMENT = "{} takes one JSON document without NUL characters"
+UUID_ = "6f9619ff-8b86-d011-b42d-00cf4fc964ff"
+CENTS = "numeric(5,2) holds 3 digits before the point and 2 behind, and is not rounded"
 MAX, MIN = 2**63 - 1, -(2**63)
 
 VALUES = {
@@ -166,6 +169,25 @@ VALUES = {
     "an impossible day": ("timestamp", pa.string(), "2026-01-01", "2026-02-30T00:00:00", ISO),
     "nanoseconds in text": ("timestamp", pa.string(), "2026-01-01", "2026-01-01T00:00:00.123456789", ISO),
     "a word for an instant": ("timestamp", pa.string(), "2026-01-01", "infinity", ISO),
+    "an instant beyond timestamptz": ("timestamptz", pa.timestamp("us", "UTC"), 0, MAX, "timestamp takes finite"),
+    "a time of another day": ("time", pa.time64("us"), time(1), 86_400_000_001, ""),
+    "a third place": ("numeric(5,2)", pa.decimal128(38, 9), Decimal("1.25"), Decimal("1.255"), CENTS),
+    "a fourth digit": ("numeric(5,2)", pa.int64(), 999, 1000, CENTS),
+    "a third place of a float": ("numeric(5,2)", pa.float64(), 1.25, 1.255, CENTS),
+    "a place far behind": ("numeric(5,2)", pa.float64(), 1.25, 1e-7, CENTS),
+    "a digit far before": ("numeric(5,2)", pa.float64(), 1.25, -1e22, CENTS),
+    "NaN in numeric(5,2)": ("numeric(5,2)", pa.float64(), 1.25, float("nan"), CENTS),
+    "a third place in text": ("numeric(5,2)", pa.string(), "1.250", "1.255", CENTS),
+    "an exponent in text": ("numeric", pa.string(), "1", "1e7", "a numeric as text has up to 39 digits"),
+    "no number": ("numeric", pa.string(), "1", "secret", "a numeric as text has up to 39 digits"),
+    "no digit": ("numeric", pa.string(), "1", "", "a numeric as text has up to 39 digits"),
+    "a short uuid": ("uuid", pa.string(), UUID_, UUID_[:-1], "a uuid as text is 32 hexadecimal digits"),
+    "a uuid in braces": ("uuid", pa.string(), UUID_, f"{{{UUID_}}}", "a uuid as text is 32 hexadecimal digits"),
+    "an empty uuid": ("uuid", pa.string(), UUID_, "", "a uuid as text is 32 hexadecimal digits"),
+    "longer text": ("varchar(3)", pa.string(), "éàù", "secret", "character varying(3) holds at most 3 characters"),
+    "spaces beyond the length": ("varchar(3)", pa.string(), "abc", "abc ", "character varying(3) holds at most 3"),
+    "text beyond a fixed length": ("char(3)", pa.string(), "abc", "secret", "character(3) holds at most 3 characters"),
+    "a space at a fixed end": ("char(3)", pa.string(), "a", "a ", "character(3) holds at most 3 characters"),
     "empty text for an instant": ("timestamp", pa.string(), "2026-01-01", "", ISO),
 }
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from shared.catalog import Column, PgType
+from shared.catalog import TYPE_NAMES, Column, PgType
 from shared.errors import DataError, RetryableError
 from shared.gcp import parquet
 from shared.rows import casts, copy
@@ -121,7 +121,7 @@ def test_both_readers_make_the_same_bytes_of_every_type(services, monkeypatch):
             "jsonb": ['{"a": 1}'] * 40,
         }
     )
-    types = {"instant": PgType.TIMESTAMP} | {type_.name.lower(): type_ for type_ in PgType}
+    types = {"instant": PgType.TIMESTAMP} | dict(TYPE_NAMES)
     columns = [Column(name, types[name]) for name in table.column_names]
     part = Upload(services, TABLE, day(1)).part(table, row_group_size=15)
     footer = services.parquet.footer(part)

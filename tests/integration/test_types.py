@@ -1,8 +1,9 @@
 """Every PostgreSQL type of a catalog arrives exactly."""
 
 import json
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal, localcontext
+from uuid import UUID
 
 import pyarrow as pa
 import pytest
@@ -78,6 +79,39 @@ def test_a_numeric_arrives_to_its_last_digit(arrived, precision, scale):
         largest, least = Decimal("9" * precision).scaleb(-scale), Decimal(1).scaleb(-scale)
         values = [largest, -largest, least, -least, Decimal(0), None, largest - least]
     assert arrived("numeric", pa.array(values, pa.decimal128(precision, scale))) == values
+
+
+BIGNUMERIC = f"5{'7' * 38}.{'9' * 37}1"
+
+
+def test_a_numeric_of_more_digits_than_a_decimal_has_arrives_as_text(arrived):
+    values = [BIGNUMERIC, f"-{BIGNUMERIC}", "0", "-0.1", f"0.{'0' * 37}1", "1" + "0" * 38, "1.50", None]
+    shown = [*values[:6], "1.5", None]
+    assert arrived("numeric", pa.array(values), as_text=True) == shown
+
+
+DIGITS = {
+    pa.float64(): [999.99, -0.01, 0.5, 1e-300 * 0, None],
+    pa.float32(): [999.99, -0.01, 0.5, 100.0, None],
+    pa.decimal128(38, 9): [Decimal("999.99"), Decimal("-0.01"), Decimal(0), None],
+    pa.decimal128(3, 0): [Decimal(999), Decimal(-1), None],
+    pa.int64(): [999, -999, 0, None],
+    pa.string(): ["999.990", "-0.01", "000", None],
+}
+
+
+@pytest.mark.parametrize("source", DIGITS, ids=str)
+def test_a_number_arrives_with_the_digits_that_its_type_declares(arrived, source):
+    values = DIGITS[source]
+    expected = [None if value is None else f"{Decimal(str(value)):.2f}" for value in values]
+    assert arrived("numeric(5,2)", pa.array(values, source), as_text=True) == expected
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"), [("numeric(20,17)", 1e-17), ("numeric(21)", 1.5e20), ("numeric(1,1)", 0.5)]
+)
+def test_a_float_with_an_exponent_arrives_with_the_digits_that_its_type_declares(arrived, type_, value):
+    assert arrived(type_, pa.array([value, -value])) == [Decimal(repr(value)), -Decimal(repr(value))]
 
 
 magnitudes = [(1e-2, 1e-1), (1e-1, 1.0), (1.0, 1e2), (1e2, 1e4), (1e4, 1e10), (1e10, 1e30)]
@@ -220,6 +254,38 @@ def test_a_date_becomes_its_midnight(arrived):
     assert arrived("timestamp", pa.array(values, pa.date32())) == expected
 
 
+@pytest.mark.parametrize("unit", ["ms", "us"])
+def test_an_instant_with_its_zone_is_the_same_instant(arrived, unit):
+    values = [*YEARS, datetime(1969, 12, 31, 23, 59, 59), datetime(2026, 3, 29, 2, 30, 0, 123_000)]
+    values = [value.replace(tzinfo=UTC) for value in values]
+    assert arrived("timestamptz", pa.array([*values, None], pa.timestamp(unit, "Europe/Paris"))) == [*values, None]
+
+
+def test_a_time_of_day_arrives_to_the_microsecond(arrived):
+    values = [time(), time(12, 34, 56, 789), time(23, 59, 59, 999_999), None]
+    assert arrived("time", pa.array(values, pa.time64("us"))) == values
+
+
+def test_bytes_arrive(arrived):
+    values = [b"", b"\0", bytes(range(256)), b"\\x00", b"x" * 100_000, None]
+    assert arrived("bytea", pa.array(values, pa.binary())) == values
+
+
+def test_a_uuid_arrives_however_its_letters_are_written(arrived):
+    values = ["00000000-0000-0000-0000-000000000000", "6F9619FF-8b86-d011-b42d-00cf4fc964ff", "f" * 32, None]
+    values[2] = str(UUID(values[2]))
+    assert arrived("uuid", pa.array(values)) == [UUID(value) if value else None for value in values]
+
+
+def test_text_arrives_up_to_the_length_that_its_type_has(arrived):
+    values = ["", "é\U0001f469\u0301", "  ", None]
+    assert arrived("varchar(3)", pa.array(values)) == values
+
+
+def test_text_of_fixed_length_is_filled_up_with_spaces(arrived):
+    assert arrived("char(3)", pa.array(["", "é", " ab", None])) == ["   ", "é  ", " ab", None]
+
+
 def test_dates_arrive(arrived):
     values = [date(1, 1, 1), date(1969, 12, 31), date(2024, 2, 29), None, date(9999, 12, 31)]
     assert arrived("date", pa.array(values, pa.date32())) == values
@@ -314,9 +380,10 @@ def test_a_column_of_nulls_arrives_as_nulls(here):
         "varchar": pa.string(), "text": pa.string(), "json": pa.string(), "jsonb": pa.string(), "smallint": pa.int64(),
         "integer": pa.int64(), "bigint": pa.int64(), "real": pa.float64(), "double precision": pa.float64(),
         "numeric": pa.decimal128(38, 9), "boolean": pa.bool_(), "date": pa.date32(), "timestamp": pa.timestamp("us"),
-        "geometry": pa.binary(),
+        "geometry": pa.binary(), "timestamptz": pa.timestamp("us", "UTC"), "time": pa.time64("us"), "uuid": pa.string(),
+        "bytea": pa.binary(), "varchar(3)": pa.string(), "char(3)": pa.string(),
     }  # fmt: skip
-    names = [type_.replace(" ", "_") for type_ in types]
+    names = [f"c{number}" for number in range(len(types))]
     nulls = dict(zip(names, (pa.nulls(3, source) for source in types.values()), strict=True))
     here.publish(dict(zip(names, types, strict=True)), numbered(**nulls))
     assert [here.stored(name) for name in names] == [[None] * 3] * len(names)

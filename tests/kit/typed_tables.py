@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pyarrow as pa
 import pytest
+from google.cloud import bigquery
 from psycopg import sql
 
 from local.cloud import Cloud
 from shared import catalog
+from shared.daily import export
+from shared.daily.names import SnapshotFolder
 from shared.names import SnapshotId
 from shared.services import Services
 from tests.kit.uploads import Upload, arrive
 
 TABLE = "typed"
+#: No two exports of a test run have the same snapshot.
+_exports = itertools.count()
 SNAPSHOT = SnapshotId.parse("20260101T000000Z")
 
 
@@ -29,6 +37,7 @@ class Place:
     services: Services
     database: psycopg.Connection
     folder: Path
+    bigquery: bigquery.Client
 
     def empty(self) -> None:
         self.database.execute(f"DROP TABLE IF EXISTS {TABLE} CASCADE; DROP SCHEMA IF EXISTS recosync CASCADE")
@@ -50,6 +59,19 @@ class Place:
         part = upload.part(rows, row_group_size=row_group_size)
         assert arrive(upload.services, part, upload.manifest(source_rows=rows.num_rows)) == ["staged", "published"]
 
+    def travel(self, columns: Mapping[str, str], source: str) -> None:
+        """Make the source's table of a query's rows, which numbers them as `n`, export it and publish what arrives."""
+        services = self.upload(columns).services
+        table = services.catalog.tables[TABLE]
+        self.bigquery.query(f"CREATE OR REPLACE TABLE seed_local.typed AS {source}").result()
+        now = datetime.now(UTC)
+        snapshot = SnapshotId(now.replace(microsecond=0) + timedelta(seconds=next(_exports)))
+        export.export(services, table, snapshot, now, time.monotonic() + 60)
+        manifest = SnapshotFolder(services.settings.prefix, TABLE, snapshot).manifest
+        found = services.storage.find(services.settings.bucket, manifest)
+        assert found is not None
+        assert arrive(services, found.version) == ["published"]
+
     def stored(self, column: str, *, as_text: bool = False) -> list[object]:
         """What PostgreSQL has in a column, by row number."""
         cast = sql.SQL("::text" if as_text else "")
@@ -64,7 +86,7 @@ def place(cloud: Cloud, name: str, folder: Path) -> Iterator[Place]:
         for key, value in here.env.items():
             environment.setenv(key, value)
         with psycopg.connect(here.dsn, autocommit=True) as database:
-            yield Place(Services.from_environment(here.env), database, folder)
+            yield Place(Services.from_environment(here.env), database, folder, here.bigquery_client)
 
 
 def numbered(**columns: pa.Array | Sequence[object]) -> pa.Table:

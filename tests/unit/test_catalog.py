@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 
 from shared import catalog
-from shared.catalog import PgType
+from shared.catalog import PG_TYPES, PgType
 from shared.errors import ConfigurationError
 from shared.names import is_identifier
 from tests.kit.mutations import answered, mutated
@@ -244,12 +244,51 @@ def test_what_is_no_toml_is_reported_with_its_line(load):
         ("varchar", "character varying"),
         ("decimal", "numeric"),
         ("timestamp", "timestamp without time zone"),
-        *((t.sql, t.sql) for t in PgType),
+        *((t.sql, t.sql) for t in PG_TYPES if t != PgType.CHAR),
     ],
 )
 def test_a_type_may_be_spelt_in_short_or_as_the_server_prints_it(load, spelling, sql):
     column = load(GOOD.replace('"varchar"', f'"{spelling}"')).tables["users"].columns[0]
     assert column.type.sql == sql
+
+
+@pytest.mark.parametrize(
+    ("spelling", "sql"),
+    [
+        ("varchar(20)", "character varying(20)"),
+        ("char(3)", "character(3)"),
+        ("decimal(10, 2)", "numeric(10,2)"),
+        ("numeric(5)", "numeric(5,0)"),
+        ("numeric(1000,1000)", "numeric(1000,1000)"),
+        ("character varying(10485760)", "character varying(10485760)"),
+    ],
+)
+def test_a_type_may_have_parameters(load, spelling, sql):
+    column = load(GOOD.replace('"varchar"', f'"{spelling}"')).tables["users"].columns[0]
+    assert (column.type.sql, PgType.parse(sql)) == (sql, column.type)
+
+
+@pytest.mark.parametrize(
+    ("spelling", "what"),
+    [
+        ("money", "should have a type among bigint, boolean, bytea, "),
+        ("varchar()", "should have a type among"),
+        ("varchar(3", "should have a type among"),
+        ("Varchar", "should have a type among"),
+        ("varchar(0)", r"should be like varchar\(10\), with a number up to 10485760"),
+        ("varchar(10485761)", r"should be like varchar\(10\), with a number up to 10485760"),
+        ("varchar(1,2)", r"should be like varchar\(10\)"),
+        ("char", r"should be like char\(10\)"),
+        ("numeric(1001)", "should be like numeric"),
+        ("numeric(0)", "should be like numeric"),
+        ("numeric(2,3)", "should be like numeric"),
+        ("integer(3)", "should be without anything in brackets"),
+        ("timestamp(3)", "should be without anything in brackets"),
+    ],
+)
+def test_a_type_that_postgresql_does_not_have_is_a_mistake_with_its_line(load, spelling, what):
+    with pytest.raises(ConfigurationError, match=rf"catalog.toml:\d+: tables.users.columns.\w+: {what}"):
+        load(GOOD.replace('"varchar"', f'"{spelling}"'))
 
 
 @pytest.mark.parametrize(
