@@ -5,6 +5,7 @@ Its tables are those of `bigquery_tables`, what it knows of them is in `bigquery
 - An extract to a `*` URI writes several parts, ROWS_PER_PART rows each; a view can't be extracted.
 - A load into `table$YYYYMMDD` touches only that day's partition.
 - A load reads the columns of the file; `date=20260101/` in an object's name is one only where the job says so.
+- An INTERVAL in a column becomes text as BigQuery writes it.
 - Of two simultaneous submits of one job id, one wins; 0.3.2 checks first and saves later, so both could run.
 - `PUT /emulated/PROJECT?datasets=a,b` makes a project's data sets at once, `DELETE /emulated/PROJECT` forgets it, which
   BigQuery does not have: tests make hundreds of them.
@@ -41,6 +42,9 @@ from local_bigquery.models import (
     Table,
     TableReference,
 )
+from local_bigquery.sql import translate
+from local_bigquery.sql.rules import datetime
+from sqlglot import exp
 
 from local import bigquery_resources, bigquery_tables
 
@@ -145,6 +149,15 @@ def hive(config: JobConfigurationLoad) -> dict[str, str]:
     return _hive(config) or {"hive_partitioning": "false"}
 
 
+def interval_text(node: exp.Expression, _: translate.Context) -> exp.Expression:
+    """The text of an INTERVAL in a column, which would be DuckDB's."""
+    if isinstance(node, exp.Cast) and node.to.is_type(*exp.DataType.TEXT_TYPES):
+        given = node.this
+        if isinstance(given, exp.Column) and given.is_type(exp.DataType.Type.INTERVAL):
+            return datetime.macro("_interval_string", given)
+    return node
+
+
 def begin(project: str, datasets: str) -> None:
     for name in datasets.split(","):
         create(project, Dataset(datasetReference=DatasetReference(projectId=project, datasetId=name)))
@@ -167,6 +180,7 @@ def _install_extensions() -> None:
 def main() -> int | None:
     runner.submit = run_submit
     load._hive = hive
+    translate.NODE_RULES.insert(0, interval_text)
     bigquery_resources.install()
     bigquery_tables.install()
     runner.HANDLERS.update(load=run_load, extract=run_extract)

@@ -45,6 +45,7 @@ class PgType:
     TIME: ClassVar[PgType]
     TIMESTAMP: ClassVar[PgType]
     TIMESTAMPTZ: ClassVar[PgType]
+    INTERVAL: ClassVar[PgType]
     BYTEA: ClassVar[PgType]
     UUID: ClassVar[PgType]
     JSON: ClassVar[PgType]
@@ -144,10 +145,11 @@ def _known() -> Iterator[tuple[str, PgType, _Known]]:
         ("TIME", "time without time zone", _Known(("TIME",), (), ("time",))),
         ("TIMESTAMP", "timestamp without time zone", _Known((*instant, "DATE"), instant, ("timestamp",))),
         ("TIMESTAMPTZ", "timestamp with time zone", _Known(("TIMESTAMP",), (), ("timestamptz",))),
+        ("INTERVAL", "interval", _Known(("INTERVAL",))),
         ("BYTEA", "bytea", _Known(("BYTES",))),
         ("UUID", "uuid", _Known(text)),
         ("JSON", "json", _Known(json, ("STRING", "JSON"))),
-        ("JSONB", "jsonb", _Known(json, ("STRING", "JSON"))),
+        ("JSONB", "jsonb", _Known((*json, "STRUCT", "ARRAY<STRUCT>", "RANGE"), ("STRING", "JSON"))),
         ("GEOMETRY", "geometry", _Known(("GEOGRAPHY", "STRING", "BYTES"))),
     ):
         yield constant, PgType(name), known

@@ -61,7 +61,8 @@ SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 
 LEDGER_SCHEMA = "recosync"
 
-_INCOMPARABLE = (PgType.JSON, PgType.GEOMETRY)
+#: Of which PostgreSQL and BigQuery can't both tell which are the same, or do it otherwise.
+_INCOMPARABLE = (PgType.JSON, PgType.GEOMETRY, PgType.INTERVAL)
 
 type KeyPath = tuple[str, ...]
 
@@ -190,11 +191,10 @@ class _Parser:
             self._mistake((*path, "allow_empty"), "should be true or false")
         columns = tuple(self._columns(self._mapping(entry, path, "columns"), (*path, "columns")))
         self._refuse_large(columns, (*path, "columns"))
-        # A type that PostgreSQL can't compare tells no rows apart.
         comparable = {c.name for c in columns if c.type not in _INCOMPARABLE}
         key = entry.get("key", [])
         if not _is_choice(key, comparable, len(columns)):
-            self._mistake((*path, "key"), "should list some of the columns, none of json or geometry")
+            self._mistake((*path, "key"), "should list some of the columns, none of json, geometry or interval")
             key = []
         names = tuple(map(str, key if isinstance(key, list) else ()))
         limits = self._limits(entry, path, {c.name for c in columns}, names)

@@ -24,7 +24,7 @@ def check(services: Services, table: Table) -> TableInfo:
     source = services.bigquery.table(ref)
     if source is None:
         raise SourceError("does not exist", where=str(ref), remedy=f"Make it, or correct {table.dataset}")
-    types = {field.name: "ARRAY" if field.repeated else field.type for field in source.fields}
+    types = {field.name: field.sql for field in source.fields}
     mistakes = [
         f"column {column.name} is {types.get(column.name, 'missing')}, {column.type.sql} takes {_either(column)}"
         for column in table.columns
@@ -65,7 +65,7 @@ def profile(table: Table, source: TableInfo, counted: Sequence[object]) -> Profi
 
 
 def _sums(table: Table, source: TableInfo) -> list[str]:
-    types = {field.name: field.type for field in source.fields}
+    types = {field.name: field.sql for field in source.fields}
     return [_sum(column, types[column.name]) for column in table.columns]
 
 
@@ -86,17 +86,20 @@ def _whole(number: object) -> int:
 
 def _expressions(table: Table, source: TableInfo) -> Sequence[str]:
     """The columns of the catalog, in its order."""
-    types = {field.name: field.type for field in source.fields}
+    types = {field.name: field.sql for field in source.fields}
     return [_expression(f"`{column.name}`", types[column.name]) for column in table.columns]
 
 
 def _expression(name: str, type_: str) -> str:
     """A column, as text where no reader of Parquet has its type, or not all of its digits."""
     match type_:
-        case "JSON":
+        case "JSON" | "STRUCT" | "ARRAY<STRUCT>":
             # TO_JSON_STRING would make a NULL the text 'null'.
             return f"IF({name} IS NULL, NULL, TO_JSON_STRING({name})) AS {name}"
-        case "BIGNUMERIC":
+        case "RANGE":
+            bounds = f"STRUCT(RANGE_START({name}) AS start, RANGE_END({name}) AS `end`)"
+            return f"IF({name} IS NULL, NULL, TO_JSON_STRING({bounds})) AS {name}"
+        case "BIGNUMERIC" | "INTERVAL":
             return f"CAST({name} AS STRING) AS {name}"
         case _:
             return name

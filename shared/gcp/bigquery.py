@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DEPLOYMENT_REASONS = frozenset(("accessDenied", "billingNotEnabled", "notFound"))
 
 _PARAMETERS = {int: "INT64", str: "STRING", date: "DATE"}
-_ALIASES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
+_ALIASES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "RECORD": "STRUCT"}
 
 #: Kinds of tables whose metadata count their rows: of a view they say 0, of a materialized one what it last computed.
 _COUNTED = frozenset(("TABLE", "SNAPSHOT"))
@@ -41,6 +41,11 @@ class Field:
     type: str
     repeated: bool
     required: bool = False
+
+    @property
+    def sql(self) -> str:
+        """The type of its values in GoogleSQL, without parameters and members."""
+        return f"ARRAY<{self.type}>" if self.repeated else self.type
 
 
 @dataclass(frozen=True)

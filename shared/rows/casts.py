@@ -38,6 +38,11 @@ _INTEGER_BITS = {
 }
 _ISO_DATETIME = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}:\d{2}(\.\d{1,6})?)?"
 _UUID = r"(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+#: What BigQuery makes of an INTERVAL as text, in its range of 10,000 years
+#: (https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#interval_type).
+_INTERVAL = (
+    r"(-?)([0-9]{1,5})-([0-9]{1,2}) (-?[0-9]{1,7}) (-?)([0-9]{1,8}):([0-9]{1,2}):([0-9]{1,2})(?:\.([0-9]{1,6}))?"
+)
 _WKT = r"(?is)\s*[a-z ]+(\(.*\)|\bempty)\s*"
 #: A number of WKT that may be too large for a float.
 _HUGE = r"(?i)e\+?\d{3}|\d{309}"
@@ -300,6 +305,35 @@ def _uuid(column: Column, source: str) -> Cast | None:
     return Cast(column, value, "binary", guard, limit) if source == "VARCHAR" else None
 
 
+def _interval(column: Column, source: str) -> Cast | None:
+    """As PostgreSQL receives one: microseconds, days and months
+    (https://github.com/postgres/postgres/blob/master/src/backend/utils/adt/timestamp.c).
+    """
+    if source != "VARCHAR":
+        return None
+    name = identifier(column.name)
+
+    def field(number: int) -> str:
+        return f"regexp_extract({name}, '{_INTERVAL}', {number})"
+
+    def signed(number: int, magnitude: str) -> str:
+        return f"CASE {field(number)} WHEN '-' THEN -1 ELSE 1 END * ({magnitude})"
+
+    months = signed(1, f"{field(2)}::BIGINT * 12 + {field(3)}::BIGINT")
+    minutes = f"{field(6)}::BIGINT * 60 + {field(7)}::BIGINT"
+    seconds = f"({minutes}) * 60 + {field(8)}::BIGINT"
+    micros = signed(5, f"({seconds}) * 1000000 + rpad({field(9)}, 6, '0')::BIGINT")
+    whole = f"lpad(hex(({micros})::BIGINT), 16, '0')"
+    rest = (f"lpad(hex((({each}) & 4294967295)::BIGINT), 8, '0')" for each in (f"{field(4)}::BIGINT", months))
+    return Cast(
+        column,
+        f"unhex({' || '.join((whole, *rest))})",
+        "binary",
+        f"regexp_full_match({name}, '{_INTERVAL}')",
+        "an interval as text is written Y-M D H:M:S[.ffffff], each of the three with its sign",
+    )
+
+
 def _timestamp(column: Column, source: str) -> Cast | None:
     name = identifier(column.name)
     limit = f"{column.type.sql.split()[0]} takes finite instants from 4713 BC to 294246 AD"
@@ -395,6 +429,7 @@ _RULES: dict[PgType, Callable[[Column, str], Cast | None]] = {
     PgType.TIME: _time,
     PgType.TIMESTAMP: _timestamp,
     PgType.TIMESTAMPTZ: _timestamptz,
+    PgType.INTERVAL: _interval,
     PgType.BYTEA: _bytea,
     PgType.UUID: _uuid,
 }
@@ -410,7 +445,7 @@ _OF_NULLS = {
     PgType.DATE: ("DATE", "date32"),
     PgType.TIME: ("TIME", "time64[us]"),
     **dict.fromkeys((PgType.TIMESTAMP, PgType.TIMESTAMPTZ), ("TIMESTAMP", "timestamp")),
-    **dict.fromkeys((PgType.BYTEA, PgType.UUID, PgType.GEOMETRY), ("BLOB", "binary")),
+    **dict.fromkeys((PgType.INTERVAL, PgType.BYTEA, PgType.UUID, PgType.GEOMETRY), ("BLOB", "binary")),
 }
 
 

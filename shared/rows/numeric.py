@@ -40,7 +40,7 @@ _SMALLEST, _GREATEST = 1e-270, 1e270
 
 
 def binary(values: pa.Array) -> pa.Array:
-    """Each of a column of float64 (finite), decimal128 or text (without an exponent) as binary numeric; NULL stays NULL."""
+    """Each of a column of float64 (finite), decimal128 or text (no exponent) as binary numeric; NULL stays NULL."""
     import numpy as np
     import pyarrow as pa
 

@@ -187,7 +187,7 @@ def test_a_view_can_be_a_source(exported):
         (None, "ml_reco_local.user_booked_item: does not exist"),
         ("SELECT 'a' AS user_id", "column item_id is missing, character varying takes STRING"),
         ("SELECT 1 AS user_id, 'b' AS item_id", "column user_id is INT64, character varying takes STRING"),
-        ("SELECT ['a'] AS user_id, b'b' AS item_id", "column user_id is ARRAY, .*; column item_id is BYTES, "),
+        ("SELECT ['a'] AS user_id, b'b' AS item_id", "column user_id is ARRAY<STRING>, .*; column item_id is BYTES, "),
     ],
 )
 def test_a_source_that_is_not_what_the_catalog_says_is_named(exported, sql, what):

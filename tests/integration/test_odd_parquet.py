@@ -145,7 +145,7 @@ def test_values_arrive_however_they_are_written(here, writer):
 
 TYPES = [
     "varchar", "text", "json", "jsonb", "smallint", "integer", "bigint", "real", "double precision", "numeric",
-    "boolean", "date", "timestamp", "geometry", "timestamptz", "time", "bytea", "uuid",
+    "boolean", "date", "timestamp", "geometry", "timestamptz", "time", "bytea", "uuid", "interval",
 ]  # fmt: skip
 
 

@@ -266,6 +266,20 @@ def test_a_time_of_day_arrives_to_the_microsecond(arrived):
     assert arrived("time", pa.array(values, pa.time64("us"))) == values
 
 
+INTERVALS = {
+    "0-0 0 0:0:0": "00:00:00",
+    "1-2 3 4:5:6.789": "1 year 2 mons 3 days 04:05:06.789",
+    "-1-2 3 -4:5:6.000001": "-1 years -2 mons +3 days -04:05:06.000001",
+    "0-11 -1 0:0:0": "11 mons -1 days",
+    "10000-0 3660000 87840000:0:0": "10000 years 3660000 days 87840000:00:00",
+    "-10000-0 -3660000 -87840000:0:0": "-10000 years -3660000 days -87840000:00:00",
+}
+
+
+def test_an_interval_keeps_its_months_days_and_microseconds_apart(arrived):
+    assert arrived("interval", pa.array([*INTERVALS, None]), as_text=True) == [*INTERVALS.values(), None]
+
+
 def test_bytes_arrive(arrived):
     values = [b"", b"\0", bytes(range(256)), b"\\x00", b"x" * 100_000, None]
     assert arrived("bytea", pa.array(values, pa.binary())) == values
@@ -381,6 +395,7 @@ def test_a_column_of_nulls_arrives_as_nulls(here):
         "integer": pa.int64(), "bigint": pa.int64(), "real": pa.float64(), "double precision": pa.float64(),
         "numeric": pa.decimal128(38, 9), "boolean": pa.bool_(), "date": pa.date32(), "timestamp": pa.timestamp("us"),
         "geometry": pa.binary(), "timestamptz": pa.timestamp("us", "UTC"), "time": pa.time64("us"), "uuid": pa.string(),
+        "interval": pa.string(),
         "bytea": pa.binary(), "varchar(3)": pa.string(), "char(3)": pa.string(),
     }  # fmt: skip
     names = [f"c{number}" for number in range(len(types))]

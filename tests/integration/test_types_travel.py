@@ -37,6 +37,25 @@ FIRST, LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 
 VALUES = {
     ("timestamptz", "TIMESTAMP"): {f"TIMESTAMP '{at:%Y-%m-%d %H:%M:%S.%f}+00'": at for at in (FIRST, LAST)},
     ("time", "TIME"): {"TIME '00:00:00'": time(), "TIME '23:59:59.999999'": time(23, 59, 59, 999_999)},
+    ("interval", "INTERVAL"): {
+        "INTERVAL '-1-2 3 -4:5:6.789' YEAR TO SECOND": "-1 years -2 mons +3 days -04:05:06.789",
+        "INTERVAL 10000 YEAR": "10000 years",
+        "INTERVAL -3660000 DAY": "-3660000 days",
+        "INTERVAL 0 DAY": "00:00:00",
+    },
+    ("jsonb", "STRUCT"): {
+        "STRUCT(1 AS a, STRUCT('x' AS c) AS b, [1.5] AS d)": {"a": 1, "b": {"c": "x"}, "d": [1.5]},
+        "STRUCT(NULL AS a, STRUCT(CAST(NULL AS STRING) AS c) AS b, [0.5] AS d)": {
+            "a": None,
+            "b": {"c": None},
+            "d": [0.5],
+        },
+    },
+    ("jsonb", "ARRAY<STRUCT>"): {"[STRUCT(1 AS a), STRUCT(2 AS a)]": [{"a": 1}, {"a": 2}]},
+    ("jsonb", "RANGE"): {
+        "RANGE(DATE '2026-01-01', DATE '9999-12-31')": {"start": "2026-01-01", "end": "9999-12-31"},
+        "RANGE(DATE '2026-01-01', NULL)": {"start": "2026-01-01", "end": None},
+    },
     ("bytea", "BYTES"): {"b''": b"", "FROM_HEX('00ff')": b"\0\xff"},
     ("uuid", "STRING"): {f"'{ID}'": UUID(ID), f"'{ID.upper()}'": UUID(ID)},
     ("numeric", "NUMERIC"): {f"NUMERIC '{text}'": Decimal(text) for text in (N_MAX, f"-{N_MAX}", "0.000000001", "0")},
@@ -54,13 +73,14 @@ VALUES = {
 def test_a_value_arrives_as_it_was(here, type_, source):
     values = VALUES[type_, source]
     here.travel({"c": type_}, literals(*values))
-    assert here.stored("c") == [*values.values(), None]
+    assert here.stored("c", as_text=type_ == "interval") == [*values.values(), None]
 
 
 #: By PostgreSQL type: a literal of BigQuery that it does not hold, and one of a type that never becomes it.
 MISFITS = {
     "uuid": ("'6f9619ff'", "1"),
     "numeric(4,2)": ("1.005", "'1'"),
+    "jsonb": ("'{'", "1"),
     "varchar(3)": ("'abc '", "1"),
     "char(3)": ("'abcd'", "1"),
 }
