@@ -154,7 +154,8 @@ def interval_text(node: exp.Expression, _: translate.Context) -> exp.Expression:
     if isinstance(node, exp.Cast) and node.to.is_type(*exp.DataType.TEXT_TYPES):
         given = node.this
         if isinstance(given, exp.Column) and given.is_type(exp.DataType.Type.INTERVAL):
-            return datetime.macro("_interval_string", given)
+            replacement: exp.Expression = datetime.macro("_interval_string", given)
+            return replacement
     return node
 
 

@@ -102,6 +102,9 @@ class Cluster:
             self._create_database(admin, _TEMPLATE, "template1")
         with self.superuser(_TEMPLATE) as admin:
             admin.execute("CREATE EXTENSION postgis")
+            # pgvector, where the machine has it.
+            if admin.execute("SELECT FROM pg_available_extensions WHERE name = 'vector'").fetchone() is not None:
+                admin.execute("CREATE EXTENSION vector")
         with psycopg.connect(self.dsn(_TEMPLATE, "administrator"), autocommit=True) as administrator:
             for statement in deployment(_TEMPLATE):
                 administrator.execute(statement.encode())

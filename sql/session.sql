@@ -11,6 +11,12 @@ SELECT
         INNER JOIN pg_catalog.pg_namespace AS namespace ON extension.extnamespace OPERATOR (pg_catalog.=) namespace.oid
         WHERE extension.extname OPERATOR (pg_catalog.=) 'postgis'
     ) AS postgis,
+    (
+        SELECT pg_catalog.quote_ident(namespace.nspname)
+        FROM pg_catalog.pg_extension AS extension
+        INNER JOIN pg_catalog.pg_namespace AS namespace ON extension.extnamespace OPERATOR (pg_catalog.=) namespace.oid
+        WHERE extension.extname OPERATOR (pg_catalog.=) 'vector'
+    ) AS pgvector,
     CASE
         WHEN pg_catalog.current_setting('transaction_timeout', TRUE) IS NOT NULL
             THEN pg_catalog.set_config('transaction_timeout', '0', FALSE)
@@ -33,14 +39,20 @@ SELECT
 WHERE row_security_active(to_regclass(%(relation)s));
 
 -- name: path_of_views
--- What the templates of views find without naming a schema: the catalog's relations, PostGIS wherever it is installed,
--- and what somebody set for the role, the database or in the URL on purpose.
+-- What the templates of views find without naming a schema: the catalog's relations, PostGIS and pgvector wherever they are
+-- installed, and what somebody set for the role, the database or in the URL on purpose.
 SELECT set_config(
     'search_path',
     concat_ws(
         ', ',
         quote_ident(%(schema)s),
         %(postgis)s::text,
+        (
+            SELECT quote_ident(pg_namespace.nspname)
+            FROM pg_extension
+            INNER JOIN pg_namespace ON pg_extension.extnamespace = pg_namespace.oid
+            WHERE pg_extension.extname = 'vector'
+        ),
         nullif(nullif(current_setting('recosync.search_path'), '"$user", public'), ''),
         'pg_temp'
     ),

@@ -30,6 +30,7 @@ class PgType:
 
     name: str
     parameters: tuple[int, ...] = ()
+    array: bool = False
 
     TEXT: ClassVar[PgType]
     VARCHAR: ClassVar[PgType]
@@ -51,24 +52,33 @@ class PgType:
     JSON: ClassVar[PgType]
     JSONB: ClassVar[PgType]
     GEOMETRY: ClassVar[PgType]
+    VECTOR: ClassVar[PgType]
+    HALFVEC: ClassVar[PgType]
 
     @property
     def sql(self) -> str:
         """As the server prints it."""
-        return f"{self.name}({','.join(map(str, self.parameters))})" if self.parameters else self.name
+        parameters = f"({','.join(map(str, self.parameters))})" if self.parameters else ""
+        return f"{self.name}{parameters}{'[]' if self.array else ''}"
 
     @property
     def plain(self) -> PgType:
-        """The type without its parameters, one of `PG_TYPES`."""
-        return PgType(self.name)
+        """The type without its parameters; one of `PG_TYPES` unless it is an array."""
+        return PgType(self.name, array=self.array)
+
+    @property
+    def element(self) -> PgType:
+        """What an array of it is an array of."""
+        return PgType(self.name, self.parameters)
 
     @property
     def sources(self) -> tuple[str, ...]:
-        return _KNOWN[self.name].sources
+        sources = _KNOWN[self.name].sources
+        return tuple(f"ARRAY<{source}>" for source in sources) if self.array else sources
 
     @property
     def targets(self) -> tuple[str, ...]:
-        return () if self.parameters else _KNOWN[self.name].targets
+        return () if self.parameters or self.array else _KNOWN[self.name].targets
 
     @classmethod
     def parse(cls, spelling: str) -> PgType:
@@ -85,7 +95,10 @@ class PgType:
             raise ValueError(f"should be {wrong}")
         if plain == cls.NUMERIC and len(given) == 1:
             given = (*given, 0)
-        return cls(plain.name, given)
+        array = match["array"] is not None
+        if array and not _KNOWN[plain.name].in_arrays:
+            raise ValueError(f"should be no array: there are some of {', '.join(_in_arrays())}")
+        return cls(plain.name, given, array)
 
 
 @dataclass(frozen=True)
@@ -99,6 +112,7 @@ class _Known:
     spellings: tuple[str, ...] = ()
     lengths: int = 0
     needs_length: bool = False
+    in_arrays: bool = True
 
     def spelling(self, type_: PgType) -> str:
         """The short name, with what may stand in brackets."""
@@ -133,7 +147,7 @@ def _known() -> Iterator[tuple[str, PgType, _Known]]:
     for constant, name, known in (
         ("TEXT", "text", _Known(text, text)),
         ("VARCHAR", "character varying", _Known(text, text, ("varchar",), characters)),
-        ("CHAR", "character", _Known(text, (), ("char",), characters, needs_length=True)),
+        ("CHAR", "character", _Known(text, (), ("char",), characters, needs_length=True, in_arrays=False)),
         ("SMALLINT", "smallint", _Known(whole, ("INT64",))),
         ("INTEGER", "integer", _Known(whole, ("INT64",))),
         ("BIGINT", "bigint", _Known(whole, ("INT64",))),
@@ -148,9 +162,16 @@ def _known() -> Iterator[tuple[str, PgType, _Known]]:
         ("INTERVAL", "interval", _Known(("INTERVAL",))),
         ("BYTEA", "bytea", _Known(("BYTES",))),
         ("UUID", "uuid", _Known(text)),
-        ("JSON", "json", _Known(json, ("STRING", "JSON"))),
-        ("JSONB", "jsonb", _Known((*json, "STRUCT", "ARRAY<STRUCT>", "RANGE"), ("STRING", "JSON"))),
-        ("GEOMETRY", "geometry", _Known(("GEOGRAPHY", "STRING", "BYTES"))),
+        ("JSON", "json", _Known(json, ("STRING", "JSON"), in_arrays=False)),
+        ("JSONB", "jsonb", _Known((*json, "STRUCT", "ARRAY<STRUCT>", "RANGE"), ("STRING", "JSON"), in_arrays=False)),
+        ("GEOMETRY", "geometry", _Known(("GEOGRAPHY", "STRING", "BYTES"), in_arrays=False)),
+        # https://github.com/pgvector/pgvector#vector-type
+        ("VECTOR", "vector", _Known(("ARRAY<FLOAT64>",), (), ("vector",), 16_000, needs_length=True, in_arrays=False)),
+        (
+            "HALFVEC",
+            "halfvec",
+            _Known(("ARRAY<FLOAT64>",), (), ("halfvec",), 16_000, needs_length=True, in_arrays=False),
+        ),
     ):
         yield constant, PgType(name), known
 
@@ -169,12 +190,18 @@ TYPE_NAMES: Mapping[str, PgType] = {
 }
 
 
+def _in_arrays() -> list[str]:
+    """The names of the types that there are arrays of."""
+    return [next(iter(known.spellings), name) for name, known in _KNOWN.items() if known.in_arrays]
+
+
 def type_table() -> list[tuple[str, str]]:
     """Each type as the catalog may spell it, and the types of BigQuery that can become it."""
-    return [(_KNOWN[type_.name].spelling(type_), ", ".join(type_.sources)) for type_ in PG_TYPES]
+    scalars = [(_KNOWN[type_.name].spelling(type_), ", ".join(type_.sources)) for type_ in PG_TYPES]
+    return [*scalars, (f"T[] of {', '.join(_in_arrays())}", "ARRAY of what T is made from")]
 
 
-_SPELLING = re.compile(r"(?P<name>[a-z ]+?)(?:\((?P<parameters>[0-9]{1,9}(?:, ?[0-9]{1,9})?)\))?")
+_SPELLING = re.compile(r"(?P<name>[a-z ]+?)(?:\((?P<parameters>[0-9]{1,9}(?:, ?[0-9]{1,9})?)\))?(?P<array>\[\])?")
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 LEDGER_SCHEMA = "recosync"
 
 #: Of which PostgreSQL and BigQuery can't both tell which are the same, or do it otherwise.
-_INCOMPARABLE = (PgType.JSON, PgType.GEOMETRY, PgType.INTERVAL)
+_INCOMPARABLE = (PgType.JSON, PgType.GEOMETRY, PgType.INTERVAL, PgType.VECTOR, PgType.HALFVEC)
 
 type KeyPath = tuple[str, ...]
 
@@ -191,10 +191,13 @@ class _Parser:
             self._mistake((*path, "allow_empty"), "should be true or false")
         columns = tuple(self._columns(self._mapping(entry, path, "columns"), (*path, "columns")))
         self._refuse_large(columns, (*path, "columns"))
-        comparable = {c.name for c in columns if c.type not in _INCOMPARABLE}
+        comparable = {c.name for c in columns if c.type.plain not in _INCOMPARABLE and not c.type.array}
         key = entry.get("key", [])
         if not _is_choice(key, comparable, len(columns)):
-            self._mistake((*path, "key"), "should list some of the columns, none of json, geometry or interval")
+            self._mistake(
+                (*path, "key"),
+                "should list some of the columns, none of json, geometry, interval, an array or a vector",
+            )
             key = []
         names = tuple(map(str, key if isinstance(key, list) else ()))
         limits = self._limits(entry, path, {c.name for c in columns}, names)

@@ -101,6 +101,9 @@ def _expression(name: str, type_: str) -> str:
             return f"IF({name} IS NULL, NULL, TO_JSON_STRING({bounds})) AS {name}"
         case "BIGNUMERIC" | "INTERVAL":
             return f"CAST({name} AS STRING) AS {name}"
+        case "ARRAY<BIGNUMERIC>" | "ARRAY<INTERVAL>":
+            elements = f"UNNEST({name}) AS element WITH OFFSET AS place ORDER BY place"
+            return f"IF({name} IS NULL, NULL, ARRAY(SELECT CAST(element AS STRING) FROM {elements})) AS {name}"
         case _:
             return name
 

@@ -144,14 +144,22 @@ def _rows(part: _Part) -> Rows:
 
 def _located(part: _Part) -> DataError | None:
     """The error that names the first misfit; None when every value can be read and fits."""
-    expressions = {cast.column.name: cast.expression for cast in part.plan}
+    of = {cast.column.name: cast.expression for cast in part.plan}
+    # An array's values are those of a column of its own, as `c.list.element`.
+    expressions = {chunk.column: of[_column(chunk.column)] for chunk in part.footer.chunks}
     try:
         found = part.run.services.parquet.misread(part.version, part.footer, expressions)
     except UnreadableError:
         return None
     if found is None:
         return None
+    column = _column(found.column)
     if not found.broken:
-        return part.misfit(found.column, found.row_group, part.limit(found.column))
-    where = f"{part.run.table.name}.{found.column}, row group {found.row_group} of {part.version}"
+        return part.misfit(column, found.row_group, part.limit(column))
+    where = f"{part.run.table.name}.{column}, row group {found.row_group} of {part.version}"
     return DataError(found.broken, where=where, remedy="Write the part anew")
+
+
+def _column(path: str) -> str:
+    """The column that a path in a file's schema is in."""
+    return path.partition(".")[0]

@@ -31,8 +31,9 @@ LOCK_TIMEOUT_MS = 25
 #: (https://www.postgresql.org/docs/current/ddl-schemas.html#DDL-SCHEMAS-PATTERNS).
 SEARCH_PATH = "pg_catalog, pg_temp"
 
-#: PostGIS may be installed anywhere: its types are named with that schema.
-_POSTGIS = {PgType.GEOMETRY.sql}
+#: PostGIS and pgvector may be installed anywhere: their types are named with that schema.
+_POSTGIS = {PgType.GEOMETRY.name}
+_PGVECTOR = {PgType.VECTOR.name, PgType.HALFVEC.name}
 
 #: https://www.postgresql.org/docs/current/runtime-config-client.html
 PINNED: Mapping[str, str] = {
@@ -95,11 +96,12 @@ def parameters(
 
 
 class Session(psycopg.Connection[TupleRow]):
-    """A connection whose settings are ours. `postgis` is the schema of PostGIS, quoted where it has to be, if the
-    database has it.
+    """A connection whose settings are ours. `postgis` and `pgvector` are the schemas of these extensions, quoted where
+    they have to be, if the database has them.
     """
 
     postgis: str | None = None
+    pgvector: str | None = None
 
 
 class TypeName(sql.Composable):
@@ -110,14 +112,13 @@ class TypeName(sql.Composable):
         self._name = name
 
     def as_bytes(self, context: AdaptContext | None = None) -> bytes:
-        prefix = _postgis(context.connection) if context and self._name in _POSTGIS else ""
-        return f"{prefix}{self._name}".encode()
+        return f"{_prefix(context.connection, self._name) if context else ''}{self._name}".encode()
 
 
 def catalogs_name(connection: psycopg.Connection, printed: str) -> str:
-    """The catalog's name of a type that `format_type` printed: PostGIS's have no schema there."""
-    name = printed.removeprefix(_postgis(connection))
-    return name if name in _POSTGIS else printed
+    """The catalog's name of a type that `format_type` printed: an extension's have no schema there."""
+    names = (printed.removeprefix(f"{schema}.") for schema in _schemas(connection))
+    return next((name for name in names if printed == f"{_prefix(connection, name)}{name}"), printed)
 
 
 def pin(connection: Session) -> None:
@@ -127,7 +128,7 @@ def pin(connection: Session) -> None:
     where something between us and the server drops settings or shares sessions, or where constraints do not hold.
     """
     row = connection.execute(queries.load("session")["pin"], {"path": SEARCH_PATH}, prepare=False).fetchone()
-    lock_timeout, pid, replication, connection.postgis, *_ = row or (None, None, None, None)
+    lock_timeout, pid, replication, connection.postgis, connection.pgvector, *_ = row or (None,) * 5
     if (lock_timeout, pid) != (f"{LOCK_TIMEOUT_MS}ms", connection.info.backend_pid):
         raise ConfigurationError(
             "a connection pooler stands between us and PostgreSQL: sessions there keep neither settings nor locks",
@@ -197,9 +198,19 @@ def _named(what: str) -> str:
     return re.sub("[“”]", '"', kept)
 
 
-def _postgis(connection: object) -> str:
-    """What stands before the name of a type of PostGIS."""
-    return f"{connection.postgis}." if isinstance(connection, Session) and connection.postgis else ""
+def _prefix(connection: object, type_: str) -> str:
+    """What stands before the name of a type: the schema of its extension, if it is one's and the database has it."""
+    name = type_.partition("(")[0]
+    if not isinstance(connection, Session):
+        return ""
+    schema = connection.postgis if name in _POSTGIS else connection.pgvector if name in _PGVECTOR else None
+    return f"{schema}." if schema else ""
+
+
+def _schemas(connection: object) -> list[str]:
+    """Those of the extensions that the database has."""
+    found = (connection.postgis, connection.pgvector) if isinstance(connection, Session) else ()
+    return [schema for schema in found if schema]
 
 
 _SECRET = "Check the database URL's secret"  # noqa: S105 - where to look for one

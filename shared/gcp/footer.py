@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from shared.gcp.crs import Said
@@ -63,8 +63,10 @@ def footer_of(types: Sequence[str], schema: Sequence[tuple[Any, ...]], chunks: S
 
     Raises DataError of a CRS that has no number.
     """
-    fields = [_Field(type_, *field) for type_, field in zip(types, _top(schema), strict=True)]
+    fields = [_of(type_, group) for type_, group in zip(types, _top(schema), strict=True)]
     of = defaultdict(list)
+    # DuckDB writes the path of a part of a column with commas, pyarrow as `c.list.element`.
+    chunks = [replace(chunk, column=chunk.column.replace(", ", ".")) for chunk in chunks]
     for chunk in chunks:
         of[chunk.column].append(chunk)
     return Footer(
@@ -86,34 +88,46 @@ class _Field:
     physical: str | None
     logical: str | None
     converted: str | None
+    inside: Sequence[_Field] = ()
 
     @property
     def in_ns(self) -> bool:
         """Whether it is a TIMESTAMP in nanoseconds: DuckDB would cut those before 1970 towards it."""
-        return self.type == "TIMESTAMP WITH TIME ZONE" and "NANOS=Nano" in (self.logical or "")
+        return self.type.startswith("TIMESTAMP WITH TIME ZONE") and "NANOS=Nano" in (self.logical or "")
 
     @property
     def beyond_duckdb(self) -> bool:
         # Of a decimal in as many bytes as it needs, DuckDB takes none at all for 0.
+        if any(field.beyond_duckdb for field in self.inside):
+            return True
         return self.in_ns or (self.physical == "BYTE_ARRAY" and self.converted == "DECIMAL")
 
     def column(self, chunks: Sequence[Chunk], said: Said) -> ParquetColumn:
         nulls = bool(chunks) and all(chunk.nulls == chunk.rows for chunk in chunks)
         return ParquetColumn(
             name=self.name,
-            type="TIMESTAMP_NS" if self.in_ns else self.type,
-            digits=self.digits,
+            type="TIMESTAMP_NS" if self.in_ns or any(field.in_ns for field in self.inside) else self.type,
+            digits=max((field.digits for field in (self, *self.inside) if field.digits is not None), default=None),
             nulls=nulls or self.logical == "NullType()",
             srid=said.srid(self.name, self.logical or ""),
         )
 
 
-def _top(fields: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """The fields of a schema that are no part of another; name and number of children come first in each."""
-    found: list[tuple[Any, ...]] = []
+def _of(type_: str, group: Sequence[tuple[Any, ...]]) -> _Field:
+    """A column: its own field, and those that are parts of it."""
+    column, *inside = group
+    return replace(_Field(type_, *column), inside=[_Field(type_, *field) for field in inside])
+
+
+def _top(fields: Sequence[tuple[Any, ...]]) -> list[list[tuple[Any, ...]]]:
+    """The fields of a schema that are no part of another, each with its parts behind it; name and number of children
+    come first in each.
+    """
+    found: list[list[tuple[Any, ...]]] = []
     inside = 0
     for field in fields[1:]:
         if not inside:
-            found.append(field)
+            found.append([])
+        found[-1].append(field)
         inside = max(0, inside - 1) + int(field[1] or 0)
     return found

@@ -111,18 +111,28 @@ def selected(casts: Sequence[Cast]) -> list[str]:
 
 def arrow_type(cast: Cast) -> pa.DataType:
     """The Arrow type that a cast must come out as."""
+    return _arrow_type(cast.arrow)
+
+
+def _arrow_type(name: str) -> pa.DataType:
     import pyarrow as pa
 
-    if match := re.fullmatch(r"decimal\((\d+), ?(\d+)\)", cast.arrow):
+    if match := re.fullmatch(r"list<(.*)>", name):
+        return pa.list_(_arrow_type(match[1]))
+    if match := re.fullmatch(r"decimal\((\d+), ?(\d+)\)", name):
         return pa.decimal128(int(match[1]), int(match[2]))
-    if cast.arrow == "timestamp":
+    if name == "timestamp":
         return pa.timestamp("us")
-    return pa.type_for_alias(cast.arrow)
+    return pa.type_for_alias(name)
 
 
 def _cast(column: Column, source: ParquetColumn) -> Cast | None:
     if source.digits is not None and source.digits > 38:
         return None  # DuckDB would read it as DOUBLE
+    if column.type.array:
+        return _array(column, source)
+    if source.type.endswith("[]") != (column.type.plain in (PgType.VECTOR, PgType.HALFVEC)):
+        return None
     if column.type == PgType.GEOMETRY:
         return _geometry(column, source)
     return _RULES[column.type.plain](column, source.type)
@@ -132,14 +142,18 @@ def _nothing(column: Column, source: ParquetColumn) -> Cast | None:
     """The cast of a column of any type that is said to hold no value, which every value refutes."""
     if not source.nulls:
         return None
-    type_, arrow = _OF_NULLS[column.type.plain]
+    type_, arrow = _OF_NULLS[column.type.element.plain]
+    if column.type.array:
+        type_, arrow = f"{type_}[]", f"list<{arrow}>"
     limit = f"{_described(source)} can't become {column.type.sql}, unless every value is NULL"
     return Cast(column, f"NULL::{type_}", arrow, "false", limit)
 
 
 def _may_become_any(source: ParquetColumn) -> bool:
     """Whether there is a type that another catalog could give the column."""
-    return any(_cast(Column(source.name, type_), source) is not None for type_ in PG_TYPES)
+    array = source.type.endswith("[]")
+    types = (replace(type_, array=array) for type_ in PG_TYPES if type_ not in (PgType.VECTOR, PgType.HALFVEC))
+    return any(_cast(Column(source.name, type_), source) is not None for type_ in types)
 
 
 def _text(column: Column, source: str) -> Cast | None:
@@ -305,6 +319,36 @@ def _uuid(column: Column, source: str) -> Cast | None:
     return Cast(column, value, "binary", guard, limit) if source == "VARCHAR" else None
 
 
+#: What an element of an array is called in an expression of it: no column is.
+_ELEMENT = "an element"
+
+
+def _array(column: Column, source: ParquetColumn) -> Cast | None:
+    if not source.type.endswith("[]"):
+        return None
+    name, element = identifier(column.name), identifier(_ELEMENT)
+    of = _cast(Column(_ELEMENT, column.type.element), replace(source, type=source.type.removesuffix("[]")))
+    if of is None:
+        return None
+    value = of.value
+    if of.guard:
+        value = f"CASE WHEN {element} IS NULL THEN NULL WHEN {of.guard} THEN {value} ELSE error('unfit') END"
+    return Cast(column, f"list_transform({name}, lambda {element}: {value})", f"list<{of.arrow}>", limit=of.limit)
+
+
+def _vector(column: Column, source: str) -> Cast | None:
+    if source not in ("DOUBLE[]", "FLOAT[]"):
+        return None
+    name, (length,) = identifier(column.name), column.type.parameters
+    # Half a unit beyond the greatest number, it would be rounded to infinity.
+    most = _REAL_MAX if column.type.plain == PgType.VECTOR else "65504"
+    numbers = f"list_filter({name}, lambda {identifier(_ELEMENT)}: abs({identifier(_ELEMENT)}) <= {most})"
+    limit = f"{column.type.sql} takes {length} numbers, each finite and none NULL"
+    return Cast(
+        column, f"{name}::DOUBLE[]", "list<double>", f"len({name}) = {length} AND len({numbers}) = {length}", limit
+    )
+
+
 def _interval(column: Column, source: str) -> Cast | None:
     """As PostgreSQL receives one: microseconds, days and months
     (https://github.com/postgres/postgres/blob/master/src/backend/utils/adt/timestamp.c).
@@ -426,6 +470,8 @@ _RULES: dict[PgType, Callable[[Column, str], Cast | None]] = {
     PgType.NUMERIC: _numeric,
     PgType.BOOLEAN: _boolean,
     PgType.DATE: _date,
+    PgType.VECTOR: _vector,
+    PgType.HALFVEC: _vector,
     PgType.TIME: _time,
     PgType.TIMESTAMP: _timestamp,
     PgType.TIMESTAMPTZ: _timestamptz,
@@ -443,6 +489,7 @@ _OF_NULLS = {
     PgType.NUMERIC: ("DOUBLE", "double"),
     PgType.BOOLEAN: ("BOOLEAN", "bool"),
     PgType.DATE: ("DATE", "date32"),
+    **dict.fromkeys((PgType.VECTOR, PgType.HALFVEC), ("DOUBLE[]", "list<double>")),
     PgType.TIME: ("TIME", "time64[us]"),
     **dict.fromkeys((PgType.TIMESTAMP, PgType.TIMESTAMPTZ), ("TIMESTAMP", "timestamp")),
     **dict.fromkeys((PgType.INTERVAL, PgType.BYTEA, PgType.UUID, PgType.GEOMETRY), ("BLOB", "binary")),

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 from psycopg import sql
 
 from shared.catalog import PgType
 from shared.errors import DataError
-from shared.rows import casts, numeric
+from shared.rows import arrays, casts, numeric
 
 if TYPE_CHECKING:
     import pgpq
@@ -75,10 +76,21 @@ def _encoder(columns: Sequence[casts.Cast], schema: pa.Schema) -> pgpq.ArrowToPo
 
 
 def _sent(cast: casts.Cast, field: pa.Field) -> pa.Field:
-    """The column as it is given to pgpq, which has no encoder for numeric that shows the right digits."""
+    """The column as it is given to pgpq, which has encoders neither for numeric that shows the right digits nor for
+    arrays of any type.
+    """
     import pyarrow as pa
 
-    return field.with_type(pa.binary()) if cast.column.type.plain == PgType.NUMERIC else field
+    return field.with_type(pa.binary()) if _way(cast.column.type) else field
+
+
+def _way(type_: PgType) -> Callable[[pa.Array], pa.Array] | None:
+    """What makes the server's own format of a column; None where pgpq does."""
+    if type_.array:
+        return partial(arrays.binary, type_=type_)
+    if type_.plain in (PgType.VECTOR, PgType.HALFVEC):
+        return partial(arrays.vectors, type_=type_)
+    return numeric.binary if type_.plain == PgType.NUMERIC else None
 
 
 def _builder(cast: casts.Cast, field: pa.Field) -> pgpq._pgpq.EncoderBuilder:
@@ -116,11 +128,11 @@ def _builder(cast: casts.Cast, field: pa.Field) -> pgpq._pgpq.EncoderBuilder:
 def _encoded(
     encoder: pgpq.ArrowToPostgresBinaryEncoder, columns: Sequence[casts.Cast], batches: Iterable[pa.RecordBatch]
 ) -> Generator[bytes]:
-    numerics = [number for number, cast in enumerate(columns) if cast.column.type.plain == PgType.NUMERIC]
+    ways = [(number, way) for number, cast in enumerate(columns) if (way := _way(cast.column.type))]
     yield encoder.write_header()
     for batch in batches:
-        for number in numerics:
-            batch = batch.set_column(number, batch.schema.names[number], numeric.binary(batch.column(number)))
+        for number, way in ways:
+            batch = batch.set_column(number, batch.schema.names[number], way(batch.column(number)))
         yield encoder.write_batch(batch)
     # Without its trailer, PostgreSQL would take the stream as COPY 0.
     yield encoder.finish()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.kit.typed_tables import numbered, place
+from tests.kit.typed_tables import TABLE, numbered, place
 
 REAL_MAX = 3.4028234663852886e38
 INT64 = (-(2**63), 2**63 - 1)
@@ -339,6 +339,70 @@ def test_any_text_that_postgresql_can_hold_arrives(arrived, texts):
     assert arrived("varchar", pa.array(texts, pa.string())) == texts
 
 
+ARRAYS = {
+    "text[]": (pa.string(), ["", 'a,{}"\\', "NULL", "é" * 999]),
+    "varchar(3)[]": (pa.string(), ["", "été"]),
+    "smallint[]": (pa.int64(), [-(2**15), 0, 2**15 - 1]),
+    "integer[]": (pa.int64(), [-(2**31), 0, 2**31 - 1]),
+    "bigint[]": (pa.int64(), [*INT64, 0]),
+    "real[]": (pa.float64(), [0.5, 1.7014118e38, -1e-45, -0.0]),
+    "double precision[]": (pa.float64(), [0.1, 5e-324, -1.7976931348623157e308]),
+    "numeric[]": (pa.decimal128(38, 9), [Decimal("0.1"), Decimal("9" * 29), -Decimal("1e-9")]),
+    "numeric(5,2)[]": (pa.float64(), [999.99, -0.01]),
+    "boolean[]": (pa.bool_(), [True, False]),
+    "date[]": (pa.date32(), [date(1, 1, 1), date(9999, 12, 31)]),
+    "time[]": (pa.time64("us"), [time(), time(23, 59, 59, 999_999)]),
+    "timestamp[]": (pa.timestamp("us"), [*YEARS, datetime(1969, 12, 31, 23, 59, 59, 999_999)]),
+    "timestamptz[]": (pa.timestamp("us", "UTC"), [year.replace(tzinfo=UTC) for year in YEARS]),
+    "bytea[]": (pa.binary(), [b"", b"\0\xff"]),
+    "uuid[]": (pa.string(), ["6f9619ff-8b86-d011-b42d-00cf4fc964ff"]),
+}
+
+
+@pytest.mark.parametrize("type_", ARRAYS)
+def test_an_array_arrives_element_by_element(arrived, type_):
+    source, elements = ARRAYS[type_]
+    values = [elements, [], [None], None, [*elements, None, *elements]]
+    expected = {"numeric(5,2)[]": lambda value: Decimal(str(value)), "uuid[]": UUID}.get(type_, lambda value: value)
+    assert arrived(type_, pa.array(values, pa.list_(source))) == [
+        value if value is None else [each if each is None else expected(each) for each in value] for value in values
+    ]
+
+
+@pytest.fixture
+def pgvector(here):
+    """Skips where pgvector is not installed: whether vectors arrive is not tested there."""
+    if here.database.execute("SELECT FROM pg_extension WHERE extname = 'vector'").fetchone() is None:
+        pytest.skip("pgvector is not installed (Debian: postgresql-15-pgvector): no vector was tested")
+
+
+@pytest.mark.usefixtures("pgvector")
+@pytest.mark.parametrize(("type_", "most"), [("vector", REAL_MAX), ("halfvec", 65_504.0)])
+@pytest.mark.parametrize("source", [pa.float64(), pa.float32()], ids=str)
+def test_a_vector_arrives_number_by_number(here, arrived, type_, most, source):
+    values = [[0.1, -0.0, most], [-most, 1.0, -2.5], None]
+    column = pa.array(values, pa.list_(source))
+    found = arrived(f"{type_}(3)", column, as_text=True)
+    kept = pa.float32() if type_ == "vector" else pa.float16()
+    expected = column.values.cast(kept)
+    texts = [json.loads(text) if text else None for text in found]
+    assert pa.array([*texts[0], *texts[1]], pa.float64()).cast(kept).equals(expected)
+    assert texts[2] is None
+
+
+@pytest.mark.usefixtures("pgvector")
+def test_vectors_are_found_by_their_nearness(here, arrived):
+    arrived("vector(2)", pa.array([[0.0, 1.0], [5.0, 5.0], None], pa.list_(pa.float64())))
+    query = f"SELECT n FROM {TABLE} WHERE c IS NOT NULL ORDER BY c <-> '[4,4]' LIMIT 1"
+    assert here.database.execute(query).fetchone() == (1,)
+
+
+def test_arrays_flow_in_many_batches_and_row_groups(here):
+    values = [None if n % 7 == 0 else [str(n * k) for k in range(n % 5)] for n in range(40_000)]
+    here.publish({"c": "text[]"}, numbered(c=pa.array(values, pa.list_(pa.string()))), row_group_size=7_001)
+    assert here.stored("c") == values
+
+
 def test_a_column_name_keeps_its_case(here):
     here.publish({"irisCode": "varchar"}, numbered(irisCode=["2A0040101"]))
     assert here.stored("irisCode") == ["2A0040101"]
@@ -396,7 +460,7 @@ def test_a_column_of_nulls_arrives_as_nulls(here):
         "numeric": pa.decimal128(38, 9), "boolean": pa.bool_(), "date": pa.date32(), "timestamp": pa.timestamp("us"),
         "geometry": pa.binary(), "timestamptz": pa.timestamp("us", "UTC"), "time": pa.time64("us"), "uuid": pa.string(),
         "interval": pa.string(),
-        "bytea": pa.binary(), "varchar(3)": pa.string(), "char(3)": pa.string(),
+        "bytea": pa.binary(), "text[]": pa.list_(pa.string()), "varchar(3)": pa.string(), "char(3)": pa.string(),
     }  # fmt: skip
     names = [f"c{number}" for number in range(len(types))]
     nulls = dict(zip(names, (pa.nulls(3, source) for source in types.values()), strict=True))

@@ -56,6 +56,12 @@ VALUES = {
         "RANGE(DATE '2026-01-01', DATE '9999-12-31')": {"start": "2026-01-01", "end": "9999-12-31"},
         "RANGE(DATE '2026-01-01', NULL)": {"start": "2026-01-01", "end": None},
     },
+    ("text[]", "ARRAY<STRING>"): {"['', 'été']": ["", "été"], "CAST([] AS ARRAY<STRING>)": []},
+    ("bigint[]", "ARRAY<INT64>"): {f"[{2**63 - 1}, {-(2**63) + 1}]": [2**63 - 1, -(2**63) + 1]},
+    ("timestamptz[]", "ARRAY<TIMESTAMP>"): {f"[TIMESTAMP '{LAST:%Y-%m-%d %H:%M:%S.%f}+00']": [LAST]},
+    ("numeric[]", "ARRAY<BIGNUMERIC>"): {
+        f"[BIGNUMERIC '{B_MAX}', BIGNUMERIC '-1e-18']": [Decimal(B_MAX), Decimal("-1e-18")]
+    },
     ("bytea", "BYTES"): {"b''": b"", "FROM_HEX('00ff')": b"\0\xff"},
     ("uuid", "STRING"): {f"'{ID}'": UUID(ID), f"'{ID.upper()}'": UUID(ID)},
     ("numeric", "NUMERIC"): {f"NUMERIC '{text}'": Decimal(text) for text in (N_MAX, f"-{N_MAX}", "0.000000001", "0")},
@@ -81,6 +87,7 @@ MISFITS = {
     "uuid": ("'6f9619ff'", "1"),
     "numeric(4,2)": ("1.005", "'1'"),
     "jsonb": ("'{'", "1"),
+    "smallint[]": ("[1, 32768]", "1"),
     "varchar(3)": ("'abc '", "1"),
     "char(3)": ("'abcd'", "1"),
 }
