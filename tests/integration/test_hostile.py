@@ -17,7 +17,7 @@ from shared.errors import CatalogError, DataError, RetryableError
 from shared.gcp.storage import MAX_DOCUMENT_BYTES
 from shared.names import SnapshotId
 from tests.kit.mutations import answered, bytes_of
-from tests.kit.typed_tables import TABLE, Place, numbered, place
+from tests.kit.typed_tables import TABLE, Place, numbered, place, skip_without_pgvector
 from tests.kit.uploads import Upload, arrive, parquet_bytes
 
 
@@ -214,8 +214,7 @@ VECTORS = {
 @pytest.mark.parametrize("case", VECTORS)
 @pytest.mark.parametrize("type_", ["vector(3)", "halfvec(3)"])
 def test_a_vector_that_is_none_is_refused_by_row_group(here, type_, case):
-    if here.database.execute("SELECT FROM pg_extension WHERE extname = 'vector'").fetchone() is None:
-        pytest.skip("pgvector is not installed (Debian: postgresql-15-pgvector): no vector was tested")
+    skip_without_pgvector(here)
     good = [1.0, 2.0, 3.0]
     column = pa.array([good, None, good, VECTORS[case]], pa.list_(pa.float64()))
     error = refused_part(here, {"c": type_}, numbered(c=column))

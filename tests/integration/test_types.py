@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.kit.typed_tables import TABLE, numbered, place
+from tests.kit.typed_tables import TABLE, numbered, place, skip_without_pgvector
 
 REAL_MAX = 3.4028234663852886e38
 INT64 = (-(2**63), 2**63 - 1)
@@ -369,17 +369,10 @@ def test_an_array_arrives_element_by_element(arrived, type_):
     ]
 
 
-@pytest.fixture
-def pgvector(here):
-    """Skips where pgvector is not installed: whether vectors arrive is not tested there."""
-    if here.database.execute("SELECT FROM pg_extension WHERE extname = 'vector'").fetchone() is None:
-        pytest.skip("pgvector is not installed (Debian: postgresql-15-pgvector): no vector was tested")
-
-
-@pytest.mark.usefixtures("pgvector")
 @pytest.mark.parametrize(("type_", "most"), [("vector", REAL_MAX), ("halfvec", 65_504.0)])
 @pytest.mark.parametrize("source", [pa.float64(), pa.float32()], ids=str)
 def test_a_vector_arrives_number_by_number(here, arrived, type_, most, source):
+    skip_without_pgvector(here)
     values = [[0.1, -0.0, most], [-most, 1.0, -2.5], None]
     column = pa.array(values, pa.list_(source))
     found = arrived(f"{type_}(3)", column, as_text=True)
@@ -390,8 +383,8 @@ def test_a_vector_arrives_number_by_number(here, arrived, type_, most, source):
     assert texts[2] is None
 
 
-@pytest.mark.usefixtures("pgvector")
 def test_vectors_are_found_by_their_nearness(here, arrived):
+    skip_without_pgvector(here)
     arrived("vector(2)", pa.array([[0.0, 1.0], [5.0, 5.0], None], pa.list_(pa.float64())))
     query = f"SELECT n FROM {TABLE} WHERE c IS NOT NULL ORDER BY c <-> '[4,4]' LIMIT 1"
     assert here.database.execute(query).fetchone() == (1,)

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from shared.errors import DataError, DriftError
-from tests.kit.typed_tables import TABLE, place
+from tests.kit.typed_tables import TABLE, place, skip_without_pgvector
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,11 @@ VALUES = {
     ("numeric[]", "ARRAY<BIGNUMERIC>"): {
         f"[BIGNUMERIC '{B_MAX}', BIGNUMERIC '-1e-18']": [Decimal(B_MAX), Decimal("-1e-18")]
     },
+    ("vector(2)", "ARRAY<FLOAT64>"): {"[0.5, -2.0]": "[0.5,-2]"},
+    ("halfvec(2)", "ARRAY<FLOAT64>"): {"[0.5, 65504.0]": "[0.5,65504]"},
+    ("interval[]", "ARRAY<INTERVAL>"): {
+        "[INTERVAL 3 DAY, INTERVAL '-1-2' YEAR TO MONTH]": '{"3 days","-1 years -2 mons"}'
+    },
     ("bytea", "BYTES"): {"b''": b"", "FROM_HEX('00ff')": b"\0\xff"},
     ("uuid", "STRING"): {f"'{ID}'": UUID(ID), f"'{ID.upper()}'": UUID(ID)},
     ("numeric", "NUMERIC"): {f"NUMERIC '{text}'": Decimal(text) for text in (N_MAX, f"-{N_MAX}", "0.000000001", "0")},
@@ -75,11 +80,17 @@ VALUES = {
 }
 
 
+#: The types of which psycopg has no values, or not all.
+AS_TEXT = ("interval", "interval[]", "vector(2)", "halfvec(2)")
+
+
 @pytest.mark.parametrize(("type_", "source"), VALUES, ids=map(" from ".join, VALUES))
 def test_a_value_arrives_as_it_was(here, type_, source):
     values = VALUES[type_, source]
+    if source == "ARRAY<FLOAT64>":
+        skip_without_pgvector(here)
     here.travel({"c": type_}, literals(*values))
-    assert here.stored("c", as_text=type_ == "interval") == [*values.values(), None]
+    assert here.stored("c", as_text=type_ in AS_TEXT) == [*values.values(), None]
 
 
 #: By PostgreSQL type: a literal of BigQuery that it does not hold, and one of a type that never becomes it.

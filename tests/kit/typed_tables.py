@@ -89,6 +89,11 @@ def place(cloud: Cloud, name: str, folder: Path) -> Iterator[Place]:
             yield Place(Services.from_environment(here.env), database, folder, here.bigquery_client)
 
 
+def skip_without_pgvector(place: Place) -> None:
+    if place.database.execute("SELECT FROM pg_extension WHERE extname = 'vector'").fetchone() is None:
+        pytest.skip("pgvector is not installed (Debian: postgresql-15-pgvector): no vector was tested")
+
+
 def numbered(**columns: pa.Array | Sequence[object]) -> pa.Table:
     """Columns with their row numbers in front."""
     length = max(len(column) for column in columns.values())

@@ -145,6 +145,20 @@ def check(
             raise typer.Exit(Exit.FAILED)
 
 
+@CATALOG.command("types", example="recosync catalog types")
+def types(as_json: AsJson = False, verbose: Verbose = False) -> None:
+    """Tell which types a column of a table may have, and what each is made from.
+
+    It needs no environment and no network.
+    """
+    with reporting(as_json, verbose) as output:
+        from shared import catalog
+
+        known = catalog.type_table()
+        output.table("Types of a table's columns", ["PostgreSQL", "BigQuery"], [list(row) for row in known])
+        output.document({"types": [{"postgresql": type_, "bigquery": sources} for type_, sources in known]})
+
+
 def _asked(known: Catalog, names: Sequence[str]) -> tuple[list[Table], list[HourlyTable]]:
     unknown = [name for name in names if name not in known.tables and name not in known.hourly]
     if unknown:
