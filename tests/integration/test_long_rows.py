@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from shared.catalog import TYPE_NAMES, Column, PgType
+from shared.catalog import Column, PgType
 from shared.errors import DataError, RetryableError
 from shared.gcp import parquet
 from shared.rows import casts, copy
@@ -119,10 +119,18 @@ def test_both_readers_make_the_same_bytes_of_every_type(services, monkeypatch):
             "geometry": [struct.pack("<BIdd", 1, 1, n, n / 2) for n in range(40)],
             "varchar": pa.array(["a", "b"] * 20).dictionary_encode(),
             "jsonb": ['{"a": 1}'] * 40,
+            "timestamptz": pa.array(at, pa.timestamp("us", tz="UTC")),
+            "time": pa.array([time(n, n, n, n) for n in range(20)] * 2, pa.time64("us")),
+            "bytea": [bytes([n]) * n for n in range(40)],
+            "uuid": ["6f9619ff-8b86-d011-b42d-00cf4fc964ff"] * 40,
+            "interval": ["-1-2 3 -4:5:6.789"] * 40,
+            "text[]": [[None, "x" * 10 * n] if n % 3 else [] for n in range(40)],
+            "numeric(5,2)[]": pa.array([[Decimal(n) / 4, None] for n in range(40)], pa.list_(pa.decimal128(30, 4))),
+            "timestamp[]": pa.array([[each] for each in at], pa.list_(pa.timestamp("us"))),
         }
     )
-    types = {"instant": PgType.TIMESTAMP} | dict(TYPE_NAMES)
-    columns = [Column(name, types[name]) for name in table.column_names]
+    types = {"instant": PgType.TIMESTAMP}
+    columns = [Column(name, types.get(name) or PgType.parse(name)) for name in table.column_names]
     part = Upload(services, TABLE, day(1)).part(table, row_group_size=15)
     footer = services.parquet.footer(part)
     plan = casts.plan(columns, footer, "")

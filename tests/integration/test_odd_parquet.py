@@ -137,8 +137,9 @@ def test_values_arrive_however_they_are_written(here, writer):
         "u": pa.array(instants, pa.timestamp("us")),
         "e": pa.array(texts).dictionary_encode(),
         "h": pa.array([1.5, None, -2.0, 0.0], pa.float16()),
+        "l": pa.array([["a", None, "été"], None, [], [""]], pa.list_(pa.string())),
     }
-    types = {"t": "varchar", "i": "bigint", "d": "numeric", "u": "timestamp", "e": "text", "h": "real"}
+    types = {"t": "varchar", "i": "bigint", "d": "numeric", "u": "timestamp", "e": "text", "h": "real", "l": "text[]"}
     publish(here, types, writer(numbered(**columns)), 4)
     assert [here.stored(name) for name in types] == [column.to_pylist() for column in columns.values()]
 
