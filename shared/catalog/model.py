@@ -218,17 +218,19 @@ MAX_COLUMNS, MAX_ROW_BYTES = 1600, 8160
 
 _ROW_HEADER_BYTES = 24
 
-#: The bytes of a value, which start at a multiple of themselves. One of any other type has 1 at least.
+#: The bytes of a value, and what the place where it starts is a multiple of. One of any other type has 1 at least.
 _BYTES = {
-    PgType.SMALLINT: 2,
-    PgType.INTEGER: 4,
-    PgType.BIGINT: 8,
-    PgType.REAL: 4,
-    PgType.DOUBLE: 8,
-    PgType.DATE: 4,
-    PgType.TIME: 8,
-    PgType.TIMESTAMP: 8,
-    PgType.TIMESTAMPTZ: 8,
+    PgType.SMALLINT: (2, 2),
+    PgType.INTEGER: (4, 4),
+    PgType.BIGINT: (8, 8),
+    PgType.REAL: (4, 4),
+    PgType.DOUBLE: (8, 8),
+    PgType.DATE: (4, 4),
+    PgType.TIME: (8, 8),
+    PgType.TIMESTAMP: (8, 8),
+    PgType.TIMESTAMPTZ: (8, 8),
+    PgType.INTERVAL: (16, 8),
+    PgType.UUID: (16, 1),
 }
 
 
@@ -236,8 +238,8 @@ def least_row_bytes(columns: Sequence[Column]) -> int:
     """What a row of these columns needs in PostgreSQL if none is NULL."""
     end = _ROW_HEADER_BYTES
     for column in columns:
-        size = _BYTES.get(column.type.plain, 1)
-        end += -end % size + size
+        size, step = _BYTES.get(column.type.plain, (1, 1))
+        end += -end % step + size
     return end + -end % 8
 
 

@@ -286,6 +286,7 @@ OTHER_COLUMNS = [
     (numbered(a=pa.array([[["x"]]]), b=B), r"a is VARCHAR\[\]\[\], which can't become character varying", False),
     (numbered(a=pa.array([{"x": 1}]), b=B), "a is STRUCT", False),
     (numbered(a=A, b=pa.array([Decimal(1)], pa.decimal256(76, 38))), "b is a decimal of 76 digits", False),
+    (numbered(a=A, b=pa.array([[Decimal(1)]], pa.list_(pa.decimal256(76, 38)))), "b is a decimal of 76 digits", False),
     (numbered(a=pa.array([b"x"]), b=B), "a is BLOB, which can't become character varying", True),
 ]
 

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from shared.db.postgres import connect
+from shared.target import columns, tables
 from tests.kit.typed_tables import TABLE, numbered, place, skip_without_pgvector
 
 REAL_MAX = 3.4028234663852886e38
@@ -467,6 +469,36 @@ def test_rows_flow_in_many_batches_and_row_groups(here):
     columns = {"c": "varchar", "g": "geometry"}
     here.publish(columns, numbered(c=values, g=pa.nulls(count, pa.binary())), row_group_size=7_001)
     assert here.stored("c") == values
+
+
+@pytest.mark.parametrize(
+    "type_",
+    [
+        "varchar(3)",
+        "char(3)",
+        "numeric(5,2)",
+        "numeric(7)",
+        "timestamptz",
+        "time",
+        "interval",
+        "bytea",
+        "uuid",
+        "varchar(3)[]",
+        "numeric(5,2)[]",
+        "timestamptz[]",
+        "vector(3)",
+        "halfvec(3)",
+    ],
+)
+def test_a_column_that_stays_what_it_is_needs_no_change(here, type_):
+    """The catalog calls a type as the server does: a publish would else retype it each time."""
+    if type_ in ("vector(3)", "halfvec(3)"):
+        skip_without_pgvector(here)
+    services = here.upload({"c": type_}).services
+    table = services.catalog.tables[TABLE]
+    with connect(services.settings, "test") as connection:
+        tables.ensure(connection, "public", table)
+        assert columns.of_relation(connection, "public", TABLE) == columns.of_catalog(table)
 
 
 def test_a_part_without_rows_arrives(arrived):
