@@ -192,7 +192,8 @@ TYPE_NAMES: Mapping[str, PgType] = {
 
 def _in_arrays() -> list[str]:
     """The names of the types that there are arrays of."""
-    return [next(iter(known.spellings), name) for name, known in _KNOWN.items() if known.in_arrays]
+    names = (known.spelling(PgType(name)) for name, known in _KNOWN.items() if known.in_arrays)
+    return [name.partition(",")[0] for name in names]
 
 
 def type_table() -> list[tuple[str, str]]:
