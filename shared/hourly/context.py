@@ -19,13 +19,13 @@ from shared.services import HourlyServices
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run over one log. `start` is the first hour that the flow owns; `deadline` is of time.monotonic;
+class LogRun:
+    """One run of the flow over one log. `start` is the first hour that the flow owns; `deadline` is of time.monotonic;
     `counts` says whether the ledger has a place for attempts.
     """
 
     services: HourlyServices
-    source: LogTable
+    log_table: LogTable
     store: Store
     start: Hour
     target: TableRef
@@ -35,7 +35,7 @@ class Run:
 
     @property
     def table(self) -> HourlyTable:
-        return self.source.table
+        return self.log_table.table
 
     @property
     def bucket(self) -> str:

@@ -18,7 +18,7 @@ from shared.db import postgres
 from shared.errors import BusyError, DataError, RetryableError, SyncError
 from shared.gcp.parquet_writer import row_groups, snappy
 from shared.hourly import orphans
-from shared.hourly.context import Run
+from shared.hourly.context import LogRun
 from shared.hourly.manifest import (
     NOTHING,
     Content,
@@ -56,14 +56,14 @@ class _StoppedError(RetryableError):
     """This part was stopped because another failed: that is the failure to tell of."""
 
 
-def export(run: Run, hour: Hour, record: HourRecord | None, *, delete: bool) -> HourRecord | None:
+def export(run: LogRun, hour: Hour, record: HourRecord | None, *, delete: bool) -> HourRecord | None:
     """Write the rows that are in none of the hour's batches; None when the hour was seen before and there are none.
 
     `delete` notes with the batch that it is to leave the source. Raises DataError that names column and key of a row
     which can't leave, and RetryableError when a later call may go on.
     """
     keys = None
-    if record is not None and record.state == State.EMPTY and not run.source.content(Range.of(hour))[0]:
+    if record is not None and record.state == State.EMPTY and not run.log_table.content(Range.of(hour))[0]:
         return None
     if record is not None and record.batches:
         keys = _late(run, hour, record)
@@ -71,9 +71,9 @@ def export(run: Run, hour: Hour, record: HourRecord | None, *, delete: bool) -> 
             return _nothing(run, hour, record)
     before = run.in_bigquery(hour)
     _refuse_strangers(run, hour, record, before)
-    with run.source.snapshot() as snapshot:
+    with run.log_table.snapshot() as snapshot:
         rows = Range.of(hour, keys)
-        some = run.source.rows_up_to(rows, TWO_FROM)
+        some = run.log_table.rows_up_to(rows, TWO_FROM)
         if not some:
             return _nothing(run, hour, record)
         # With a row more, the hour would be done, and what lies there forgotten.
@@ -99,7 +99,7 @@ def export(run: Run, hour: Hour, record: HourRecord | None, *, delete: bool) -> 
         return run.store.advance(hour, record, record.change(work=Exported(done)))
 
 
-def remove(run: Run, hour: Hour, attempts: Collection[str]) -> None:
+def remove(run: LogRun, hour: Hour, attempts: Collection[str]) -> None:
     """Delete the objects of attempts that no manifest names, nor ever will."""
     if attempts:
         for stored in run.services.storage.objects(run.bucket, run.folder.hour(hour)):
@@ -108,7 +108,7 @@ def remove(run: Run, hour: Hour, attempts: Collection[str]) -> None:
                 run.services.storage.delete(stored.version)
 
 
-def in_parquet(run: Run, parts: Iterable[Part]) -> Content:
+def in_parquet(run: LogRun, parts: Iterable[Part]) -> Content:
     """What the keys beside the parts say, read back from Cloud Storage."""
     return Content.of(
         *run.services.parquet.aggregates(run.keys_of(parts), ['count("key")', 'sum("key")', 'bit_xor("key")'])
@@ -125,7 +125,7 @@ def _begin(record: HourRecord | None) -> Exporting:
 
 
 @contextmanager
-def _removing(run: Run, hour: Hour, attempt: str, failure: type[BaseException]) -> Iterator[None]:
+def _removing(run: LogRun, hour: Hour, attempt: str, failure: type[BaseException]) -> Iterator[None]:
     """Take the attempt's objects away if it fails so: after that, nobody looks for them."""
     try:
         yield
@@ -135,7 +135,7 @@ def _removing(run: Run, hour: Hour, attempt: str, failure: type[BaseException]) 
         raise
 
 
-def _nothing(run: Run, hour: Hour, record: HourRecord | None) -> HourRecord | None:
+def _nothing(run: LogRun, hour: Hour, record: HourRecord | None) -> HourRecord | None:
     """The record of an hour without further rows; None when it says so already.
 
     The source and BigQuery have been asked; the bucket may be the only one that still has some.
@@ -154,15 +154,15 @@ def _nothing(run: Run, hour: Hour, record: HourRecord | None) -> HourRecord | No
     return run.store.advance(hour, record, after)
 
 
-def _late(run: Run, hour: Hour, record: HourRecord) -> list[int]:
+def _late(run: LogRun, hour: Hour, record: HourRecord) -> list[int]:
     """Keys of the hour's rows that no batch has: those of transactions that committed after the export.
 
     Most looks end with the first count. Otherwise the keys are compared in as many passes as bound the memory.
     """
     import pyarrow as pa
 
-    with run.source.snapshot() as snapshot:
-        content = Content.of(*run.source.content(Range.of(hour)))
+    with run.log_table.snapshot() as snapshot:
+        content = Content.of(*run.log_table.content(Range.of(hour)))
         if content == record.source_content or not content.rows:
             return []
         exported = run.keys_of(part for batch in record.batches for part in batch.export.parts)
@@ -170,7 +170,7 @@ def _late(run: Run, hour: Hour, record: HourRecord) -> list[int]:
         conninfo = postgres.conninfo(run.services.settings, "hourly late rows")
         late: list[int] = []
         for number in range(passes):
-            statement = run.source.keys_statement(Range.of(hour), passes, number)
+            statement = run.log_table.keys_statement(Range.of(hour), passes, number)
             batches = list(unload.batches(conninfo, snapshot, statement))
             if batches:
                 given, among = pa.Table.from_batches(batches), f"abs(key % {passes}) = {number}"
@@ -180,7 +180,7 @@ def _late(run: Run, hour: Hour, record: HourRecord) -> list[int]:
         return late
 
 
-def _refuse_strangers(run: Run, hour: Hour, record: HourRecord | None, held: Content) -> None:
+def _refuse_strangers(run: LogRun, hour: Hour, record: HourRecord | None, held: Content) -> None:
     """Rows in BigQuery that no batch accounts for would be doubled. That some have been erased there is no fault."""
     known = record.content if record else NOTHING
     if held.rows > known.rows or (held.rows == known.rows and held != known):
@@ -196,7 +196,7 @@ def _refuse_strangers(run: Run, hour: Hour, record: HourRecord | None, held: Con
 
 
 def _write(
-    run: Run, hour: Hour, begun: Exporting, snapshot: str, rows: Range, *, halved: bool
+    run: LogRun, hour: Hour, begun: Exporting, snapshot: str, rows: Range, *, halved: bool
 ) -> tuple[list[Part], Content, Counter[str]]:
     """The parts of a batch, in the order of their ranges, what PostgreSQL counts meanwhile in the same snapshot, and
     how many values of each column were rounded.
@@ -206,7 +206,7 @@ def _write(
     with ThreadPoolExecutor(len(ranges)) as executor:
         futures = [log.submit(executor, _write_part, attempt, index, range_) for index, range_ in enumerate(ranges)]
         try:
-            content = Content.of(*run.source.content(rows))
+            content = Content.of(*run.log_table.content(rows))
         except BaseException:
             attempt.stop.set()
             raise
@@ -223,7 +223,7 @@ def _write(
 class _Attempt:
     """One attempt at writing a batch, in parts side by side; `stop` tells the others that one failed."""
 
-    run: Run
+    run: LogRun
     hour: Hour
     begun: Exporting
     snapshot: str
@@ -237,7 +237,7 @@ def _write_part(attempt: _Attempt, index: int, rows: Range) -> tuple[Part | None
             return _write_pieces(attempt, index, [rows])
         except unload.TooLongError:
             # Nothing stands under the part's names yet.
-            return _write_pieces(attempt, index, attempt.run.source.pieces(rows))
+            return _write_pieces(attempt, index, attempt.run.log_table.pieces(rows))
     except unload.TooLongError as e:
         attempt.stop.set()
         raise DataError(e.what, where=f"hour {attempt.hour}", remedy=e.remedy) from e
@@ -248,11 +248,11 @@ def _write_part(attempt: _Attempt, index: int, rows: Range) -> tuple[Part | None
 
 def _write_pieces(attempt: _Attempt, index: int, pieces: Sequence[Range]) -> tuple[Part | None, Counter[str]]:
     run, hour = attempt.run, attempt.hour
-    outbound, storage = run.source.outbound, run.services.storage
+    outbound, storage = run.log_table.outbound, run.services.storage
     data, keys = (BatchFile(run.folder, kind, batch_id(hour, attempt.begun), index) for kind in (Kind.PART, Kind.KEYS))
     conninfo = postgres.conninfo(run.services.settings, "hourly export")
     rounded: Counter[str] = Counter()
-    statements = [run.source.statement(piece) for piece in pieces]
+    statements = [run.log_table.statement(piece) for piece in pieces]
     with closing(unload.batches(conninfo, attempt.snapshot, *statements)) as batches:
         first = next(batches, None)
         if first is None:
@@ -283,7 +283,7 @@ def _until(batches: Iterable[pa.RecordBatch], stop: threading.Event) -> Iterator
         yield batch
 
 
-def _inspect(run: Run, notes: Iterable[Note]) -> Counter[str]:
+def _inspect(run: LogRun, notes: Iterable[Note]) -> Counter[str]:
     """How many values of each column were rounded. Raises DataError for a row that can't leave."""
     rounded: Counter[str] = Counter()
     for note in notes:
@@ -297,14 +297,14 @@ def _inspect(run: Run, notes: Iterable[Note]) -> Counter[str]:
     return rounded
 
 
-def _stored(run: Run, file: BatchFile) -> StoredFile:
+def _stored(run: LogRun, file: BatchFile) -> StoredFile:
     found = run.services.storage.find(run.bucket, str(file))
     if found is None:
         raise RetryableError("is gone right after it was written", where=str(file))
     return StoredFile(found.version.name, found.version.generation, found.bytes, found.crc32c)
 
 
-def _check(run: Run, hour: Hour, parts: Iterable[Part], content: Content) -> None:
+def _check(run: LogRun, hour: Hour, parts: Iterable[Part], content: Content) -> None:
     """What stands in Cloud Storage, read back, is what PostgreSQL counted in the same snapshot."""
     parts = list(parts)
     footers = run.services.parquet.rows([part.data.version(run.bucket) for part in parts]) if parts else 0

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from shared import log
 from shared.errors import BadRequestError, PermanentError, RetryableError
-from shared.hourly.context import Run
+from shared.hourly.context import LogRun
 from shared.hourly.export import export
 from shared.hourly.load import load, verify
 from shared.hourly.manifest import Deletion, Exported, Exporting, Failure, HourRecord, Loaded
@@ -19,7 +19,7 @@ from shared.ledger.attempts import Work
 from shared.names import Hour
 
 
-def settle(run: Run, hour: Hour, record: HourRecord | None, *, delete: bool, again: bool) -> None:
+def settle(run: LogRun, hour: Hour, record: HourRecord | None, *, delete: bool, again: bool) -> None:
     """Export, load and verify what the hour still lacks, late rows among it; `delete` asks for their deletion.
 
     `again` takes up an hour that failed for good. A permanent failure is recorded in the manifest and raised.
@@ -35,7 +35,7 @@ def settle(run: Run, hour: Hour, record: HourRecord | None, *, delete: bool, aga
             run.store.advance(hour, record, record.change(deletion=Deletion(datetime.now(UTC))))
 
 
-def load_exported(run: Run, hour: Hour, record: HourRecord | None) -> None:
+def load_exported(run: LogRun, hour: Hour, record: HourRecord | None) -> None:
     """Load and verify what stands in Cloud Storage of the hour, and export nothing.
 
     Raises BadRequestError where nothing does. A permanent failure is recorded in the manifest and raised.
@@ -47,13 +47,13 @@ def load_exported(run: Run, hour: Hour, record: HourRecord | None) -> None:
         raise BadRequestError("nothing of it was exported yet", where=f"hour {hour}", remedy="Export it first")
 
 
-def delete_asked(run: Run, hour: Hour, record: HourRecord) -> None:
+def delete_asked(run: LogRun, hour: Hour, record: HourRecord) -> None:
     """Delete what was asked to go from the source. A permanent failure is recorded in the manifest and raised."""
     with log.bound(hour=hour), _recording(run, hour):
         purge(run, hour, record)
 
 
-def _step(run: Run, hour: Hour, record: HourRecord | None, *, delete: bool) -> HourRecord | None:
+def _step(run: LogRun, hour: Hour, record: HourRecord | None, *, delete: bool) -> HourRecord | None:
     """The record after the next step; None when there is nothing left to do."""
     match record:
         case HourRecord(work=Exported() as work):
@@ -64,7 +64,7 @@ def _step(run: Run, hour: Hour, record: HourRecord | None, *, delete: bool) -> H
             return export(run, hour, record, delete=delete)
 
 
-def _counted(run: Run, hour: Hour) -> AbstractContextManager[None]:
+def _counted(run: LogRun, hour: Hour) -> AbstractContextManager[None]:
     """Count the attempt at the hour, where the ledger has a place for it."""
     if not run.counts:
         return nullcontext()
@@ -72,11 +72,11 @@ def _counted(run: Run, hour: Hour) -> AbstractContextManager[None]:
         f"hour {hour} of {run.table.name}",
         "Give hourly_export more memory or time, then ask for this hour by date and hour",
     )
-    return attempts.counted(run.source.connection, run.services.settings, work)
+    return attempts.counted(run.log_table.connection, run.services.settings, work)
 
 
 @contextmanager
-def _recording(run: Run, hour: Hour) -> Iterator[None]:
+def _recording(run: LogRun, hour: Hour) -> Iterator[None]:
     """Note why the hour can't go on. One before the first hour owned leaves no trace if it never began."""
     try:
         yield

@@ -12,16 +12,26 @@ from shared.catalog import BigQueryType
 from shared.errors import DataError, RetryableError
 from shared.gcp.bigquery import Job
 from shared.hourly import orphans
-from shared.hourly.context import Run
+from shared.hourly.context import LogRun
 from shared.hourly.export import in_parquet, remove
-from shared.hourly.manifest import NOTHING, Batch, Export, Exported, Exporting, HourRecord, Loaded, Receipt, batch_id
+from shared.hourly.manifest import (
+    NOTHING,
+    Batch,
+    BatchReceipt,
+    Export,
+    Exported,
+    Exporting,
+    HourRecord,
+    Loaded,
+    batch_id,
+)
 from shared.hourly.names import BatchTable
 from shared.names import Hour, JobName, PartitionRef, TableRef
 from shared.rows.log_table import Range
 from shared.words import quantity
 
 
-def load(run: Run, hour: Hour, record: HourRecord, work: Exported) -> HourRecord:
+def load(run: LogRun, hour: Hour, record: HourRecord, work: Exported) -> HourRecord:
     """See the batch's load job through: found by its name, or started.
 
     A job that failed has used up its id; a call makes at most one new one. Raises RetryableError when a later call may
@@ -50,7 +60,7 @@ def load(run: Run, hour: Hour, record: HourRecord, work: Exported) -> HourRecord
             raise failure
 
 
-def verify(run: Run, hour: Hour, record: HourRecord, work: Loaded) -> HourRecord:
+def verify(run: LogRun, hour: Hour, record: HourRecord, work: Loaded) -> HourRecord:
     """Compare what BigQuery, Parquet and PostgreSQL count. Raises DataError when they differ.
 
     When the hour had failed here, and somebody has since deleted the batch's rows from BigQuery, it is loaded again.
@@ -59,7 +69,7 @@ def verify(run: Run, hour: Hour, record: HourRecord, work: Loaded) -> HourRecord
     if record.failure is not None and held == export.before:
         again = msgspec.structs.replace(export, load_attempt=export.load_attempt + 1)
         return run.store.advance(hour, record, record.change(work=Exported(again)))
-    receipt = Receipt(export.content, in_parquet(run, export.parts), held - export.before)
+    receipt = BatchReceipt(export.content, in_parquet(run, export.parts), held - export.before)
     if not receipt.postgresql == receipt.parquet == receipt.bigquery:
         raise DataError(
             f"of batch {export.number}, PostgreSQL counted {quantity(export.content.rows, 'row')}, Parquet holds"
@@ -76,12 +86,12 @@ def verify(run: Run, hour: Hour, record: HourRecord, work: Loaded) -> HourRecord
     return run.store.advance(hour, record, done)
 
 
-def job_name(run: Run, hour: Hour, export: Export) -> JobName:
+def job_name(run: LogRun, hour: Hour, export: Export) -> JobName:
     """The load job of a batch; a retry has another attempt's, an export's retry another batch's."""
     return JobName("load", run.table.name, batch_id(hour, export), export.load_attempt)
 
 
-def find(run: Run, hour: Hour, export: Export) -> Job | None:
+def find(run: LogRun, hour: Hour, export: Export) -> Job | None:
     """The job that used up this load attempt: the one that brings the batch to BigQuery, or one before it that failed.
 
     None when BigQuery knows of none.
@@ -93,7 +103,7 @@ def find(run: Run, hour: Hour, export: Export) -> Job | None:
     return job
 
 
-def _load(run: Run, hour: Hour, export: Export) -> Job:
+def _load(run: LogRun, hour: Hour, export: Export) -> Job:
     """Start what brings the batch to BigQuery, and wait for it; the job that did, or the one that failed."""
     name = job_name(run, hour, export)
     uris = [f"gs://{run.bucket}/{part.data.name}" for part in export.parts]
@@ -110,11 +120,11 @@ def _load(run: Run, hour: Hour, export: Export) -> Job:
     return run.services.bigquery.wait(name, run.location, run.deadline)
 
 
-def _has_json(run: Run) -> bool:
+def _has_json(run: LogRun) -> bool:
     return any(column.target is BigQueryType.JSON for column in run.table.columns)
 
 
-def _stage(run: Run, hour: Hour, export: Export, uris: Sequence[str]) -> Job:
+def _stage(run: LogRun, hour: Hour, export: Export, uris: Sequence[str]) -> Job:
     """Load the batch into a table of its own, JSON as text: no Parquet type can be loaded into a JSON column
     (https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-parquet#type_conversions).
     """
@@ -127,16 +137,16 @@ def _stage(run: Run, hour: Hour, export: Export, uris: Sequence[str]) -> Job:
     return run.services.bigquery.wait(name, run.location, run.deadline)
 
 
-def _stage_name(run: Run, hour: Hour, export: Export) -> JobName:
+def _stage_name(run: LogRun, hour: Hour, export: Export) -> JobName:
     return JobName("stage", run.table.name, batch_id(hour, export), export.load_attempt)
 
 
-def _staged(run: Run, hour: Hour, export: Export) -> TableRef:
+def _staged(run: LogRun, hour: Hour, export: Export) -> TableRef:
     name = BatchTable(run.table.name, batch_id(hour, export), export.load_attempt)
     return TableRef(run.services.settings.project, run.services.settings.temporary_dataset, str(name))
 
 
-def _insert(run: Run, staged: TableRef) -> str:
+def _insert(run: LogRun, staged: TableRef) -> str:
     """One statement, all or nothing as a load is. The JSON type rounds numbers that no double can hold."""
     names = [f"`{field['name']}`" for field in run.schema]
     values = [
@@ -146,12 +156,12 @@ def _insert(run: Run, staged: TableRef) -> str:
     return f"INSERT INTO {run.target.quoted} ({', '.join(names)}) SELECT {', '.join(values)} FROM {staged.quoted}"
 
 
-def _labels(run: Run, hour: Hour) -> Mapping[str, str]:
+def _labels(run: LogRun, hour: Hour) -> Mapping[str, str]:
     # Labels take lower case only (https://cloud.google.com/bigquery/docs/labels-intro#requirements).
     return {"table": run.table.name.lower(), "hour": str(hour).lower()}
 
 
-def _complete(run: Run, export: Export) -> bool:
+def _complete(run: LogRun, export: Export) -> bool:
     """Whether every part is still the object that was written: a load can't ask for a generation by itself."""
     for part in export.parts:
         for file in (part.data, part.keys):
@@ -161,13 +171,13 @@ def _complete(run: Run, export: Export) -> bool:
     return True
 
 
-def _start_over(run: Run, hour: Hour, record: HourRecord, export: Export) -> HourRecord:
+def _start_over(run: LogRun, hour: Hour, record: HourRecord, export: Export) -> HourRecord:
     """Export anew what somebody deleted before it was loaded. Raises DataError when the source has not as many rows.
 
     The rest of it is deleted first: a load that a frozen worker has yet to start then fails. One that it started just
     before is found.
     """
-    count, *_ = run.source.content(Range.of(hour))
+    count, *_ = run.log_table.content(Range.of(hour))
     # Rows of verified batches are there too, unless they are being deleted.
     left = int(str(count)) - (record.source_content or NOTHING).rows
     if left < export.content.rows:

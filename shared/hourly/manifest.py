@@ -98,7 +98,7 @@ class Export(Struct, frozen=True, forbid_unknown_fields=True):
     superseded: tuple[Attempt, ...] = ()
 
 
-class Receipt(Struct, frozen=True, forbid_unknown_fields=True):
+class BatchReceipt(Struct, frozen=True, forbid_unknown_fields=True):
     """What three systems counted of a batch, each by itself. They agree, or the batch is not verified.
 
     PostgreSQL's count of a batch whose manifest was rebuilt is None: nobody knows it any more.
@@ -114,7 +114,7 @@ class Batch(Struct, frozen=True, forbid_unknown_fields=True):
 
     export: Export
     job: Text
-    receipt: Receipt
+    receipt: BatchReceipt
     loaded_at: Instant
     verified_at: Instant
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from shared.errors import DataError
 from shared.gcp.storage import StoredObject
-from shared.hourly.context import Run
+from shared.hourly.context import LogRun
 from shared.hourly.manifest import HourRecord, Part
 from shared.hourly.names import BatchFile, Kind, LogFolder
 from shared.names import Hour
@@ -21,7 +21,7 @@ _REMEDY = (
 _KEYS = 10_000
 
 
-def refuse_any(run: Run, hour: Hour, record: HourRecord | None) -> None:
+def refuse_any(run: LogRun, hour: Hour, record: HourRecord | None) -> None:
     """Raise DataError when the bucket contradicts that the hour is empty: parts lie there that its record, as it was
     until now, tells nothing of.
     """
@@ -36,7 +36,7 @@ def refuse_any(run: Run, hour: Hour, record: HourRecord | None) -> None:
         )
 
 
-def refuse_last(run: Run, hour: Hour, accounted: Sequence[Part], attempts: Collection[str]) -> None:
+def refuse_last(run: LogRun, hour: Hour, accounted: Sequence[Part], attempts: Collection[str]) -> None:
     """Raise DataError when rows lie in the hour's objects and nowhere else: neither in the source nor in the
     `accounted` parts. Objects of the `attempts` of those parts are not looked at.
 
@@ -65,7 +65,7 @@ def _unknown(folder: LogFolder, files: Iterable[StoredObject], attempts: Collect
             yield stored
 
 
-def _only_there(run: Run, stored: StoredObject, accounted: Sequence[Part]) -> int:
+def _only_there(run: LogRun, stored: StoredObject, accounted: Sequence[Part]) -> int:
     """How many rows of a part neither the source has nor the accounted parts."""
     import pyarrow as pa
 
@@ -74,7 +74,7 @@ def _only_there(run: Run, stored: StoredObject, accounted: Sequence[Part]) -> in
     known, rows = run.keys_of(accounted), 0
     for batch in parquet.stream(stored.version, parquet.batches(stored.version, [name], _KEYS)):
         keys = [key for key in batch.column(0).to_pylist() if key is not None]
-        gone = sorted(set(keys) - set(run.source.present(keys)))
+        gone = sorted(set(keys) - set(run.log_table.present(keys)))
         if gone and known:
             gone = parquet.absent(known, "key", pa.table({"key": pa.array(gone, pa.int64())}), len(gone), "true")
         rows += len(gone)

@@ -11,7 +11,7 @@ from itertools import islice
 
 from shared import log
 from shared.errors import DataError
-from shared.hourly.context import Run
+from shared.hourly.context import LogRun
 from shared.hourly.manifest import NOTHING, Content, Deletion, HourRecord, Part
 from shared.names import Hour
 from shared.words import quantity
@@ -23,7 +23,7 @@ DELETE_ROWS = 10_000
 REST = 0.5
 
 
-def purge(run: Run, hour: Hour, record: HourRecord) -> None:
+def purge(run: LogRun, hour: Hour, record: HourRecord) -> None:
     """Delete the rows of the hour's verified batches, as was asked. After a kill, it goes on and counts the same."""
     deletion = record.deletion
     if deletion is None:
@@ -40,7 +40,7 @@ def purge(run: Run, hour: Hour, record: HourRecord) -> None:
         record = run.store.advance(hour, record, record.change(deletion=deletion))
 
 
-def _refuse_unless_held(run: Run, hour: Hour, record: HourRecord) -> None:
+def _refuse_unless_held(run: LogRun, hour: Hour, record: HourRecord) -> None:
     """Raise DataError unless BigQuery holds what was verified, maybe long ago: PostgreSQL may have the only copy."""
     held = run.in_bigquery(hour)
     if held != record.content:
@@ -53,7 +53,7 @@ def _refuse_unless_held(run: Run, hour: Hour, record: HourRecord) -> None:
         )
 
 
-def _delete(run: Run, part: Part) -> Content:
+def _delete(run: LogRun, part: Part) -> Content:
     """Delete a part's rows; what is left of them."""
     (version,) = run.keys_of([part])
     reader = run.services.parquet.batches(version, ['"key"', '"time"', '"xmin"'], DELETE_ROWS)
@@ -61,8 +61,8 @@ def _delete(run: Run, part: Part) -> Content:
     for batch in run.services.parquet.stream(version, reader):
         began = time.monotonic()
         keys, times, versions = (column.to_pylist() for column in batch.columns)
-        if run.source.delete(keys, versions, min(times), max(times)) < len(keys):
-            for key in run.source.present(keys):
+        if run.log_table.delete(keys, versions, min(times), max(times)) < len(keys):
+            for key in run.log_table.present(keys):
                 kept += Content.of(1, key, key)
         time.sleep((time.monotonic() - began) * REST)
     return kept

@@ -19,12 +19,13 @@ from shared.errors import DataError, RetryableError
 from shared.gcp.bigquery import Job
 from shared.gcp.storage import StoredObject
 from shared.hourly import orphans
-from shared.hourly.context import Run
+from shared.hourly.context import LogRun
 from shared.hourly.export import in_parquet, remove
 from shared.hourly.load import find
 from shared.hourly.manifest import (
     NOTHING,
     Batch,
+    BatchReceipt,
     Content,
     DamagedError,
     DayManifest,
@@ -33,7 +34,6 @@ from shared.hourly.manifest import (
     Failure,
     HourRecord,
     Part,
-    Receipt,
     StoredFile,
 )
 from shared.hourly.names import BatchFile, Kind
@@ -44,7 +44,7 @@ from shared.words import quantity
 type Files = Mapping[BatchId, Mapping[tuple[int, Kind], StoredObject]]
 
 
-def open_day(run: Run, day: date) -> DayManifest:
+def open_day(run: LogRun, day: date) -> DayManifest:
     """The day's manifest, rebuilt if it is damaged, and made if there is none.
 
     A day of which neither Cloud Storage nor BigQuery knows anything is a new one. Raises RetryableError while a load of
@@ -72,7 +72,7 @@ def open_day(run: Run, day: date) -> DayManifest:
     return manifest
 
 
-def _keep(run: Run, day: date) -> int:
+def _keep(run: LogRun, day: date) -> int:
     """Copy the damaged manifest out of the way; its generation."""
     storage = run.services.storage
     stored = storage.find(run.bucket, run.folder.manifest(day))
@@ -82,7 +82,7 @@ def _keep(run: Run, day: date) -> int:
     return stored.version.generation
 
 
-def _files(run: Run, day: date) -> Files:
+def _files(run: LogRun, day: date) -> Files:
     files: dict[BatchId, dict[tuple[int, Kind], StoredObject]] = defaultdict(dict)
     for stored in run.services.storage.objects(run.bucket, run.folder.day(day)):
         file = BatchFile.parse(stored.version.name, run.folder)
@@ -91,7 +91,7 @@ def _files(run: Run, day: date) -> Files:
     return files
 
 
-def _hour(run: Run, hour: Hour, files: Files, held: Content) -> HourRecord | None:
+def _hour(run: LogRun, hour: Hour, files: Files, held: Content) -> HourRecord | None:
     """What can be said of an hour; None when it is as if nobody had begun it."""
     loaded = {batch: job for batch in _ordered(files) if (job := _loaded(run, hour, batch))}
     complete = [found for batch, job in loaded.items() if (found := _batch(run, job, files[batch]))]
@@ -118,9 +118,9 @@ def _hour(run: Run, hour: Hour, files: Files, held: Content) -> HourRecord | Non
     return HourRecord(failure=failure)
 
 
-def _deletion(run: Run, hour: Hour, batches: Sequence[Batch]) -> Deletion | None:
+def _deletion(run: LogRun, hour: Hour, batches: Sequence[Batch]) -> Deletion | None:
     """That the hour has left the source, if it has none of it: whoever deleted it, nobody is to miss it there."""
-    count, *_ = run.source.content(Range.of(hour))
+    count, *_ = run.log_table.content(Range.of(hour))
     rows = sum(batch.export.content.rows for batch in batches)
     return None if count else Deletion(datetime.now(UTC), len(batches), rows)
 
@@ -129,7 +129,7 @@ def _ordered(files: Files) -> list[BatchId]:
     return sorted(files, key=lambda batch: (batch.number, batch.attempt))
 
 
-def _loaded(run: Run, hour: Hour, batch: BatchId) -> tuple[Export, Job] | None:
+def _loaded(run: LogRun, hour: Hour, batch: BatchId) -> tuple[Export, Job] | None:
     """The load of the batch that is done and did not fail; None when BigQuery knows of none."""
     for attempt in count(1):
         export = Export(batch.number, batch.attempt, (), NOTHING, NOTHING, None, datetime.now(UTC), attempt)
@@ -143,7 +143,7 @@ def _loaded(run: Run, hour: Hour, batch: BatchId) -> tuple[Export, Job] | None:
     return None
 
 
-def _batch(run: Run, loaded: tuple[Export, Job], files: Mapping[tuple[int, Kind], StoredObject]) -> Batch | None:
+def _batch(run: LogRun, loaded: tuple[Export, Job], files: Mapping[tuple[int, Kind], StoredObject]) -> Batch | None:
     """The batch as its objects tell of it; None when one that was loaded, or its keys, is gone."""
     export, job = loaded
     data = {index: stored for (index, kind), stored in sorted(files.items()) if kind is Kind.PART}
@@ -159,7 +159,7 @@ def _batch(run: Run, loaded: tuple[Export, Job], files: Mapping[tuple[int, Kind]
         return None
     content, now = in_parquet(run, parts), datetime.now(UTC)
     export = msgspec.structs.replace(export, parts=tuple(parts), content=content)
-    return Batch(export, str(job.name), Receipt(None, content, content), now, now)
+    return Batch(export, str(job.name), BatchReceipt(None, content, content), now, now)
 
 
 def _stored(stored: StoredObject) -> StoredFile:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 
 from shared.errors import ConfigurationError
-from shared.hourly.context import Run
+from shared.hourly.context import LogRun
 from shared.hourly.manifest import DamagedError, DayManifest, HourRecord, OtherVersionError, State
 from shared.hourly.store import Store
 from shared.names import AHEAD, Hour
@@ -70,7 +70,7 @@ def _recorded(store: Store) -> Hour | None:
     return None
 
 
-def unsettled(run: Run, end: Hour) -> list[Hour]:
+def unsettled(run: LogRun, end: Hour) -> list[Hour]:
     """The hours from the first owned to before `end` that are gaps or were left half done, in order."""
     if end <= run.start:
         return []
@@ -84,7 +84,7 @@ def unsettled(run: Run, end: Hour) -> list[Hour]:
     return hours
 
 
-def undeleted(run: Run) -> list[tuple[Hour, HourRecord]]:
+def undeleted(run: LogRun) -> list[tuple[Hour, HourRecord]]:
     """The hours whose deletion was asked for and is not complete, in order."""
     found = []
     for day, settled in run.store.listing().items():
@@ -105,7 +105,7 @@ def _record(manifest: DayManifest | None, hour: Hour) -> HourRecord | None:
     return manifest.record(hour) if manifest else None
 
 
-def _read(run: Run, day: date) -> DayManifest | None:
+def _read(run: LogRun, day: date) -> DayManifest | None:
     try:
         return run.store.read(day)
     except DamagedError:

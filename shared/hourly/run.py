@@ -13,7 +13,7 @@ from shared.catalog import HourlyTable
 from shared.db import postgres
 from shared.errors import BadRequestError, SyncError
 from shared.hourly import audit, recover, schema
-from shared.hourly.context import Run
+from shared.hourly.context import LogRun
 from shared.hourly.hours import delete_asked, load_exported, settle
 from shared.hourly.manifest import Audit, HourRecord, State
 from shared.hourly.names import LogFolder
@@ -102,7 +102,7 @@ def load(services: HourlyServices, request: HourlyRequest) -> tuple[Mapping[str,
 
 
 @contextmanager
-def opened(services: HourlyServices, table: HourlyTable) -> Iterator[Run]:
+def opened(services: HourlyServices, table: HourlyTable) -> Iterator[LogRun]:
     """The one run over a log that there may be at a time."""
     settings = services.settings
     target = TableRef(settings.project, settings.dataset, table.name)
@@ -113,12 +113,12 @@ def opened(services: HourlyServices, table: HourlyTable) -> Iterator[Run]:
         postgres.session_locks(connection),
     ):
         postgres.lock_or_busy(connection, postgres.Lock.hourly(table.name), session=True)
-        source = LogTable(connection, services.catalog.schema, table)
-        source.check()
+        log_table = LogTable(connection, services.catalog.schema, table)
+        log_table.check()
         store = Store(services.storage, settings.bucket, LogFolder(settings.prefix, table.name))
         start = recover.first_owned(store, settings)
         location = schema.ensure(services.bigquery, target, table, lambda: recover.was_loaded(store)).location
-        yield Run(services, source, store, start, target, location, deadline, attempts.kept(connection))
+        yield LogRun(services, log_table, store, start, target, location, deadline, attempts.kept(connection))
 
 
 def _hours(body: Mapping[str, object], current: Hour) -> tuple[Hour, ...]:
@@ -168,7 +168,7 @@ def _last_complete(body: Mapping[str, object], at: datetime, current: Hour) -> t
     return (last,)
 
 
-def _work(run: Run, request: HourlyRequest) -> tuple[Mapping[str, object], int]:
+def _work(run: LogRun, request: HourlyRequest) -> tuple[Mapping[str, object], int]:
     """Gaps and the asked hours, then late rows, then deletions, then the day's audit."""
     answer = _Answer(run)
     asked = [hour for hour in request.hours if request.explicit or hour >= run.start]
@@ -198,12 +198,12 @@ def _work(run: Run, request: HourlyRequest) -> tuple[Mapping[str, object], int]:
     return answer.body(), 500 if answer.retryable else 200
 
 
-def _is_late(run: Run, began: float) -> bool:
+def _is_late(run: LogRun, began: float) -> bool:
     """Whether no further hour is begun."""
     return time.monotonic() - began > run.services.settings.function_timeout * BEGIN_WITHIN
 
 
-def _window(run: Run, todo: Sequence[Hour], ends: Sequence[Hour]) -> list[Hour]:
+def _window(run: LogRun, todo: Sequence[Hour], ends: Sequence[Hour]) -> list[Hour]:
     """The hours before those ends in which rows may have come late, without those that the call works on anyway."""
     back = range(1, run.services.settings.late_hours + 1)
     hours = {end.plus(-n) for end in ends for n in back} - set(todo)
@@ -215,7 +215,7 @@ class _Answer:
     order.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: LogRun) -> None:
         self._run = run
         self._before: dict[Hour, HourRecord | None] = {}
         self._looked: dict[Hour, HourRecord | None] = {}

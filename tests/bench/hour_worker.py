@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from shared.hourly import run as runs
-from shared.hourly.context import Run
+from shared.hourly.context import LogRun
 from shared.hourly.export import export
 from shared.hourly.manifest import Content, Exported
 from shared.hourly.rebuild import open_day
@@ -20,7 +20,7 @@ from shared.names import Hour
 from shared.services import HourlyServices
 
 
-class _Timed(Run):
+class _Timed(LogRun):
     """A run that knows how long BigQuery was waited for."""
 
     waited = 0.0
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 @contextmanager
-def _forgetting(run: Run) -> Iterator[None]:
+def _forgetting(run: LogRun) -> Iterator[None]:
     """Leave nothing behind, so that the same hour can be exported again."""
     yield
     for stored in list(run.services.storage.objects(run.bucket, str(run.folder))):
