@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -29,7 +29,6 @@ from shared.hourly.manifest import (
     HourRecord,
     Part,
     State,
-    StoredFile,
     batch_id,
 )
 from shared.hourly.names import BatchFile, Kind
@@ -69,7 +68,7 @@ def export(run: LogRun, hour: Hour, record: HourRecord | None, *, delete: bool) 
         keys = _late(run, hour, record)
         if not keys:
             return _nothing(run, hour, record)
-    before = run.in_bigquery(hour)
+    before = run.raw_table.of_hour(hour)
     _refuse_strangers(run, hour, record, before)
     with run.log_table.snapshot() as snapshot:
         rows = Range.of(hour, keys)
@@ -99,22 +98,6 @@ def export(run: LogRun, hour: Hour, record: HourRecord | None, *, delete: bool) 
         return run.store.advance(hour, record, record.change(work=Exported(done)))
 
 
-def remove(run: LogRun, hour: Hour, attempts: Collection[str]) -> None:
-    """Delete the objects of attempts that no manifest names, nor ever will."""
-    if attempts:
-        for stored in run.services.storage.objects(run.bucket, run.folder.hour(hour)):
-            file = BatchFile.parse(stored.version.name, run.folder)
-            if file is not None and file.batch.attempt in attempts:
-                run.services.storage.delete(stored.version)
-
-
-def in_parquet(run: LogRun, parts: Iterable[Part]) -> Content:
-    """What the keys beside the parts say, read back from Cloud Storage."""
-    return Content.of(
-        *run.services.parquet.aggregates(run.keys_of(parts), ['count("key")', 'sum("key")', 'bit_xor("key")'])
-    )
-
-
 def _begin(record: HourRecord | None) -> Exporting:
     """A new attempt at the hour's next batch."""
     superseded: tuple[str, ...] = ()
@@ -131,7 +114,7 @@ def _removing(run: LogRun, hour: Hour, attempt: str, failure: type[BaseException
         yield
     except failure:
         with suppress(SyncError):
-            remove(run, hour, {attempt})
+            run.objects.remove(hour, {attempt})
         raise
 
 
@@ -150,7 +133,7 @@ def _nothing(run: LogRun, hour: Hour, record: HourRecord | None) -> HourRecord |
     if record is not None and isinstance(record.work, Exporting):
         log.error("rows with which an export of the hour began have left the source", hour=str(hour))
     if record is not None and isinstance(record.work, Exporting):
-        remove(run, hour, {*record.work.superseded, record.work.attempt})
+        run.objects.remove(hour, {*record.work.superseded, record.work.attempt})
     return run.store.advance(hour, record, after)
 
 
@@ -165,7 +148,7 @@ def _late(run: LogRun, hour: Hour, record: HourRecord) -> list[int]:
         content = Content.of(*run.log_table.content(Range.of(hour)))
         if content == record.source_content or not content.rows:
             return []
-        exported = run.keys_of(part for batch in record.batches for part in batch.export.parts)
+        exported = run.objects.keys(record.parts)
         passes = 1 + max(content.rows, run.services.parquet.rows(exported)) // KEYS_AT_ONCE
         conninfo = postgres.conninfo(run.services.settings, "hourly late rows")
         late: list[int] = []
@@ -186,7 +169,7 @@ def _refuse_strangers(run: LogRun, hour: Hour, record: HourRecord | None, held: 
     if held.rows > known.rows or (held.rows == known.rows and held != known):
         raise DataError(
             f"BigQuery holds {quantity(held.rows, 'row')} of it, {known.rows:,} of which this system brought there",
-            where=f"hour {hour} of {run.target}",
+            where=f"hour {hour} of {run.raw_table.ref}",
             remedy="Delete the others from BigQuery, then ask for this hour by date and hour",
         )
     if held != known:
@@ -249,7 +232,9 @@ def _write_part(attempt: _Attempt, index: int, rows: Range) -> tuple[Part | None
 def _write_pieces(attempt: _Attempt, index: int, pieces: Sequence[Range]) -> tuple[Part | None, Counter[str]]:
     run, hour = attempt.run, attempt.hour
     outbound, storage = run.log_table.outbound, run.services.storage
-    data, keys = (BatchFile(run.folder, kind, batch_id(hour, attempt.begun), index) for kind in (Kind.PART, Kind.KEYS))
+    data, keys = (
+        BatchFile(run.objects.folder, kind, batch_id(hour, attempt.begun), index) for kind in (Kind.PART, Kind.KEYS)
+    )
     conninfo = postgres.conninfo(run.services.settings, "hourly export")
     rounded: Counter[str] = Counter()
     statements = [run.log_table.statement(piece) for piece in pieces]
@@ -258,8 +243,8 @@ def _write_pieces(attempt: _Attempt, index: int, pieces: Sequence[Range]) -> tup
         if first is None:
             return None, rounded
         with (
-            storage.writer(run.bucket, str(data)) as data_stream,
-            storage.writer(run.bucket, str(keys)) as keys_stream,
+            storage.writer(run.objects.bucket, str(data)) as data_stream,
+            storage.writer(run.objects.bucket, str(keys)) as keys_stream,
             snappy(data_stream, outbound.schema) as data_file,
             snappy(keys_stream, outbound.keys_schema, differences=True) as keys_file,
         ):
@@ -273,7 +258,7 @@ def _write_pieces(attempt: _Attempt, index: int, pieces: Sequence[Range]) -> tup
 
             # No name here keeps a row group in memory while the next is read.
             rounded = sum(map(write, row_groups(_until(chain([first], batches), attempt.stop))), rounded)
-    return Part(data_file.rows, _stored(run, data), _stored(run, keys)), rounded
+    return Part(data_file.rows, run.objects.written(data), run.objects.written(keys)), rounded
 
 
 def _until(batches: Iterable[pa.RecordBatch], stop: threading.Event) -> Iterator[pa.RecordBatch]:
@@ -297,18 +282,11 @@ def _inspect(run: LogRun, notes: Iterable[Note]) -> Counter[str]:
     return rounded
 
 
-def _stored(run: LogRun, file: BatchFile) -> StoredFile:
-    found = run.services.storage.find(run.bucket, str(file))
-    if found is None:
-        raise RetryableError("is gone right after it was written", where=str(file))
-    return StoredFile(found.version.name, found.version.generation, found.bytes, found.crc32c)
-
-
 def _check(run: LogRun, hour: Hour, parts: Iterable[Part], content: Content) -> None:
     """What stands in Cloud Storage, read back, is what PostgreSQL counted in the same snapshot."""
     parts = list(parts)
-    footers = run.services.parquet.rows([part.data.version(run.bucket) for part in parts]) if parts else 0
-    stored = in_parquet(run, parts) if parts else NOTHING
+    footers = run.services.parquet.rows([part.data.version(run.objects.bucket) for part in parts]) if parts else 0
+    stored = run.objects.content(parts) if parts else NOTHING
     if stored != content or footers != content.rows:
         raise DataError(
             f"PostgreSQL counted {quantity(content.rows, 'row')}, the parts {footers:,} and their keys {stored.rows:,}",

@@ -13,7 +13,6 @@ from shared.errors import DataError, RetryableError
 from shared.gcp.bigquery import Job
 from shared.hourly import orphans
 from shared.hourly.context import LogRun
-from shared.hourly.export import in_parquet, remove
 from shared.hourly.manifest import (
     NOTHING,
     Batch,
@@ -41,12 +40,12 @@ def load(run: LogRun, hour: Hour, record: HourRecord, work: Exported) -> HourRec
     while True:
         job = find(run, hour, export)
         if job is None:
-            if not _complete(run, export):
+            if not run.objects.complete(export.parts):
                 return _start_over(run, hour, record, export)
             started = True
             job = _load(run, hour, export)
         elif not job.done:
-            job = run.services.bigquery.wait(job.name, run.location, run.deadline)
+            job = run.services.bigquery.wait(job.name, run.raw_table.location, run.deadline)
         if _has_json(run):
             run.services.bigquery.drop(_staged(run, hour, export))
         if job.error is None:
@@ -65,16 +64,16 @@ def verify(run: LogRun, hour: Hour, record: HourRecord, work: Loaded) -> HourRec
 
     When the hour had failed here, and somebody has since deleted the batch's rows from BigQuery, it is loaded again.
     """
-    export, held = work.export, run.in_bigquery(hour)
+    export, held = work.export, run.raw_table.of_hour(hour)
     if record.failure is not None and held == export.before:
         again = msgspec.structs.replace(export, load_attempt=export.load_attempt + 1)
         return run.store.advance(hour, record, record.change(work=Exported(again)))
-    receipt = BatchReceipt(export.content, in_parquet(run, export.parts), held - export.before)
+    receipt = BatchReceipt(export.content, run.objects.content(export.parts), held - export.before)
     if not receipt.postgresql == receipt.parquet == receipt.bigquery:
         raise DataError(
             f"of batch {export.number}, PostgreSQL counted {quantity(export.content.rows, 'row')}, Parquet holds"
             f" {receipt.parquet.rows:,} and BigQuery {receipt.bigquery.rows:,}, or their keys differ",
-            where=f"hour {hour} of {run.target}",
+            where=f"hour {hour} of {run.raw_table.ref}",
             remedy=f"Bring the hour in BigQuery back to {quantity(export.before.rows, 'row')}, as before this batch,"
             " then ask for it by date and hour: the batch is loaded again",
         )
@@ -82,7 +81,7 @@ def verify(run: LogRun, hour: Hour, record: HourRecord, work: Loaded) -> HourRec
     done = record.change(work=None, batches=(*record.batches, batch))
     if export.superseded:
         orphans.refuse_last(run, hour, done.parts, done.attempts - set(export.superseded))
-    remove(run, hour, export.superseded)
+    run.objects.remove(hour, export.superseded)
     return run.store.advance(hour, record, done)
 
 
@@ -96,9 +95,9 @@ def find(run: LogRun, hour: Hour, export: Export) -> Job | None:
 
     None when BigQuery knows of none.
     """
-    job = run.services.bigquery.job(job_name(run, hour, export), run.location)
+    job = run.services.bigquery.job(job_name(run, hour, export), run.raw_table.location)
     if job is None and _has_json(run):
-        staged = run.services.bigquery.job(_stage_name(run, hour, export), run.location)
+        staged = run.services.bigquery.job(_stage_name(run, hour, export), run.raw_table.location)
         return staged if staged is not None and staged.error is not None else None
     return job
 
@@ -106,18 +105,20 @@ def find(run: LogRun, hour: Hour, export: Export) -> Job | None:
 def _load(run: LogRun, hour: Hour, export: Export) -> Job:
     """Start what brings the batch to BigQuery, and wait for it; the job that did, or the one that failed."""
     name = job_name(run, hour, export)
-    uris = [f"gs://{run.bucket}/{part.data.name}" for part in export.parts]
+    uris = [run.objects.uri(part.data.name) for part in export.parts]
     if _has_json(run):
         staged = _stage(run, hour, export, uris)
         if staged.error is not None:
             return staged
         run.services.bigquery.query(
-            name, run.location, _insert(run, _staged(run, hour, export)), _labels(run, hour), None
+            name, run.raw_table.location, _insert(run, _staged(run, hour, export)), _labels(run, hour), None
         )
     else:
-        partition = PartitionRef(run.target, hour.day)
-        run.services.bigquery.load(name, run.location, uris, partition, run.schema, _labels(run, hour))
-    return run.services.bigquery.wait(name, run.location, run.deadline)
+        partition = PartitionRef(run.raw_table.ref, hour.day)
+        run.services.bigquery.load(
+            name, run.raw_table.location, uris, partition, run.raw_table.schema, _labels(run, hour)
+        )
+    return run.services.bigquery.wait(name, run.raw_table.location, run.deadline)
 
 
 def _has_json(run: LogRun) -> bool:
@@ -130,11 +131,11 @@ def _stage(run: LogRun, hour: Hour, export: Export, uris: Sequence[str]) -> Job:
     """
     name = _stage_name(run, hour, export)
     text = BigQueryType.STRING.api
-    schema = [{**f, "type": text} if f["type"] == BigQueryType.JSON.api else f for f in run.schema]
-    if run.services.bigquery.job(name, run.location) is None:
+    schema = [{**f, "type": text} if f["type"] == BigQueryType.JSON.api else f for f in run.raw_table.schema]
+    if run.services.bigquery.job(name, run.raw_table.location) is None:
         into = _staged(run, hour, export)
-        run.services.bigquery.load(name, run.location, uris, into, schema, _labels(run, hour))
-    return run.services.bigquery.wait(name, run.location, run.deadline)
+        run.services.bigquery.load(name, run.raw_table.location, uris, into, schema, _labels(run, hour))
+    return run.services.bigquery.wait(name, run.raw_table.location, run.deadline)
 
 
 def _stage_name(run: LogRun, hour: Hour, export: Export) -> JobName:
@@ -148,27 +149,19 @@ def _staged(run: LogRun, hour: Hour, export: Export) -> TableRef:
 
 def _insert(run: LogRun, staged: TableRef) -> str:
     """One statement, all or nothing as a load is. The JSON type rounds numbers that no double can hold."""
-    names = [f"`{field['name']}`" for field in run.schema]
+    names = [f"`{field['name']}`" for field in run.raw_table.schema]
     values = [
         f"PARSE_JSON({name}, wide_number_mode => 'round')" if field["type"] == BigQueryType.JSON.api else name
-        for name, field in zip(names, run.schema, strict=True)
+        for name, field in zip(names, run.raw_table.schema, strict=True)
     ]
-    return f"INSERT INTO {run.target.quoted} ({', '.join(names)}) SELECT {', '.join(values)} FROM {staged.quoted}"
+    return (
+        f"INSERT INTO {run.raw_table.ref.quoted} ({', '.join(names)}) SELECT {', '.join(values)} FROM {staged.quoted}"
+    )
 
 
 def _labels(run: LogRun, hour: Hour) -> Mapping[str, str]:
     # Labels take lower case only (https://cloud.google.com/bigquery/docs/labels-intro#requirements).
     return {"table": run.table.name.lower(), "hour": str(hour).lower()}
-
-
-def _complete(run: LogRun, export: Export) -> bool:
-    """Whether every part is still the object that was written: a load can't ask for a generation by itself."""
-    for part in export.parts:
-        for file in (part.data, part.keys):
-            stored = run.services.storage.find(run.bucket, file.name)
-            if stored is None or stored.version.generation != file.generation:
-                return False
-    return True
 
 
 def _start_over(run: LogRun, hour: Hour, record: HourRecord, export: Export) -> HourRecord:
@@ -185,11 +178,11 @@ def _start_over(run: LogRun, hour: Hour, record: HourRecord, export: Export) -> 
             f"objects of it are gone before they were loaded, and PostgreSQL has {max(left, 0):,} of their"
             f" {quantity(export.content.rows, 'row')}",
             where=f"hour {hour}",
-            remedy=f"Restore the objects in gs://{run.bucket}/{run.folder.hour(hour)} (soft delete keeps them for 7"
+            remedy=f"Restore the objects in {run.objects.place(hour)} (soft delete keeps them for 7"
             " days), then ask for this hour by date and hour",
         )
-    remove(run, hour, {export.attempt})
-    if run.services.bigquery.job(job_name(run, hour, export), run.location) is not None:
+    run.objects.remove(hour, {export.attempt})
+    if run.services.bigquery.job(job_name(run, hour, export), run.raw_table.location) is not None:
         raise RetryableError("another run has just started its load", where=f"hour {hour}")
     log.warning("objects of the batch are gone before it was loaded: it is exported anew")
     again = Exporting(export.number, export.attempt, datetime.now(UTC), export.superseded)

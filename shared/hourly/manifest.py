@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 
 from shared.documents import Count, Instant, MalformedError, Number, Reader, Text
 from shared.errors import MAX_MESSAGE, ConfigurationError, DataError, shown
+from shared.gcp.storage import StoredObject
 from shared.names import EPOCH, BatchId, Hour, ObjectVersion, format_day
 
 #: What an hour can hold, so that no sum of such numbers is longer than JSON's readers take.
@@ -66,6 +67,10 @@ class StoredFile(Struct, frozen=True, forbid_unknown_fields=True):
     generation: Number
     bytes: Count
     crc32c: Text
+
+    @classmethod
+    def of(cls, stored: StoredObject) -> StoredFile:
+        return cls(stored.version.name, stored.version.generation, stored.bytes, stored.crc32c)
 
     def version(self, bucket: str) -> ObjectVersion:
         return ObjectVersion(bucket, self.name, self.generation)

@@ -8,7 +8,8 @@ from shared.errors import DataError
 from shared.gcp.storage import StoredObject
 from shared.hourly.context import LogRun
 from shared.hourly.manifest import HourRecord, Part
-from shared.hourly.names import BatchFile, Kind, LogFolder
+from shared.hourly.names import Kind
+from shared.hourly.objects import Listed
 from shared.names import Hour
 from shared.words import quantity
 
@@ -25,12 +26,11 @@ def refuse_any(run: LogRun, hour: Hour, record: HourRecord | None) -> None:
     """Raise DataError when the bucket contradicts that the hour is empty: parts lie there that its record, as it was
     until now, tells nothing of.
     """
-    files = run.services.storage.objects(run.bucket, run.folder.hour(hour))
-    found = parts(run.folder, files, record)
+    found = parts(run.objects.of_hour(hour), record)
     if found:
         raise DataError(
             f"PostgreSQL and BigQuery hold nothing of it, and its folder has {quantity(len(found), 'object')} that no"
-            f" batch accounts for: the first is gs://{run.bucket}/{found[0]}",
+            f" batch accounts for: the first is {run.objects.uri(found[0])}",
             where=f"hour {hour}",
             remedy=_REMEDY,
         )
@@ -42,26 +42,24 @@ def refuse_last(run: LogRun, hour: Hour, accounted: Sequence[Part], attempts: Co
 
     Whoever deletes what a dead attempt left asks this before.
     """
-    files = run.services.storage.objects(run.bucket, run.folder.hour(hour))
-    rows = sum(_only_there(run, stored, accounted) for stored in _unknown(run.folder, files, attempts))
+    found = _unknown(run.objects.of_hour(hour), attempts)
+    rows = sum(_only_there(run, stored, accounted) for stored in found)
     if rows:
         raise DataError(
             f"{quantity(rows, 'row')} in objects that no batch accounts for, and nowhere else",
-            where=f"gs://{run.bucket}/{run.folder.hour(hour)}",
+            where=run.objects.place(hour),
             remedy=_REMEDY,
         )
 
 
-def parts(folder: LogFolder, files: Iterable[StoredObject], record: HourRecord | None) -> list[str]:
+def parts(files: Iterable[Listed], record: HourRecord | None) -> list[str]:
     """The names of an hour's parts that its record tells nothing of: neither its batches nor its dead attempts."""
-    attempts = record.attempts if record else ()
-    return [stored.version.name for stored in _unknown(folder, files, attempts)]
+    return [stored.version.name for stored in _unknown(files, record.attempts if record else ())]
 
 
-def _unknown(folder: LogFolder, files: Iterable[StoredObject], attempts: Collection[str]) -> Iterator[StoredObject]:
-    for stored in files:
-        file = BatchFile.parse(stored.version.name, folder)
-        if file is not None and file.kind is Kind.PART and file.batch.attempt not in attempts:
+def _unknown(files: Iterable[Listed], attempts: Collection[str]) -> Iterator[StoredObject]:
+    for file, stored in files:
+        if file.kind is Kind.PART and file.batch.attempt not in attempts:
             yield stored
 
 
@@ -71,7 +69,7 @@ def _only_there(run: LogRun, stored: StoredObject, accounted: Sequence[Part]) ->
 
     parquet = run.services.parquet
     name = '"' + run.table.key.replace('"', '""') + '"'
-    known, rows = run.keys_of(accounted), 0
+    known, rows = run.objects.keys(accounted), 0
     for batch in parquet.stream(stored.version, parquet.batches(stored.version, [name], _KEYS)):
         keys = [key for key in batch.column(0).to_pylist() if key is not None]
         gone = sorted(set(keys) - set(run.log_table.present(keys)))

@@ -42,20 +42,20 @@ def purge(run: LogRun, hour: Hour, record: HourRecord) -> None:
 
 def _refuse_unless_held(run: LogRun, hour: Hour, record: HourRecord) -> None:
     """Raise DataError unless BigQuery holds what was verified, maybe long ago: PostgreSQL may have the only copy."""
-    held = run.in_bigquery(hour)
+    held = run.raw_table.of_hour(hour)
     if held != record.content:
         what = quantity(held.rows, "row") if held.rows != record.content.rows else "other keys"
         raise DataError(
             f"BigQuery holds {what} of it, {record.content.rows:,} were verified: nothing more is deleted",
-            where=f"hour {hour} of {run.target}",
-            remedy=f"Bring BigQuery back to them, from the objects in gs://{run.bucket}/{run.folder.hour(hour)} or by"
+            where=f"hour {hour} of {run.raw_table.ref}",
+            remedy=f"Bring BigQuery back to them, from the objects in {run.objects.place(hour)} or by"
             " time travel, then ask for this hour by date and hour",
         )
 
 
 def _delete(run: LogRun, part: Part) -> Content:
     """Delete a part's rows; what is left of them."""
-    (version,) = run.keys_of([part])
+    (version,) = run.objects.keys([part])
     reader = run.services.parquet.batches(version, ['"key"', '"time"', '"xmin"'], DELETE_ROWS)
     kept = NOTHING
     for batch in run.services.parquet.stream(version, reader):

@@ -20,7 +20,6 @@ from shared.gcp.bigquery import Job
 from shared.gcp.storage import StoredObject
 from shared.hourly import orphans
 from shared.hourly.context import LogRun
-from shared.hourly.export import in_parquet, remove
 from shared.hourly.load import find
 from shared.hourly.manifest import (
     NOTHING,
@@ -36,7 +35,7 @@ from shared.hourly.manifest import (
     Part,
     StoredFile,
 )
-from shared.hourly.names import BatchFile, Kind
+from shared.hourly.names import Kind
 from shared.names import BatchId, Hour
 from shared.rows.log_table import Range
 from shared.words import quantity
@@ -55,11 +54,11 @@ def open_day(run: LogRun, day: date) -> DayManifest:
         found = run.store.read(day)
     except DamagedError as e:
         log.error(f"hour manifest is damaged and will be rebuilt: {e}", e)
-        generation = _keep(run, day)
+        generation = run.store.set_aside(day)
         found = None
     if found is not None:
         return found
-    files, held = _files(run, day), run.day_in_bigquery(day)
+    files, held = _files(run, day), run.raw_table.of_day(day)
     manifest = DayManifest.new(run.table.name, day, run.start)
     for hour in sorted({batch.hour for batch in files} | held.keys()):
         record = _hour(run, hour, {b: f for b, f in files.items() if b.hour == hour}, held.get(hour, NOTHING))
@@ -72,22 +71,10 @@ def open_day(run: LogRun, day: date) -> DayManifest:
     return manifest
 
 
-def _keep(run: LogRun, day: date) -> int:
-    """Copy the damaged manifest out of the way; its generation."""
-    storage = run.services.storage
-    stored = storage.find(run.bucket, run.folder.manifest(day))
-    if stored is None:
-        return 0
-    storage.copy(stored.version, run.folder.damaged(day, stored.version.generation))
-    return stored.version.generation
-
-
 def _files(run: LogRun, day: date) -> Files:
     files: dict[BatchId, dict[tuple[int, Kind], StoredObject]] = defaultdict(dict)
-    for stored in run.services.storage.objects(run.bucket, run.folder.day(day)):
-        file = BatchFile.parse(stored.version.name, run.folder)
-        if file is not None:
-            files[file.batch][file.index, file.kind] = stored
+    for file, stored in run.objects.of_day(day):
+        files[file.batch][file.index, file.kind] = stored
     return files
 
 
@@ -103,7 +90,7 @@ def _hour(run: LogRun, hour: Hour, files: Files, held: Content) -> HourRecord | 
             failure = Failure(datetime.now(UTC), str(e))
             return None if hour < run.start else HourRecord(batches=tuple(complete), failure=failure)
         # What no load brought to BigQuery. A frozen worker that still tries to fails without its objects.
-        remove(run, hour, {batch.attempt for batch in files.keys() - loaded.keys()})
+        run.objects.remove(hour, {batch.attempt for batch in files.keys() - loaded.keys()})
         return HourRecord(batches=tuple(complete), deletion=_deletion(run, hour, complete)) if complete else None
     if hour < run.start:
         return None  # not ours, unless somebody asks for it
@@ -147,20 +134,20 @@ def _batch(run: LogRun, loaded: tuple[Export, Job], files: Mapping[tuple[int, Ki
     """The batch as its objects tell of it; None when one that was loaded, or its keys, is gone."""
     export, job = loaded
     data = {index: stored for (index, kind), stored in sorted(files.items()) if kind is Kind.PART}
-    uris = {f"gs://{run.bucket}/{stored.version.name}" for stored in data.values()}
+    uris = {run.objects.uri(stored.version.name) for stored in data.values()}
     # The job of a log with JSON columns is a query, and names none.
     if (job.uris and set(job.uris) != uris) or any((index, Kind.KEYS) not in files for index in data):
         return None
     parts = [
-        Part(run.services.parquet.footer(stored.version).rows, _stored(stored), _stored(files[index, Kind.KEYS]))
+        Part(
+            run.services.parquet.footer(stored.version).rows,
+            StoredFile.of(stored),
+            StoredFile.of(files[index, Kind.KEYS]),
+        )
         for index, stored in data.items()
     ]
     if not parts:
         return None
-    content, now = in_parquet(run, parts), datetime.now(UTC)
+    content, now = run.objects.content(parts), datetime.now(UTC)
     export = msgspec.structs.replace(export, parts=tuple(parts), content=content)
     return Batch(export, str(job.name), BatchReceipt(None, content, content), now, now)
-
-
-def _stored(stored: StoredObject) -> StoredFile:
-    return StoredFile(stored.version.name, stored.version.generation, stored.bytes, stored.crc32c)

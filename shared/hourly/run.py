@@ -17,6 +17,8 @@ from shared.hourly.context import LogRun
 from shared.hourly.hours import delete_asked, load_exported, settle
 from shared.hourly.manifest import Audit, HourRecord, State
 from shared.hourly.names import LogFolder
+from shared.hourly.objects import BatchObjects
+from shared.hourly.raw_table import RawTable
 from shared.hourly.rebuild import open_day
 from shared.hourly.store import Store
 from shared.ledger import attempts, failing
@@ -115,10 +117,14 @@ def opened(services: HourlyServices, table: HourlyTable) -> Iterator[LogRun]:
         postgres.lock_or_busy(connection, postgres.Lock.hourly(table.name), session=True)
         log_table = LogTable(connection, services.catalog.schema, table)
         log_table.check()
-        store = Store(services.storage, settings.bucket, LogFolder(settings.prefix, table.name))
+        folder = LogFolder(settings.prefix, table.name)
+        objects = BatchObjects(services.storage, services.parquet, settings.bucket, folder)
+        store = Store(services.storage, settings.bucket, folder)
         start = recover.first_owned(store, settings)
         location = schema.ensure(services.bigquery, target, table, lambda: recover.was_loaded(store)).location
-        yield LogRun(services, log_table, store, start, target, location, deadline, attempts.kept(connection))
+        raw_table = RawTable(services.bigquery, target, location, table)
+        counts = attempts.kept(connection)
+        yield LogRun(services, log_table, objects, raw_table, store, start, deadline, counts)
 
 
 def _hours(body: Mapping[str, object], current: Hour) -> tuple[Hour, ...]:

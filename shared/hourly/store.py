@@ -80,6 +80,14 @@ class Store:
             self._days.pop(day, None)
             raise BusyError("another run made it", where=self.folder.manifest(day))
 
+    def set_aside(self, day: date) -> int:
+        """Copy a damaged manifest out of the way; its generation, 0 if it is gone."""
+        stored = self._storage.find(self._bucket, self.folder.manifest(day))
+        if stored is None:
+            return 0
+        self._storage.copy(stored.version, self.folder.damaged(day, stored.version.generation))
+        return stored.version.generation
+
     def advance(self, hour: Hour, before: HourRecord | None, after: HourRecord) -> HourRecord:
         """Swap an hour's record for the one that a step made of it.
 
