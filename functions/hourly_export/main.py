@@ -8,6 +8,7 @@ import functions_framework
 
 from shared import entry, services
 from shared.hourly import run
+from shared.hourly.request import FIELDS, parse
 from shared.upkeep import reconcile
 
 # Arrow's own allocator holds on to what a thread has freed: 40 MiB here. Arrow reads this when it is first imported.
@@ -21,8 +22,8 @@ def hourly_export(request: flask.Request) -> flask.Response:
     """Export ended hours to BigQuery. Body: `{"table_name", "date", "hour", "until", "delete_from_source", …}`."""
 
     def handle(made: services.HourlyServices) -> tuple[entry.Json, int]:
-        body = entry.json_body(request, run.FIELDS)
-        asked = run.parse(made, body, entry.scheduled_at(request), datetime.now(UTC))
+        body = entry.json_body(request, FIELDS)
+        asked = parse(made, body, entry.scheduled_at(request), datetime.now(UTC))
         try:
             answer, status = run.run(made, asked)
         finally:

@@ -55,15 +55,15 @@ class _StoppedError(RetryableError):
     """This part was stopped because another failed: that is the failure to tell of."""
 
 
-def export(run: LogRun, hour: Hour, record: HourRecord | None, *, delete: bool) -> HourRecord | None:
-    """Write the rows that are in none of the hour's batches; None when the hour was seen before and there are none.
+def export(run: LogRun, hour: Hour, record: HourRecord | None, *, delete: bool) -> HourRecord:
+    """Write the rows that are in none of the hour's batches; the same record when it knows that there are none.
 
     `delete` notes with the batch that it is to leave the source. Raises DataError that names column and key of a row
     which can't leave, and RetryableError when a later call may go on.
     """
     keys = None
     if record is not None and record.state == State.EMPTY and not run.log_table.content(Range.of(hour))[0]:
-        return None
+        return record
     if record is not None and record.batches:
         keys = _late(run, hour, record)
         if not keys:
@@ -118,14 +118,14 @@ def _removing(run: LogRun, hour: Hour, attempt: str, failure: type[BaseException
         raise
 
 
-def _nothing(run: LogRun, hour: Hour, record: HourRecord | None) -> HourRecord | None:
-    """The record of an hour without further rows; None when it says so already.
+def _nothing(run: LogRun, hour: Hour, record: HourRecord | None) -> HourRecord:
+    """The record of an hour without further rows; the same one when it says so already.
 
     The source and BigQuery have been asked; the bucket may be the only one that still has some.
     """
     after = record.change(work=None) if record else HourRecord()
     if record == after:
-        return None
+        return after
     if after.state == State.EMPTY:
         orphans.refuse_any(run, hour, record)
     if record is not None:  # else there is no dead attempt either

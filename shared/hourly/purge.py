@@ -23,11 +23,11 @@ DELETE_ROWS = 10_000
 REST = 0.5
 
 
-def purge(run: LogRun, hour: Hour, record: HourRecord) -> None:
+def purge(run: LogRun, hour: Hour, record: HourRecord) -> HourRecord:
     """Delete the rows of the hour's verified batches, as was asked. After a kill, it goes on and counts the same."""
     deletion = record.deletion
     if deletion is None:
-        return
+        return record
     _refuse_unless_held(run, hour, record)
     for batch in islice(record.batches, deletion.batches, None):
         kept = sum((_delete(run, part) for part in batch.export.parts), NOTHING)
@@ -38,6 +38,7 @@ def purge(run: LogRun, hour: Hour, record: HourRecord) -> None:
         rows = deletion.rows + batch.export.content.rows - kept.rows
         deletion = Deletion(deletion.asked_at, deletion.batches + 1, rows, deletion.kept + kept)
         record = run.store.advance(hour, record, record.change(deletion=deletion))
+    return record
 
 
 def _refuse_unless_held(run: LogRun, hour: Hour, record: HourRecord) -> None:

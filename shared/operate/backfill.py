@@ -12,8 +12,9 @@ from functools import partial
 from typing import cast
 
 from shared.errors import BadRequestError, SyncError
+from shared.hourly import request as requests
 from shared.hourly import run as hourly
-from shared.hourly.run import HourlyRequest
+from shared.hourly.request import HourlyRequest
 from shared.names import Hour, format_day
 from shared.operate.patience import Tell, while_busy
 from shared.services import HourlyServices
@@ -36,7 +37,7 @@ def parse(services: HourlyServices, log: str, first: Hour, until: Hour, *, delet
         "delete_from_source": delete,
         "recover_missed": False,
     }
-    return hourly.parse(services, body, None, datetime.now(UTC))
+    return requests.parse(services, body, None, datetime.now(UTC))
 
 
 def run(services: HourlyServices, request: HourlyRequest, done: Callable[[int], None], tell: Tell) -> dict[str, object]:

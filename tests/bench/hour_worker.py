@@ -47,7 +47,6 @@ def main() -> None:
             began, own = time.perf_counter(), time.process_time()
             done = export(run, hour, record, delete=False)
             seconds, own = time.perf_counter() - began, time.process_time() - own
-        assert done is not None
         assert isinstance(done.work, Exported)
         answer = {"seconds": seconds, "BigQuery": _Timed.waited, "CPU": own, "rows": done.work.export.content.rows}
         sys.stdout.write(json.dumps(answer) + "\n")
