@@ -77,6 +77,17 @@ class JobError:
 
 
 @dataclass(frozen=True)
+class Load:
+    """Parquet files and where their rows go: a partition of a table that exists, to which they are appended, or a table
+    that does not, which is made.
+    """
+
+    uris: Sequence[str]
+    into: PartitionRef | TableRef
+    schema: Sequence[FieldDocument]
+
+
+@dataclass(frozen=True)
 class Job:
     """The state of a job. `files` is how many objects an extract wrote, `uris` those that a load reads, `created` when
     it was asked for.
@@ -223,34 +234,26 @@ class BigQuery:
             ),
         )
 
-    def load(
-        self,
-        name: JobName,
-        location: str,
-        uris: Sequence[str],
-        into: PartitionRef | TableRef,
-        schema: Sequence[FieldDocument],
-        labels: Mapping[str, str],
-    ) -> None:
+    def load(self, name: JobName, location: str, load: Load, labels: Mapping[str, str]) -> None:
         """Start the load of Parquet files under that name, or find it started.
 
-        It appends to a partition of a table that exists, or makes a table that does not. A load is all or nothing (https://cloud.google.com/bigquery/docs/batch-loading-data).
+        A load is all or nothing (https://cloud.google.com/bigquery/docs/batch-loading-data).
         """
         from google.cloud.bigquery import LoadJobConfig, SchemaField
 
-        appends = isinstance(into, PartitionRef)
+        appends = isinstance(load.into, PartitionRef)
         config = LoadJobConfig(
             source_format="PARQUET",
             write_disposition="WRITE_APPEND" if appends else "WRITE_EMPTY",
             create_disposition="CREATE_NEVER" if appends else "CREATE_IF_NEEDED",
-            schema=[SchemaField.from_api_repr(dict(field)) for field in schema],
+            schema=[SchemaField.from_api_repr(dict(field)) for field in load.schema],
             decimal_target_types=["NUMERIC", "BIGNUMERIC"],
             labels=dict(labels),
         )
         self._insert(
             name,
             lambda: self._client.load_table_from_uri(
-                list(uris), str(into), job_config=config, job_id=str(name), location=location
+                list(load.uris), str(load.into), job_config=config, job_id=str(name), location=location
             ),
         )
 

@@ -81,7 +81,8 @@ def export(run: LogRun, hour: Hour, record: HourRecord | None, *, delete: bool) 
         deletion = (record.deletion if record else None) or (Deletion(begun.began_at) if delete else None)
         record = run.store.advance(hour, record, (record or HourRecord()).change(work=begun, deletion=deletion))
         with _removing(run, hour, begun.attempt, BaseException):
-            parts, content, rounded = _write(run, hour, begun, snapshot, rows, halved=some == TWO_FROM)
+            attempt = _Attempt(run, hour, begun, snapshot)
+            parts, content, rounded = _write(attempt, rows, halved=some == TWO_FROM)
     with _removing(run, hour, begun.attempt, BaseException):
         _check(run, hour, parts, content)
     done = Export(
@@ -178,18 +179,15 @@ def _refuse_strangers(run: LogRun, hour: Hour, record: HourRecord | None, held: 
         )
 
 
-def _write(
-    run: LogRun, hour: Hour, begun: Exporting, snapshot: str, rows: Range, *, halved: bool
-) -> tuple[list[Part], Content, Counter[str]]:
+def _write(attempt: _Attempt, rows: Range, *, halved: bool) -> tuple[list[Part], Content, Counter[str]]:
     """The parts of a batch, in the order of their ranges, what PostgreSQL counts meanwhile in the same snapshot, and
     how many values of each column were rounded.
     """
     ranges = rows.halves() if halved else (rows,)
-    attempt = _Attempt(run, hour, begun, snapshot)
     with ThreadPoolExecutor(len(ranges)) as executor:
         futures = [log.submit(executor, _write_part, attempt, index, range_) for index, range_ in enumerate(ranges)]
         try:
-            content = Content.of(*run.log_table.content(rows))
+            content = Content.of(*attempt.run.log_table.content(rows))
         except BaseException:
             attempt.stop.set()
             raise

@@ -12,9 +12,10 @@ from shared import log
 from shared.errors import BadRequestError, PermanentError, RetryableError
 from shared.hourly.context import LogRun
 from shared.hourly.export import export
-from shared.hourly.load import load, verify
+from shared.hourly.load import load
 from shared.hourly.manifest import Deletion, Exported, Exporting, Failure, HourRecord, Loaded
 from shared.hourly.purge import purge
+from shared.hourly.verify_batch import verify
 from shared.ledger import attempts
 from shared.ledger.attempts import Work
 from shared.names import Hour

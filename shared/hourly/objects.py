@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import date
 
 from shared.errors import DataError, RetryableError
-from shared.gcp.parquet import Parquet
-from shared.gcp.storage import Storage, StoredObject
+from shared.gcp.storage import StoredObject
 from shared.hourly.manifest import Content, Part, StoredFile
 from shared.hourly.names import BatchFile, LogFolder
 from shared.names import Hour, ObjectVersion
+from shared.services import HourlyServices
 
 #: An object as a listing has it, and what its name says.
 type Listed = tuple[BatchFile, StoredObject]
@@ -21,10 +21,12 @@ type Listed = tuple[BatchFile, StoredObject]
 class BatchObjects:
     """The objects of one log's batches."""
 
-    storage: Storage
-    parquet: Parquet
-    bucket: str
+    services: HourlyServices
     folder: LogFolder
+
+    @property
+    def bucket(self) -> str:
+        return self.services.settings.bucket
 
     def uri(self, name: str) -> str:
         return f"gs://{self.bucket}/{name}"
@@ -43,7 +45,7 @@ class BatchObjects:
 
     def written(self, file: BatchFile) -> StoredFile:
         """An object that was written just now."""
-        found = self.storage.find(self.bucket, str(file))
+        found = self.services.storage.find(self.bucket, str(file))
         if found is None:
             raise RetryableError("is gone right after it was written", where=str(file))
         return StoredFile.of(found)
@@ -51,7 +53,7 @@ class BatchObjects:
     def complete(self, parts: Iterable[Part]) -> bool:
         """Whether all are still the objects that were written: a load can't ask for a generation by itself."""
         files = (file for part in parts for file in (part.data, part.keys))
-        found = ((file, self.storage.find(self.bucket, file.name)) for file in files)
+        found = ((file, self.services.storage.find(self.bucket, file.name)) for file in files)
         return all(stored is not None and stored.version.generation == file.generation for file, stored in found)
 
     def keys(self, parts: Iterable[Part]) -> list[ObjectVersion]:
@@ -61,7 +63,7 @@ class BatchObjects:
         """
         found = []
         for file in (part.keys for part in parts):
-            stored = self.storage.find(self.bucket, file.name)
+            stored = self.services.storage.find(self.bucket, file.name)
             if stored is None or (stored.bytes, stored.crc32c) != (file.bytes, file.crc32c):
                 raise DataError(
                     "is not what was written" if stored else "is gone",
@@ -74,17 +76,17 @@ class BatchObjects:
     def content(self, parts: Iterable[Part]) -> Content:
         """What the keys beside the parts say, read back."""
         aggregates = ['count("key")', 'sum("key")', 'bit_xor("key")']
-        return Content.of(*self.parquet.aggregates(self.keys(parts), aggregates))
+        return Content.of(*self.services.parquet.aggregates(self.keys(parts), aggregates))
 
     def remove(self, hour: Hour, attempts: Collection[str]) -> None:
         """Delete the objects of attempts that no manifest names, nor ever will."""
         if attempts:
             for file, stored in self.of_hour(hour):
                 if file.batch.attempt in attempts:
-                    self.storage.delete(stored.version)
+                    self.services.storage.delete(stored.version)
 
     def _listed(self, prefix: str) -> Iterator[Listed]:
-        for stored in self.storage.objects(self.bucket, prefix):
+        for stored in self.services.storage.objects(self.bucket, prefix):
             file = BatchFile.parse(stored.version.name, self.folder)
             if file is not None:
                 yield file, stored

@@ -12,15 +12,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from itertools import count
 
-import msgspec
-
 from shared import log
 from shared.errors import DataError, RetryableError
 from shared.gcp.bigquery import Job
 from shared.gcp.storage import StoredObject
 from shared.hourly import orphans
 from shared.hourly.context import LogRun
-from shared.hourly.load import find
+from shared.hourly.load_job import LoadJob
 from shared.hourly.manifest import (
     NOTHING,
     Batch,
@@ -80,8 +78,8 @@ def _files(run: LogRun, day: date) -> Files:
 
 def _hour(run: LogRun, hour: Hour, files: Files, held: Content) -> HourRecord | None:
     """What can be said of an hour; None when it is as if nobody had begun it."""
-    loaded = {batch: job for batch in _ordered(files) if (job := _loaded(run, hour, batch))}
-    complete = [found for batch, job in loaded.items() if (found := _batch(run, job, files[batch]))]
+    loaded = {batch: job for batch in _ordered(files) if (job := _loaded(run, batch))}
+    complete = [found for batch, job in loaded.items() if (found := _batch(run, batch, job, files[batch]))]
     if len(complete) == len(loaded) and sum((batch.export.content for batch in complete), NOTHING) == held:
         parts = [part for batch in complete for part in batch.export.parts]
         try:
@@ -116,23 +114,24 @@ def _ordered(files: Files) -> list[BatchId]:
     return sorted(files, key=lambda batch: (batch.number, batch.attempt))
 
 
-def _loaded(run: LogRun, hour: Hour, batch: BatchId) -> tuple[Export, Job] | None:
-    """The load of the batch that is done and did not fail; None when BigQuery knows of none."""
+def _loaded(run: LogRun, batch: BatchId) -> tuple[int, Job] | None:
+    """The load of the batch that is done and did not fail, and its attempt; None when BigQuery knows of none."""
     for attempt in count(1):
-        export = Export(batch.number, batch.attempt, (), NOTHING, NOTHING, None, datetime.now(UTC), attempt)
-        job = find(run, hour, export)
+        job = LoadJob(run, batch, attempt).find()
         if job is None:
             break
         if not job.done:
             raise RetryableError("a load of the lost manifest still runs", where=f"job {job.name}")
         if job.error is None:
-            return export, job
+            return attempt, job
     return None
 
 
-def _batch(run: LogRun, loaded: tuple[Export, Job], files: Mapping[tuple[int, Kind], StoredObject]) -> Batch | None:
+def _batch(
+    run: LogRun, batch: BatchId, loaded: tuple[int, Job], files: Mapping[tuple[int, Kind], StoredObject]
+) -> Batch | None:
     """The batch as its objects tell of it; None when one that was loaded, or its keys, is gone."""
-    export, job = loaded
+    attempt, job = loaded
     data = {index: stored for (index, kind), stored in sorted(files.items()) if kind is Kind.PART}
     uris = {run.objects.uri(stored.version.name) for stored in data.values()}
     # The job of a log with JSON columns is a query, and names none.
@@ -149,5 +148,5 @@ def _batch(run: LogRun, loaded: tuple[Export, Job], files: Mapping[tuple[int, Ki
     if not parts:
         return None
     content, now = run.objects.content(parts), datetime.now(UTC)
-    export = msgspec.structs.replace(export, parts=tuple(parts), content=content)
+    export = Export(batch.number, batch.attempt, tuple(parts), content, NOTHING, None, now, attempt)
     return Batch(export, str(job.name), BatchReceipt(None, content, content), now, now)

@@ -74,13 +74,12 @@ def opened(services: HourlyServices, table: HourlyTable) -> Iterator[LogRun]:
         log_table = LogTable(connection, services.catalog.schema, table)
         log_table.check()
         folder = LogFolder(settings.prefix, table.name)
-        objects = BatchObjects(services.storage, services.parquet, settings.bucket, folder)
         store = Store(services.storage, settings.bucket, folder)
         start = recover.first_owned(store, settings)
         location = schema.ensure(services.bigquery, target, table, lambda: recover.was_loaded(store)).location
         raw_table = RawTable(services.bigquery, target, location, table)
         counts = attempts.kept(connection)
-        yield LogRun(services, log_table, objects, raw_table, store, start, deadline, counts)
+        yield LogRun(services, log_table, BatchObjects(services, folder), raw_table, store, start, deadline, counts)
 
 
 def _work(run: LogRun, request: HourlyRequest) -> Answer:

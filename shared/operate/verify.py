@@ -80,10 +80,9 @@ def days(
     settings = services.settings
     folder, ref = LogFolder(settings.prefix, log.name), TableRef(settings.project, settings.dataset, log.name)
     store = Store(services.storage, settings.bucket, folder)
-    objects = BatchObjects(services.storage, services.parquet, settings.bucket, folder)
     info = services.bigquery.table(ref)
     raw_table = RawTable(services.bigquery, ref, info.location, log) if info else None
-    recount = _Recount(services, store, objects, raw_table, log)
+    recount = _Recount(services, store, BatchObjects(services, folder), raw_table, log)
     stored, start = store.listing(), _first_owned(store, settings)
     # Of what ended later, nobody can say yet that it is missing.
     due = Hour(datetime.now(UTC) - GRACE)

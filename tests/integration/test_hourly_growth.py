@@ -96,9 +96,10 @@ def test_a_stage_that_fails_for_good_fails_the_hour_with_its_reason_until_it_is_
     keys = visits.add(10, **ROW)
     load = BigQuery.load
 
-    def wrong(self, name, location, uris, into, schema, labels):
+    def wrong(self, name, location, given, labels):
         """Let BigQuery refuse the file."""
-        load(self, name, location, uris, into, [{**field, "type": "INT64"} for field in schema], labels)
+        schema = [{**field, "type": "INT64"} for field in given.schema]
+        load(self, name, location, replace(given, schema=schema), labels)
 
     with monkeypatch.context() as patch:
         patch.setattr(BigQuery, "load", wrong)
