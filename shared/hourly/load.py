@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from shared import log
-from shared.errors import DataError, RetryableError
+from shared.errors import DataError
 from shared.hourly.context import LogRun
 from shared.hourly.load_job import LoadJob
 from shared.hourly.manifest import NOTHING, Export, Exported, Exporting, HourRecord, Loaded, batch_id
@@ -48,8 +48,7 @@ def load(run: LogRun, hour: Hour, record: HourRecord, work: Exported) -> HourRec
 def _start_over(run: LogRun, record: HourRecord, export: Export, loading: LoadJob) -> HourRecord:
     """Export anew what somebody deleted before it was loaded. Raises DataError when the source has not as many rows.
 
-    The rest of it is deleted first: a load that a frozen worker has yet to start then fails. One that it started just
-    before is found.
+    The rest of it is given up first.
     """
     hour = loading.batch.hour
     count, *_ = run.log_table.content(Range.of(hour))
@@ -63,9 +62,7 @@ def _start_over(run: LogRun, record: HourRecord, export: Export, loading: LoadJo
             remedy=f"Restore the objects in {run.objects.place(hour)} (soft delete keeps them for 7"
             " days), then ask for this hour by date and hour",
         )
-    run.objects.remove(hour, {export.attempt})
-    if loading.find() is not None:
-        raise RetryableError("another run has just started its load", where=f"hour {hour}")
+    loading.give_up()
     log.warning("objects of the batch are gone before it was loaded: it is exported anew")
     again = Exporting(export.number, export.attempt, datetime.now(UTC), export.superseded)
     return run.store.advance(hour, record, record.change(work=again))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from shared.catalog import BigQueryType
+from shared.errors import RetryableError
 from shared.gcp.bigquery import Job, Load
 from shared.hourly.context import LogRun
 from shared.hourly.manifest import Part
@@ -58,6 +59,19 @@ class LoadJob:
         """Drop what the attempt needs no more once it is done."""
         if self._has_json:
             self.run.services.bigquery.drop(self._staged)
+
+    def give_up(self) -> None:
+        """Take away what it would load, so that a frozen worker that still tries fails.
+
+        Raises RetryableError when that one has just begun.
+        """
+        self.run.objects.remove(self.batch.hour, {self.batch.attempt})
+        staged = self._find(self._stage_name) if self._has_json else None
+        if staged is None or staged.done:
+            self.clean()
+            if self._find(self.name) is None:
+                return
+        raise RetryableError("another run has just started its load", where=f"hour {self.batch.hour}")
 
     def _stage(self, uris: Sequence[str]) -> Job:
         """Load the batch into a table of its own, JSON as text: no Parquet type can be loaded into a JSON column

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
-from itertools import count
 
 from shared import log
 from shared.errors import DataError, RetryableError
@@ -78,17 +78,19 @@ def _files(run: LogRun, day: date) -> Files:
 
 def _hour(run: LogRun, hour: Hour, files: Files, held: Content) -> HourRecord | None:
     """What can be said of an hour; None when it is as if nobody had begun it."""
-    loaded = {batch: job for batch in _ordered(files) if (job := _loaded(run, batch))}
-    complete = [found for batch, job in loaded.items() if (found := _batch(run, batch, job, files[batch]))]
+    loads = [_load(run, batch) for batch in sorted(files, key=lambda batch: (batch.number, batch.attempt))]
+    loaded = [(loading, job) for loading, job in loads if job is not None]
+    complete = [found for loading, job in loaded if (found := _batch(run, loading, job, files[loading.batch]))]
     if len(complete) == len(loaded) and sum((batch.export.content for batch in complete), NOTHING) == held:
         parts = [part for batch in complete for part in batch.export.parts]
         try:
-            orphans.refuse_last(run, hour, parts, {batch.attempt for batch in loaded})
+            orphans.refuse_last(run, hour, parts, {loading.batch.attempt for loading, _ in loaded})
         except DataError as e:
             failure = Failure(datetime.now(UTC), str(e))
             return None if hour < run.start else HourRecord(batches=tuple(complete), failure=failure)
-        # What no load brought to BigQuery. A frozen worker that still tries to fails without its objects.
-        run.objects.remove(hour, {batch.attempt for batch in files.keys() - loaded.keys()})
+        for loading, job in loads:
+            if job is None:  # it is not in BigQuery, nor will be
+                loading.give_up()
         return HourRecord(batches=tuple(complete), deletion=_deletion(run, hour, complete)) if complete else None
     if hour < run.start:
         return None  # not ours, unless somebody asks for it
@@ -110,28 +112,18 @@ def _deletion(run: LogRun, hour: Hour, batches: Sequence[Batch]) -> Deletion | N
     return None if count else Deletion(datetime.now(UTC), len(batches), rows)
 
 
-def _ordered(files: Files) -> list[BatchId]:
-    return sorted(files, key=lambda batch: (batch.number, batch.attempt))
-
-
-def _loaded(run: LogRun, batch: BatchId) -> tuple[int, Job] | None:
-    """The load of the batch that is done and did not fail, and its attempt; None when BigQuery knows of none."""
-    for attempt in count(1):
-        job = LoadJob(run, batch, attempt).find()
-        if job is None:
-            break
+def _load(run: LogRun, batch: BatchId) -> tuple[LoadJob, Job | None]:
+    """The load of the batch that is done and did not fail; else the first one that BigQuery knows nothing of."""
+    loading = LoadJob(run, batch, 1)
+    while (job := loading.find()) is not None and (not job.done or job.error is not None):
         if not job.done:
             raise RetryableError("a load of the lost manifest still runs", where=f"job {job.name}")
-        if job.error is None:
-            return attempt, job
-    return None
+        loading = replace(loading, attempt=loading.attempt + 1)
+    return loading, job
 
 
-def _batch(
-    run: LogRun, batch: BatchId, loaded: tuple[int, Job], files: Mapping[tuple[int, Kind], StoredObject]
-) -> Batch | None:
+def _batch(run: LogRun, loading: LoadJob, job: Job, files: Mapping[tuple[int, Kind], StoredObject]) -> Batch | None:
     """The batch as its objects tell of it; None when one that was loaded, or its keys, is gone."""
-    attempt, job = loaded
     data = {index: stored for (index, kind), stored in sorted(files.items()) if kind is Kind.PART}
     uris = {run.objects.uri(stored.version.name) for stored in data.values()}
     # The job of a log with JSON columns is a query, and names none.
@@ -148,5 +140,6 @@ def _batch(
     if not parts:
         return None
     content, now = run.objects.content(parts), datetime.now(UTC)
-    export = Export(batch.number, batch.attempt, tuple(parts), content, NOTHING, None, now, attempt)
+    batch = loading.batch
+    export = Export(batch.number, batch.attempt, tuple(parts), content, NOTHING, None, now, loading.attempt)
     return Batch(export, str(job.name), BatchReceipt(None, content, content), now, now)
