@@ -133,7 +133,6 @@ def _nothing(run: LogRun, hour: Hour, record: HourRecord | None) -> HourRecord:
         orphans.refuse_last(run, hour, after.parts, after.attempts)
     if record is not None and isinstance(record.work, Exporting):
         log.error("rows with which an export of the hour began have left the source", hour=str(hour))
-    if record is not None and isinstance(record.work, Exporting):
         run.objects.remove(hour, {*record.work.superseded, record.work.attempt})
     return run.store.advance(hour, record, after)
 

@@ -28,15 +28,13 @@ class RawTable:
 
     def of_hour(self, hour: Hour) -> Content:
         """What it holds of an hour."""
-        return self._between(hour.day, hour.number, hour.number).get(hour, NOTHING)
+        return self.of_day(hour.day, hour.number, hour.number).get(hour, NOTHING)
 
-    def of_day(self, day: date) -> dict[Hour, Content]:
-        """What it holds of the hours of a day that it holds anything of."""
-        return self._between(day, 0, 23)
+    def of_day(self, day: date, first: int = 0, last: int = 23) -> dict[Hour, Content]:
+        """What it holds of the hours of a day that it holds anything of.
 
-    def _between(self, day: date, first: int, last: int) -> dict[Hour, Content]:
-        """The filter on the partition and on the first clustering column bounds what is read; the sum of keys can
-        exceed an INT64.
+        The filter on the partition and on the first clustering column bounds what is read; the sum of keys can exceed
+        an INT64.
         """
         key = f"`{self.log.key}`"
         rows = self.bigquery.rows(
