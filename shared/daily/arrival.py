@@ -25,9 +25,9 @@ from shared.errors import BusyError, CatalogError, DataError, IncompleteError, P
 from shared.gcp.storage import refuse_large
 from shared.ledger import attempts, failing, failures, migrations, snapshots, standing
 from shared.ledger.attempts import Work
-from shared.ledger.failures import Failure
+from shared.ledger.failures import PermanentFailure
 from shared.ledger.snapshots import Snapshot
-from shared.ledger.standing import Standing, State
+from shared.ledger.standing import SnapshotStanding, SnapshotState
 from shared.names import AHEAD, ObjectVersion
 from shared.services import Services
 from shared.target import columns, tables
@@ -68,7 +68,7 @@ def handle(services: Services, version: ObjectVersion, size: int) -> str:
                     raise CatalogError(e.what, where=e.where, remedy=manifests.OTHER_CATALOG) from e
                 # What no manifest names, such as a stray file, says nothing of its snapshot.
                 snapshot = folder.snapshot if counts else None
-                failures.record(connection, Failure(e, str(version), folder.table, snapshot))
+                failures.record(connection, PermanentFailure(e, str(version), folder.table, snapshot))
             raise
         # Once all of it is published, no other object of it is missed.
         settled = None if outcome == EventOutcome.PUBLISHED else str(version)
@@ -159,16 +159,16 @@ def _of_catalog(run: DailyRun, folder: SnapshotFolder, version: ObjectVersion) -
     return run.of(table)
 
 
-def _stale(stands: Standing) -> str | None:
+def _stale(stands: SnapshotStanding) -> str | None:
     """Why an event has nothing to do for a snapshot, not even to stage it; None when it has."""
     match stands.state:
-        case State.PUBLISHED | State.LEFT:
+        case SnapshotState.PUBLISHED | SnapshotState.LEFT:
             return EventOutcome.REPEATED
-        case State.PASSED_OVER:
+        case SnapshotState.PASSED_OVER:
             return "stale"
-        case State.REJECTED:
+        case SnapshotState.REJECTED:
             return EventOutcome.REJECTED
-        case State.HELD | State.PINNED | State.FAILED | State.OPEN:
+        case SnapshotState.HELD | SnapshotState.PINNED | SnapshotState.FAILED | SnapshotState.OPEN:
             return None
 
 

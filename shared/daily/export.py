@@ -21,7 +21,7 @@ from shared.db.postgres import connect, translated
 from shared.errors import BadRequestError, DriftError, RetryableError, SyncError
 from shared.ledger import calls, failing, migrations
 from shared.ledger.calls import CallOutcome, ExportCall
-from shared.ledger.standing import State
+from shared.ledger.standing import SnapshotState
 from shared.names import AHEAD, EPOCH, SnapshotId, is_identifier, parse_day
 from shared.services import Services
 
@@ -185,12 +185,12 @@ def _unchanged(call: _Call, snapshot: SnapshotId, known: NewestSnapshot) -> Expo
     table, stands = known.table, known.stands
     if call.request.force or call.request.day is not None or stands.snapshot >= snapshot:
         return None
-    if stands.state is State.FAILED:
+    if stands.state is SnapshotState.FAILED:
         return None
     source = sources.check(call.services, table)
     if not known.is_like(source):
         return None
-    if stands.state in (State.PINNED, State.OPEN):
+    if stands.state in (SnapshotState.PINNED, SnapshotState.OPEN):
         # On its way to PostgreSQL, unless its objects were deleted before they came there.
         manifest = Extraction(call.services, table, stands.snapshot, call.started, 0).find_manifest()
         return None if manifest is None else _exported(manifest, new=False)

@@ -13,13 +13,13 @@ from shared.ledger import holds, publications, receipts, snapshots
 from shared.ledger.holds import Hold
 from shared.ledger.publications import Publication
 from shared.ledger.receipts import SnapshotReceipt
-from shared.ledger.standing import Standing
+from shared.ledger.standing import SnapshotStanding
 from shared.names import SnapshotId
 from shared.rows.profile import Profile
 from shared.target import tables
 
 
-def judged(run: TableRun, stands: Standing, counted: SnapshotReceipt) -> Hold | None:
+def judged(run: TableRun, stands: SnapshotStanding, counted: SnapshotReceipt) -> Hold | None:
     """The snapshot's hold, decided or not, made now if a limit is tripped; None when nothing speaks against it.
 
     Raises BusyError when something of the table was published since it was looked where the snapshot stands: it is to
@@ -38,7 +38,7 @@ def judged(run: TableRun, stands: Standing, counted: SnapshotReceipt) -> Hold | 
     return holds.held(run.connection, run.table.name, snapshot)
 
 
-def _hold(run: TableRun, stands: Standing, tripped: list[str], passes: str) -> None:
+def _hold(run: TableRun, stands: SnapshotStanding, tripped: list[str], passes: str) -> None:
     """Note the hold, unless somebody has; `passes` is the command that publishes it."""
     name = run.table.name
     # The alert comes before the commit: it may come twice, and is never lost.

@@ -14,7 +14,7 @@ from shared.db.postgres import make_durable, translated
 from shared.errors import BadRequestError, BusyError, RetryableError, TargetError
 from shared.ledger import holds, publications, standing
 from shared.ledger.publications import Cause
-from shared.ledger.standing import Standing, State
+from shared.ledger.standing import SnapshotStanding, SnapshotState
 from shared.names import SnapshotId
 from shared.target import tables
 
@@ -109,24 +109,24 @@ def announce(run: TableRun) -> None:
         log.info("publication announced", publication=publication.number)
 
 
-def refused(stands: Standing) -> EventOutcome | None:
+def refused(stands: SnapshotStanding) -> EventOutcome | None:
     """Why an event may not publish the snapshot; None when it may. An event never goes back to an older snapshot, or to
     one that readers saw.
     """
     match stands.state:
-        case State.PUBLISHED | State.PASSED_OVER | State.LEFT:
+        case SnapshotState.PUBLISHED | SnapshotState.PASSED_OVER | SnapshotState.LEFT:
             return EventOutcome.REPEATED
-        case State.REJECTED:
+        case SnapshotState.REJECTED:
             return EventOutcome.REJECTED
-        case State.HELD:
+        case SnapshotState.HELD:
             return EventOutcome.HELD
-        case State.PINNED:
+        case SnapshotState.PINNED:
             return EventOutcome.PINNED
-        case State.FAILED | State.OPEN:
+        case SnapshotState.FAILED | SnapshotState.OPEN:
             return None
 
 
-def _decide(run: TableRun, stands: Standing, cause: Cause, by: str) -> None:
+def _decide(run: TableRun, stands: SnapshotStanding, cause: Cause, by: str) -> None:
     """Note the decision, under the lock that keeps other publishes away."""
     name, snapshot = run.table.name, stands.snapshot
     # What was held since it was judged is for the operator to see first.
@@ -138,7 +138,7 @@ def _decide(run: TableRun, stands: Standing, cause: Cause, by: str) -> None:
     if cause == "approval":
         if not decided:
             raise BadRequestError(f"somebody has just decided about {name} {snapshot}")
-        if stands.state is State.PASSED_OVER and stands.published is not None:
+        if stands.state is SnapshotState.PASSED_OVER and stands.published is not None:
             newer = stands.published.snapshot
             raise BadRequestError(f"{name} is published as {newer}, which is newer than {snapshot}")
         holds.unpin(run.connection, name)

@@ -34,7 +34,7 @@ from shared.db.postgres import (
 from shared.errors import BadRequestError, BusyError, CatalogError, ConfigurationError, PermanentError, SyncError
 from shared.ledger import attempts, failing, failures, migrations, publications, view_builds
 from shared.ledger.attempts import Work
-from shared.ledger.failures import Failure
+from shared.ledger.failures import PermanentFailure
 from shared.ledger.view_builds import ViewBuild
 from shared.services import Services
 from shared.target import columns, views
@@ -88,7 +88,7 @@ def refresh(services: Services, table: str, publication: int) -> str:
                     remedy="They change with the next publish, or with: recosync migrate",
                 ) from e
             subject, tried = f"publication {publication}", digest_of_all(views)
-            failures.record(connection, Failure(e, subject, table, snapshot, tried))
+            failures.record(connection, PermanentFailure(e, subject, table, snapshot, tried))
             raise
         failing.settle(connection, "mv_refresh", [table, *(view.name for view in views)])
         return outcome

@@ -17,7 +17,7 @@ from shared.db import queries
 from shared.db.postgres import connect
 from shared.errors import MAX_MESSAGE, PermanentError, SyncError, shown
 from shared.ledger import failures
-from shared.ledger.failures import Failure
+from shared.ledger.failures import PermanentFailure
 from shared.settings import CommonSettings
 
 
@@ -67,7 +67,7 @@ def tell_for_good(settings: CommonSettings, function: str, e: PermanentError) ->
             if names:
                 settle(connection, function, names, failing.subject)
             else:
-                failures.record(connection, Failure(e, function))
+                failures.record(connection, PermanentFailure(e, function))
     except Exception as error:  # noqa: BLE001 - as above
         _not_kept(error)
 

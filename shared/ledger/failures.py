@@ -13,7 +13,7 @@ from shared.names import SnapshotId
 
 
 @dataclass(frozen=True)
-class Failure:
+class PermanentFailure:
     """What failed for good: an object, a publication or a function by name, and of what table and snapshot, as far as
     that is known; of a refresh, the digest of its templates.
     """
@@ -25,7 +25,7 @@ class Failure:
     templates: str | None = None
 
 
-def record(connection: psycopg.Connection, failure: Failure) -> None:
+def record(connection: psycopg.Connection, failure: PermanentFailure) -> None:
     """Keep it where an operator finds it.
 
     Raises ConfigurationError when the ledger was brought up to date under this call: then that is why it failed.

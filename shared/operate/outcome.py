@@ -9,7 +9,7 @@ from shared.catalog import Table
 from shared.daily.context import TableRun
 from shared.db.postgres import connect, translated
 from shared.ledger import migrations, standing, view_builds
-from shared.ledger.standing import Standing, State
+from shared.ledger.standing import SnapshotStanding, SnapshotState
 from shared.names import SnapshotId
 from shared.services import Services
 from shared.target import views
@@ -57,18 +57,18 @@ def of(run: TableRun, snapshot: SnapshotId) -> SnapshotOutcome:
     )
 
 
-def _what(stands: Standing) -> str:
+def _what(stands: SnapshotStanding) -> str:
     match stands.state:
-        case State.PUBLISHED:
+        case SnapshotState.PUBLISHED:
             return "published"
-        case State.REJECTED:
+        case SnapshotState.REJECTED:
             return "rejected"
         # Who asks wants to know what to do: a hold or a pin is an answer of an old snapshot, too.
         case _ if stands.undecided is not None:
             return "held"
         case _ if stands.pinned is not None:
             return "pinned"
-        case State.PASSED_OVER:
+        case SnapshotState.PASSED_OVER:
             return "older"
         case _:
             return "under way"

@@ -21,7 +21,7 @@ from shared.db.postgres import connect, translated
 from shared.errors import SyncError
 from shared.gcp.storage import StoredObject
 from shared.ledger import migrations, publications, standing
-from shared.ledger.standing import Standing, State
+from shared.ledger.standing import SnapshotStanding, SnapshotState
 from shared.services import Services
 
 #: The newest folders of a table that are looked at for a manifest: the rest is older, or was never completed.
@@ -62,7 +62,7 @@ def _import(run: TableRun, now: datetime) -> Finished | None:
     tries = _tries(manifest)
     pause = run.settings.reconcile_after * 2 ** min(tries, MOST_DOUBLINGS)
     # Else a human has to do something first, or has said no.
-    if now - manifest.created < pause or stands.state is not State.OPEN:
+    if now - manifest.created < pause or stands.state is not SnapshotState.OPEN:
         return None
     content = storage.read(manifest.version)
     if content is None:
@@ -75,12 +75,12 @@ def _import(run: TableRun, now: datetime) -> Finished | None:
     return {"table": run.table.name, "snapshot_id": str(stands.snapshot), "sent": "manifest", "tries": tries + 1}
 
 
-def _newest_unpublished(run: TableRun) -> tuple[Standing, StoredObject] | None:
+def _newest_unpublished(run: TableRun) -> tuple[SnapshotStanding, StoredObject] | None:
     """Where the newest complete snapshot stands, and its manifest, unless readers have seen it or a newer one."""
     bucket, prefix, storage = run.settings.bucket, run.settings.prefix, run.services.storage
     newest = snapshots_of(storage.folders(bucket, f"{prefix}/{run.table.name}/"))[-LOOK_AT:][::-1]
     for stands in standing.of_all(run.connection, [(run.table.name, snapshot) for snapshot in newest]):
-        if stands.state in (State.PUBLISHED, State.PASSED_OVER, State.LEFT):
+        if stands.state in (SnapshotState.PUBLISHED, SnapshotState.PASSED_OVER, SnapshotState.LEFT):
             return None
         manifest = storage.find(bucket, SnapshotFolder(prefix, run.table.name, stands.snapshot).manifest)
         if manifest is not None and manifest.bytes:
