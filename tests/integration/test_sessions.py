@@ -228,7 +228,7 @@ def test_a_template_finds_what_the_urls_path_leads_to(here, services, database):
     publish(services, 1, ["ann"])
     with_path = at_url(services, f"{here.dsn}?options=-csearch_path%3Dmine")
     with build._builder(with_path, next(iter(services.catalog.views.values()))) as builder:
-        assert one(builder.connection, "SELECT twice(2)") == 4
+        assert one(builder.run.connection, "SELECT twice(2)") == 4
 
 
 def test_a_holder_is_ended_after_its_own_life_and_not_after_the_waiters(here, services):
