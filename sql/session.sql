@@ -32,8 +32,8 @@ SELECT
     ) AS policies
 WHERE row_security_active(to_regclass(%(relation)s));
 
--- name: path_of_views
--- What the templates of views find without naming a schema: the catalog's relations, PostGIS wherever it is installed,
+-- name: path_of_catalog
+-- What the templates of views, and definitions of indexes, find without naming a schema: the catalog's relations, PostGIS wherever it is installed,
 -- and what somebody set for the role, the database or in the URL on purpose.
 SELECT set_config(
     'search_path',
@@ -44,5 +44,5 @@ SELECT set_config(
         nullif(nullif(current_setting('recosync.search_path'), '"$user", public'), ''),
         'pg_temp'
     ),
-    FALSE
+    %(local)s
 );

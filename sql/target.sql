@@ -41,6 +41,11 @@ WHERE
     )
 ORDER BY conname;
 
+-- name: declared_indexes
+SELECT relation.relname FROM pg_index
+INNER JOIN pg_class AS relation ON pg_index.indexrelid = relation.oid
+WHERE pg_index.indrelid = to_regclass(%(table)s) AND right(relation.relname, length(%(ending)s)) = %(ending)s;
+
 -- name: has_indexes
 SELECT count(*) > 0 FROM pg_index
 WHERE indrelid = to_regclass(%(table)s);

@@ -2,6 +2,7 @@
 
 from shared.catalog.model import (
     CATALOG_FILE,
+    DECLARED,
     IMPORT_DATE,
     IMPORT_HOUR,
     MAX_COLUMNS,
@@ -15,6 +16,7 @@ from shared.catalog.model import (
     Column,
     HourlyColumn,
     HourlyTable,
+    Index,
     Limits,
     PgType,
     Table,
@@ -25,6 +27,7 @@ from shared.catalog.parser import load
 
 __all__ = [
     "CATALOG_FILE",
+    "DECLARED",
     "IMPORT_DATE",
     "IMPORT_HOUR",
     "MAX_COLUMNS",
@@ -38,6 +41,7 @@ __all__ = [
     "Column",
     "HourlyColumn",
     "HourlyTable",
+    "Index",
     "Limits",
     "PgType",
     "Table",

@@ -1,5 +1,6 @@
 """What the catalog says: tables, views and hourly tables, as values that are valid by construction of the parser."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -63,6 +64,9 @@ class Column:
 #: https://www.postgresql.org/docs/current/storage-page-layout.html). Long values are stored apart.
 MAX_COLUMNS, MAX_ROW_BYTES = 1600, 8160
 
+#: How the names of a table's declared indexes end.
+DECLARED = "_declared"
+
 _ROW_HEADER_BYTES = 24
 
 #: The bytes of a value, which start at a multiple of themselves. One of any other type has 1 at least.
@@ -112,6 +116,20 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Index:
+    """An index of a table. `definition` is what follows the table's name in CREATE INDEX
+    (https://www.postgresql.org/docs/current/sql-createindex.html).
+    """
+
+    definition: str
+
+    def name(self, table: str) -> str:
+        """The index's name, which tells its definition and whose it is from all others."""
+        digest = hashlib.sha256(self.definition.encode()).hexdigest()[:12]
+        return f"{table[:40]}_{digest}{DECLARED}"
+
+
+@dataclass(frozen=True)
 class Table:
     """A BigQuery source and its PostgreSQL target. `dataset` is the variable that names the source's data set.
 
@@ -125,6 +143,7 @@ class Table:
     allow_empty: bool = False
     key: tuple[str, ...] = ()
     limits: Limits = Limits()
+    indexes: tuple[Index, ...] = ()
 
 
 @dataclass(frozen=True)

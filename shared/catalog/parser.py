@@ -19,6 +19,7 @@ from shared.catalog.model import (
     Column,
     HourlyColumn,
     HourlyTable,
+    Index,
     Limits,
     PgType,
     Table,
@@ -35,6 +36,9 @@ MAX_BYTES, MAX_TOLD = 1 << 20, 25
 
 #: Bytes of a path that are shown.
 MAX_PATH = 200
+
+#: Letters of an index's definition.
+MAX_INDEX = 1_000
 
 #: Limits that no table needs to be above, and that no sum or date overflows with: growth by a million, the rows of any
 #: table, and hours of a century.
@@ -176,7 +180,7 @@ class _Parser:
 
     def _table(self, name: str, entry: Mapping[str, object]) -> Table:
         path = ("tables", name)
-        self._known(entry, path, {"source", "dataset", "columns", "allow_empty", "key", "limits"})
+        self._known(entry, path, {"source", "dataset", "columns", "allow_empty", "key", "limits", "indexes"})
         source = self._text(entry, path, "source")
         if source and not is_identifier(source):
             self._mistake((*path, "source"), "is no BigQuery table id")
@@ -196,7 +200,25 @@ class _Parser:
             key = []
         names = tuple(map(str, key if isinstance(key, list) else ()))
         limits = self._limits(entry, path, {c.name for c in columns}, names)
-        return Table(name, source, dataset, columns, bool(allow_empty), names, limits)
+        indexes = tuple(self._indexes(entry.get("indexes", []), (*path, "indexes"), {c.name for c in columns}))
+        return Table(name, source, dataset, columns, bool(allow_empty), names, limits, indexes)
+
+    def _indexes(self, given: object, path: KeyPath, columns: Set[str]) -> Iterator[Index]:
+        """The indexes of a table: some of its columns, or what CREATE INDEX says after the table's name."""
+        definitions = given if isinstance(given, list) else [None]
+        if len(set(map(str, definitions))) < len(definitions):
+            self._mistake(path, "name one index twice")
+        for definition in definitions:
+            text = definition.strip() if isinstance(definition, str) else ""
+            named = [column.split(maxsplit=1) for column in text.split(",") if column.strip()]
+            simple = re.fullmatch(r"[A-Za-z_][\w, ]*", text, re.ASCII) and not re.match(r"USING\b", text, re.IGNORECASE)
+            if not text or len(text) > MAX_INDEX or not text.isprintable() or ";" in text:
+                self._mistake(path, f"should list column names, or USING …, of {MAX_INDEX} letters at most")
+            elif simple and (strange := next((name for name, *_ in named if name not in columns), None)):
+                self._mistake(path, f"name {strange}, which is no column of the table")
+            else:
+                quoted = ", ".join(" ".join((f'"{name}"', *order)) for name, *order in named)
+                yield Index(f"({quoted})" if simple else text)
 
     def _refuse_large(self, columns: Sequence[Column], path: KeyPath) -> None:
         if len(columns) > MAX_COLUMNS:

@@ -22,8 +22,8 @@ from shared.catalog import View
 from shared.daily.context import DailyRun
 from shared.daily.templates import Rendered, render, timestamp
 from shared.daily.unreadable import located
-from shared.db import queries
 from shared.db.postgres import Lock, connect, end_stale_holders, translated, try_lock
+from shared.db.session import find_names
 from shared.errors import BusyError, RetryableError, SyncError, TargetError
 from shared.ledger import publications, view_builds
 from shared.ledger.names import SCHEMA
@@ -307,8 +307,7 @@ class _Builder:
 def _builder(services: Services, view: View) -> Iterator[_Builder]:
     """A connection with bounded memory, that finds what templates name without a schema: the catalog's first."""
     with connect(services.settings, f"mv_refresh {view.name}") as connection:
-        path = {"schema": services.catalog.schema, "postgis": connection.postgis}
-        connection.execute(queries.load("session")["path_of_views"], path)
+        find_names(connection, services.catalog.schema, local=False)
         for name, value in SETTINGS.items():
             connection.execute("SELECT set_config(%s, %s, false)", [name, value])
         yield _Builder(DailyRun(services, connection), view)

@@ -48,7 +48,7 @@ class Swap:
         self._run, self._snapshot, self._evolution = run, snapshot, evolution
         self._replacements: Sequence[Replacement] = ()
         self.publication: int | None = None
-        self.rows: int | None = None
+        self._rows, self._cause = 0, ""
 
     def publish(self, cause: Cause) -> None:
         """Put the snapshot before the readers' eyes; its `publication` has a number then.
@@ -67,14 +67,16 @@ class Swap:
         tables.refuse_unkept(connection, run.schema, name)
         if not evolution.is_like(evolve.compare(run, list(evolution.parts), keep=evolution.keep)):
             raise BusyError("its columns were changed meanwhile", where=name)
-        self.rows = sum(part.rows for part in parts)
-        note = publications.published_as(connection, name, self._snapshot, self.rows, cause)
+        self._rows, self._cause = sum(part.rows for part in parts), cause
+        note = publications.published_as(connection, name, self._snapshot, self._rows, cause)
         self._replacements, self.publication = _change(run, evolution, note)
         for build in evolution.builds:
             record(connection, build, {**build.publications, name: self.publication})
 
-    def tell(self) -> None:
+    def tell(self, seconds: float) -> None:
         """Log what an operator has to know of it, once it is committed."""
+        done = {"publication": self.publication, "rows": self._rows, "cause": self._cause, "seconds": seconds}
+        log.info("snapshot published", **done)
         live.tell(self._replacements)
         if self._evolution.changes:
             _tell(self._evolution)
@@ -98,8 +100,7 @@ def exclusive(run: TableRun, snapshot: SnapshotId, *, keep: bool = False) -> Ite
             yield swap
     if swap.publication is not None:
         seconds = round(time.monotonic() - started, 3)
-        log.info("snapshot published", publication=swap.publication, rows=swap.rows, seconds=seconds)
-        swap.tell()
+        swap.tell(seconds)
 
 
 def analyze(run: TableRun) -> None:

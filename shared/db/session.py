@@ -142,6 +142,15 @@ def pin(connection: Session) -> None:
         )
 
 
+def find_names(connection: psycopg.Connection, schema: str, *, local: bool) -> None:
+    """Have SQL of the catalog find names that have no schema: the catalog's own first. With `local`, until the
+    transaction ends.
+    """
+    postgis = connection.postgis if isinstance(connection, Session) else None
+    values = {"schema": schema, "postgis": postgis, "local": local}
+    connection.execute(queries.load("session")["path_of_catalog"], values)
+
+
 def check_sees_all(connection: psycopg.Connection, relation: str, where: str) -> None:
     """Raise ConfigurationError when policies hide rows of the relation, a quoted name, from the connection's role.
 

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import LiteralString
 
 import psycopg
+from psycopg import errors as pg
 from psycopg import sql
 
-from shared.catalog import Table
+from shared import log
+from shared.catalog import DECLARED, Index, Table
 from shared.db import queries
 from shared.db.postgres import Lock, await_lock, lock_or_busy, translated
-from shared.db.session import TypeName, check_sees_all
+from shared.db.session import TypeName, check_sees_all, find_names
 from shared.errors import TargetError
 from shared.ledger import snapshots
 from shared.ledger.names import SCHEMA, part_table
@@ -56,6 +58,43 @@ def ensure(connection: psycopg.Connection, schema: str, table: Table) -> None:
         if found is None:
             raise TargetError("was dropped just now", where=f"{schema}.{table.name}", remedy="Export it again")
         _check(connection, schema, table, found)
+        _index(connection, schema, table)
+
+
+def _index(connection: psycopg.Connection, schema: str, table: Table) -> None:
+    """Give the table the indexes that the catalog declares, and take those away that it declares no more. Its parts get
+    what it has. Raises TargetError for one that can't be made.
+    """
+    values = {"table": _regclass(schema, table.name), "ending": DECLARED}
+    present = {name for (name,) in connection.execute(_query("declared_indexes"), values)}
+    wanted = {index.name(table.name): index for index in table.indexes}
+    for name in wanted.keys() - present:
+        try:
+            _make(connection, schema, table, wanted[name])
+        except (psycopg.ProgrammingError, psycopg.NotSupportedError) as e:
+            if isinstance(e, pg.InsufficientPrivilege):
+                raise
+            raise TargetError(
+                f"its index {wanted[name].definition} can't be made: {e.diag.message_primary}",
+                where=f"{schema}.{table.name}",
+                remedy="Correct `indexes` in the catalog",
+            ) from e
+    for name in present - wanted.keys():
+        try:
+            connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(schema, name)))
+        except pg.LockNotAvailable:
+            log.warning("an index that left the catalog is left to the next event to drop", index=name)
+
+
+def _make(connection: psycopg.Connection, schema: str, table: Table, index: Index) -> None:
+    with connection.transaction():
+        await_lock(connection, Lock.ledger(), 30)
+        # Readers do not queue behind this lock.
+        connection.execute("SET LOCAL lock_timeout = '10s'")
+        find_names(connection, schema, local=True)
+        name, definition = sql.Identifier(index.name(table.name)), _verbatim(index.definition)
+        statement = sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} {}")
+        connection.execute(statement.format(name, relation(schema, table.name), definition))
 
 
 def refuse_unkept(connection: psycopg.Connection, schema: str, table: str) -> None:

@@ -60,6 +60,16 @@ template = "users_mv.sql.jinja"
 reads = ["users"]
 """
 
+#: Indexes that are none, and what is said of them.
+INDEXES = [
+    ('indexes = "user_id"', "should list column names"),
+    ("indexes = [1]", "should list column names"),
+    ('indexes = [""]', "should list column names"),
+    ('indexes = ["user_id; DROP TABLE users"]', "should list column names"),
+    ('indexes = ["user_id, nobody"]', "name nobody, which is no column of the table"),
+    ('indexes = ["user_id", "user_id"]', "name one index twice"),
+]
+
 #: Limits that are none, where they stand, and what is said of them.
 LIMITS = [
     ("limits.source_age = 99999999999999", "4: tables.users.limits.source_age", "whole number, from 0 to 876,000"),
@@ -87,6 +97,21 @@ def load(tmp_path: Path):
         return catalog.load(file, tmp_path)
 
     return load
+
+
+@pytest.mark.parametrize(("line", "said"), INDEXES)
+def test_an_index_that_is_none_is_a_mistake_with_its_line(load, line, said):
+    document = GOOD.replace('dataset = "BIGQUERY_SEED_DATASET"', f'dataset = "BIGQUERY_SEED_DATASET"\n{line}')
+    with pytest.raises(ConfigurationError, match=rf":4: tables\.users\.indexes.*{said}"):
+        load(document)
+
+
+def test_an_index_is_declared_by_columns_or_by_what_the_server_takes(load):
+    declared = ["user_id", "user_id DESC, irisCode", 'USING gin ("irisCode" jsonb_path_ops)', "(lower(user_id))"]
+    document = GOOD.replace('source = "users"', f'source = "users"\nindexes = {declared!r}')
+    indexes = load(document).tables["users"].indexes
+    assert [index.definition for index in indexes] == ['("user_id")', '("user_id" DESC, "irisCode")', *declared[2:]]
+    assert len({index.name("users") for index in indexes}) == 4
 
 
 @pytest.mark.parametrize("name", TABLES)
