@@ -22,8 +22,7 @@ def hourly_export(request: flask.Request) -> flask.Response:
     """Export ended hours to BigQuery. Body: `{"table_name", "date", "hour", "until", "delete_from_source", …}`."""
 
     def handle(made: services.HourlyServices) -> tuple[entry.Json, int]:
-        body = entry.json_body(request, FIELDS)
-        asked = parse(made, body, entry.scheduled_at(request), datetime.now(UTC))
+        asked = parse(made, entry.json_body(request, FIELDS), entry.scheduled_at(request), datetime.now(UTC))
         try:
             answer, status = run.run(made, asked)
         finally:
