@@ -1,4 +1,4 @@
-"""One hour, taken from wherever it stands to where it belongs: the state machine of docs/design.md."""
+"""The state machine of docs/races.md#the-states-of-an-hour: one hour, taken from where it stands to where it belongs."""
 
 from __future__ import annotations
 
