@@ -1,4 +1,4 @@
-"""The state machine of docs/races.md#the-states-of-an-hour: one hour, taken from where it stands to where it belongs."""
+"""The states of an hour (docs/races.md#the-states-of-an-hour): one hour, from where it stands to where it belongs."""
 
 from __future__ import annotations
 
