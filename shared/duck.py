@@ -73,7 +73,7 @@ _SERVER_SAID = re.compile(r": \w+:  ")
 def connect(extension: str, settings: Mapping[str, str | int]) -> duckdb.DuckDBPyConnection:
     """A new instance with one of DuckDB's extensions, from the package of its name.
 
-    Raises ConfigurationError when that is not there, or is made for another version of DuckDB.
+    Raises ConfigurationError when the package is not there, or is made for another version of DuckDB.
     """
     import duckdb
 
@@ -116,7 +116,7 @@ def status(e: Exception) -> int | None:
 
 
 def fault(e: Exception) -> Fault:
-    """What an error means that DuckDB raised, or pyarrow for it."""
+    """What an error means that DuckDB raised, or that pyarrow raised for it."""
     code, kind_ = status(e), kind(e)
     if kind_ == "Out of Memory":
         return Fault.MEMORY
@@ -132,7 +132,7 @@ def fault(e: Exception) -> Fault:
 
 
 def said_of_parquet(e: Exception) -> str | None:
-    """What an error tells of a Parquet file as a whole, in our words; None of any other."""
+    """What DuckDB's error says of a Parquet file as a whole, in our words; None of any other error."""
     return next((told for said, told in _OF_PARQUET.items() if said in str(e)), None)
 
 

@@ -20,8 +20,8 @@ MAX_VIEW_NAME = MAX_IDENTIFIER_BYTES - len("20260101T000000000000_") - len("_old
 class PgType(Enum):
     """A PostgreSQL column type, by the name `format_type` gives it.
 
-    `sources` are the BigQuery types that can become it, `targets` those that it can become; a value that does not fit
-    is found when it is moved.
+    `sources` are the BigQuery types that can become it, and `targets` the BigQuery types that it can become. A value
+    that does not fit is found when it is moved.
     """
 
     VARCHAR = ("character varying", ("STRING",), ("STRING",))
@@ -91,9 +91,9 @@ def least_row_bytes(columns: Sequence[Column]) -> int:
 
 
 def could_be_of_another(found: Sequence[str], wanted: Sequence[str]) -> bool:
-    """Whether columns that are not the `wanted` ones of this catalog may be those of another version of it: one that
-    has more or fewer, or calls them otherwise. The same ones in another order are a mistake, as are names that no
-    catalog takes.
+    """Whether columns that are not the `wanted` ones of this catalog may be those of another version of the catalog: a
+    version that has more or fewer columns, or other names. The same columns in another order are a mistake, and so are
+    names that no catalog takes.
     """
     named = len(found) == len(set(found)) > 0 and all(is_identifier(name) for name in found)
     return named and set(found) != set(wanted)
@@ -133,7 +133,7 @@ class Index:
 class Table:
     """A BigQuery source and its PostgreSQL target. `dataset` is the variable that names the source's data set.
 
-    `key` are the columns that tell its rows apart, if any do.
+    `key` are the columns that tell the table's rows apart, if any do.
     """
 
     name: str

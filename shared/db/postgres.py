@@ -45,7 +45,7 @@ _TRANSIENT_STATES = {"55P03", "55006", "25P02", "25P03", "25P04", "25006"}
 
 
 def conninfo(settings: CommonSettings, purpose: str) -> str:
-    """What libpq needs to connect as we do, with the password in it, for a session that finds functions and types in
+    """What libpq needs to connect as we do, password included, for a session that finds functions and types in
     pg_catalog alone. Raises ConfigurationError for a malformed URL.
 
     The URL is read anew each time, so a rotated secret needs no redeploy.
@@ -57,8 +57,8 @@ def conninfo(settings: CommonSettings, purpose: str) -> str:
 def connect(settings: CommonSettings, purpose: str) -> Iterator[Session]:
     """An autocommit connection with bounded patience, in a session of `PINNED`.
 
-    Raises RetryableError when the server can't be reached, ConfigurationError when the URL or the server's answer says
-    that no retry alone makes it good. The driver's exceptions become ours on their way out of the block.
+    Raises RetryableError when PostgreSQL can't be reached, and ConfigurationError when the URL or PostgreSQL's answer
+    shows that no retry alone helps. The driver's exceptions become ours on their way out of the block.
     """
     connection = opened(_conninfo(settings, purpose))
     try:
@@ -101,7 +101,7 @@ def is_transient(e: psycopg.Error) -> bool:
 
 
 def is_wrong_deployment(e: psycopg.Error) -> bool:
-    """Whether an administrator mends it: a missing right, or something that the session does not find."""
+    """Whether an administrator has to mend it: a missing right, or something that the session does not find."""
     return _wrong_deployment(e.sqlstate or "", e.diag.message_primary or "") is not None
 
 
@@ -175,7 +175,9 @@ class Lock:
 
     @classmethod
     def publication(cls, table: str) -> Lock:
-        """Shared by what builds from the table, exclusive to what publishes it."""
+        """Shared by what builds from the table, exclusive to what publishes it. Under it is decided where a snapshot
+        stands.
+        """
         return cls(f"recosync publication {table}")
 
     @classmethod
@@ -232,8 +234,8 @@ def holding(connection: psycopg.Connection, lock: Lock) -> Iterator[None]:
 
 
 def end_stale_holders(connection: psycopg.Connection, lock: Lock) -> None:
-    """End the backends of holders that are older than their process may live, as they stated themselves: frozen, not
-    working, and deaf to every timeout.
+    """End the sessions that hold the lock and are older than their process may live, by their own application name.
+    Such a worker is frozen, and deaf to every timeout.
     """
     ended = connection.execute(queries.load("locks")["end_stale_holders"], {"key": lock.key}).rowcount
     if ended:
@@ -241,10 +243,10 @@ def end_stale_holders(connection: psycopg.Connection, lock: Lock) -> None:
 
 
 def at_once(connection: psycopg.Connection, statements: Iterable[sql.Composable]) -> list[list[TupleRow]]:
-    """Execute all the statements by one message to the server; the rows of each that gives any.
+    """Execute all the statements by one message to PostgreSQL; the rows of each that gives any.
 
-    The server waits for us at the end alone, where `idle_in_transaction_session_timeout` counts. In the middle of a
-    pipeline, where psycopg would send the statements one by one, it does not.
+    PostgreSQL waits for us only at the end, where `idle_in_transaction_session_timeout` counts. In the middle of a
+    pipeline, where psycopg would send the statements one by one, that timeout does not count.
     """
     cursor = connection.execute(sql.SQL(";\n").join(statements))
     return [result.fetchall() for result in cursor.results() if result.description]
@@ -264,7 +266,9 @@ def commit_later(connection: psycopg.Connection) -> None:
 
 
 def make_durable(connection: psycopg.Connection) -> None:
-    """Return when all that was committed so far is on the disk: what is written last is written after it."""
+    """Return when all that was committed so far is on the disk. The WAL is written in order, so that its last record on
+    the disk has all others before it.
+    """
     connection.execute("SELECT pg_logical_emit_message(true, 'recosync', '')")
 
 
@@ -304,9 +308,9 @@ def session_locks(connection: psycopg.Connection) -> Iterator[None]:
 
 
 class LockPatience:
-    """Short tries for a lock that readers would queue behind: at once, then after pauses of 2 ms, later up to 20.
+    """Short tries for a lock that readers would queue behind: at once, then after pauses of 2 ms, later up to 20 ms.
 
-    Their length is left to chance, to fall out of step with readers that come in a rhythm.
+    The length of a pause is random, to fall out of step with readers that come in a rhythm.
     """
 
     def __init__(self, seconds: float) -> None:

@@ -67,7 +67,7 @@ class JobError:
     message: str
 
     def failure(self, where: str, *, quote: bool) -> SyncError:
-        """The failure that this is to us; `quote` its words where they can't hold a value of a row."""
+        """Our failure for this error; `quote` BigQuery's words where they can't hold a value of a row."""
         what = f"{self.reason}: {self.message}" if quote else f"{self.reason} (its message may quote a row)"
         if self.reason in TRANSIENT_REASONS:
             return RetryableError(what, where=where)
@@ -164,8 +164,8 @@ class BigQuery:
             self._client.create_table(table, exists_ok=True)
 
     def add_columns(self, ref: TableRef, schema: Sequence[FieldDocument]) -> None:
-        """Append nullable columns (https://cloud.google.com/bigquery/docs/managing-table-schemas). Somebody else's
-        change of the table meanwhile, told by its etag, is a failure that may be retried.
+        """Append nullable columns (https://cloud.google.com/bigquery/docs/managing-table-schemas). If somebody else
+        changes the table meanwhile, which its etag tells, that is a failure that may be retried.
         """
         from google.api_core.exceptions import PreconditionFailed
         from google.cloud.bigquery import SchemaField

@@ -1,4 +1,4 @@
-"""Where a Parquet file says that its pages lie. DuckDB believes it, and a process that seeks to byte -5 is gone."""
+"""Where a Parquet file says that its pages lie. DuckDB believes the file, and a seek to byte -5 ends the process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CUT_OFF = "is cut off: its footer points beyond its end"
 
 @dataclass(frozen=True)
 class File:
-    """A file by its own words, but for its `bytes`: the rows and the length of its footer."""
+    """A file by its own words: the rows, and the length of its footer. Only `bytes` is measured."""
 
     rows: int
     bytes: int
@@ -70,7 +70,7 @@ class Chunk:
 
 
 class EncryptedError(Exception):
-    """Of an encrypted file, a footer says nothing."""
+    """The file is encrypted: its footer says nothing."""
 
 
 #: Names by the numbers in a footer.
@@ -93,8 +93,8 @@ def read_from(file: BinaryIO) -> tuple[File, list[Chunk]]:
 def read(footer: bytes, size: int) -> tuple[File, list[Chunk]]:
     """What the footer of a file of so many bytes says, read without its statistics.
 
-    DuckDB makes text of whatever a footer holds, and fails where it can't; pyarrow ends the process where a column is
-    encrypted. Raises EncryptedError, and ValueError of what is no footer.
+    DuckDB makes text of whatever a footer holds, and fails where it can't. pyarrow ends the process where a column is
+    encrypted. Raises EncryptedError, and ValueError when there is no footer.
     """
     found: Any = thrift.struct(footer)
     if 8 in found:  # the encryption algorithm
@@ -129,7 +129,7 @@ def _chunk(row_group: int, rows: int, said: Any) -> Chunk:
 
 
 def wrong(file: File, chunks: Iterable[Chunk]) -> str | None:
-    """What can't be so, and of which column and row group; None if all can."""
+    """What can't be true of the file, with the column and row group; None if all can be true."""
     rows: dict[int, int] = {}
     for chunk in chunks:
         rows[chunk.row_group] = chunk.rows

@@ -1,7 +1,7 @@
-"""The pages of a Parquet column as their own headers describe them: a reader takes each page into memory whole,
-whatever the footer says of all together.
+"""The pages of a Parquet column as their own headers describe them. A reader takes each page into memory whole,
+whatever the footer says of all pages together.
 
-The fields of a header stand in https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift.
+https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift has the fields of a header.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Pages:
 
 
 def read(file: BinaryIO, chunk: Chunk) -> Pages | None:
-    """The pages of a chunk; None where they are not as the format has them."""
+    """The pages of a chunk; None where the headers are not as the format has them."""
     dictionary = packed = unpacked = seen = 0
     fewest, last = chunk.values, None
     at, end = chunk.start, chunk.start + chunk.packed

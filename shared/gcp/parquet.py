@@ -1,8 +1,8 @@
 """Parquet objects read by DuckDB straight from Cloud Storage: ranged HTTPS requests, no copy in /tmp.
 
-An object is addressed with its generation, so that what is read is the version that was announced, whatever replaced it
+An object is addressed with its generation, so that a read gets the version that was announced, whatever replaced it
 meanwhile (https://cloud.google.com/storage/docs/xml-api/reference-headers#querygeneration). DuckDB gets the function's
-own access token as a bearer token; it knows nothing of its renewal, so that is done here.
+own access token as a bearer token. DuckDB does not know how to renew a token, so this module does.
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ _REFUSED = {0, 401, 403}
 
 @dataclass(frozen=True)
 class Misread:
-    """Where reading a file fails. `broken` says how, unless a value does not fit what it was to become."""
+    """Where reading a file fails. `broken` says how; it is empty when a value does not fit the type that it should
+    become.
+    """
 
     column: str
     row_group: int
@@ -245,8 +247,8 @@ class Parquet:
         return Rows(query, batch_rows, reader.schema, reader)
 
     def part(self, version: ObjectVersion, footer: Footer, expressions: Sequence[str]) -> Rows:
-        """The same, of a part with rows of any length, or one that DuckDB does not read. The batches have a size in
-        bytes: see `shared.gcp.batches`.
+        """The rows of a part, as `batches` gives them of a file, with rows of any length, or of a part that DuckDB does
+        not read. The batches have a size in bytes: see `shared.gcp.batches`.
         """
         part = _Part(footer, expressions)
         query = (
@@ -274,8 +276,8 @@ class Parquet:
         return connection.execute(query).to_arrow_reader(batch_rows)
 
     def misread(self, version: ObjectVersion, footer: Footer, expressions: Mapping[str, str]) -> Misread | None:
-        """Where it first fails, row group by row group, to read a file or to make these DuckDB expressions of its
-        columns. None when nothing does for which the file is to blame.
+        """The first place, row group by row group, where the file can't be read or these DuckDB expressions of its
+        columns fail. None when no failure is the file's fault.
         """
         import duckdb
         import pyarrow as pa
@@ -326,8 +328,8 @@ class Parquet:
     def absent(
         self, versions: Sequence[ObjectVersion], column: str, values: pa.Table, limit: int, where: str
     ) -> list[int]:
-        """The whole numbers of `values` (a table of one column) that no row of the files has in `column`: the least
-        `limit` of them. Of the files, only rows are looked at for which the DuckDB predicate holds.
+        """The whole numbers of `values` (a table of one column) that no row of the files has in `column`: the `limit`
+        smallest. Only the rows count for which the DuckDB predicate holds.
         """
         (name,) = values.column_names
         query = (

@@ -1,6 +1,6 @@
-"""A Parquet object as pyarrow reads it: piece by piece, and more slowly than DuckDB, of which it is the second opinion.
+"""A Parquet object as pyarrow reads it, piece by piece: more slowly than DuckDB, as a second opinion.
 
-It reads what DuckDB can't, or not exactly, and tells in which column and row group a file is broken.
+pyarrow reads what DuckDB can't read, or not exactly, and tells in which column and row group a file is broken.
 """
 
 from __future__ import annotations

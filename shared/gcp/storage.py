@@ -32,10 +32,10 @@ MAX_DOCUMENT_BYTES = 8 << 20
 
 @dataclass(frozen=True)
 class StoredObject:
-    """What a listing tells of an object. `bytes` is its size; `crc32c` is base64 as the service prints it; `created` is
-    when this version of it was written.
+    """An object as a listing tells of it. `bytes` is its size; `crc32c` is base64 as Cloud Storage prints it; `created`
+    is when this version of it was written.
 
-    `metadata` is what its writer said of it, unless it was `edited` since
+    `metadata` is what the object's writer stated. `edited` says that somebody has changed the metadata since
     (https://cloud.google.com/storage/docs/metadata#generation-number).
     """
 
@@ -145,7 +145,7 @@ class Storage:
         """Write the object if this version of it is the live one (generation 0: if there is none); its new generation.
 
         `ifGenerationMatch` lets exactly one writer win (https://cloud.google.com/storage/docs/request-preconditions).
-        None when it was another's turn, or when our own first try got through and only its answer was lost.
+        None when another writer won, or when our own first try got through and only its answer was lost.
         """
         from google.api_core.exceptions import PreconditionFailed
 

@@ -1,7 +1,7 @@
 """The tables that readers know, and the child tables that hold their rows.
 
-A table keeps its name, its grants and its dependants for ever; a staged part is a child table of its own; a snapshot is
-published by changing which children the table has.
+A table keeps its name, its grants and its dependants forever. Each staged part is a child table of its own. A publish
+changes which children the table has.
 """
 
 from __future__ import annotations
@@ -98,17 +98,17 @@ def _make(connection: psycopg.Connection, schema: str, table: Table, index: Inde
 
 
 def refuse_unkept(connection: psycopg.Connection, schema: str, table: str) -> None:
-    """Raise TargetError that names what others hung on the table and its parts would not keep true."""
+    """Raise TargetError that names what others hung on the table and its parts can't keep true."""
     belongings.refuse_unkept(connection, relation(schema, table), f"{schema}.{table}")
 
 
 def create_child(connection: psycopg.Connection, schema: str, table: Table, part_id: int) -> list[Belonging]:
-    """A table for one part, with what its parent demands of a child, stored as the parent is, and out of autovacuum's
-    way. What it is to get once its rows are in it: indexes and statistics, for readers go to each part by itself.
+    """Create the table for one part, with the constraints and the storage of its parent, and without autovacuum. Gives
+    the indexes and statistics that the part is to get once its rows are in it: readers go to each part by itself.
 
-    Besides the catalog's columns it has those of others that are NOT NULL, with the default that fills them. Columns
-    are spelled out: LIKE would lock the parent until the copy ends. Autovacuum would be in the publisher's way for
-    longer than the publisher waits.
+    Besides the catalog's columns, the part has the NOT NULL columns that others added to the parent, with the default
+    that fills them. Columns are spelled out, because LIKE would lock the parent until the copy ends. Autovacuum would
+    hold a lock for longer than a publish waits.
     """
     found = _find(connection, schema, table.name)
     required = {column.name for column in found.columns if column.required} if found else set()
@@ -150,7 +150,9 @@ def add_indexes(connection: psycopg.Connection, schema: str, table: str, part_id
 
 
 def drop_defaults(connection: psycopg.Connection, part_id: int) -> None:
-    """Once a part's rows are in it, forget what filled columns of others: it would keep them from dropping those."""
+    """Drop the defaults that filled the columns of others, once the part's rows are in it: a default would keep its
+    owner from dropping what it uses.
+    """
     found = _find(connection, SCHEMA, part_table(part_id))
     names = [column.name for column in found.columns if column.default] if found else []
     if names:
