@@ -59,7 +59,8 @@ class Unchanged:
     """A table whose source has not changed since the newest snapshot: there is nothing to move.
 
     `held_for` says why that snapshot waits for a human, `stale` that the source is older than it should be. `seen` is
-    the snapshot that readers see: an older one if that waits, was rejected, or an operator went back.
+    the snapshot that readers see. It is an older one if the newest waits, was rejected, or an operator went back from
+    it.
     """
 
     table: str

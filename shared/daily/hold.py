@@ -1,4 +1,4 @@
-"""Hold: a complete snapshot that trips a limit is noted, alerted, and left to a human."""
+"""Hold: a complete snapshot that trips a limit is noted, told as an ERROR, and left to a human."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from shared.target import tables
 
 
 def judged(run: TableRun, stands: SnapshotStanding, counted: SnapshotReceipt) -> Hold | None:
-    """The snapshot's hold, decided or not, made now if a limit is tripped; None when nothing speaks against it.
+    """The snapshot's hold, decided or not, made now if a limit is tripped; None when nothing speaks against the
+    snapshot.
 
-    Raises BusyError when something of the table was published since it was looked where the snapshot stands: it is to
-    be judged anew then, or needs no judgement any more.
+    Raises BusyError when another snapshot of the table was published since it was asked where this one stands: then
+    this one is to be judged anew, or needs no judgement any more.
     """
     if stands.hold is not None:
         return stands.hold

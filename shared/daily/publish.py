@@ -33,8 +33,8 @@ class EventOutcome(StrEnum):
 def publish(run: TableRun, snapshot: SnapshotId) -> EventOutcome:
     """Publish the snapshot if all of it is staged and nothing speaks against it.
 
-    Raises DataError when the systems' counts differ, BusyError when builds or readers leave no gap, or readers see
-    something else than it was judged against; TargetError when the table can't take children.
+    Raises DataError when the systems' counts differ; BusyError when builds or readers leave no gap, or when readers see
+    another snapshot than the one that this was compared with; TargetError when the table can't take children.
     """
     with translated(f"publishing {run.table.name} {snapshot}"):
         counted = receipt(run, snapshot)
@@ -64,10 +64,11 @@ def publish(run: TableRun, snapshot: SnapshotId) -> EventOutcome:
 
 
 def publish_chosen(run: TableRun, snapshot: SnapshotId, cause: Cause, by: str) -> int:
-    """Publish what an operator chose, older than what is published or not, and note the decision with it; the number.
+    """Publish what an operator chose, older than the published snapshot or not, and note the decision with it; the
+    publication number.
 
-    A rollback pins the snapshot: events leave it alone until it is unpinned. Raises like `publish`, TargetError when
-    the snapshot is not staged any more, BadRequestError when the decision was overtaken.
+    A rollback pins the table to the snapshot: events leave it in place until it is unpinned. Raises like `publish`,
+    TargetError when the snapshot is not staged any more, BadRequestError when another decision came first.
     """
     name = run.table.name
     with translated(f"publishing {name} {snapshot}"):

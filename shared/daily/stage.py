@@ -61,9 +61,9 @@ class _Part:
 def stage(run: TableRun, snapshot: SnapshotId, version: ObjectVersion) -> None:
     """Load the part into a child table of its own, unless that is done already.
 
-    Raises BusyError while another worker is at it, DataError when the part is not what the catalog says, FatalWorkError
-    when it keeps killing its workers, and RetryableError. A worker that dies leaves nothing but a note of the attempt:
-    the ledger's row, the table and its rows are one transaction.
+    Raises BusyError while another worker is at the part, DataError when the part is not what the catalog says,
+    FatalWorkError when it keeps killing its workers, and RetryableError. A worker that dies leaves nothing but a note
+    of the attempt: the ledger's row, the table and its rows are one transaction.
     """
     connection = run.connection
     with log.bound(part=version), translated(f"staging {version}"):

@@ -1,7 +1,7 @@
-"""Where a snapshot stands: the one answer to whether readers see it, may come to see it, or what keeps it from them.
+"""Where a snapshot stands: do readers see it, may they come to see it, or what keeps it from them?
 
-It is asked before a step, and again under the lock that keeps publishes away: the answer is the same function of the
-same facts.
+The question is asked before a step, and again under the lock that keeps other publishes away. Both times the same
+function answers it from the same facts.
 """
 
 from __future__ import annotations

@@ -23,9 +23,10 @@ _TIB = 1 << 40
 
 @dataclass(frozen=True)
 class Plan:
-    """`source` says whether the source was changed since its newest snapshot. Rows are None where BigQuery counts them
-    only by a query (a view). `bytes_billed` is BigQuery's own estimate. `outdated` says of each view of the table that
-    was built from another template what becomes of it, whatever is exported.
+    """The plan for one table. `source` says whether the source was changed since its newest snapshot. Rows are None
+    where BigQuery counts them only by a query (a view). `bytes_billed` is BigQuery's own estimate. `outdated` says, of
+    each view of the table that was built from another template, what becomes of it, whether the table is exported or
+    not.
     """
 
     table: str

@@ -1,7 +1,8 @@
 """Housekeeping: drop what nobody needs any more, a set time after it came.
 
-What readers see, what a rollback would go back to, and what waits for a human stays. Each part is dropped in a
-transaction of its own that looks again first and hardly waits: what can't be dropped now is left to the next run.
+These stay: what readers see, what a rollback would go back to, and what waits for a human. Each part is dropped in a
+transaction of its own, which looks a second time whether the part is due, and hardly waits. A part that can't be
+dropped now is left to the next run.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ class StagedPart:
 
 
 def run(services: Services, now: datetime) -> Mapping[str, int | None] | None:
-    """Drop what is due at `now`; how many of each kind, None of one that failed. None while another run is at it."""
+    """Drop what is due at `now`. The number of things dropped, by kind; None of a kind that failed. None while another
+    run is at it.
+    """
     with (
         connect(services.settings, "housekeeping") as connection,
         session_locks(connection),
@@ -88,9 +91,10 @@ def run(services: Services, now: datetime) -> Mapping[str, int | None] | None:
 
 
 def due(parts: Iterable[StagedPart], before: datetime, *, known: bool) -> set[SnapshotId]:
-    """The snapshots of one table that nobody needs: rejected, or no younger than `before` and of no use any more.
+    """The snapshots of one table that nobody needs: rejected ones, and those older than `before` that are of no use any
+    more.
 
-    A table that is not `known` to the catalog keeps what readers see, and nothing to go back to.
+    A table that is not `known` to the catalog keeps no snapshot to go back to.
     """
     by_snapshot: defaultdict[SnapshotId, list[StagedPart]] = defaultdict(list)
     for part in parts:

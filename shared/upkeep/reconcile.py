@@ -1,7 +1,7 @@
-"""Reconcile: find what stands still because an event was lost, and send the event again.
+"""Reconcile: find a snapshot or view that stands still because an event was lost, and send the event again.
 
-A manifest that was never imported is written onto itself: its new event goes the way of the first. A publication that
-its views do not hold, or hold as another template had it, or whose message is owed, is announced again. Imports and
+A manifest that was never imported is written onto itself: its new event goes the way of the first. A publication is
+announced again if a view does not hold it, or holds it by another template, or if its message is owed. Imports and
 refreshes recognise what they have done already, so that an event too many changes nothing.
 """
 
@@ -38,7 +38,9 @@ type Finished = Mapping[str, object]
 
 
 def run(services: Services, now: datetime) -> list[Finished]:
-    """Send again what was due RECONCILE_AFTER_MINUTES before `now`; what was sent, for the call's answer."""
+    """Send again the events that have been due for RECONCILE_AFTER_MINUTES at `now`; what was sent, for the call's
+    answer.
+    """
     with connect(services.settings, "reconcile") as connection, translated("looking for lost events"):
         # Making it is for the role that owns it.
         if not migrations.is_current(connection):
