@@ -138,7 +138,7 @@ def _impose(run: TableRun, found: Evolution) -> bool:
             unlike = missing.beyond(demands.of(run.connection, part, wanted.keys(), wanted.keys()))
             for name, check in unlike.checks.items():
                 raise TargetError(
-                    f"its constraint {name} is another one when it is made of the server's own text",
+                    f"its constraint {name}, made anew from PostgreSQL's own text of it, is another constraint",
                     remedy=f"ALTER TABLE … DROP CONSTRAINT {name}, ADD CONSTRAINT {name}_2 {check}",
                 )
         changed = True

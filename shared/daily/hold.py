@@ -46,9 +46,9 @@ def _hold(run: TableRun, stands: SnapshotStanding, tripped: list[str], passes: s
     with run.connection.transaction():
         # Who judged and was frozen then may not hold what readers have seen since.
         if not try_lock(run.connection, Lock.publication(name), shared=True):
-            raise BusyError("something of it is being published", where=name)
+            raise BusyError("another snapshot of it is being published", where=name)
         if publications.published(run.connection, name) != stands.published:
-            raise BusyError("something of it was published meanwhile", where=name)
+            raise BusyError("another snapshot of it was published meanwhile", where=name)
         if holds.hold(run.connection, name, stands.snapshot, tripped):
             decide = f"To publish it: recosync {passes} {name} {stands.snapshot}. To drop it: reject, not {passes}"
             log.error(f"snapshot held: {'; '.join(tripped)}. {decide}", reasons=tripped)

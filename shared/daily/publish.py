@@ -53,7 +53,9 @@ def publish(run: TableRun, snapshot: SnapshotId) -> EventOutcome:
             outcome = refused(now)
             if outcome is None:
                 if now.published != stands.published:
-                    raise BusyError("something of it was published meanwhile: it is judged anew", where=run.table.name)
+                    raise BusyError(
+                        "another snapshot of it was published meanwhile: this one is judged anew", where=run.table.name
+                    )
                 change.publish("event")
         try:
             announce(run)  # no refresh waits for statistics that it does not use

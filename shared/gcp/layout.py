@@ -85,7 +85,7 @@ def read_from(file: BinaryIO) -> tuple[File, list[Chunk]]:
     file.seek(max(0, size - _TAIL))
     length = int.from_bytes(file.read(_TAIL)[:4], "little")
     if length > min(size - _TAIL, _LONGEST_FOOTER):
-        raise ValueError("has no footer, or too long a one")
+        raise ValueError("has no footer, or one that is too long")
     file.seek(size - _TAIL - length)
     return read(file.read(length), size)
 

@@ -192,7 +192,7 @@ def refuse_large(version: ObjectVersion, size: int) -> None:
         raise DataError(
             f"has {size} bytes; a manifest has at most {MAX_DOCUMENT_BYTES}",
             where=str(version),
-            remedy="Move it away, and write the parts, then a smaller one, anew",
+            remedy="Move it away. Write the parts anew, and then a smaller manifest",
         )
 
 
