@@ -1,4 +1,4 @@
-"""What came of a snapshot for readers of its table and of the table's views."""
+"""What became of a snapshot for readers of its table and of the table's views."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SnapshotOutcome:
 
 
 def look(services: Services, table: Table, snapshot: SnapshotId) -> SnapshotOutcome:
-    """What came of the snapshot by the ledger; `under way` when nothing stops it."""
+    """What became of the snapshot, by the ledger; `under way` when nothing stops it."""
     with connect(services.settings, "import") as connection, translated(f"looking at {table.name} {snapshot}"):
         return of(TableRun(services, connection, table), snapshot)
 

@@ -41,7 +41,7 @@ PATIENCE = 30
 
 @dataclass(frozen=True)
 class TableVerdict:
-    """One table. `receipt_rows` are those that every system counted at the export, `source_rows` those that BigQuery
+    """One table. `receipt_rows` are the rows that every system counted at the export, `source_rows` those that BigQuery
     counts now; `notes` are no faults.
     """
 
@@ -56,7 +56,9 @@ class TableVerdict:
 
 @dataclass(frozen=True)
 class DayVerdict:
-    """One day of a log: rows that are verified by the manifest, and rows that BigQuery holds now of the same hours."""
+    """One day of a log: the rows that are verified by the manifest, and the rows that BigQuery holds now of the same
+    hours.
+    """
 
     log: str
     day: date
@@ -66,7 +68,7 @@ class DayVerdict:
 
 
 def table(services: Services, of: Table) -> TableVerdict:
-    """Recount one table and its views. What keeps it from being counted is a difference."""
+    """Recount one table and its views. A failure that keeps the table from being counted is a difference."""
     try:
         return _table(services, of)
     except PermanentError as e:

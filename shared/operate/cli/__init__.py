@@ -1,6 +1,6 @@
 """The command line `recosync`: one module per group of commands, over the same code that the functions call.
 
-Everything heavy is imported by the command that needs it: `--help` and shell completion are waited for.
+The command that needs a heavy module imports it itself: people wait for `--help` and for shell completion.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ DAYS = 7
 
 @GROUP.command("status", example="recosync status")
 def status(as_json: AsJson = False, verbose: Verbose = False) -> None:
-    """Tell what stands where, and what waits for somebody."""
+    """Tell how everything stands, and what waits for somebody."""
     with reporting(as_json, verbose) as output:
         from shared.operate.cli.screen import show
         from shared.operate.status import gather
@@ -93,7 +93,7 @@ def migrate(
 ) -> None:
     """Bring the ledger and the tables up to date.
 
-    The ledger gets its newest schema, a table the columns that the catalog has for it.
+    The ledger gets its newest schema, and a table the columns that only the catalog has.
     """
     with reporting(as_json, verbose) as output:
         from shared.operate.migrate import migrate as bring_up_to_date
