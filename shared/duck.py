@@ -3,7 +3,8 @@
 An error is judged by the type that begins its text: a stream of batches hands an error on as an `OSError`, with nothing
 else. Two kinds are judged by whoever asked. An UNCLEAR error is the content's fault if the Storage client can fetch all
 bytes and DuckDB can't read them again. Of a SERVER error only text is left, without PostgreSQL's code and in its
-language: the query runs once more over the driver, which has the code.
+language: the query runs once more over the driver, which has the code. A connection to PostgreSQL that breaks has no
+words of the server's, and is retried.
 """
 
 from __future__ import annotations
