@@ -38,10 +38,10 @@ STAGING_SHARE = 0.4
 
 
 def handle(services: Services, version: ObjectVersion, size: int) -> str:
-    """Do what the object asks for and say in a word or two what that was.
+    """Do what the object asks for; a word or two for what that was.
 
-    Raises RetryableError for what a redelivery may complete; PermanentError, already recorded in the ledger, for the
-    rest.
+    Raises RetryableError where a redelivery may complete the work. Raises PermanentError, already recorded in the
+    ledger, for other failures.
     """
     settings = services.settings
     name = parse_object_name(version.name, settings.prefix) if version.bucket == settings.bucket else None
@@ -100,7 +100,7 @@ def _is_of_another_catalog(run: DailyRun, folder: SnapshotFolder, e: PermanentEr
 
 
 def stage_all(services: Services, table: Table, manifest: ObjectVersion) -> None:
-    """Stage all of a snapshot for an operator who wants it whatever readers see, and publish nothing.
+    """Stage all of a snapshot for an operator who wants it, even if readers have a newer one, and publish nothing.
 
     Raises IncompleteError while others are at some parts.
     """

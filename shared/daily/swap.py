@@ -1,7 +1,7 @@
 """Swap: the one transaction that changes which snapshot of a table readers see.
 
-Readers see all of the one before or all of the new one, and never wait for longer than STALL_MS at a time. Where the
-new one has other columns, the table's change in the same transaction, and the views that use them with it.
+Readers see all of the old snapshot or all of the new one, and never wait for longer than STALL_MS at a time. If the new
+snapshot has other columns, the same transaction changes the table's columns, and the views that use them.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Swap:
         self._rows, self._cause = 0, ""
 
     def publish(self, cause: Cause) -> None:
-        """Put the snapshot before the readers' eyes; its `publication` has a number then.
+        """Show readers the snapshot; its `publication` has a number then.
 
         Raises BusyError when readers leave no gap, or the columns were changed meanwhile; IncompleteError when parts of
         the snapshot were dropped, TargetError when the table can't take children.
@@ -74,7 +74,7 @@ class Swap:
             record(connection, build, {**build.publications, name: self.publication})
 
     def tell(self, seconds: float) -> None:
-        """Log what an operator has to know of it, once it is committed."""
+        """Log what an operator has to know of the swap, once it is committed."""
         done = {"publication": self.publication, "rows": self._rows, "cause": self._cause, "seconds": seconds}
         log.info("snapshot published", **done)
         live.tell(self._replacements)
@@ -85,10 +85,11 @@ class Swap:
 
 @contextmanager
 def exclusive(run: TableRun, snapshot: SnapshotId, *, keep: bool = False) -> Iterator[Swap]:
-    """A transaction in which the staged snapshot may be swapped in: what is asked there stays so until it is committed.
+    """A transaction in which the staged snapshot may be swapped in. An answer that is asked for inside stays true until
+    the commit.
 
-    All that takes long was done before it. With `keep`, columns that the snapshot does not have stay. Raises BusyError
-    when builds of the views don't end, TargetError when the table can't take the snapshot's columns.
+    All slow work is done before it. With `keep`, columns that the snapshot does not have stay. Raises BusyError when
+    builds of the views don't end, TargetError when the table can't take the snapshot's columns.
     """
     parts = snapshots.named_parts(run.connection, run.table.name, snapshot)
     with evolve.prepared(run, [part.id for part in parts if part.id is not None], keep=keep) as evolution:
@@ -104,9 +105,10 @@ def exclusive(run: TableRun, snapshot: SnapshotId, *, keep: bool = False) -> Ite
 
 
 def analyze(run: TableRun) -> None:
-    """Renew the statistics of the table's whole tree: they are its own, and autovacuum never makes them.
+    """Renew the statistics of the table's whole tree: the table has statistics of its own, and autovacuum never makes
+    them.
 
-    Whatever becomes of them, the snapshot is published.
+    Even if that fails, the snapshot is published.
     """
     try:
         with run.connection.transaction():
@@ -117,7 +119,9 @@ def analyze(run: TableRun) -> None:
 
 
 def add_columns(run: TableRun) -> dict[str, str]:
-    """Give the table the catalog's columns that it lacks, empty, and its present children with it; those columns."""
+    """Add to the table, and to its present children, the catalog's columns that the table lacks, empty;
+    those columns.
+    """
     parent = run.parent
     wanted = columns.of_catalog(run.table)
     with run.connection.transaction():
@@ -131,9 +135,9 @@ def add_columns(run: TableRun) -> dict[str, str]:
 
 
 def extend_parts(run: TableRun) -> None:
-    """Give the parts that are staged, or kept for the way back, the columns of the catalog that they lack.
+    """Add to the parts that are staged, or kept for a rollback, the columns of the catalog that they lack.
 
-    One that is in use keeps its columns for now: what publishes it adds them.
+    A part that is in use keeps its columns for now: the publish that attaches it adds them.
     """
     wanted = columns.of_catalog(run.table)
     staged = tables.unattached(run.connection, run.schema, run.table.name)
@@ -167,7 +171,8 @@ def _change(run: TableRun, evolution: Evolution, note: sql.Composable) -> tuple[
     live.forget_old(run.connection, replacements)
     if rest == [(True,)]:
         raise BusyError(
-            "rows were written to it just now; before a first publish, they are adopted next time", where=run.table.name
+            "rows were written to it just now; if nothing was published before, the next try adopts them",
+            where=run.table.name,
         )
     return replacements, noted[0][0]
 

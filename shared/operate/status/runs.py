@@ -24,7 +24,9 @@ _CALLS = {
 
 @dataclass(frozen=True)
 class Around:
-    """What the outcome of a table's snapshot depends on, besides itself. `complete` is the newest that all came of."""
+    """What the outcome of a table's snapshot depends on, besides itself. `complete` is the newest of which all parts
+    came.
+    """
 
     failed: Mapping[str, FailedRow]
     published: Published | None
