@@ -188,7 +188,7 @@ def test_a_row_written_just_before_the_swap_is_adopted_by_the_retry(services, da
 
     monkeypatch.setattr(swapping, "_lock_out_readers", write_first)
     manifest = upload(services, 1, ["new"]).manifest()
-    with pytest.raises(BusyError, match="adopted next time"):
+    with pytest.raises(BusyError, match="the next try adopts them"):
         arrive(services, manifest)
     assert users(database) == ["late"]
     assert arrive(services, manifest) == ["published"]
