@@ -1,4 +1,4 @@
-"""The answer: what has come of each hour, as a call's JSON tells it."""
+"""The answer: what has become of each hour, as a call's JSON tells it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from shared.names import Hour
 
 
 class Answer:
-    """What has come of the hours so far. Once it is `retryable`, a later call may mend what failed: hours go in order,
-    so that no further one is begun.
+    """What has become of the hours so far. Once it is `retryable`, a later call may mend what failed: hours go in
+    order, so that no further hour is begun.
     """
 
     def __init__(self, table: str) -> None:
@@ -33,7 +33,7 @@ class Answer:
             self._failed[hour] = {"hour": str(hour), "error": after.failure.error, "retryable": False}
 
     def fail(self, hour: Hour, error: SyncError) -> None:
-        """Why an hour came to nothing, where no record tells."""
+        """Tell why an hour failed, where no record tells."""
         log.error(f"hour failed: {error}", error, hour=str(hour))
         self._failed[hour] = {"hour": str(hour), "error": str(error), "retryable": error.retryable}
         self.retryable = self.retryable or error.retryable

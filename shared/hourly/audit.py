@@ -1,6 +1,6 @@
-"""Audit: once a day, the source is counted hour by hour and compared with what the manifests say of the last week.
+"""Audit: once a day, the source is counted hour by hour and compared with the manifests of the last week.
 
-It finds what came later than any run looked for, and rows that somebody else deleted.
+The audit finds rows that came later than any run looked for, and hours of which somebody else deleted rows.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ AHEAD = 1
 
 
 def audit(run: LogRun, end: Hour) -> Audit | None:
-    """Count the hours of the last days before `end`, unless that was done today. Differences are alerted.
+    """Count the hours of the last days before `end`, unless that was done today. A difference is an ERROR.
 
-    None when it was done, or when there was no time to count them all: the next call tries again.
+    None when the count was done already, or when there was no time to count all hours: the next call tries again.
     """
     last = end.plus(-1)
     manifest = run.store.read(last.day)

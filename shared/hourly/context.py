@@ -17,8 +17,8 @@ from shared.services import HourlyServices
 class LogRun:
     """One run of the flow over one log: its rows in PostgreSQL, in Cloud Storage and in BigQuery, and its manifests.
 
-    `start` is the first hour that the flow owns; `deadline` is of time.monotonic; `counts` says whether the ledger has
-    a place for attempts.
+    `start` is the first hour that the flow owns; `deadline` is of time.monotonic; `counts` says whether this role may
+    note attempts in the ledger.
     """
 
     services: HourlyServices

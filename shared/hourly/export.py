@@ -56,10 +56,10 @@ class _StoppedError(RetryableError):
 
 
 def export(run: LogRun, hour: Hour, record: HourRecord | None, *, delete: bool) -> HourRecord:
-    """Write the rows that are in none of the hour's batches; the same record when it knows that there are none.
+    """Write the rows that are in none of the hour's batches. The same record when it says already that there are none.
 
-    `delete` notes with the batch that it is to leave the source. Raises DataError that names column and key of a row
-    which can't leave, and RetryableError when a later call may go on.
+    `delete` notes with the batch that its rows are to leave the source. Raises DataError that names column and key of a
+    row which can't leave, and RetryableError when a later call may go on.
     """
     keys = None
     if record is not None and record.state == State.EMPTY and not run.log_table.content(Range.of(hour))[0]:

@@ -22,10 +22,10 @@ from shared.names import Hour
 
 
 def settle(run: LogRun, hour: Hour, record: HourRecord | None, *, delete: bool, again: bool) -> HourRecord:
-    """Export, load and verify what the hour still lacks, late rows among it; `delete` asks for their deletion.
+    """Export, load and verify what the hour still lacks, its late rows too; `delete` asks for the deletion of its rows.
 
-    `again` takes up an hour that failed for good. Returns the record that it came to, as the others here do: of a
-    permanent failure, one that tells of it.
+    `again` takes up an hour that failed for good. Returns the record that the hour came to, as the other functions here
+    do. After a permanent failure, that record tells of the failure.
     """
     if record is not None and record.failure is not None and not again:
         return record
@@ -35,7 +35,7 @@ def settle(run: LogRun, hour: Hour, record: HourRecord | None, *, delete: bool, 
 def load_exported(run: LogRun, hour: Hour, record: HourRecord | None) -> HourRecord:
     """Load and verify what stands in Cloud Storage of the hour, and export nothing.
 
-    Raises BadRequestError where nothing does.
+    Raises BadRequestError where nothing of the hour stands there.
     """
     if record is not None:
         record = _recorded(run, hour, partial(_load, run, hour, record))
@@ -45,7 +45,7 @@ def load_exported(run: LogRun, hour: Hour, record: HourRecord | None) -> HourRec
 
 
 def delete_asked(run: LogRun, hour: Hour, record: HourRecord) -> HourRecord:
-    """Delete what was asked to go from the source."""
+    """Delete the rows of the hour that were asked to go from the source."""
     return _recorded(run, hour, partial(purge, run, hour, record))
 
 

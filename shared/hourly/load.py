@@ -19,7 +19,7 @@ from shared.words import quantity
 def load(run: LogRun, hour: Hour, record: HourRecord, work: Exported) -> HourRecord:
     """See the batch's load job through: found by its name, or started.
 
-    A job that failed has used up its id; a call makes at most one new one. Raises RetryableError when a later call may
+    A job that failed has used up its id; a call starts at most one new job. Raises RetryableError when a later call may
     succeed, PermanentError when none can.
     """
     export, started = work.export, False

@@ -1,4 +1,4 @@
-"""The job that brings a batch to BigQuery. Its id follows from what it loads, so that nobody starts it twice."""
+"""The job that brings a batch to BigQuery. Its id follows from what the job loads, so that nobody starts it twice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.names import BatchId, JobName, PartitionRef, TableRef
 
 @dataclass(frozen=True)
 class LoadJob:
-    """One attempt to load a batch. A job that failed has used up its id, so that the next attempt has another."""
+    """One attempt to load a batch. A job that failed has used up its id, so the next attempt has another."""
 
     run: LogRun
     batch: BatchId
@@ -27,9 +27,10 @@ class LoadJob:
         return JobName("load", self.run.table.name, self.batch, self.attempt)
 
     def find(self) -> Job | None:
-        """The job that used up this attempt: the one that brings the batch to BigQuery, or one before it that failed.
+        """The job that used up this attempt: the job that brings the batch to BigQuery, or a step before it that
+        failed.
 
-        None when BigQuery knows of none.
+        None when BigQuery knows of no such job.
         """
         job = self._find(self.name)
         if job is None and self._has_json:
@@ -38,7 +39,9 @@ class LoadJob:
         return job
 
     def start(self, parts: Sequence[Part]) -> Job:
-        """Start what brings the parts to BigQuery, and wait for it; the job that did, or the one that failed."""
+        """Start the job that brings the parts to BigQuery, and wait for it; that job, or the step before it that
+        failed.
+        """
         bigquery, raw_table = self.run.services.bigquery, self.run.raw_table
         uris = [self.run.objects.uri(part.data.name) for part in parts]
         if self._has_json:
@@ -56,14 +59,14 @@ class LoadJob:
         return self.run.services.bigquery.wait(name, self.run.raw_table.location, self.run.deadline)
 
     def clean(self) -> None:
-        """Drop what the attempt needs no more once it is done."""
+        """Drop what the attempt no longer needs once it is done."""
         if self._has_json:
             self.run.services.bigquery.drop(self._staged)
 
     def give_up(self) -> None:
-        """Take away what it would load, so that a frozen worker that still tries fails.
+        """Take away what the attempt would load, so that a frozen worker that still tries fails.
 
-        Raises RetryableError when that one has just begun.
+        Raises RetryableError when that worker has just begun.
         """
         self.run.objects.remove(self.batch.hour, {self.batch.attempt})
         staged = self._find(self._stage_name) if self._has_json else None

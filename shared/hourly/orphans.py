@@ -1,4 +1,6 @@
-"""Orphans: objects of an hour that no batch accounts for. Dead attempts leave some; or they are all that is left."""
+"""Orphans: objects of an hour that no batch accounts for. Dead attempts leave some; or they are the last
+copy of rows.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ _KEYS = 10_000
 
 
 def refuse_any(run: LogRun, hour: Hour, record: HourRecord | None) -> None:
-    """Raise DataError when the bucket contradicts that the hour is empty: parts lie there that its record, as it was
-    until now, tells nothing of.
+    """Raise DataError when the bucket contradicts that the hour is empty: it has parts of the hour of which the hour's
+    record, as it was until now, does not tell.
     """
     found = parts(run.objects.of_hour(hour), record)
     if found:
@@ -40,7 +42,7 @@ def refuse_last(run: LogRun, hour: Hour, accounted: Sequence[Part], attempts: Co
     """Raise DataError when rows lie in the hour's objects and nowhere else: neither in the source nor in the
     `accounted` parts. Objects of the `attempts` of those parts are not looked at.
 
-    Whoever deletes what a dead attempt left asks this before.
+    Ask this before you delete the objects that a dead attempt left.
     """
     found = _unknown(run.objects.of_hour(hour), attempts)
     rows = sum(_only_there(run, stored, accounted) for stored in found)

@@ -1,7 +1,8 @@
 """Purge: delete from PostgreSQL exactly the rows that were exported and verified.
 
-Deleting by time or by a range of keys would take every late row along: times and keys are given before the commit. A
-row goes only if it still is in the version that was exported; one that was changed since is kept, and reported.
+To delete by time or by a range of keys would take every late row along: a row has its time and key before it is
+committed. A row is deleted only if it still is in the version that was exported. A row that was changed since is kept,
+and reported.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ REST = 0.5
 
 
 def purge(run: LogRun, hour: Hour, record: HourRecord) -> HourRecord:
-    """Delete the rows of the hour's verified batches, as was asked. After a kill, it goes on and counts the same."""
+    """Delete the rows of the hour's verified batches, as was asked. After a kill, the purge goes on and counts the
+    same.
+    """
     deletion = record.deletion
     if deletion is None:
         return record

@@ -1,4 +1,4 @@
-"""The raw table: what BigQuery holds of a log's hours, whoever brought it."""
+"""The raw table: what BigQuery holds of a log's hours, whichever job brought the rows."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class RawTable:
         return schema.schema(self.log)
 
     def of_hour(self, hour: Hour) -> Content:
-        """What it holds of an hour."""
+        """What the table holds of an hour."""
         return self.of_day(hour.day, hour.number, hour.number).get(hour, NOTHING)
 
     def of_day(self, day: date, first: int = 0, last: int = 23) -> dict[Hour, Content]:
-        """What it holds of the hours of a day that it holds anything of.
+        """What the table holds of the hours of a day; an hour of which it holds nothing is left out.
 
-        The filter on the partition and on the first clustering column bounds what is read; the sum of keys can exceed
+        The filter on the partition and on the first clustering column bounds what is read. The sum of keys can exceed
         an INT64.
         """
         key = f"`{self.log.key}`"

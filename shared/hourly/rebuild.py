@@ -1,8 +1,8 @@
 """Rebuild: a day's manifest that is missing or damaged, from BigQuery's jobs and rows and the objects in Cloud Storage.
 
-Nothing is guessed. A batch counts if its load job is known and done and its objects stand; the hour is as it was if all
-such batches together are exactly what BigQuery holds of it. Any other hour that BigQuery holds rows of is recorded as
-failed, for a human to decide.
+The rebuild guesses nothing. A batch counts if its load job is known and done and its objects stand. The hour is as it
+was if all such batches together are exactly what BigQuery holds of it. Any other hour of which BigQuery holds rows is
+recorded as failed, for a human to decide.
 """
 
 from __future__ import annotations

@@ -13,9 +13,10 @@ from shared.settings import HourlySettings
 
 
 def first_owned(store: Store, settings: HourlySettings) -> Hour:
-    """The first hour that the flow owns: as the manifests say, on the first run as HOURLY_START says.
+    """The first hour that the flow owns: as the manifests say, or on the first run as HOURLY_START says.
 
-    Raises ConfigurationError when neither does, when they disagree, or when it lies ahead: no hour would ever be due.
+    Raises ConfigurationError when neither says it, when they disagree, or when the hour lies ahead: no hour would ever
+    be due.
     """
     recorded = _recorded(store)
     if recorded is None:
@@ -37,7 +38,7 @@ def first_owned(store: Store, settings: HourlySettings) -> Hour:
 
 
 def was_loaded(store: Store) -> bool:
-    """Whether any manifest tells of rows that BigQuery was seen to hold; a damaged one may."""
+    """Whether any manifest tells of rows that BigQuery was seen to hold. A damaged manifest may, so it counts."""
     return any(_tells_of_rows(store, day) for day in store.listing())
 
 

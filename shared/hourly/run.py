@@ -1,4 +1,4 @@
-"""A run of the hourly flow: the gaps before what was asked, what was asked, and late rows behind it, in that order."""
+"""A run of the hourly flow: the gaps before the hours that were asked for, these hours, and late rows behind them."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ BEGIN_WITHIN = 0.6
 def run(services: HourlyServices, request: HourlyRequest) -> tuple[Mapping[str, object], int]:
     """Work on the request; the JSON answer and its HTTP status.
 
-    500 when a call that is repeated may go on; else 200, with hours that failed for good under `failed`. Raises
-    BusyError while another run is at the same log.
+    500 when a repeated call may go on; else 200, with hours that failed for good under `failed`. Raises BusyError while
+    another run is at the same log.
     """
     with opened(services, request.table) as run:
         answer, status = _work(run, request).response()
@@ -61,7 +61,7 @@ def load(services: HourlyServices, request: HourlyRequest) -> tuple[Mapping[str,
 
 @contextmanager
 def opened(services: HourlyServices, table: HourlyTable) -> Iterator[LogRun]:
-    """The one run over a log that there may be at a time."""
+    """The only run over a log at a time: it holds the log's lock."""
     settings = services.settings
     target = TableRef(settings.project, settings.dataset, table.name)
     deadline = time.monotonic() + settings.function_timeout * 0.9

@@ -29,10 +29,11 @@ def to_json(table: HourlyTable) -> str:
 
 
 def ensure(bigquery: BigQuery, ref: TableRef, table: HourlyTable, was_loaded: Callable[[], bool]) -> TableInfo:
-    """The table, made on first use and given the columns it lacks. `was_loaded` says whether it was used before.
+    """The log's table, made on first use and given the columns that it lacks. `was_loaded` says whether it was used
+    before.
 
-    Raises TargetError that names every other difference: it is somebody's data, so nothing else is changed. Raises
-    ConfigurationError when it was used, and is gone.
+    Raises TargetError that names every other difference: the table holds somebody's data, so nothing else is changed.
+    Raises ConfigurationError when the table was used before, and is gone.
     """
     found = bigquery.table(ref)
     if found is None:

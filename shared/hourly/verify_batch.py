@@ -1,4 +1,4 @@
-"""Verify: proof that a loaded batch is in BigQuery, and what its dead attempts left taken away."""
+"""Verify: prove that a loaded batch is in BigQuery, and remove what its dead attempts left."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from shared.words import quantity
 def verify(run: LogRun, hour: Hour, record: HourRecord, work: Loaded) -> HourRecord:
     """Compare what BigQuery, Parquet and PostgreSQL count. Raises DataError when they differ.
 
-    When the hour had failed here, and somebody has since deleted the batch's rows from BigQuery, it is loaded again.
+    If the hour failed here before, and somebody has deleted the batch's rows from BigQuery since, the batch is loaded
+    again.
     """
     export, held = work.export, run.raw_table.of_hour(hour)
     if record.failure is not None and held == export.before:

@@ -43,8 +43,8 @@ def parse(services: HourlyServices, log: str, first: Hour, until: Hour, *, delet
 def run(services: HourlyServices, request: HourlyRequest, done: Callable[[int], None], tell: Tell) -> dict[str, object]:
     """Work until nothing remains, or an hour fails in a way that a later call may mend; the answers of all runs as one.
 
-    `done` is told after each run how many hours are through, `tell` whom it waits for. A run that fails as a whole
-    fails the first hour that it was for, unless it is the first: then there is nothing else to tell of, and its failure
+    `done` is told after each run how many hours are through, `tell` whom the command waits for. If a run fails as a
+    whole, its first hour is told as failed. If that is the first run, there is nothing else to tell of, and its failure
     is raised.
     """
     asked = len(request.hours)

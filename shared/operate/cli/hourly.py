@@ -134,7 +134,7 @@ def fill(
 ) -> None:
     """Export a range of hours or days of a log.
 
-    It takes as many runs as it needs, and lets the hourly function in between them.
+    The command takes as many runs as it needs, and lets the hourly function work in between.
     """
     with reporting(as_json, verbose) as output:
         from shared.operate import backfill
