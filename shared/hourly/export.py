@@ -170,7 +170,7 @@ def _refuse_strangers(run: LogRun, hour: Hour, record: HourRecord | None, held: 
         raise DataError(
             f"BigQuery holds {quantity(held.rows, 'row')} of it, {known.rows:,} of which this system brought there",
             where=f"hour {hour} of {run.raw_table.ref}",
-            remedy="Delete the others from BigQuery, then ask for this hour by date and hour",
+            remedy="Delete the other rows from BigQuery, then ask for this hour by date and hour",
         )
     if held != known:
         log.warning(

@@ -52,7 +52,7 @@ def _refuse_unless_held(run: LogRun, hour: Hour, record: HourRecord) -> None:
         raise DataError(
             f"BigQuery holds {what} of it, {record.content.rows:,} were verified: nothing more is deleted",
             where=f"hour {hour} of {run.raw_table.ref}",
-            remedy=f"Bring BigQuery back to them, from the objects in {run.objects.place(hour)} or by"
+            remedy=f"Bring BigQuery back to those rows, from the objects in {run.objects.place(hour)} or by"
             " time travel, then ask for this hour by date and hour",
         )
 

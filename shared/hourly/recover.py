@@ -25,7 +25,7 @@ def first_owned(store: Store, settings: HourlySettings) -> Hour:
         return settings.start
     if recorded.start > datetime.now(UTC) + AHEAD:
         raise ConfigurationError(
-            f"the manifests say that it begins at {recorded}, which lies ahead",
+            f"the manifests say that the log begins at {recorded}, which lies ahead",
             where=str(store.folder),
             remedy="Bring back an earlier version of its newest manifest",
         )
