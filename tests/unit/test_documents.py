@@ -65,3 +65,7 @@ def test_every_page_that_code_names_is_there():
         for page in re.findall(r"(?<![\w/])docs/[\w-]+\.(?:md|json)(?:#[\w-]+)?", path.read_text())
     ]
     assert [(path, page) for path, page in found if dead(ROOT / "README.md", page)] == []
+
+
+def test_a_newcomer_reads_the_design_in_ten_minutes():
+    assert len((ROOT / "docs" / "design.md").read_text().splitlines()) <= 150
