@@ -20,7 +20,8 @@ from shared.daily.manifest import Manifest
 from shared.daily.names import ManifestName, PartName, SnapshotFolder, parse_object_name
 from shared.daily.publish import EventOutcome, announce, publish
 from shared.daily.stage import stage
-from shared.db.postgres import Lock, connect, holding, translated
+from shared.db.locks import Lock, holding
+from shared.db.postgres import connect, translated
 from shared.errors import BusyError, CatalogError, DataError, IncompleteError, PermanentError, UnlikeCatalogError
 from shared.gcp.storage import refuse_large
 from shared.ledger import attempts, failing, failures, migrations, snapshots, standing

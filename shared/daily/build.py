@@ -22,7 +22,8 @@ from shared.catalog import View
 from shared.daily.context import DailyRun
 from shared.daily.templates import Rendered, render, timestamp
 from shared.daily.unreadable import located
-from shared.db.postgres import Lock, connect, end_stale_holders, translated, try_lock
+from shared.db.locks import Lock, end_stale_holders, try_lock
+from shared.db.postgres import connect, translated
 from shared.db.session import find_names
 from shared.errors import BusyError, RetryableError, SyncError, TargetError
 from shared.ledger import publications, view_builds

@@ -19,7 +19,7 @@ from shared.catalog import View
 from shared.daily import live
 from shared.daily.build import Build, StandIn, build_all
 from shared.daily.context import TableRun
-from shared.db.postgres import Lock, lock_or_busy, session_locks
+from shared.db.locks import Lock, lock_or_busy, session_locks
 from shared.errors import BusyError, TargetError
 from shared.ledger import publications
 from shared.target import columns, demands, tables, views

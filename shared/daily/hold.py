@@ -7,7 +7,7 @@ from dataclasses import replace
 from shared import log
 from shared.daily.breaker import Facts, reasons
 from shared.daily.context import TableRun
-from shared.db.postgres import Lock, try_lock
+from shared.db.locks import Lock, try_lock
 from shared.errors import BusyError
 from shared.ledger import holds, publications, receipts, snapshots
 from shared.ledger.holds import Hold

@@ -20,18 +20,8 @@ from shared.daily.build import Build, build_all, drop, record
 from shared.daily.context import DailyRun
 from shared.daily.live import Replacement
 from shared.daily.templates import digest_of_all, is_another, outlook
-from shared.db.postgres import (
-    Lock,
-    LockPatience,
-    at_once,
-    await_shared_lock,
-    commit_later,
-    connect,
-    lock_or_busy,
-    make_durable,
-    session_locks,
-    translated,
-)
+from shared.db.locks import Lock, LockPatience, await_shared_lock, lock_or_busy, session_locks
+from shared.db.postgres import at_once, commit_later, connect, make_durable, translated
 from shared.errors import BadRequestError, BusyError, CatalogError, ConfigurationError, PermanentError, SyncError
 from shared.ledger import attempts, failing, failures, migrations, publications, view_builds
 from shared.ledger.attempts import Work

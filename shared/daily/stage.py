@@ -12,7 +12,8 @@ from psycopg import sql
 from shared import log
 from shared.catalog import MAX_ROW_BYTES
 from shared.daily.context import TableRun
-from shared.db.postgres import CopyPlace, Lock, holding, is_transient, translated
+from shared.db.locks import Lock, holding
+from shared.db.postgres import CopyPlace, is_transient, translated
 from shared.errors import DataError, UnreadableError
 from shared.gcp.footer import Footer
 from shared.gcp.parquet import Rows

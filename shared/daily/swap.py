@@ -23,7 +23,8 @@ from shared.daily.context import TableRun
 from shared.daily.evolve import Evolution
 from shared.daily.live import RECYCLE, Replacement
 from shared.daily.receipt import of_adopted
-from shared.db.postgres import Lock, LockPatience, at_once, await_lock, commit_later, end_stale_holders
+from shared.db.locks import Lock, LockPatience, await_lock, end_stale_holders
+from shared.db.postgres import at_once, commit_later
 from shared.errors import BusyError, DataError, IncompleteError
 from shared.ledger import publications, receipts, snapshots
 from shared.ledger.publications import Cause

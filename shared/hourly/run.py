@@ -9,7 +9,7 @@ from functools import partial
 
 from shared import log
 from shared.catalog import HourlyTable
-from shared.db import postgres
+from shared.db import locks, postgres
 from shared.errors import SyncError
 from shared.hourly import audit, recover, schema
 from shared.hourly.answer import Answer
@@ -68,9 +68,9 @@ def opened(services: HourlyServices, table: HourlyTable) -> Iterator[LogRun]:
     with (
         log.bound(table=table.name),
         postgres.connect(settings, "hourly export") as connection,
-        postgres.session_locks(connection),
+        locks.session_locks(connection),
     ):
-        postgres.lock_or_busy(connection, postgres.Lock.hourly(table.name), session=True)
+        locks.lock_or_busy(connection, locks.Lock.hourly(table.name), session=True)
         log_table = LogTable(connection, services.catalog.schema, table)
         log_table.check()
         folder = LogFolder(settings.prefix, table.name)

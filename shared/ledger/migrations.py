@@ -10,7 +10,8 @@ import psycopg
 
 from shared import log
 from shared.catalog import ROOT
-from shared.db.postgres import Lock, await_lock, translated
+from shared.db.locks import Lock, await_lock
+from shared.db.postgres import translated
 from shared.errors import ConfigurationError, PermanentError
 from shared.ledger import statements
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from shared import log
 from shared.daily.context import TableRun
 from shared.daily.publish import publish_chosen
-from shared.db.postgres import Lock, connect, lock_or_busy, translated
+from shared.db.locks import Lock, lock_or_busy
+from shared.db.postgres import connect, translated
 from shared.errors import BadRequestError
 from shared.ledger import holds, migrations, publications, snapshots, standing
 from shared.ledger.publications import Cause

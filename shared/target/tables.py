@@ -17,7 +17,8 @@ from psycopg import sql
 from shared import log
 from shared.catalog import DECLARED, Index, Table
 from shared.db import queries
-from shared.db.postgres import Lock, await_lock, lock_or_busy, translated
+from shared.db.locks import Lock, await_lock, lock_or_busy
+from shared.db.postgres import translated
 from shared.db.session import TypeName, check_sees_all, find_names
 from shared.errors import TargetError
 from shared.ledger import snapshots

@@ -20,7 +20,8 @@ from shared.daily import build
 from shared.daily.context import DailyRun
 from shared.daily.names import SnapshotTable
 from shared.db import queries
-from shared.db.postgres import Lock, connect, end_stale_holders, session_locks, translated, try_lock
+from shared.db.locks import Lock, end_stale_holders, session_locks, try_lock
+from shared.db.postgres import connect, translated
 from shared.errors import SyncError
 from shared.hourly.names import BatchTable
 from shared.ledger import migrations, standing, view_builds

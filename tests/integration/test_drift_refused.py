@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from shared.daily import swap as swapping
-from shared.db.postgres import Lock
+from shared.db.locks import Lock
 from shared.errors import BusyError, TargetError
 from shared.operate import decisions
 from tests.kit.background import Background, wait_for

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from shared.daily import swap as swapping
-from shared.db.postgres import Lock
+from shared.db.locks import Lock
 from shared.errors import BusyError, ConfigurationError, DataError, IncompleteError, RetryableError, TargetError
 from shared.gcp import pubsub
 from shared.services import Services
