@@ -33,8 +33,8 @@ SELECT
 WHERE row_security_active(to_regclass(%(relation)s));
 
 -- name: path_of_catalog
--- What the templates of views, and definitions of indexes, find without naming a schema: the catalog's relations, PostGIS wherever it is installed,
--- and what somebody set for the role, the database or in the URL on purpose.
+-- What templates of views and definitions of indexes find without naming a schema: the catalog's relations, PostGIS
+-- wherever it is installed, and what somebody set for the role, the database or in the URL on purpose.
 SELECT set_config(
     'search_path',
     concat_ws(
