@@ -1,16 +1,16 @@
 """The catalog: every table and view that is kept in sync, read from one TOML file."""
 
 from shared.catalog.model import (
-    CATALOG_FILE,
     DECLARED,
+    FOLDER_VARIABLE,
     IMPORT_DATE,
     IMPORT_HOUR,
     MAX_COLUMNS,
     MAX_ROW_BYTES,
     MAX_VIEW_NAME,
     ROOT,
+    SHIPPED,
     TYPE_NAMES,
-    VIEWS_FOLDER,
     BigQueryType,
     Catalog,
     Column,
@@ -19,6 +19,7 @@ from shared.catalog.model import (
     Index,
     Limits,
     PgType,
+    Place,
     Table,
     View,
     could_be_of_another,
@@ -26,16 +27,16 @@ from shared.catalog.model import (
 from shared.catalog.parser import load
 
 __all__ = [
-    "CATALOG_FILE",
     "DECLARED",
+    "FOLDER_VARIABLE",
     "IMPORT_DATE",
     "IMPORT_HOUR",
     "MAX_COLUMNS",
     "MAX_ROW_BYTES",
     "MAX_VIEW_NAME",
     "ROOT",
+    "SHIPPED",
     "TYPE_NAMES",
-    "VIEWS_FOLDER",
     "BigQueryType",
     "Catalog",
     "Column",
@@ -44,6 +45,7 @@ __all__ = [
     "Index",
     "Limits",
     "PgType",
+    "Place",
     "Table",
     "View",
     "could_be_of_another",

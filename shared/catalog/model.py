@@ -1,20 +1,52 @@
 """What the catalog says: tables, views and hourly tables, as values that are valid by construction of the parser."""
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import Self
 
 from shared.names import MAX_IDENTIFIER_BYTES, is_identifier
 
 ROOT = Path(__file__).parent.parent.parent
-CATALOG_FILE = ROOT / "shared" / "catalog.toml"
-VIEWS_FOLDER = ROOT / "sql" / "views"
+
+#: The variable that names a deployment's own folder.
+FOLDER_VARIABLE = "RECOSYNC_CATALOG"
 
 
 #: A view is built under its name and a timestamp of 21 characters, and makes room under that with `_old`.
 MAX_VIEW_NAME = MAX_IDENTIFIER_BYTES - len("20260101T000000000000_") - len("_old")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a catalog lies: its file, and the folder with the templates of its views."""
+
+    file: Path
+    views: Path
+
+    @property
+    def schemas(self) -> Path:
+        """The folder with the BigQuery schemas of its logs, which Terraform reads."""
+        return self.file.parent / "schemas"
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """A deployment's own folder, or the file in it. Where that has no templates, the shipped ones count."""
+        file = path / "catalog.toml" if path.is_dir() else path
+        views = file.parent / "views"
+        return cls(file, views if views.is_dir() else SHIPPED.views)
+
+    @classmethod
+    def here(cls) -> Self:
+        """The folder that the environment names, or what is shipped: a function has its own catalog in that place."""
+        named = os.environ.get(FOLDER_VARIABLE)
+        return cls.of(Path(named)) if named else cls(SHIPPED.file, SHIPPED.views)
+
+
+SHIPPED = Place(ROOT / "shared" / "catalog.toml", ROOT / "sql" / "views")
 
 
 class PgType(Enum):

@@ -6,14 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from shared.catalog.model import (
-    CATALOG_FILE,
     IMPORT_DATE,
     IMPORT_HOUR,
     MAX_COLUMNS,
     MAX_ROW_BYTES,
     MAX_VIEW_NAME,
     TYPE_NAMES,
-    VIEWS_FOLDER,
     BigQueryType,
     Catalog,
     Column,
@@ -22,6 +20,7 @@ from shared.catalog.model import (
     Index,
     Limits,
     PgType,
+    Place,
     Table,
     View,
     least_row_bytes,
@@ -83,8 +82,10 @@ _HEADER = re.compile(rf"[ \t]*\[[ \t]*({_DOTTED})[ \t]*\]")
 _ENTRY = re.compile(rf"[ \t]*({_DOTTED})[ \t]*=")
 
 
-def load(file: Path = CATALOG_FILE, views_folder: Path = VIEWS_FOLDER) -> Catalog:
-    """Read and validate the catalog. Raises ConfigurationError that lists every mistake."""
+def load(place: Place | None = None) -> Catalog:
+    """Read and validate a catalog, by default this deployment's. Raises ConfigurationError that lists every mistake."""
+    place = place or Place.here()
+    file = place.file
     text = _text_of(file)
     try:
         document = tomllib.loads(text)
@@ -95,7 +96,7 @@ def load(file: Path = CATALOG_FILE, views_folder: Path = VIEWS_FOLDER) -> Catalo
         raise ConfigurationError(
             "is not TOML: it has too long a number, or is nested too deeply", where=file.name
         ) from None
-    parser = _Parser(views_folder)
+    parser = _Parser(place.views)
     catalog = parser.catalog(document)
     if parser.mistakes:
         told = "\n".join(_told(file, text, parser.mistakes))
@@ -280,7 +281,7 @@ class _Parser:
         file = self._views_folder / template
         if template and not _TEMPLATE.fullmatch(template):
             self._mistake(
-                (*path, "template"), "should be the name of a .sql.jinja file in sql/views, 200 letters at most"
+                (*path, "template"), "should be the name of a .sql.jinja file among the templates, 200 letters at most"
             )
         elif template and not file.is_file():
             self._mistake((*path, "template"), f"does not exist as {file}")

@@ -101,7 +101,7 @@ def outlook(view: View, *, refused: bool) -> str:
     """
     told = f"view {view.name} was built from another template than it has now"
     if refused:
-        return f"{told}, by which its refresh failed for good: correct sql/views/{view.template.name}, and deploy"
+        return f"{told}, by which its refresh failed for good: correct its template {view.template.name}, and deploy"
     return (
         f"{told}: hourly_export has it rebuilt within the hour, once its tables have the catalog's columns, and at once"
         f" does: recosync materialize {view.name}"

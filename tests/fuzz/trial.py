@@ -319,5 +319,7 @@ def trial(cloud: Cloud, name: str, folder: Path) -> Iterator[Trial]:
         for key, value in here.env.items():
             environment.setenv(key, value)
         services = Services.from_environment(here.env)
-        with closing(Trial(here, replace(services, catalog=catalog.load(file, views)), database)) as made:
+        with closing(
+            Trial(here, replace(services, catalog=catalog.load(catalog.Place(file, views))), database)
+        ) as made:
             yield made

@@ -94,7 +94,7 @@ def load(tmp_path: Path):
     def load(text: str) -> catalog.Catalog:
         file = tmp_path / "catalog.toml"
         file.write_text(text)
-        return catalog.load(file, tmp_path)
+        return catalog.load(catalog.Place(file, tmp_path))
 
     return load
 
@@ -293,9 +293,9 @@ def test_what_no_catalog_holds_is_refused(load, content, what):
 
 def test_a_catalog_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ConfigurationError, match=r"absent.toml: can't be read \(No such file or directory"):
-        catalog.load(tmp_path / "absent.toml", tmp_path)
+        catalog.load(catalog.Place(tmp_path / "absent.toml", tmp_path))
     with pytest.raises(ConfigurationError, match=r"can't be read \(Is a directory"):
-        catalog.load(tmp_path, tmp_path)
+        catalog.load(catalog.Place(tmp_path, tmp_path))
 
 
 def test_the_mark_that_some_editors_write_first_is_none_of_the_catalogs(load):
