@@ -41,10 +41,10 @@ WHERE
     )
 ORDER BY conname;
 
--- name: declared_indexes
+-- name: indexes_of_part
 SELECT relation.relname FROM pg_index
 INNER JOIN pg_class AS relation ON pg_index.indexrelid = relation.oid
-WHERE pg_index.indrelid = to_regclass(%(table)s) AND right(relation.relname, length(%(ending)s)) = %(ending)s;
+WHERE pg_index.indrelid = to_regclass(%(part)s) AND pg_index.indisvalid;
 
 -- name: has_indexes
 SELECT count(*) > 0 FROM pg_index

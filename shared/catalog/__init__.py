@@ -1,7 +1,6 @@
 """The catalog: every table and view that is kept in sync, read from one TOML file."""
 
 from shared.catalog.model import (
-    DECLARED,
     FOLDER_VARIABLE,
     IMPORT_DATE,
     IMPORT_HOUR,
@@ -27,7 +26,6 @@ from shared.catalog.model import (
 from shared.catalog.parser import load
 
 __all__ = [
-    "DECLARED",
     "FOLDER_VARIABLE",
     "IMPORT_DATE",
     "IMPORT_HOUR",

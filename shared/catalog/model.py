@@ -96,9 +96,6 @@ class Column:
 #: https://www.postgresql.org/docs/current/storage-page-layout.html). Long values are stored apart.
 MAX_COLUMNS, MAX_ROW_BYTES = 1600, 8160
 
-#: How the names of a table's declared indexes end.
-DECLARED = "_declared"
-
 _ROW_HEADER_BYTES = 24
 
 #: The bytes of a value, which start at a multiple of themselves. One of any other type has 1 at least.
@@ -149,16 +146,16 @@ class Limits:
 
 @dataclass(frozen=True)
 class Index:
-    """An index of a table. `definition` is what follows the table's name in CREATE INDEX
+    """An index of a table's parts. `definition` is what follows the table's name in CREATE INDEX
     (https://www.postgresql.org/docs/current/sql-createindex.html).
     """
 
     definition: str
 
-    def name(self, table: str) -> str:
-        """The index's name, which tells its definition and whose it is from all others."""
-        digest = hashlib.sha256(self.definition.encode()).hexdigest()[:12]
-        return f"{table[:40]}_{digest}{DECLARED}"
+    @property
+    def digest(self) -> str:
+        """What tells the definition from all others in the name of an index."""
+        return hashlib.sha256(self.definition.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,8 @@ _TEMPLATE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,189}\.sql\.jinja")
 #: Keys, and the lines that begin with them (https://toml.io/en/v1.0.0#keys).
 _KEY = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
 _DOTTED = rf"{_KEY}(?:[ \t]*\.[ \t]*{_KEY})*"
+#: Columns of an index, each with its order.
+_COLUMNS_OF_INDEX = re.compile(r"(?!USING\s)\w+( (ASC|DESC))?(, ?\w+( (ASC|DESC))?)*", re.ASCII | re.IGNORECASE)
 _HEADER = re.compile(rf"[ \t]*\[[ \t]*({_DOTTED})[ \t]*\]")
 _ENTRY = re.compile(rf"[ \t]*({_DOTTED})[ \t]*=")
 
@@ -201,7 +203,7 @@ class _Parser:
             key = []
         names = tuple(map(str, key if isinstance(key, list) else ()))
         limits = self._limits(entry, path, {c.name for c in columns}, names)
-        indexes = tuple(self._indexes(entry.get("indexes", []), (*path, "indexes"), {c.name for c in columns}))
+        indexes = tuple(self._indexes(entry.get("indexes", []), (*path, "indexes"), comparable))
         return Table(name, source, dataset, columns, bool(allow_empty), names, limits, indexes)
 
     def _indexes(self, given: object, path: KeyPath, columns: Set[str]) -> Iterator[Index]:
@@ -212,11 +214,12 @@ class _Parser:
         for definition in definitions:
             text = definition.strip() if isinstance(definition, str) else ""
             named = [column.split(maxsplit=1) for column in text.split(",") if column.strip()]
-            simple = re.fullmatch(r"[A-Za-z_][\w, ]*", text, re.ASCII) and not re.match(r"USING\b", text, re.IGNORECASE)
-            if not text or len(text) > MAX_INDEX or not text.isprintable() or ";" in text:
-                self._mistake(path, f"should list column names, or USING …, of {MAX_INDEX} letters at most")
+            simple = _COLUMNS_OF_INDEX.fullmatch(text)
+            whole = re.match(r"\(|USING\s", text, re.IGNORECASE)
+            if not (simple or whole) or len(text) > MAX_INDEX or not text.isprintable() or ";" in text or "--" in text:
+                self._mistake(path, f"should list column names, “(…)” or “USING …”, of {MAX_INDEX} letters at most")
             elif simple and (strange := next((name for name, *_ in named if name not in columns), None)):
-                self._mistake(path, f"name {strange}, which is no column of the table")
+                self._mistake(path, f"name {strange}, which is no column of the table, or of json or geometry")
             else:
                 quoted = ", ".join(" ".join((f'"{name}"', *order)) for name, *order in named)
                 yield Index(f"({quoted})" if simple else text)

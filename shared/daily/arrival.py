@@ -135,7 +135,8 @@ def _handle(call: DailyRun, name: PartName | ManifestName, version: ObjectVersio
             return "gone"
     elif not _record(run, folder, version):
         return "gone"
-    tables.ensure(run.connection, run.schema, run.table)
+    if stands.state in (SnapshotState.FAILED, SnapshotState.OPEN):  # else nothing of it is to be published
+        tables.ensure(run.connection, run.schema, run.table)
     if isinstance(name, PartName):
         stage(run, folder.snapshot, version)
         return publish(run, folder.snapshot)

@@ -95,6 +95,8 @@ def prepared(run: TableRun, part_ids: Sequence[int], *, keep: bool) -> Iterator[
         found = compare(run, part_ids, keep=keep)
     present = [id_ for id_, its in found.parts.items() if its]
     tables.add_indexes(run.connection, run.schema, run.table.name, present)
+    for id_ in present:
+        tables.declare(run.connection, run.schema, run.table, id_, kept=True)
     if not found.breaking:
         yield found
         return

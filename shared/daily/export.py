@@ -186,7 +186,7 @@ def _unchanged(call: _Call, snapshot: SnapshotId, known: NewestSnapshot) -> Expo
     table, stands = known.table, known.stands
     if call.request.force or call.request.day is not None or stands.snapshot >= snapshot:
         return None
-    if stands.state is SnapshotState.FAILED:
+    if known.failed:
         return None
     source = sources.check(call.services, table)
     if not known.is_like(source):

@@ -21,6 +21,11 @@ class NewestSnapshot:
     stated: Newest
     stands: SnapshotStanding
 
+    @property
+    def failed(self) -> bool:
+        """Whether it never came to readers because something of it failed, whatever else is known of it."""
+        return self.stands.failed and not self.stands.was_published
+
     def is_like(self, source: TableInfo) -> bool:
         """Whether an export of the source would bring the same rows, of the same columns."""
         types = {field.name: field.type for field in source.fields}

@@ -57,12 +57,11 @@ def publish(run: TableRun, snapshot: SnapshotId) -> EventOutcome:
                         "another snapshot of it was published meanwhile: this one is judged anew", where=run.table.name
                     )
                 change.publish("event")
-        try:
-            announce(run)  # no refresh waits for statistics that it does not use
-        finally:
-            if outcome is None:
-                swap.analyze(run)
-        return outcome or EventOutcome.PUBLISHED
+        if outcome is not None:
+            announce(run)
+            return outcome
+        _tell(run, stands)
+        return EventOutcome.PUBLISHED
 
 
 def publish_chosen(run: TableRun, snapshot: SnapshotId, cause: Cause, by: str) -> int:
@@ -82,15 +81,29 @@ def publish_chosen(run: TableRun, snapshot: SnapshotId, cause: Cause, by: str) -
             )
         tables.ensure(run.connection, run.schema, run.table)
         with swap.exclusive(run, snapshot, keep=cause == "rollback") as change:
-            _decide(run, standing.of(run.connection, name, snapshot), cause, by)
+            stands = standing.of(run.connection, name, snapshot)
+            _decide(run, stands, cause, by)
             change.publish(cause)
         try:
-            announce(run)
+            _tell(run, stands)
         except RetryableError as e:
             # It is done; whoever asked should not ask again.
             log.error("published, but its message is owed: the next event of the table sends it, or hourly_export", e)
-        swap.analyze(run)
         return change.publication or 0
+
+
+def _tell(run: TableRun, before: SnapshotStanding) -> None:
+    """Announce what was published, and renew the statistics of the table. A refresh does not wait for them: it plans by
+    those that the snapshot of before left. At the first publish there are none, so they are made first.
+    """
+    if before.published is None:
+        swap.analyze(run)
+        announce(run)
+        return
+    try:
+        announce(run)
+    finally:
+        swap.analyze(run)
 
 
 def announce(run: TableRun) -> None:

@@ -97,6 +97,7 @@ def _load(run: TableRun, version: ObjectVersion, part_id: int) -> None:
         raise DataError(f"Parquet and PostgreSQL differ: {'; '.join(differences)}", where=str(version))
     for each in wanted:
         belongings.give(connection, each, run.where)
+    tables.declare(connection, run.schema, run.table, part_id)
     seconds = time.monotonic() - started
     snapshots.finish_part(connection, part_id, seconds, tap.profile, held)
     connection.execute("SELECT set_config('default_statistics_target', %s, true)", [STATISTICS_TARGET])

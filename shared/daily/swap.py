@@ -86,8 +86,8 @@ class Swap:
 
 @contextmanager
 def exclusive(run: TableRun, snapshot: SnapshotId, *, keep: bool = False) -> Iterator[Swap]:
-    """A transaction in which the staged snapshot may be swapped in. An answer that is asked for inside stays true until
-    the commit.
+    """A transaction in which the staged snapshot may be swapped in. What readers see, and who is held, is asked for
+    inside: it stays so until the commit.
 
     All slow work is done before it. With `keep`, columns that the snapshot does not have stay. Raises BusyError when
     builds of the views don't end, TargetError when the table can't take the snapshot's columns.

@@ -71,7 +71,7 @@ class Lock:
 
     @classmethod
     def ledger(cls) -> Lock:
-        """Held while the ledger's schema is brought up to date."""
+        """Held while the ledger's schema is brought up to date, and while a table is made."""
         return cls("recosync ledger")
 
 

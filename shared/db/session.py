@@ -123,7 +123,7 @@ def catalogs_name(connection: psycopg.Connection, printed: str) -> str:
 def pin(connection: Session) -> None:
     """Finish what the start of the session can't do, and check that the session has what it asked for.
 
-    The search_path that the role, the database or the URL sets is kept for the templates of views. Raises
+    The search_path that the role, the database or the URL sets is kept for the catalog's SQL. Raises
     ConfigurationError where something between us and PostgreSQL drops settings or shares sessions, or where constraints
     do not hold.
     """

@@ -22,14 +22,14 @@ type _Facts = tuple[int | None, str | None, bool, list[str] | None, Decision | N
 
 
 class SnapshotState(Enum):
-    """Where a snapshot stands. The first that is true of it counts."""
+    """Where a snapshot stands, for an event. The first that is true of it counts; who asks for more has the facts."""
 
     PUBLISHED = auto()  #: readers see it
     REJECTED = auto()  #: somebody decided that readers never see it
     PASSED_OVER = auto()  #: readers see a newer one, whether they have seen this one or not
     LEFT = auto()  #: readers have seen it, and an operator went back from it
     HELD = auto()  #: it tripped a limit, and waits for a human
-    PINNED = auto()  #: an operator pinned its table to another
+    PINNED = auto()  #: an operator pinned its table, so that events leave it alone
     FAILED = auto()  #: something of it failed for good; an event that comes again may still succeed
     OPEN = auto()  #: nothing is known against it
 

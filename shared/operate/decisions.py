@@ -22,7 +22,7 @@ from shared.target import tables
 
 @dataclass(frozen=True)
 class Published:
-    """What readers see now: the snapshot, its publication number, and what they saw before. `seconds` is the swap's."""
+    """What readers see now: the snapshot, its publication number, and what they saw before. It took `seconds`."""
 
     table: str
     snapshot: SnapshotId

@@ -12,7 +12,6 @@ from shared.daily.context import TableRun
 from shared.db.postgres import connect, translated
 from shared.gcp.bigquery import TableInfo
 from shared.ledger import migrations
-from shared.ledger.standing import SnapshotState
 from shared.services import Services
 
 #: The source is as the newest snapshot has it: an export would confirm that, and move nothing.
@@ -63,7 +62,7 @@ def _state(services: Services, table: Table, source: TableInfo) -> str:
         latest = newest.of(connection, table) if migrations.exists(connection) else None
     if latest is None:
         return "never exported"
-    if latest.stands.state is not SnapshotState.FAILED and latest.is_like(source):
+    if not latest.failed and latest.is_like(source):
         return UNCHANGED
     return "changed" if source.modified and latest.stated.source_modified else "may have changed"
 

@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from typing import LiteralString
 
 import psycopg
-from psycopg import errors as pg
 from psycopg import sql
 
 from shared import log
-from shared.catalog import DECLARED, Index, Table
+from shared.catalog import Table
 from shared.db import queries
 from shared.db.locks import Lock, await_lock, lock_or_busy
-from shared.db.postgres import translated
-from shared.db.session import TypeName, check_sees_all, find_names
+from shared.db.postgres import is_transient, is_wrong_deployment, translated
+from shared.db.session import SEARCH_PATH, TypeName, check_sees_all, find_names
 from shared.errors import TargetError
 from shared.ledger import snapshots
 from shared.ledger.names import SCHEMA, part_table
@@ -59,43 +58,6 @@ def ensure(connection: psycopg.Connection, schema: str, table: Table) -> None:
         if found is None:
             raise TargetError("was dropped just now", where=f"{schema}.{table.name}", remedy="Export it again")
         _check(connection, schema, table, found)
-        _index(connection, schema, table)
-
-
-def _index(connection: psycopg.Connection, schema: str, table: Table) -> None:
-    """Give the table the indexes that the catalog declares, and take those away that it declares no more. Its parts get
-    what it has. Raises TargetError for one that can't be made.
-    """
-    values = {"table": _regclass(schema, table.name), "ending": DECLARED}
-    present = {name for (name,) in connection.execute(_query("declared_indexes"), values)}
-    wanted = {index.name(table.name): index for index in table.indexes}
-    for name in wanted.keys() - present:
-        try:
-            _make(connection, schema, table, wanted[name])
-        except (psycopg.ProgrammingError, psycopg.NotSupportedError) as e:
-            if isinstance(e, pg.InsufficientPrivilege):
-                raise
-            raise TargetError(
-                f"its index {wanted[name].definition} can't be made: {e.diag.message_primary}",
-                where=f"{schema}.{table.name}",
-                remedy="Correct `indexes` in the catalog",
-            ) from e
-    for name in present - wanted.keys():
-        try:
-            connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(schema, name)))
-        except pg.LockNotAvailable:
-            log.warning("an index that left the catalog is left to the next event to drop", index=name)
-
-
-def _make(connection: psycopg.Connection, schema: str, table: Table, index: Index) -> None:
-    with connection.transaction():
-        await_lock(connection, Lock.ledger(), 30)
-        # Readers do not queue behind this lock.
-        connection.execute("SET LOCAL lock_timeout = '10s'")
-        find_names(connection, schema, local=True)
-        name, definition = sql.Identifier(index.name(table.name)), _verbatim(index.definition)
-        statement = sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} {}")
-        connection.execute(statement.format(name, relation(schema, table.name), definition))
 
 
 def refuse_unkept(connection: psycopg.Connection, schema: str, table: str) -> None:
@@ -148,6 +110,40 @@ def add_indexes(connection: psycopg.Connection, schema: str, table: str, part_id
             for each in belongings.of(connection, parent, heir(id_)):
                 if each.kind == "index" and each.fits and each.undo not in present:
                     belongings.give(connection, each, f"{schema}.{table}")
+
+
+def declare(connection: psycopg.Connection, schema: str, table: Table, part_id: int, *, kept: bool = False) -> None:
+    """Give a part the indexes that the catalog declares for its table, as far as it lacks them. A part that is `kept`
+    may be of an earlier catalog: an index that does not fit it is left out.
+
+    Raises TargetError for an index that can't be made.
+    """
+    values = {"part": _regclass(SCHEMA, part_table(part_id))}
+    present = {name for (name,) in connection.execute(_query("indexes_of_part"), values)} if table.indexes else set()
+    for index in table.indexes:
+        name = f"{part_table(part_id)}_{index.digest}"
+        if name in present:
+            continue
+        try:
+            with connection.transaction():
+                find_names(connection, schema, local=True)
+                statement = sql.SQL("CREATE INDEX {} ON {} {}")
+                definition = _verbatim(index.definition)
+                connection.execute(statement.format(sql.Identifier(name), child(part_id), definition))
+                connection.execute("SELECT set_config('search_path', %s, true)", [SEARCH_PATH])
+        except psycopg.Error as e:
+            if kept and not is_transient(e):
+                log.warning("a kept part is left without an index", index=index.definition, sqlstate=e.sqlstate)
+                continue
+            if is_transient(e) or is_wrong_deployment(e):
+                raise
+            # An expression may be computed of rows: what is said then may quote a value.
+            said = e.diag.message_primary if (e.sqlstate or "")[:2] in ("42", "54", "0A") else type(e).__name__
+            raise TargetError(
+                f"its index {index.definition} can't be made: {said} ({e.sqlstate})",
+                where=f"{schema}.{table.name}",
+                remedy="Correct `indexes` in the catalog, or take the index out of it",
+            ) from e
 
 
 def drop_defaults(connection: psycopg.Connection, part_id: int) -> None:
@@ -263,7 +259,7 @@ def _definition(name: str, type_: str, *, not_null: bool = False) -> sql.Compose
 
 
 def _verbatim(text: str) -> sql.SQL:
-    """The server's own rendering of what stands in its catalogs."""
+    """The server's own rendering of what stands in its catalogs, or what is deployed as templates are."""
     trusted: LiteralString = text
     return sql.SQL(trusted)
 

@@ -20,7 +20,7 @@ from shared.db import queries
 from shared.db.postgres import connect, translated
 from shared.errors import SyncError
 from shared.gcp.storage import StoredObject
-from shared.ledger import migrations, publications, standing
+from shared.ledger import holds, migrations, publications, standing
 from shared.ledger.standing import SnapshotStanding, SnapshotState
 from shared.services import Services
 
@@ -57,13 +57,15 @@ def run(services: Services, now: datetime) -> list[Finished]:
 
 def _import(run: TableRun, now: datetime) -> Finished | None:
     """Write the newest complete snapshot's manifest again, if it is of age, and neither published nor stopped."""
+    if holds.pinned(run.connection, run.table.name) is not None:
+        return None
     storage, found = run.services.storage, _newest_unpublished(run)
     if found is None:
         return None
     stands, manifest = found
     tries = _tries(manifest)
     pause = run.settings.reconcile_after * 2 ** min(tries, MOST_DOUBLINGS)
-    # Else a human has to do something first, or has said no.
+    # Where it is not open, a human has to do something first, or has said no.
     if now - manifest.created < pause or stands.state is not SnapshotState.OPEN:
         return None
     content = storage.read(manifest.version)

@@ -68,6 +68,7 @@ INDEXES = [
     ('indexes = ["user_id; DROP TABLE users"]', "should list column names"),
     ('indexes = ["user_id, nobody"]', "name nobody, which is no column of the table"),
     ('indexes = ["user_id", "user_id"]', "name one index twice"),
+    *((f'indexes = ["{text}"]', "should list column names") for text in ("UNIQUE (a)", "lower(user_id)", "(a) -- x")),
 ]
 
 #: Limits that are none, where they stand, and what is said of them.
@@ -107,11 +108,12 @@ def test_an_index_that_is_none_is_a_mistake_with_its_line(load, line, said):
 
 
 def test_an_index_is_declared_by_columns_or_by_what_the_server_takes(load):
-    declared = ["user_id", "user_id DESC, irisCode", 'USING gin ("irisCode" jsonb_path_ops)', "(lower(user_id))"]
+    declared = ["user_id", "user_id DESC, irisText", 'USING gin ("irisCode" jsonb_path_ops)', "(lower(user_id))"]
     document = GOOD.replace('source = "users"', f'source = "users"\nindexes = {declared!r}')
+    document = document.replace('"irisCode" = "jsonb"', '"irisCode" = "jsonb"\n"irisText" = "text"')
     indexes = load(document).tables["users"].indexes
-    assert [index.definition for index in indexes] == ['("user_id")', '("user_id" DESC, "irisCode")', *declared[2:]]
-    assert len({index.name("users") for index in indexes}) == 4
+    assert [index.definition for index in indexes] == ['("user_id")', '("user_id" DESC, "irisText")', *declared[2:]]
+    assert len({index.digest for index in indexes}) == 4
 
 
 @pytest.mark.parametrize("name", TABLES)
