@@ -3,12 +3,58 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Literal, TypedDict, cast
 
 from shared import log
 from shared.errors import SyncError
 from shared.hourly.manifest import Audit, HourRecord, State
 from shared.names import Hour
+
+
+class ToldHour(TypedDict):
+    """What the answer tells of an hour; docs/reference.md#hourly_export says what each field means."""
+
+    hour: str
+    status: Literal["exported", "late rows exported", "empty", "done already"]
+    state: State
+    rows: int
+    new_rows: int
+    rounded: dict[str, int]
+    deleted: int
+    kept: int
+
+
+class FailedHour(TypedDict):
+    """What the answer tells of an hour that failed."""
+
+    hour: str
+    error: str
+    retryable: bool
+
+
+class AuditedHour(TypedDict):
+    """An hour of which the audit found other rows in the source than were expected."""
+
+    hour: str
+    expected: int
+    found: int
+
+
+class HourlyAnswer(TypedDict):
+    """The JSON of an answer. The last four are null when the call has not counted; each count also is when it took too
+    long.
+    """
+
+    table: str
+    hours: list[ToldHour]
+    failed: list[FailedHour]
+    remaining: int
+    next: str | None
+    audit: list[AuditedHour] | None
+    earlier_rows: int | None
+    later_rows: int | None
+    rows_without_time: int | None
 
 
 class Answer:
@@ -20,7 +66,7 @@ class Answer:
         self._table = table
         self._hours: dict[Hour, tuple[HourRecord | None, HourRecord]] = {}
         self._untold: dict[Hour, tuple[HourRecord | None, HourRecord]] = {}
-        self._failed: dict[Hour, Mapping[str, object]] = {}
+        self._failed: dict[Hour, FailedHour] = {}
         self.remaining: Sequence[Hour] = ()
         self.audited: Audit | None = None
         self.retryable = False
@@ -47,31 +93,33 @@ class Answer:
         """Name the hours that were kept back, behind the others."""
         self._hours |= self._untold
 
-    def response(self) -> tuple[Mapping[str, object], int]:
+    def response(self) -> tuple[HourlyAnswer, int]:
         """The JSON, and its HTTP status: 500 when a call that is repeated may go on."""
         audited, told = self.audited, self._hours.items()
-        body = {
+        body: HourlyAnswer = {
             "table": self._table,
             "hours": [_entry(hour, before, after) for hour, (before, after) in told if hour not in self._failed],
             "failed": list(self._failed.values()),
             "remaining": len(self.remaining),
             "next": str(self.remaining[0]) if self.remaining else None,
-            "audit": audited
-            and [{"hour": d.hour, "expected": d.expected, "found": d.found} for d in audited.differences],
-            "earlier_rows": audited and audited.earlier_rows,
-            "later_rows": audited and audited.later_rows,
-            "rows_without_time": audited and audited.rows_without_time,
+            "audit": [{"hour": d.hour, "expected": d.expected, "found": d.found} for d in audited.differences]
+            if audited
+            else None,
+            "earlier_rows": audited.earlier_rows if audited else None,
+            "later_rows": audited.later_rows if audited else None,
+            "rows_without_time": audited.rows_without_time if audited else None,
         }
         return body, 500 if self.retryable else 200
 
 
-def _entry(hour: Hour, before: HourRecord | None, record: HourRecord) -> Mapping[str, object]:
+def _entry(hour: Hour, before: HourRecord | None, record: HourRecord) -> ToldHour:
     """What the answer says of an hour."""
     known = len(before.batches) if before else 0
     new = record.batches[known:]
     rounded: Counter[str] = Counter()
     for batch in new:
         rounded.update(batch.export.rounded or {})
+    status: Literal["exported", "late rows exported", "empty", "done already"]
     if not new:
         status = "empty" if record.state == State.EMPTY else "done already"
     else:
@@ -79,7 +127,7 @@ def _entry(hour: Hour, before: HourRecord | None, record: HourRecord) -> Mapping
     return {
         "hour": str(hour),
         "status": status,
-        "state": str(record.state),
+        "state": cast(State, record.state),  # which a record always has
         "rows": record.content.rows,
         "new_rows": sum(batch.export.content.rows for batch in new),
         "rounded": dict(rounded),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -12,7 +12,7 @@ from shared.catalog import HourlyTable
 from shared.db import locks, postgres
 from shared.errors import SyncError
 from shared.hourly import audit, recover, schema
-from shared.hourly.answer import Answer
+from shared.hourly.answer import Answer, HourlyAnswer
 from shared.hourly.context import LogRun
 from shared.hourly.hours import delete_asked, load_exported, settle
 from shared.hourly.manifest import HourRecord
@@ -31,7 +31,7 @@ from shared.services import HourlyServices
 BEGIN_WITHIN = 0.6
 
 
-def run(services: HourlyServices, request: HourlyRequest) -> tuple[Mapping[str, object], int]:
+def run(services: HourlyServices, request: HourlyRequest) -> tuple[HourlyAnswer, int]:
     """Work on the request; the JSON answer and its HTTP status.
 
     500 when a repeated call may go on; else 200, with hours that failed for good under `failed`. Raises BusyError while
@@ -44,7 +44,7 @@ def run(services: HourlyServices, request: HourlyRequest) -> tuple[Mapping[str, 
     return answer, status
 
 
-def load(services: HourlyServices, request: HourlyRequest) -> tuple[Mapping[str, object], int]:
+def load(services: HourlyServices, request: HourlyRequest) -> tuple[HourlyAnswer, int]:
     """Load and verify what was exported of the asked hours, and export nothing; answers as `run` does.
 
     Raises BusyError while another run is at the same log.

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Literal
 
 import psycopg
 
@@ -39,6 +40,9 @@ HISTORY = timedelta(days=90)
 #: The wait for a table that is to be dropped. Nobody queues behind it: what is dropped has no readers to come.
 LOCK_WAIT_MS = 500
 
+#: What is dropped; docs/reference.md#bq_export says what each kind is.
+type Kind = Literal["builds", "stand_ins", "parts", "temporary_tables", "ledger_rows"]
+
 
 @dataclass(frozen=True)
 class StagedPart:
@@ -61,7 +65,7 @@ class StagedPart:
         return self.attached or self.stands.pinned == self.snapshot
 
 
-def run(services: Services, now: datetime) -> Mapping[str, int | None] | None:
+def run(services: Services, now: datetime) -> Mapping[Kind, int | None] | None:
     """Drop what is due at `now`. The number of things dropped, by kind; None of a kind that failed. None while another
     run is at it.
     """
@@ -78,7 +82,7 @@ def run(services: Services, now: datetime) -> Mapping[str, int | None] | None:
             return None
         connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{LOCK_WAIT_MS}ms"])
         before = now - services.settings.retention
-        steps: Mapping[str, Callable[[], int]] = {
+        steps: Mapping[Kind, Callable[[], int]] = {
             "builds": lambda: _drop_builds(run),
             "stand_ins": lambda: _drop_stand_ins(connection),
             "parts": lambda: _drop_parts(run, before),

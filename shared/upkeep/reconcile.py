@@ -7,8 +7,9 @@ refreshes recognise what they have done already, so that an event too many chang
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
+from typing import Literal, TypedDict
 
 from shared import log
 from shared.daily.context import DailyRun, TableRun
@@ -34,7 +35,33 @@ MOST_DOUBLINGS = 6
 #: Tries without success after which a human should look.
 PATIENCE = 3
 
-type Finished = Mapping[str, object]
+
+class SentManifest(TypedDict):
+    """A manifest that was written again; docs/reference.md#hourly_export says what each field means."""
+
+    table: str
+    sent: Literal["manifest"]
+    snapshot_id: str
+    tries: int
+
+
+class SentOwed(TypedDict):
+    """The completion messages that were owed."""
+
+    table: str
+    sent: Literal["owed message"]
+
+
+class SentMessage(TypedDict):
+    """A completion message that was sent again."""
+
+    table: str
+    sent: Literal["message"]
+    publication: int
+    views: list[str]
+
+
+type Finished = SentManifest | SentOwed | SentMessage
 
 
 def run(services: Services, now: datetime) -> list[Finished]:
