@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from shared.catalog import ROOT
+from tests.kit.commands import old_commands
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *ROOT.glob("t*/**/README.md")])
 
@@ -65,6 +66,32 @@ def test_every_page_that_code_names_is_there():
         for page in re.findall(r"(?<![\w/])docs/[\w-]+\.(?:md|json)(?:#[\w-]+)?", path.read_text())
     ]
     assert [(path, page) for path, page in found if dead(ROOT / "README.md", page)] == []
+
+
+#: What the job before promised besides its command lines: variables, the secret, words of templates, jobs, names.
+PROMISED = (
+    *("ENV_SHORT_NAME", "GCP_PROJECT_ID", "BIGQUERY_ML_RECOMMENDATION_DATASET", "BIGQUERY_SEED_DATASET"),
+    *("RECOMMENDATION_SQL_INSTANCE", "{RECOMMENDATION_SQL_INSTANCE}_database_url", "tmp_{ENV_SHORT_NAME}", "ts_nodash"),
+    *("sync_bq_to_cloudsql_recommendation_tables", "export_cloudsql_tables_to_bigquery_hourly", "import_hour"),
+    *("enriched_user", "recommendable_offers_raw", "non_recommendable_items_data", "iris_france", "past_offer_context"),
+    *("enriched_user_mv", "item_ids_mv", "non_recommendable_items_mv", "iris_france_mv", "recommendable_offers_raw_mv"),
+)
+
+
+def test_what_the_job_before_promised_is_one_link_from_the_readme():
+    front = ROOT / "README.md"
+    linked = {link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", front.read_text())}
+    text = "\n".join(page.read_text() for page in (front, *(ROOT / link for link in linked if link.endswith(".md"))))
+    commands = old_commands()
+    words = {command[0] for command in commands} | {
+        word for command in commands for word in command if word.startswith("--")
+    }
+    assert {word for word in words if not re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", text)} == set()
+    assert [name for name in PROMISED if not re.search(rf"\b{re.escape(name.lstrip('{'))}(?!\w)", text)] == []
+
+
+def test_the_readme_is_a_front_page():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
 
 
 def test_a_newcomer_reads_the_design_in_ten_minutes():
