@@ -10,6 +10,7 @@ from shared.errors import ConfigurationError
 from shared.settings import HourlySettings, Settings
 
 FLOWS: Mapping[str, type[Settings] | type[HourlySettings]] = {"daily": Settings, "hourly": HourlySettings}
+FUNCTIONS = sorted(file.parent.name for file in (ROOT / "functions").glob("*/main.py"))
 #: Where Google's client libraries find an emulator: nothing that is deployed.
 EMULATORS = {"BIGQUERY_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"}
 #: Two ways to the same.

@@ -15,7 +15,6 @@ from typing import Any, Literal, TypeAliasType, Union, get_args, get_origin, get
 import flask
 import pytest
 
-from local.functions import FLEET
 from shared import entry
 from shared.catalog import ROOT, Limits, load
 from shared.daily import export
@@ -25,7 +24,7 @@ from shared.hourly import answer, request
 from shared.operate.status import page
 from shared.upkeep import housekeeping, reconcile
 from tests.kit import terraform_variables
-from tests.kit.environment import COMPLETE, EITHER, EMULATORS, Recorder, made_by, needed_by, read_by
+from tests.kit.environment import COMPLETE, EITHER, EMULATORS, FUNCTIONS, Recorder, made_by, needed_by, read_by
 from tests.kit.reference import PAGE, names, table, variables
 
 VARIABLES = variables()
@@ -37,24 +36,24 @@ JSON_TYPES = {str: "text", int: "whole number", bool: "true or false", list: "li
 def made(name: str, value: str) -> list[Mapping[str, Any]]:
     """The settings that every function makes of an environment in which a variable has that value."""
     environment = {**COMPLETE, name: value}
-    return [asdict(one) for function in FLEET for one in made_by(function, environment)]
+    return [asdict(one) for function in FUNCTIONS for one in made_by(function, environment)]
 
 
 def test_every_variable_that_is_read_stands_there_and_no_other():
-    assert VARIABLES.keys() == set.union(*map(read_by, FLEET))
+    assert VARIABLES.keys() == set.union(*map(read_by, FUNCTIONS))
 
 
 @pytest.mark.parametrize("name", VARIABLES)
 def test_a_variable_stands_with_the_functions_that_read_it(name):
-    told = {"all": set(FLEET), "all but `status`": set(FLEET) - {"status"}}
+    told = {"all": set(FUNCTIONS), "all but `status`": set(FUNCTIONS) - {"status"}}
     cell, *_ = VARIABLES[name]
-    assert told.get(cell, set(names(cell))) == {function for function in FLEET if name in read_by(function)}
+    assert told.get(cell, set(names(cell))) == {function for function in FUNCTIONS if name in read_by(function)}
 
 
 def test_a_variable_is_needed_if_a_function_does_not_start_without_it():
     needed = {name for name, (_, default, *_) in VARIABLES.items() if default.startswith("needed")}
     # Needed until the first manifest says so.
-    assert needed == set.union(*map(needed_by, FLEET)) | EITHER | {"HOURLY_START"}
+    assert needed == set.union(*map(needed_by, FUNCTIONS)) | EITHER | {"HOURLY_START"}
 
 
 @pytest.mark.parametrize("name", [name for name in VARIABLES if VARIABLES[name][1].startswith("`")])
