@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-import tomllib
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from enum import StrEnum
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal, TypeAliasType, Union, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -16,7 +14,7 @@ import flask
 import pytest
 
 from shared import entry
-from shared.catalog import ROOT, Limits, load
+from shared.catalog import ROOT, Limits, Place, load
 from shared.daily import export
 from shared.daily.templates import render
 from shared.errors import BadRequestError, ConfigurationError, PermanentError, RetryableError
@@ -188,24 +186,18 @@ def test_a_call_that_fails_as_a_whole_is_answered_as_it_stands_there(method, err
     assert documented[str(answered.status_code)] == list(answered.json)
 
 
-def blocks(page: Path, language: str) -> str:
-    """The code blocks of a page in that language, as one text."""
-    return "\n".join(re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE))
+def blocks(language: str) -> str:
+    """The page's code blocks in that language, as one text."""
+    return "\n".join(re.findall(rf"^```{language}\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE))
 
 
 def test_the_blocks_of_a_catalog_that_are_shown_are_a_catalog(tmp_path):
-    (tmp_path / "catalog.toml").write_text(f'schema = "public"\n{blocks(PAGE, "toml")}')
-    (tmp_path / "similar_artist_mv.sql.jinja").write_text(blocks(PAGE, "sql"))
-    catalog = load(tmp_path / "catalog.toml", tmp_path)
+    (tmp_path / "catalog.toml").write_text(f'schema = "public"\n{blocks("toml")}')
+    (tmp_path / "views").mkdir()
+    (tmp_path / "views" / "similar_artist_mv.sql.jinja").write_text(blocks("sql"))
+    catalog = load(Place.of(tmp_path))
     for view in catalog.views.values():
         assert view.name in render(view, "20260101T050000000000").create
-
-
-def test_the_front_page_shows_the_beginning_of_the_same_table():
-    front, whole = (tomllib.loads(blocks(page, "toml"))["tables"] for page in (ROOT / "README.md", PAGE))
-    assert front.keys() == whole.keys()
-    for name, table_ in front.items():
-        assert {**whole[name], **table_, "columns": {**whole[name]["columns"], **table_["columns"]}} == whole[name]
 
 
 def test_every_target_of_make_stands_there_and_no_other():
