@@ -11,9 +11,10 @@ from typing import Self
 from shared import catalog
 from shared.catalog import Catalog
 from shared.gcp.bigquery import BigQuery
-from shared.gcp.parquet import FunctionToken, NoToken, Parquet
+from shared.gcp.parquet import Parquet
 from shared.gcp.pubsub import Publisher
 from shared.gcp.storage import Storage
+from shared.gcp.tokens import FunctionToken, NoToken
 from shared.settings import CommonSettings, HourlySettings, Settings
 
 
