@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from shared import duck
 from shared.duck import Fault, identifier
+from shared.errors import UnreadableError
 from shared.gcp import long_rows, ranged
 from shared.gcp.batches import apart, together
 from shared.gcp.footer import Footer
@@ -74,6 +75,8 @@ def misread(
             if duck.fault(e) in (Fault.CONTENT, Fault.UNCLEAR):
                 return Misread(chunk.column, chunk.row_group)
             raise
+        except UnreadableError as e:
+            return Misread(chunk.column, chunk.row_group, e.what)
         except (pa.ArrowException, OSError) as e:
             return Misread(chunk.column, chunk.row_group, ranged.broken(e, chunk))
     return None

@@ -58,10 +58,11 @@ class Chunk:
     @property
     def beyond_duckdb(self) -> bool:
         """Whether it is written as pyarrow reads it, and DuckDB does not: LZ4 in Hadoop's frames, and floats' encoding
-        for other types. Of gzip, DuckDB leaves out the checksum, so that a broken page would be other values.
+        for other types. Of gzip, DuckDB leaves out the checksum, so that a broken page would be other values; of Brotli
+        how many bytes there were, so that what lay in memory would be.
         """
         split = "BYTE_STREAM_SPLIT" in self.encodings and self.physical not in ("FLOAT", "DOUBLE")
-        return split or self.codec in ("LZ4", "GZIP")
+        return split or self.codec in ("LZ4", "GZIP", "BROTLI")
 
     @property
     def start(self) -> int:

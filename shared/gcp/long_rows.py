@@ -33,7 +33,7 @@ def batches(file: BinaryIO, chunks: Sequence[Chunk], skipped: int, where: str) -
     """The rows of a file after the first so many, in its order, in types that DuckDB takes as they are.
 
     Raises DataError, with column and row group, for rows or pages that are larger than the limit, before it takes such
-    pages into memory; pyarrow's errors; and what `file` raises.
+    pages into memory; what `pages.read` does; pyarrow's errors; and what `file` raises.
     """
     opened = ranged.opened(file)
     for row_group in range(opened.num_row_groups):
@@ -62,14 +62,7 @@ def of_row_group(
 
 def _together(file: BinaryIO, chunks: Sequence[Chunk], where: str) -> int:
     """How many rows of a row group can be taken together, whatever is in them."""
-    import pyarrow as pa
-
-    found = []
-    for chunk in chunks:
-        of_chunk = pages.read(file, chunk)
-        if of_chunk is None:
-            raise pa.ArrowInvalid("the pages are not as the format has them")
-        found.append(of_chunk)
+    found = [pages.read(file, chunk, where) for chunk in chunks]
     held = sum(each.held for each in found)
     if held > PAGES_BYTES:
         most, chunk = max(zip((each.held for each in found), chunks, strict=True), key=lambda pair: pair[0])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from shared import duck
 from shared.duck import Fault, identifier, literal
 from shared.errors import DataError, UnreadableError
-from shared.gcp import by_pyarrow, layout
+from shared.gcp import by_pyarrow, layout, pages
 from shared.gcp.batches import apart, together
 from shared.gcp.by_pyarrow import Misread, Part
 from shared.gcp.crs import Said
@@ -117,6 +117,8 @@ class Parquet:
 
         def read() -> Rows:
             if not footer.beyond_duckdb:
+                with self.objects.storage.opened(version) as file:
+                    pages.check(file, footer.chunks, str(version))
                 try:
                     reader = self.objects.reader(query, VECTOR_ROWS)
                     return Rows(query, VECTOR_ROWS, reader.schema, reader, part)

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from shared.errors import DataError
+from tests.kit.footers import with_last_page
 from tests.kit.sessions import one
 from tests.kit.snapshots import TABLE, bookings, day
 from tests.kit.uploads import Upload, arrive
@@ -35,6 +36,19 @@ def test_a_page_before_the_start_of_a_part_ends_no_process(here, services, datab
         process.wait()
     assert one(database, "SELECT subject FROM recosync.failure") == str(part)
     with pytest.raises(DataError, match="byte -5, where no page can be, for column user_id in row group 0"):
+        arrive(services, part)
+
+
+def test_a_page_that_ends_where_its_part_does_ends_no_process(here, services, database):
+    """Its reader would look for the next page behind the end."""
+    sink = io.BytesIO()
+    pq.write_table(bookings(services, ["ann", "bob"]), sink, compression="none")
+    dictionary = pq.ParquetFile(sink).metadata.row_group(0).column(1).dictionary_page_offset
+    part = Upload(services, TABLE, day(1)).part(with_last_page(sink.getvalue(), dictionary))
+    with importing(here.env, part) as process:
+        process.wait()
+    assert one(database, "SELECT subject FROM recosync.failure") == str(part)
+    with pytest.raises(DataError, match=r"item_id, row group 0 of .*: has pages that are not as the format has them"):
         arrive(services, part)
 
 

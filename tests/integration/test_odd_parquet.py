@@ -13,7 +13,7 @@ import pyarrow.parquet.encryption as pe
 import pytest
 
 from shared.errors import DataError
-from tests.kit.footers import CODEC, chunks, patched, with_statistics
+from tests.kit.footers import CODEC, chunks, patched, shortened, with_statistics
 from tests.kit.typed_tables import TABLE, numbered, place
 from tests.kit.uploads import arrive, parquet_bytes
 
@@ -176,6 +176,24 @@ def of_bytes_as_decimals(values):
 def test_a_decimal_in_as_many_bytes_as_it_needs_arrives(here):
     publish(here, {"c": "numeric"}, of_bytes_as_decimals([b"\x7f", b"\xff\x00", None, b"\0"]), 4)
     assert here.stored("c") == [Decimal("1.27"), Decimal("-2.56"), None, Decimal(0)]
+
+
+def test_a_page_that_reaches_beyond_its_column_is_refused(here):
+    """What lies in memory behind it would be values."""
+    whole = written(numbered(c=pa.array(range(15_000), pa.int64())), compression="none", use_dictionary=False)
+    error = refused(here, {"c": "bigint"}, shortened(whole, 100_000))
+    assert error.what == "has pages that are not as the format has them"
+    assert error.where.startswith(f"{TABLE}.c, row group 0 of gs://")
+
+
+def test_a_page_of_other_bytes_than_those_of_its_checksum_is_refused(here):
+    whole = written(
+        numbered(c=NUMBERS), compression="none", use_dictionary=False, write_page_checksum=True, write_statistics=False
+    )
+    changed = int64(2**40)
+    error = refused(here, {"c": "bigint"}, int64(2**41).join(whole.rsplit(changed, 1)))
+    assert error.what == "has a page whose bytes are not those of its checksum"
+    assert error.where.startswith(f"{TABLE}.c, row group 0 of gs://")
 
 
 def test_a_decimal_without_a_byte_is_refused(here):

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from shared.errors import UnreadableError
 from shared.gcp import pages
 from shared.gcp.layout import Chunk
 
@@ -23,8 +24,7 @@ def written(**options: object) -> tuple[io.BytesIO, Chunk]:
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
 def test_a_dictionary_bounds_each_value(version):
-    found = pages.read(*written(data_page_version=version))
-    assert found is not None
+    found = pages.read(*written(data_page_version=version), "a file")
     assert 50 * 6_000 < found.dictionary < 51 * 6_100
     assert found.most(1) >= 6_000
     assert found.most(500) >= 500 * 6_000
@@ -32,8 +32,8 @@ def test_a_dictionary_bounds_each_value(version):
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
 def test_pages_bound_the_rows_in_them(version):
-    found = pages.read(*written(use_dictionary=False, data_page_version=version, data_page_size=1, write_batch_size=10))
-    assert found is not None
+    options = {"use_dictionary": False, "data_page_size": 1, "write_batch_size": 10}
+    found = pages.read(*written(data_page_version=version, **options), "a file")
     assert (found.dictionary, found.fewest) == (0, 10)
     assert 10 * 6_000 < found.unpacked < 10 * 6_100
     assert 500 * 6_000 <= found.most(500) < 520 * 6_100
@@ -46,4 +46,5 @@ def test_what_is_no_page_is_told(broken):
     file, chunk = written(use_dictionary=False)
     content = file.getvalue()
     damaged = content[: chunk.start] + broken + content[chunk.start + len(broken) :]
-    assert pages.read(io.BytesIO(damaged), chunk) is None
+    with pytest.raises(UnreadableError):
+        pages.read(io.BytesIO(damaged), chunk, "a file")
