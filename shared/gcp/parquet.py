@@ -117,7 +117,7 @@ class Parquet:
 
         def read() -> Rows:
             if not footer.beyond_duckdb:
-                with self.objects.storage.opened(version) as file:
+                with self.objects.storage.passed(version) as file:
                     pages.check(file, footer.chunks, str(version))
                 try:
                     reader = self.objects.reader(query, VECTOR_ROWS)

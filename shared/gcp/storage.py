@@ -2,15 +2,17 @@
 
 import io
 from collections.abc import Buffer, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from http import HTTPStatus
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
+from urllib.parse import quote
 
 from shared.errors import DataError, RetryableError
 from shared.gcp.errors import translated
+from shared.gcp.forward import Body, Forward
 from shared.names import ObjectVersion
 
 if TYPE_CHECKING:
@@ -24,6 +26,10 @@ CHUNK_BYTES = 4 << 20
 
 #: Bytes that are asked for at once of an object that is read by ranges.
 RANGE_BYTES = 1 << 20
+
+
+#: Seconds to wait for the next bytes of an object that is passed.
+PASSING_TIMEOUT = 60
 
 
 #: The size of a document that is read whole: a manifest of 30,000 parts is smaller. Parsed, it is ten times as large.
@@ -125,6 +131,30 @@ class Storage:
             blob.reload()
             stream = blob.open("rb", chunk_size=RANGE_BYTES)
         yield cast(BinaryIO, _Ranges(cast(IO[bytes], stream), str(version)))
+
+    @contextmanager
+    def passed(self, version: ObjectVersion) -> Iterator[BinaryIO]:
+        """The same for who passes most bytes in their order: one request, and a sixth of the processor time."""
+        with closing(Forward(partial(self._body, version))) as file:
+            yield cast(BinaryIO, _Ranges(cast(IO[bytes], file), str(version)))
+
+    def _body(self, version: ObjectVersion, at: int) -> Body:
+        """What an object holds from a byte on."""
+        from google.api_core.exceptions import from_http_status
+        from google.cloud.storage.retry import DEFAULT_RETRY
+
+        name, client = quote(version.name, safe=""), self._client
+        url = f"{client.api_endpoint}/download/storage/v1/b/{version.bucket}/o/{name}"
+        parameters = {"alt": "media", "generation": str(version.generation)}
+
+        def asked() -> Body:
+            headers = {"Range": f"bytes={at}-", "Accept-Encoding": "identity"}
+            answer = client._http.get(url, params=parameters, headers=headers, stream=True, timeout=PASSING_TIMEOUT)
+            if not answer.ok:
+                raise from_http_status(answer.status_code, "the object was not given")  # type: ignore[no-untyped-call]
+            return cast(Body, answer.raw)
+
+        return cast(Body, DEFAULT_RETRY(asked)())
 
     def copy(self, version: ObjectVersion, name: str) -> None:
         """Copy one version of an object within its bucket, unless it is gone or there is an object of that name."""
@@ -261,9 +291,12 @@ def _stream_translated(doing: str) -> Iterator[None]:
     """
     from google.api_core.exceptions import from_http_status
     from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
+    from urllib3.exceptions import HTTPError
 
     try:
         yield
+    except HTTPError as e:
+        raise RetryableError("the object could not be read to its end", where=doing) from e
     except DataCorruption as e:
         raise RetryableError("the bytes arrived damaged", where=doing) from e
     except InvalidResponse as e:
