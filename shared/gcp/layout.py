@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -18,6 +19,10 @@ _HEAD, _TAIL = 4, 8
 _LONGEST_FOOTER = 16 << 20
 
 _CUT_OFF = "is cut off: its footer points beyond its end"
+
+
+#: The encodings of texts whose lengths are packed as deltas, by their numbers in a page's header.
+DELTAS_OF_LENGTHS = {6: "DELTA_LENGTH_BYTE_ARRAY", 7: "DELTA_BYTE_ARRAY"}
 
 
 @dataclass(frozen=True)
@@ -58,11 +63,15 @@ class Chunk:
     @property
     def beyond_duckdb(self) -> bool:
         """Whether it is written as pyarrow reads it, and DuckDB does not: LZ4 in Hadoop's frames, and floats' encoding
-        for other types. Of gzip, DuckDB leaves out the checksum, so that a broken page would be other values; of Brotli
-        how many bytes there were, so that what lay in memory would be.
+        for other types.
+
+        Or DuckDB believes too much of it. Of gzip, it leaves out the checksum, so that a broken page would be other
+        values; of Brotli, how many bytes there were, so that what lies in memory would be; and of the lengths of texts
+        in deltas, how many there are, so that it would write where nothing is.
         """
         split = "BYTE_STREAM_SPLIT" in self.encodings and self.physical not in ("FLOAT", "DOUBLE")
-        return split or self.codec in ("LZ4", "GZIP", "BROTLI")
+        lengths = any(name in self.encodings for name in DELTAS_OF_LENGTHS.values())
+        return split or lengths or self.codec in ("LZ4", "GZIP", "BROTLI")
 
     @property
     def start(self) -> int:
@@ -75,9 +84,16 @@ class EncryptedError(Exception):
 
 
 #: Names by the numbers in a footer.
-_TYPES = ("BOOLEAN", "INT32", "INT64", "INT96", "FLOAT", "DOUBLE", "BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY")
-_CODECS = ("UNCOMPRESSED", "SNAPPY", "GZIP", "LZO", "BROTLI", "LZ4", "ZSTD", "LZ4_RAW")
-_ENCODINGS = {0: "PLAIN", 2: "PLAIN_DICTIONARY", 3: "RLE", 4: "BIT_PACKED", 8: "RLE_DICTIONARY", 9: "BYTE_STREAM_SPLIT"}
+_TYPES = dict(
+    enumerate(("BOOLEAN", "INT32", "INT64", "INT96", "FLOAT", "DOUBLE", "BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY"))
+)
+_CODECS = dict(enumerate(("UNCOMPRESSED", "SNAPPY", "GZIP", "LZO", "BROTLI", "LZ4", "ZSTD", "LZ4_RAW")))
+_ENCODINGS = {
+    0: "PLAIN", 2: "PLAIN_DICTIONARY", 3: "RLE", 4: "BIT_PACKED", 5: "DELTA_BINARY_PACKED", **DELTAS_OF_LENGTHS,
+    8: "RLE_DICTIONARY", 9: "BYTE_STREAM_SPLIT",
+}  # fmt: skip
+#: What a footer has numbers for that nobody knows.
+_UNKNOWN = re.compile(r"\b(codec|type|encoding) (-?\d+)")
 
 
 def read_from(file: BinaryIO) -> tuple[File, list[Chunk]]:
@@ -122,11 +138,15 @@ def _chunk(row_group: int, rows: int, said: Any) -> Chunk:
         index=said.get(10),
         packed=said[7],
         unpacked=said[6],
-        physical=_TYPES[said[1]],
-        codec=_CODECS[said[4]],
-        encodings=", ".join(_ENCODINGS.get(number, f"encoding {number}") for number in said[2]),
+        physical=_name(_TYPES, "type", said[1]),
+        codec=_name(_CODECS, "codec", said[4]),
+        encodings=", ".join(_name(_ENCODINGS, "encoding", number) for number in said[2]),
         nulls=said.get(12, {}).get(3),
     )
+
+
+def _name(names: Mapping[int, str], what: str, number: int) -> str:
+    return names.get(number, f"{what} {number}")
 
 
 def wrong(file: File, chunks: Iterable[Chunk]) -> str | None:
@@ -143,6 +163,9 @@ def wrong(file: File, chunks: Iterable[Chunk]) -> str | None:
 
 
 def _wrong(file: File, chunk: Chunk) -> str | None:
+    unknown = _UNKNOWN.search(f"{chunk.codec}, {chunk.physical}, {chunk.encodings}")
+    if unknown:
+        return f"has {'an' if unknown[1] == 'encoding' else 'a'} {unknown[1]} that is unknown, number {unknown[2]},"
     for count in (chunk.rows, chunk.values, chunk.packed, chunk.unpacked):
         if count < 0:
             return f"counts {count} rows, values or bytes"

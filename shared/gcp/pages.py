@@ -16,7 +16,7 @@ from typing import BinaryIO, TypeGuard
 
 from shared.errors import UnreadableError
 from shared.gcp import thrift
-from shared.gcp.layout import Chunk
+from shared.gcp.layout import DELTAS_OF_LENGTHS, Chunk
 
 #: Bytes that are read for a header at first. It may hold a least and a greatest value.
 _HEADER = 1 << 12
@@ -26,22 +26,23 @@ _LONGEST_HEADER = 1 << 24
 _PIECE = 1 << 20
 
 #: Fields of a PageHeader: its type, its sizes, the checksum of its bytes as they are stored; and by its type, which
-#: field describes its values, of which that field's first is the number.
+#: field describes its values, of which that field's first is the number, and which of its fields is their encoding.
 _TYPE, _UNPACKED, _PACKED, _CHECKSUM = 1, 2, 3, 4
-_OF_TYPE = {0: 5, 2: 7, 3: 8}
+_OF_TYPE = {0: (5, 2), 2: (7, 2), 3: (8, 4)}
 _DICTIONARY = 2
 
 
 @dataclass(frozen=True)
 class Pages:
-    """The pages of a chunk: the bytes of its dictionary, of its largest page as it is stored and unpacked, and the
-    least number of values in any page but the last.
+    """The pages of a chunk: the bytes of its dictionary, of its largest page as it is stored and unpacked, the least
+    number of values in any page but the last, and the numbers of their encodings.
     """
 
     dictionary: int
     packed: int
     unpacked: int
     fewest: int
+    encodings: frozenset[object] = frozenset()
 
     @property
     def held(self) -> int:
@@ -62,6 +63,7 @@ class _Page:
 
     type: int
     values: int
+    encoding: object
     packed: int
     unpacked: int
     checksum: int | None
@@ -73,9 +75,12 @@ class _Page:
 
 
 def check(file: BinaryIO, chunks: Iterable[Chunk], where: str) -> None:
-    """Raise what `read` does of the pages of any chunk."""
+    """Raise what `read` does of the pages of any chunk, and UnreadableError where DuckDB would die of an encoding that
+    the footer does not tell of.
+    """
     for chunk in chunks:
-        read(file, chunk, where)
+        if not read(file, chunk, where).encodings.isdisjoint(DELTAS_OF_LENGTHS):
+            raise _broken("has pages in another encoding than its footer says", chunk, where)
 
 
 def read(file: BinaryIO, chunk: Chunk, where: str) -> Pages:
@@ -83,9 +88,10 @@ def read(file: BinaryIO, chunk: Chunk, where: str) -> Pages:
     not so, or where a page is not what its checksum was made of; and what `file` does.
     """
     dictionary = packed = unpacked = 0
-    fewest, last = chunk.values, None
+    fewest, last, encodings = chunk.values, None, set()
     for page in _pages(file, chunk, where):
         packed = max(packed, page.packed)
+        encodings.add(page.encoding)
         if page.type == _DICTIONARY:
             dictionary = max(dictionary, page.unpacked)
             continue
@@ -93,7 +99,7 @@ def read(file: BinaryIO, chunk: Chunk, where: str) -> Pages:
         if last is not None:
             fewest = min(fewest, last)
         last = page.values
-    return Pages(dictionary, packed, unpacked, fewest)
+    return Pages(dictionary, packed, unpacked, fewest, frozenset(encodings))
 
 
 def _pages(file: BinaryIO, chunk: Chunk, where: str) -> Iterator[_Page]:
@@ -122,16 +128,23 @@ def _page(file: BinaryIO, at: int, end: int) -> _Page | None:
         return None
     header, length = found
     type_, unpacked, packed = header.get(_TYPE), header.get(_UNPACKED), header.get(_PACKED)
-    described = header.get(_OF_TYPE[type_]) if type_ in _OF_TYPE else None
+    field, encoding = _OF_TYPE.get(type_, (0, 0)) if isinstance(type_, int) else (0, 0)
+    described = header.get(field)
     values = described.get(1) if isinstance(described, dict) else None
-    if not (isinstance(type_, int) and _counts(unpacked) and _counts(packed) and _counts(values)):
+    if not (
+        isinstance(type_, int)
+        and isinstance(described, dict)
+        and _counts(unpacked)
+        and _counts(packed)
+        and _counts(values)
+    ):
         return None
     # No writer's dictionary has more values than bytes; a reader makes room for so many.
     if at + length + packed > end or (type_ == _DICTIONARY and values > unpacked):
         return None
     checksum = header.get(_CHECKSUM)
     checksum = checksum & 0xFFFFFFFF if isinstance(checksum, int) else None
-    return _Page(type_, values, packed, unpacked, checksum, at + length)
+    return _Page(type_, values, described.get(encoding), packed, unpacked, checksum, at + length)
 
 
 def _counts(number: object) -> TypeGuard[int]:

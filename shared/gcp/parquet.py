@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -63,12 +64,16 @@ class Parquet:
             metadata = query(f"SELECT key, value FROM parquet_kv_metadata({url})").fetchall()
             said = Said.of(dict(metadata), str(version))
             file, chunks = self._layout(version)
-            wrong = layout.wrong(file, chunks)
-            if wrong:
-                raise DataError(wrong, where=str(version), remedy="Write the part anew")
+            _refuse(layout.wrong(file, chunks), version)
             return footer_of([str(type_) for _, type_, *_ in described], fields, chunks, said)
 
-        return self.objects.reading(version, read)
+        try:
+            return self.objects.reading(version, read)
+        except UnreadableError:
+            # DuckDB takes no footer with a number that it does not know, and does not say which.
+            with suppress(UnreadableError):
+                _refuse(layout.wrong(*self._layout_alone(version)), version)
+            raise
 
     def _layout(self, version: ObjectVersion) -> tuple[layout.File, list[layout.Chunk]]:
         """Where the footer says that the pages lie, and how they are written."""
@@ -217,6 +222,11 @@ class Parquet:
 
 class _BeyondDuckDBError(Exception):
     """A row, or a page, is too long for DuckDB, or the file is none that it reads."""
+
+
+def _refuse(wrong: str | None, version: ObjectVersion) -> None:
+    if wrong:
+        raise DataError(wrong, where=str(version), remedy="Write the part anew")
 
 
 def _is_too_long(e: Exception) -> bool:

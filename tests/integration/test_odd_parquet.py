@@ -13,7 +13,7 @@ import pyarrow.parquet.encryption as pe
 import pytest
 
 from shared.errors import DataError
-from tests.kit.footers import CODEC, chunks, patched, shortened, with_statistics
+from tests.kit.footers import CODEC, ENCODINGS, TYPE, chunks, patched, shortened, with_statistics
 from tests.kit.typed_tables import TABLE, numbered, place
 from tests.kit.uploads import arrive, parquet_bytes
 
@@ -196,6 +196,18 @@ def test_a_page_of_other_bytes_than_those_of_its_checksum_is_refused(here):
     assert error.where.startswith(f"{TABLE}.c, row group 0 of gs://")
 
 
+def test_a_page_of_fewer_bytes_than_it_says_is_refused(here):
+    """What lies in memory behind them would be values."""
+    rows = numbered(c=pa.array(range(15_000), pa.int64()))
+    whole = written(rows, compression="brotli", use_dictionary=False)
+    page = b"\x04\0\0\0\xb0\xea\x01\x01" + rows.column("c").chunk(0).buffers()[1].to_pybytes()
+    stored, fewer = (pa.compress(content, "brotli", asbytes=True) for content in (page, page[:40_000]))
+    assert whole.count(stored) == 2
+    error = refused(here, {"c": "bigint"}, fewer.ljust(len(stored), b"\0").join(whole.rsplit(stored, 1)))
+    assert error.what == "can't be decoded (BROTLI; RLE, PLAIN)"
+    assert error.where.startswith(f"{TABLE}.c, row group 0 of gs://")
+
+
 def test_a_decimal_without_a_byte_is_refused(here):
     error = refused(here, {"c": "numeric"}, of_bytes_as_decimals([b"\x7f", b""]))
     assert error.where.startswith(f"{TABLE}.c, row group 0 of gs://")
@@ -252,6 +264,22 @@ def test_a_codec_that_nobody_reads_is_named_with_its_column(here):
     error = refused(here, {"c": "varchar"}, patched(parquet_bytes(numbered(c=["a"])), change))
     assert error.what.startswith("can't be decoded (LZO; ")
     assert error.where.startswith(f"{TABLE}.c, row group 0 of gs://")
+
+
+@pytest.mark.parametrize(
+    ("field", "number", "told"),
+    [
+        (CODEC, 9, "has a codec that is unknown, number 9, for column c in row group 0"),
+        (ENCODINGS, 77, "has an encoding that is unknown, number 77, for column c in row group 0"),
+        (TYPE, 8, "has a type that is unknown, number 8, for column c in row group 0"),
+    ],
+)
+def test_a_number_that_nobody_knows_is_named_with_its_column(here, field, number, told):
+    def change(footer):
+        type_, before = chunks(footer)[1][field]
+        chunks(footer)[1][field] = (type_, (before[0], [number]) if field == ENCODINGS else number)
+
+    assert refused(here, {"c": "varchar"}, patched(parquet_bytes(numbered(c=["a"])), change)).what == told
 
 
 def test_columns_are_called_what_the_file_calls_them(here):

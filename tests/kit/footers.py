@@ -16,7 +16,7 @@ type Struct = dict[int, tuple[int, object]]
 _TRUE, _FALSE, _BYTE, _I64, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 6, 7, 8, 9, 10, 12
 
 ROW_GROUPS, COLUMNS, META_DATA, STATISTICS = 4, 1, 3, 12
-CODEC, NUM_VALUES, PACKED, DATA_PAGE_OFFSET = 4, 5, 7, 9
+TYPE, ENCODINGS, CODEC, NUM_VALUES, PACKED, DATA_PAGE_OFFSET = 1, 2, 4, 5, 7, 9
 MAX, MIN, NULL_COUNT, MAX_VALUE, MIN_VALUE = 1, 2, 3, 5, 6
 
 
@@ -69,6 +69,11 @@ def with_statistics(part: bytes, column: int, **values: int | bytes) -> bytes:
             statistics[numbers[name]] = (_I64 if isinstance(value, int) else _BINARY, value)
 
     return patched(part, change)
+
+
+def struct(fields: Struct) -> bytes:
+    """A structure as it is written."""
+    return _written(_STRUCT, fields)
 
 
 def _read(content: io.BytesIO, type_: int) -> object:

@@ -9,6 +9,7 @@ import pytest
 from shared.errors import UnreadableError
 from shared.gcp import pages
 from shared.gcp.layout import Chunk
+from tests.kit.footers import struct
 
 TEXTS = [f"{number % 50:06d}" * 1_000 for number in range(500)]
 
@@ -48,3 +49,44 @@ def test_what_is_no_page_is_told(broken):
     damaged = content[: chunk.start] + broken + content[chunk.start + len(broken) :]
     with pytest.raises(UnreadableError):
         pages.read(io.BytesIO(damaged), chunk, "a file")
+
+
+def headed(type_: int, values: int, encoding: int = 0, unpacked: int = 8, packed: int = 8) -> tuple[io.BytesIO, Chunk]:
+    """A page of 8 bytes under a header with these numbers, the only one of a chunk with 2 values."""
+    described, place = {0: (5, 2), 2: (7, 2), 3: (8, 4)}[type_]
+    of_values = {1: (5, values), place: (5, encoding)}
+    header = struct({1: (5, type_), 2: (5, unpacked), 3: (5, packed), described: (12, of_values)})
+    return io.BytesIO(b"PAR1" + header + b"\0" * 8), Chunk(
+        0, 2, "a", 2, 4, None, None, len(header) + 8, len(header) + 8
+    )
+
+
+@pytest.mark.parametrize("type_", [0, 3])
+def test_a_page_may_fill_its_chunk(type_):
+    assert pages.read(*headed(type_, 2), "a file").packed == 8
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"type_": 0, "values": 2, "packed": 9},
+        {"type_": 0, "values": 2, "packed": 2**31 - 1},
+        {"type_": 0, "values": 2, "packed": -1},
+        {"type_": 0, "values": 2, "unpacked": -1},
+        {"type_": 0, "values": 1},
+        {"type_": 3, "values": -1},
+        {"type_": 2, "values": 9},
+    ],
+    ids=str,
+)
+def test_a_header_that_can_not_be_so_is_told(said):
+    with pytest.raises(UnreadableError, match="row group 0 of a file: has pages that are not as the format has them"):
+        pages.read(*headed(**said), "a file")
+
+
+@pytest.mark.parametrize("encoding", [6, 7])
+def test_lengths_in_deltas_are_told_where_the_footer_does_not(encoding):
+    file, chunk = headed(0, 2, encoding)
+    with pytest.raises(UnreadableError, match="has pages in another encoding than its footer says"):
+        pages.check(file, [chunk], "a file")
+    assert pages.read(file, chunk, "a file").encodings == {encoding}
