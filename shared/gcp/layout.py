@@ -74,6 +74,11 @@ class Chunk:
         return split or lengths or self.codec in ("LZ4", "GZIP", "BROTLI")
 
     @property
+    def undecoded(self) -> str:
+        """What is said of pages that no reader makes values of."""
+        return f"can't be decoded ({self.codec}; {self.encodings})"
+
+    @property
     def start(self) -> int:
         """Where its first page begins."""
         return min(self.dictionary, self.data) if self.dictionary else self.data

@@ -108,7 +108,7 @@ def _pages(file: BinaryIO, chunk: Chunk, where: str) -> Iterator[_Page]:
     while left > 0:
         page = _page(file, at, end) if at < end else None
         if page is None or (chunk.dictionary or 0) > chunk.data:
-            raise _broken("has pages that are not as the format has them", chunk, where)
+            raise _broken(chunk.undecoded, chunk, where)
         if page.checksum is not None and page.checksum != _checksum(file, page):
             raise _broken("has a page whose bytes are not those of its checksum", chunk, where)
         yield page

@@ -45,7 +45,7 @@ def broken(e: Exception, chunk: Chunk) -> str:
         return "holds text that is not UTF-8"
     if "crypt" in str(e):
         return "is encrypted"
-    return f"can't be decoded ({chunk.codec}; {chunk.encodings})"
+    return chunk.undecoded
 
 
 def plain(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -61,7 +61,7 @@ def counts_more_lengths_than_memory(rows):
 @pytest.mark.parametrize(
     ("damaged", "told"),
     [
-        (ends_with_a_page, "has pages that are not as the format has them"),
+        (ends_with_a_page, "can't be decoded (UNCOMPRESSED; PLAIN, RLE, RLE_DICTIONARY)"),
         (counts_more_lengths_than_memory, "can't be decoded (UNCOMPRESSED; RLE, DELTA_LENGTH_BYTE_ARRAY)"),
     ],
 )

@@ -80,7 +80,7 @@ def test_a_page_may_fill_its_chunk(type_):
     ids=str,
 )
 def test_a_header_that_can_not_be_so_is_told(said):
-    with pytest.raises(UnreadableError, match="row group 0 of a file: has pages that are not as the format has them"):
+    with pytest.raises(UnreadableError, match="row group 0 of a file: can't be decoded"):
         pages.read(*headed(**said), "a file")
 
 
