@@ -42,7 +42,7 @@ class Pages:
     packed: int
     unpacked: int
     fewest: int
-    encodings: frozenset[object] = frozenset()
+    encodings: frozenset[int]
 
     @property
     def held(self) -> int:
@@ -63,7 +63,7 @@ class _Page:
 
     type: int
     values: int
-    encoding: object
+    encoding: int
     packed: int
     unpacked: int
     checksum: int | None
@@ -88,7 +88,7 @@ def read(file: BinaryIO, chunk: Chunk, where: str) -> Pages:
     not so, or where a page is not what its checksum was made of; and what `file` does.
     """
     dictionary = packed = unpacked = 0
-    fewest, last, encodings = chunk.values, None, set()
+    fewest, last, encodings = chunk.values, None, set[int]()
     for page in _pages(file, chunk, where):
         packed = max(packed, page.packed)
         encodings.add(page.encoding)
@@ -128,23 +128,19 @@ def _page(file: BinaryIO, at: int, end: int) -> _Page | None:
         return None
     header, length = found
     type_, unpacked, packed = header.get(_TYPE), header.get(_UNPACKED), header.get(_PACKED)
-    field, encoding = _OF_TYPE.get(type_, (0, 0)) if isinstance(type_, int) else (0, 0)
+    field, place = _OF_TYPE.get(type_, (0, 0)) if isinstance(type_, int) else (0, 0)
     described = header.get(field)
-    values = described.get(1) if isinstance(described, dict) else None
-    if not (
-        isinstance(type_, int)
-        and isinstance(described, dict)
-        and _counts(unpacked)
-        and _counts(packed)
-        and _counts(values)
-    ):
+    if not (isinstance(type_, int) and isinstance(described, dict) and _counts(unpacked) and _counts(packed)):
+        return None
+    values, encoding = described.get(1), described.get(place)
+    if not (_counts(values) and _counts(encoding)):
         return None
     # No writer's dictionary has more values than bytes; a reader makes room for so many.
     if at + length + packed > end or (type_ == _DICTIONARY and values > unpacked):
         return None
     checksum = header.get(_CHECKSUM)
     checksum = checksum & 0xFFFFFFFF if isinstance(checksum, int) else None
-    return _Page(type_, values, described.get(encoding), packed, unpacked, checksum, at + length)
+    return _Page(type_, values, encoding, packed, unpacked, checksum, at + length)
 
 
 def _counts(number: object) -> TypeGuard[int]:

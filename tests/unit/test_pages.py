@@ -84,6 +84,18 @@ def test_a_header_that_can_not_be_so_is_told(said):
         pages.read(*headed(**said), "a file")
 
 
+@pytest.mark.parametrize("field", [1, 2, 3, 5])
+@pytest.mark.parametrize("other", [(12, {}), (9, (5, [])), (8, b"")], ids=["structure", "list", "bytes"])
+def test_a_header_of_other_kinds_of_fields_is_told(field, other):
+    of_values = (12, {1: (5, 2), 2: (5, 0)})
+    fields = {1: (5, 0), 2: (5, 8), 3: (5, 8), 5: of_values}
+    for header in (fields | {field: other}, fields | {5: (12, of_values[1] | {1 + field % 2: other})}):
+        content = b"PAR1" + struct(header) + b"\0" * 8
+        chunk = Chunk(0, 2, "a", 2, 4, None, None, len(content) - 4, len(content) - 4)
+        with pytest.raises(UnreadableError, match="can't be decoded"):
+            pages.check(io.BytesIO(content), [chunk], "a file")
+
+
 @pytest.mark.parametrize("encoding", [6, 7])
 def test_lengths_in_deltas_are_told_where_the_footer_does_not(encoding):
     file, chunk = headed(0, 2, encoding)
