@@ -1,6 +1,6 @@
 """JSON that others wrote, read into msgspec structs whose types say what fits.
 
-What does not fit is told by its path, as `parts[3].rows`, and by what should stand there; never by what does.
+A mistake is told by its path, as `parts[3].rows`, and by what should stand there; never by the value that stands there.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class MalformedError(ValueError):
 
 
 class Reader[T]:
-    """Reads what is of one type. It is made when a module is imported: threads that make the first one of a type at
-    once crash the process.
+    """Reads documents of one type. Make a reader when a module is imported: threads that make the first one of a type
+    at once crash the process.
     """
 
     def __init__(self, type_: type[T]) -> None:
@@ -52,7 +52,7 @@ class Reader[T]:
             raise MalformedError("is not JSON in UTF-8") from None
 
     def convert(self, value: object) -> T:
-        """The same of JSON that a library has parsed. Raises MalformedError."""
+        """The document in JSON that a library has parsed already. Raises MalformedError."""
         try:
             return msgspec.convert(value, self._type)
         except msgspec.ValidationError as e:

@@ -1,4 +1,11 @@
-"""DuckDB: instances with bounded memory, its extensions as packages, and what its errors mean, for both directions."""
+"""DuckDB: instances with bounded memory, its extensions as packages, and what its errors mean, for both directions.
+
+An error is judged by the type that begins its text: a stream of batches hands an error on as an `OSError`, with nothing
+else. Two kinds are judged by whoever asked. An UNCLEAR error is the content's fault if the Storage client can fetch all
+bytes and DuckDB can't read them again. Of a SERVER error only text is left, without PostgreSQL's code and in its
+language: the query runs once more over the driver, which has the code. A connection to PostgreSQL that breaks has no
+words of the server's, and is retried.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +74,7 @@ _SERVER_SAID = re.compile(r": \w+:  ")
 def connect(extension: str, settings: Mapping[str, str | int]) -> duckdb.DuckDBPyConnection:
     """A new instance with one of DuckDB's extensions, from the package of its name.
 
-    Raises ConfigurationError when that is not there, or is made for another version of DuckDB.
+    Raises ConfigurationError when the package is not there, or is made for another version of DuckDB.
     """
     import duckdb
 
@@ -110,7 +117,7 @@ def status(e: Exception) -> int | None:
 
 
 def fault(e: Exception) -> Fault:
-    """What an error means that DuckDB raised, or pyarrow for it."""
+    """What an error means that DuckDB raised, or that pyarrow raised for it."""
     code, kind_ = status(e), kind(e)
     if kind_ == "Out of Memory":
         return Fault.MEMORY
@@ -126,7 +133,7 @@ def fault(e: Exception) -> Fault:
 
 
 def said_of_parquet(e: Exception) -> str | None:
-    """What an error tells of a Parquet file as a whole, in our words; None of any other."""
+    """What DuckDB's error says of a Parquet file as a whole, in our words; None of any other error."""
     return next((told for said, told in _OF_PARQUET.items() if said in str(e)), None)
 
 

@@ -1,8 +1,8 @@
 """Between functions-framework and the flow: parse a request, bind its log context, turn an outcome into an answer.
 
-Answers: 400 for bad input, and 405 to a method that is not taken; what can succeed later is 500 to a call and 503 to an
-event, so that it is repeated; 204 for an event that is done, foreign, stale, repeated or failed for good (then logged
-as ERROR, on which alerts fire).
+Bad input is answered with 400, and a method that is not taken with 405. A failure that can succeed later is answered to
+a call with 500 and to an event with 503, so that the caller repeats it. An event that is done, foreign, stale, repeated
+or failed for good is answered with 204; the last is logged as ERROR, on which alerts fire.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class _HasSettings(Protocol):
 
 
 def bound_bodies(*, events: bool = False) -> None:
-    """Have the framework read no body over MAX_BODY_BYTES, and answer at once what it would crash at: such a body, one
-    that can't be read to its end, and where a function takes events, what is none.
+    """Have the framework read no body over MAX_BODY_BYTES, and answer at once the requests at which it would crash: a
+    larger body, a body that can't be read to its end, and, where a function takes `events`, a request that is no event.
 
-    It executes a function's module in the context of its application.
+    The framework executes a function's module in the context of its application.
     """
     if flask.has_app_context():
         flask.current_app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
@@ -91,8 +91,8 @@ def answer_request[S: _HasSettings](
     handle: Callable[[S], tuple[Json, int] | flask.Response],
     methods: Collection[str] = ("POST",),
 ) -> flask.Response:
-    """Run an HTTP call's work with the services that `make` gives: `handle` gives the JSON answer and its status, or a
-    response of its own. The framework hands every method on; any but `methods` does nothing.
+    """Run an HTTP call's work with the services that `make` gives. `handle` gives the JSON answer and its status, or a
+    response of its own. The framework hands on every method; a method that is not among `methods` does nothing.
     """
     log.configure()
     with _call_context():
@@ -128,8 +128,9 @@ def answer_request[S: _HasSettings](
 
 
 def afterwards[T](name: str, step: Callable[[], T]) -> T | None:
-    """The outcome of a step after a call's own work; None when it failed, which is logged, told under that name as if
-    it were a function of its own, and changes no answer.
+    """The outcome of a step after a call's own work; None when the step failed.
+
+    The failure is logged, and told under `name` as if the step were a function of its own. It changes no answer.
     """
     settings = CommonSettings.as_far_as_right()
     try:

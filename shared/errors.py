@@ -1,8 +1,8 @@
 """The failure vocabulary: a failure is retryable or permanent by its type, decided once, where it is first understood.
 
 A permanent failure says what is wrong, where, and what to do about it. No message carries a value from a row or a
-secret: messages go to logs, to answers, to the ledger and to terminals. What others wrote may be in it, such as an
-object's name, and shows no more than a line's worth of what can be printed.
+secret: messages go to logs, to answers, to the ledger and to terminals. A name that others wrote may be in a message,
+such as an object's name: it is cut to a line's length, and escaped where it can't be printed.
 """
 
 import json
@@ -42,7 +42,7 @@ class RetryableError(SyncError):
 
 
 class BusyError(RetryableError):
-    """Another worker holds the lock on this very piece of work. Its own outcome, or its death, settles the retry."""
+    """Another worker holds the lock on this very piece of work. Its success or its death lets the retry go on."""
 
 
 class IncompleteError(RetryableError):
@@ -50,7 +50,7 @@ class IncompleteError(RetryableError):
 
 
 class NotReachedError(RetryableError):
-    """What was waited for has not come in time. Nothing is known to have failed: it may still come by itself."""
+    """A state that was waited for has not come in time. No failure is known: it may still come by itself."""
 
 
 class ConfigurationError(RetryableError):
@@ -59,7 +59,7 @@ class ConfigurationError(RetryableError):
 
 class CatalogError(ConfigurationError):
     """The work is of another version of the catalog, or of this code, than is deployed here: one of the two is about to
-    be deployed. Nothing of it is recorded, so that whatever finds the work again goes on with it.
+    be deployed. The failure is recorded nowhere, so that whatever finds the work again goes on with it.
     """
 
 
@@ -78,7 +78,9 @@ class SourceError(PermanentError):
 
 
 class DriftError(SourceError):
-    """The source's columns are no longer those that the catalog takes: nothing moves until one of the two is mended."""
+    """The source's columns are no longer those that the catalog takes: nothing moves until somebody mends the source or
+    the catalog.
+    """
 
 
 class DataError(PermanentError):
@@ -94,22 +96,24 @@ class UnlikeCatalogError(DataError):
 
 
 class FatalWorkError(PermanentError):
-    """Each of several workers that began a piece of work was killed, or ran out of time, before it had an answer."""
+    """Several workers began a piece of work, and each was killed, or ran out of time, before it had an answer."""
 
 
 class TargetError(PermanentError):
-    """PostgreSQL is not as the publish or refresh needs it: other columns, missing rights, foreign dependants."""
+    """PostgreSQL is not as the publish or refresh needs it: other columns, dependants of others, or things hung on a
+    table that its parts can't keep.
+    """
 
 
 def printable(text: str) -> str:
-    """A text with the characters escaped that a terminal obeys, that turn its direction of writing, or that UTF-8 has
-    no bytes for. They are written as JSON writes them, so that a JSON document stays the same one.
+    """A text in which characters are escaped that a terminal obeys, that turn its direction of writing, or that UTF-8
+    has no bytes for. They are written as JSON writes them, so that a JSON document stays the same document.
     """
     return _DOUBTFUL.sub(lambda c: c[0] if c[0].isprintable() else json.dumps(c[0])[1:-1], text)
 
 
 def shown(text: str, limit: int) -> str:
-    """As much of a text that others may have written as can be printed in so many bytes."""
+    """The beginning of a text that others may have written, printable, in `limit` bytes at most."""
     whole = printable(text[: limit + 1])
     encoded = whole.encode()
     if len(encoded) <= limit:

@@ -79,7 +79,7 @@ def configure(level: int = logging.INFO) -> None:
 def bound(**fields: object) -> Iterator[None]:
     """Add fields to every line logged inside the block, in this thread and in those started by `submit`.
 
-    A failure takes them along, because it is logged further up.
+    A failure takes the fields along, because it is logged further up.
     """
     token = _fields.set({**_fields.get(), **{k: v if isinstance(v, dict) else str(v) for k, v in fields.items()}})
     try:
@@ -112,7 +112,7 @@ def info(message: str, **fields: object) -> None:
 
 
 def warning(message: str, cause: Exception | None = None, **fields: object) -> None:
-    """Something that mends itself, but not for ever."""
+    """Something that mends itself, but not forever."""
     _log(logging.WARNING, message, fields, cause)
 
 

@@ -1,7 +1,7 @@
 """Names that both flows share, which parse and print: snapshot ids, hours, object versions, BigQuery tables and jobs.
 
-A value of one of these types is valid by construction; what does not parse is answered with None or ValueError, and a
-caller never takes a name apart by hand.
+A value of one of these types is valid by construction. A text that does not parse is answered with None or ValueError,
+and a caller never takes a name apart by hand.
 """
 
 import re
@@ -171,7 +171,7 @@ class PartitionRef:
 
 @dataclass(frozen=True)
 class BatchId:
-    """Rows of one hour that travel together: the first export is number 1, each lot of late rows the next.
+    """Rows of one hour that travel together: the first export is number 1, each lot of late rows is the next.
 
     `attempt` is a token that no other try at this export has.
     """

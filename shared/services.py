@@ -11,18 +11,19 @@ from typing import Self
 from shared import catalog
 from shared.catalog import Catalog
 from shared.gcp.bigquery import BigQuery
-from shared.gcp.parquet import FunctionToken, NoToken, Parquet
+from shared.gcp.parquet import Parquet
 from shared.gcp.pubsub import Publisher
 from shared.gcp.storage import Storage
+from shared.gcp.tokens import FunctionToken, NoToken
 from shared.settings import CommonSettings, HourlySettings, Settings
 
 
 @dataclass(frozen=True)
 class Services:
-    """The daily flow's. Made once per process; clients connect on first use.
+    """What the steps of the daily flow work with. Made once per process; clients connect on first use.
 
-    `migrates` says whether a ledger of before is brought up to date by what works with these: functions do so, because
-    they are deployed; a checkout on somebody's desk is not.
+    `migrates` says whether steps with these services bring an older ledger up to date. Functions do so, because they
+    are deployed; a checkout on somebody's desk does not.
     """
 
     settings: Settings
@@ -50,7 +51,7 @@ class Services:
 
 @dataclass(frozen=True)
 class HourlyServices:
-    """The hourly flow's. Made once per process; clients connect on first use."""
+    """What the steps of the hourly flow work with. Made once per process; clients connect on first use."""
 
     settings: HourlySettings
     catalog: Catalog

@@ -72,7 +72,9 @@ class _Common(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class CommonSettings:
-    """What every function is told. Durations are in seconds: of `life`, whoever is at work is dead or frozen."""
+    """What every function is told. Durations are in seconds. A session that is older than `life` belongs to a worker
+    that is dead or frozen.
+    """
 
     environment: str
     project: str
@@ -85,7 +87,9 @@ class CommonSettings:
 
     @classmethod
     def as_far_as_right(cls, environ: Mapping[str, str] = os.environ) -> "CommonSettings":
-        """What can be read of the environment, for whoever tells of a failure: it may be that of the rest."""
+        """The settings that can be read of the environment, for whoever tells of a failure: the failure may be that the
+        others can't be read.
+        """
         return CommonSettings(**_Reader(environ).common())
 
     @property
@@ -102,8 +106,8 @@ class CommonSettings:
 class Settings(CommonSettings):
     """The daily flow's configuration.
 
-    `retention` is how long housekeeping leaves what it may drop, `reconcile_after` how long a snapshot may stand still
-    before its event counts as lost.
+    `retention` is how long housekeeping leaves what it may drop. `reconcile_after` is how long a snapshot may stand
+    still before its event counts as lost.
     """
 
     datasets: Mapping[str, str]
@@ -138,8 +142,8 @@ class Settings(CommonSettings):
 class HourlySettings(CommonSettings):
     """The hourly flow's configuration.
 
-    `start` is the first hour that it owns, needed until a manifest says so. An hour is looked at for late rows by the
-    calls of the `late_hours` that follow it. A call works on at most `max_hours` hours.
+    `start` is the first hour that the flow owns, needed until a manifest says so. The calls of the `late_hours` that
+    follow an hour look at it for late rows. A call works on at most `max_hours` hours.
     """
 
     bucket: str

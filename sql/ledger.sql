@@ -123,10 +123,6 @@ WHERE table_name = %(table)s
 ORDER BY publication DESC
 LIMIT 1;
 
--- name: was_published
-SELECT count(*) > 0 FROM recosync.publication
-WHERE table_name = %(table)s AND snapshot_id = %(snapshot)s;
-
 -- name: publish
 -- The number is the time in milliseconds, and higher than those before: one that was told of does not come again when
 -- the database is restored to an earlier state. A publish takes longer than a millisecond.

@@ -38,9 +38,9 @@ SELECT
     ) AS policies
 WHERE row_security_active(to_regclass(%(relation)s));
 
--- name: path_of_views
--- What the templates of views find without naming a schema: the catalog's relations, PostGIS and pgvector wherever they are
--- installed, and what somebody set for the role, the database or in the URL on purpose.
+-- name: path_of_catalog
+-- What templates of views and definitions of indexes find without naming a schema: the catalog's relations, PostGIS
+-- and pgvector wherever they are installed, and what somebody set for the role, the database or in the URL on purpose.
 SELECT set_config(
     'search_path',
     concat_ws(
@@ -56,5 +56,5 @@ SELECT set_config(
         nullif(nullif(current_setting('recosync.search_path'), '"$user", public'), ''),
         'pg_temp'
     ),
-    FALSE
+    %(local)s
 );

@@ -1,6 +1,6 @@
 -- name: standing
--- Everything that the standing of snapshots depends on: what readers see of their tables and have seen of them, and what
--- humans and failures say.
+-- Everything that the standing of snapshots depends on: what readers see of their tables and have seen of them, and
+-- what humans and failures say.
 WITH wanted AS (
     SELECT
         unnest(%(tables)s::text[]) AS table_name,
@@ -12,15 +12,15 @@ SELECT
     wanted.snapshot_id,
     newest.publication,
     newest.snapshot_id AS seen,
-    EXISTS (
-        SELECT FROM recosync.publication
+    (
+        SELECT count(*) > 0 FROM recosync.publication
         WHERE publication.table_name = wanted.table_name AND publication.snapshot_id = wanted.snapshot_id
     ) AS was_published,
     hold.reasons,
     hold.decision,
     pin.snapshot_id AS pinned,
-    EXISTS (
-        SELECT FROM recosync.failure
+    (
+        SELECT count(*) > 0 FROM recosync.failure
         WHERE failure.table_name = wanted.table_name AND failure.snapshot_id = wanted.snapshot_id
     ) AS failed
 FROM wanted

@@ -41,6 +41,11 @@ WHERE
     )
 ORDER BY conname;
 
+-- name: indexes_of_part
+SELECT relation.relname FROM pg_index
+INNER JOIN pg_class AS relation ON pg_index.indexrelid = relation.oid
+WHERE pg_index.indrelid = to_regclass(%(part)s) AND pg_index.indisvalid;
+
 -- name: has_indexes
 SELECT count(*) > 0 FROM pg_index
 WHERE indrelid = to_regclass(%(table)s);

@@ -24,7 +24,7 @@ module "raw_dataset" {
   location      = local.bigquery_location
   force_destroy = !var.keep_data
 
-  # The schemas are generated from the catalog: python -m shared.hourly.schema <log>
+  # The schemas are generated from the catalog: recosync catalog schemas
   tables = {
     for name, log in local.logs : name => {
       schema              = log.schema

@@ -35,7 +35,8 @@ module "archive" {
   source   = "./modules/archive"
   for_each = toset(local.functions)
 
-  name = each.key
+  name           = each.key
+  catalog_folder = var.catalog_folder
 }
 
 # Named by what is in it: a function is deployed anew when its archive is another, and never otherwise.

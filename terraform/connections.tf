@@ -1,5 +1,5 @@
 locals {
-  # What one instance holds at most (docs/design.md, Connections). A view that is built has two connections, and room for
+  # What one instance holds at most (docs/deploy.md#connections). A view that is built has two connections, and room for
   # a third. A publish that changes columns builds views too, within the same max_builds over all instances.
   connections = {
     bq_export     = 1

@@ -10,13 +10,15 @@ locals {
     source = coalesce(var.bucket_names.source, "${var.project_id}-recosync-source")
   }
 
+  catalog_folder = coalesce(var.catalog_folder, "${local.repository}/shared")
+
   # Terraform reads no TOML. Only the headings are wanted, and the columns that a log is clustered by: whatever is written
   # otherwise than the catalog's parser takes it fails the plan here, or the tests.
-  catalog      = file("${local.repository}/shared/catalog.toml")
+  catalog      = file("${local.catalog_folder}/catalog.toml")
   daily_tables = sort(flatten(regexall("(?m)^\\[tables\\.([A-Za-z0-9_]+)\\]\\s*$", local.catalog)))
   logs = {
     for log in sort(flatten(regexall("(?m)^\\[hourly\\.([A-Za-z0-9_]+)\\]\\s*$", local.catalog))) : log => {
-      schema     = file("${local.repository}/shared/schemas/${log}.json")
+      schema     = file("${local.catalog_folder}/schemas/${log}.json")
       cluster_by = jsondecode(try(regex("(?ms)^\\[hourly\\.${log}\\]\\s*$[^\\[]*?^cluster_by = (\\[[^\\]]*\\])", local.catalog)[0], "[]"))
     }
   }

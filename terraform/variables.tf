@@ -9,6 +9,17 @@ variable "project_id" {
   }
 }
 
+variable "catalog_folder" {
+  description = "A folder of your own with catalog.toml, views/ and schemas/, as `recosync init` writes one. Default, what is shipped."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.catalog_folder == null || fileexists("${coalesce(var.catalog_folder, ".")}/catalog.toml")
+    error_message = "The folder has no catalog.toml: `recosync init FOLDER` writes one."
+  }
+}
+
 variable "environment" {
   description = "A short name such as dev, stg or prod: part of the data sets' names, and ENV_SHORT_NAME of the functions."
   type        = string

@@ -112,15 +112,16 @@ def cloud(pytestconfig: pytest.Config) -> Iterator[Cloud]:
     from local.cloud import Cloud
     from local.functions import WARM
     from shared import services
-    from shared.gcp.parquet import NoToken, Parquet
+    from shared.gcp.parquet import Parquet
     from shared.gcp.storage import Storage
+    from shared.gcp.tokens import NoToken
 
     with Cloud(rows_per_part=1_000, runtime=WARM, in_memory=True) as cloud, pytest.MonkeyPatch.context() as once:
         pytestconfig.stash[_log_lines].folder = cloud.folder
         parquet = Parquet(cloud.storage.url, NoToken(), Storage("nobodys"))
 
         def warm(_: object, storage: Storage) -> Parquet:
-            parquet._storage = storage
+            parquet.objects.storage = storage
             return parquet
 
         # As in a warm instance, DuckDB loads its extension once.

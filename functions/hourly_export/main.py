@@ -8,6 +8,7 @@ import functions_framework
 
 from shared import entry, services
 from shared.hourly import run
+from shared.hourly.request import FIELDS, parse
 from shared.upkeep import reconcile
 
 # Arrow's own allocator holds on to what a thread has freed: 40 MiB here. Arrow reads this when it is first imported.
@@ -21,8 +22,7 @@ def hourly_export(request: flask.Request) -> flask.Response:
     """Export ended hours to BigQuery. Body: `{"table_name", "date", "hour", "until", "delete_from_source", …}`."""
 
     def handle(made: services.HourlyServices) -> tuple[entry.Json, int]:
-        body = entry.json_body(request, run.FIELDS)
-        asked = run.parse(made, body, entry.scheduled_at(request), datetime.now(UTC))
+        asked = parse(made, entry.json_body(request, FIELDS), entry.scheduled_at(request), datetime.now(UTC))
         try:
             answer, status = run.run(made, asked)
         finally:

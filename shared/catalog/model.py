@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from shared.names import MAX_IDENTIFIER_BYTES, is_identifier
 
 ROOT = Path(__file__).parent.parent.parent
-CATALOG_FILE = ROOT / "shared" / "catalog.toml"
-VIEWS_FOLDER = ROOT / "sql" / "views"
+
+#: The variable that names a deployment's own folder.
+FOLDER_VARIABLE = "RECOSYNC_CATALOG"
 
 
 #: A view is built under its name and a timestamp of 21 characters, and makes room under that with `_old`.
@@ -21,11 +24,40 @@ MAX_VIEW_NAME = MAX_IDENTIFIER_BYTES - len("20260101T000000000000_") - len("_old
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a catalog lies: its file, and the folder with the templates of its views."""
+
+    file: Path
+    views: Path
+
+    @property
+    def schemas(self) -> Path:
+        """The folder with the BigQuery schemas of its logs, which Terraform reads."""
+        return self.file.parent / "schemas"
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """A deployment's own folder, or the file in it. Where that has no templates, the shipped ones count."""
+        file = path / "catalog.toml" if path.is_dir() else path
+        views = file.parent / "views"
+        return cls(file, views if views.is_dir() else SHIPPED.views)
+
+    @classmethod
+    def here(cls) -> Self:
+        """The folder that the environment names, or what is shipped: a function has its own catalog in that place."""
+        named = os.environ.get(FOLDER_VARIABLE)
+        return cls.of(Path(named)) if named else cls(SHIPPED.file, SHIPPED.views)
+
+
+SHIPPED = Place(ROOT / "shared" / "catalog.toml", ROOT / "sql" / "views")
+
+
+@dataclass(frozen=True)
 class PgType:
     """A PostgreSQL column type: the name that `format_type` gives it, and its parameters.
 
-    `sources` are the BigQuery types that can become it, `targets` those that it can become; a value that does not fit
-    is found when it is moved.
+    `sources` are the BigQuery types that can become it, and `targets` the BigQuery types that it can become. A value
+    that does not fit is found when it is moved.
     """
 
     name: str
@@ -245,9 +277,9 @@ def least_row_bytes(columns: Sequence[Column]) -> int:
 
 
 def could_be_of_another(found: Sequence[str], wanted: Sequence[str]) -> bool:
-    """Whether columns that are not the `wanted` ones of this catalog may be those of another version of it: one that
-    has more or fewer, or calls them otherwise. The same ones in another order are a mistake, as are names that no
-    catalog takes.
+    """Whether columns that are not the `wanted` ones of this catalog may be those of another version of the catalog: a
+    version that has more or fewer columns, or other names. The same columns in another order are a mistake, and so are
+    names that no catalog takes.
     """
     named = len(found) == len(set(found)) > 0 and all(is_identifier(name) for name in found)
     return named and set(found) != set(wanted)
@@ -270,10 +302,24 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Index:
+    """An index of a table's parts. `definition` is what follows the table's name in CREATE INDEX
+    (https://www.postgresql.org/docs/current/sql-createindex.html).
+    """
+
+    definition: str
+
+    @property
+    def digest(self) -> str:
+        """What tells the definition from all others in the name of an index."""
+        return hashlib.sha256(self.definition.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
 class Table:
     """A BigQuery source and its PostgreSQL target. `dataset` is the variable that names the source's data set.
 
-    `key` are the columns that tell its rows apart, if any do.
+    `key` are the columns that tell the table's rows apart, if any do.
     """
 
     name: str
@@ -283,6 +329,7 @@ class Table:
     allow_empty: bool = False
     key: tuple[str, ...] = ()
     limits: Limits = Limits()
+    indexes: tuple[Index, ...] = ()
 
 
 @dataclass(frozen=True)

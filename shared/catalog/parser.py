@@ -6,21 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from shared.catalog.model import (
-    CATALOG_FILE,
     IMPORT_DATE,
     IMPORT_HOUR,
     MAX_COLUMNS,
     MAX_ROW_BYTES,
     MAX_VIEW_NAME,
     TYPE_NAMES,
-    VIEWS_FOLDER,
     BigQueryType,
     Catalog,
     Column,
     HourlyColumn,
     HourlyTable,
+    Index,
     Limits,
     PgType,
+    Place,
     Table,
     View,
     least_row_bytes,
@@ -35,6 +35,9 @@ MAX_BYTES, MAX_TOLD = 1 << 20, 25
 
 #: Bytes of a path that are shown.
 MAX_PATH = 200
+
+#: Letters of an index's definition.
+MAX_INDEX = 1_000
 
 #: Limits that no table needs to be above, and that no sum or date overflows with: growth by a million, the rows of any
 #: table, and hours of a century.
@@ -78,12 +81,16 @@ _TEMPLATE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,189}\.sql\.jinja")
 #: Keys, and the lines that begin with them (https://toml.io/en/v1.0.0#keys).
 _KEY = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
 _DOTTED = rf"{_KEY}(?:[ \t]*\.[ \t]*{_KEY})*"
+#: Columns of an index, each with its order.
+_COLUMNS_OF_INDEX = re.compile(r"(?!USING\s)\w+( (ASC|DESC))?(, ?\w+( (ASC|DESC))?)*", re.ASCII | re.IGNORECASE)
 _HEADER = re.compile(rf"[ \t]*\[[ \t]*({_DOTTED})[ \t]*\]")
 _ENTRY = re.compile(rf"[ \t]*({_DOTTED})[ \t]*=")
 
 
-def load(file: Path = CATALOG_FILE, views_folder: Path = VIEWS_FOLDER) -> Catalog:
-    """Read and validate the catalog. Raises ConfigurationError that lists every mistake."""
+def load(place: Place | None = None) -> Catalog:
+    """Read and validate a catalog, by default this deployment's. Raises ConfigurationError that lists every mistake."""
+    place = place or Place.here()
+    file = place.file
     text = _text_of(file)
     try:
         document = tomllib.loads(text)
@@ -94,7 +101,7 @@ def load(file: Path = CATALOG_FILE, views_folder: Path = VIEWS_FOLDER) -> Catalo
         raise ConfigurationError(
             "is not TOML: it has too long a number, or is nested too deeply", where=file.name
         ) from None
-    parser = _Parser(views_folder)
+    parser = _Parser(place.views)
     catalog = parser.catalog(document)
     if parser.mistakes:
         told = "\n".join(_told(file, text, parser.mistakes))
@@ -179,7 +186,7 @@ class _Parser:
 
     def _table(self, name: str, entry: Mapping[str, object]) -> Table:
         path = ("tables", name)
-        self._known(entry, path, {"source", "dataset", "columns", "allow_empty", "key", "limits"})
+        self._known(entry, path, {"source", "dataset", "columns", "allow_empty", "key", "limits", "indexes"})
         source = self._text(entry, path, "source")
         if source and not is_identifier(source):
             self._mistake((*path, "source"), "is no BigQuery table id")
@@ -201,7 +208,26 @@ class _Parser:
             key = []
         names = tuple(map(str, key if isinstance(key, list) else ()))
         limits = self._limits(entry, path, {c.name for c in columns}, names)
-        return Table(name, source, dataset, columns, bool(allow_empty), names, limits)
+        indexes = tuple(self._indexes(entry.get("indexes", []), (*path, "indexes"), comparable))
+        return Table(name, source, dataset, columns, bool(allow_empty), names, limits, indexes)
+
+    def _indexes(self, given: object, path: KeyPath, columns: Set[str]) -> Iterator[Index]:
+        """The indexes of a table: some of its columns, or what CREATE INDEX says after the table's name."""
+        definitions = given if isinstance(given, list) else [None]
+        if len(set(map(str, definitions))) < len(definitions):
+            self._mistake(path, "name one index twice")
+        for definition in definitions:
+            text = definition.strip() if isinstance(definition, str) else ""
+            named = [column.split(maxsplit=1) for column in text.split(",") if column.strip()]
+            simple = _COLUMNS_OF_INDEX.fullmatch(text)
+            whole = re.match(r"\(|USING\s", text, re.IGNORECASE)
+            if not (simple or whole) or len(text) > MAX_INDEX or not text.isprintable() or ";" in text or "--" in text:
+                self._mistake(path, f"should list column names, “(…)” or “USING …”, of {MAX_INDEX} letters at most")
+            elif simple and (strange := next((name for name, *_ in named if name not in columns), None)):
+                self._mistake(path, f"name {strange}, which is no column of the table, or of json or geometry")
+            else:
+                quoted = ", ".join(" ".join((f'"{name}"', *order)) for name, *order in named)
+                yield Index(f"({quoted})" if simple else text)
 
     def _refuse_large(self, columns: Sequence[Column], path: KeyPath) -> None:
         if len(columns) > MAX_COLUMNS:
@@ -263,7 +289,7 @@ class _Parser:
         file = self._views_folder / template
         if template and not _TEMPLATE.fullmatch(template):
             self._mistake(
-                (*path, "template"), "should be the name of a .sql.jinja file in sql/views, 200 letters at most"
+                (*path, "template"), "should be the name of a .sql.jinja file among the templates, 200 letters at most"
             )
         elif template and not file.is_file():
             self._mistake((*path, "template"), f"does not exist as {file}")

@@ -20,14 +20,15 @@ from shared.daily.manifest import Manifest
 from shared.daily.names import ManifestName, PartName, SnapshotFolder, parse_object_name
 from shared.daily.publish import EventOutcome, announce, publish
 from shared.daily.stage import stage
-from shared.db.postgres import Lock, connect, holding, translated
+from shared.db.locks import Lock, holding
+from shared.db.postgres import connect, translated
 from shared.errors import BusyError, CatalogError, DataError, IncompleteError, PermanentError, UnlikeCatalogError
 from shared.gcp.storage import refuse_large
 from shared.ledger import attempts, failing, failures, migrations, snapshots, standing
 from shared.ledger.attempts import Work
-from shared.ledger.failures import Failure
+from shared.ledger.failures import PermanentFailure
 from shared.ledger.snapshots import Snapshot
-from shared.ledger.standing import Standing, State
+from shared.ledger.standing import SnapshotStanding, SnapshotState
 from shared.names import AHEAD, ObjectVersion
 from shared.services import Services
 from shared.target import columns, tables
@@ -38,10 +39,10 @@ STAGING_SHARE = 0.4
 
 
 def handle(services: Services, version: ObjectVersion, size: int) -> str:
-    """Do what the object asks for and say in a word or two what that was.
+    """Do what the object asks for; a word or two for what that was.
 
-    Raises RetryableError for what a redelivery may complete; PermanentError, already recorded in the ledger, for the
-    rest.
+    Raises RetryableError where a redelivery may complete the work. Raises PermanentError, already recorded in the
+    ledger, for other failures.
     """
     settings = services.settings
     name = parse_object_name(version.name, settings.prefix) if version.bucket == settings.bucket else None
@@ -68,7 +69,7 @@ def handle(services: Services, version: ObjectVersion, size: int) -> str:
                     raise CatalogError(e.what, where=e.where, remedy=manifests.OTHER_CATALOG) from e
                 # What no manifest names, such as a stray file, says nothing of its snapshot.
                 snapshot = folder.snapshot if counts else None
-                failures.record(connection, Failure(e, str(version), folder.table, snapshot))
+                failures.record(connection, PermanentFailure(e, str(version), folder.table, snapshot))
             raise
         # Once all of it is published, no other object of it is missed.
         settled = None if outcome == EventOutcome.PUBLISHED else str(version)
@@ -100,7 +101,7 @@ def _is_of_another_catalog(run: DailyRun, folder: SnapshotFolder, e: PermanentEr
 
 
 def stage_all(services: Services, table: Table, manifest: ObjectVersion) -> None:
-    """Stage all of a snapshot for an operator who wants it whatever readers see, and publish nothing.
+    """Stage all of a snapshot for an operator who wants it, even if readers have a newer one, and publish nothing.
 
     Raises IncompleteError while others are at some parts.
     """
@@ -134,7 +135,8 @@ def _handle(call: DailyRun, name: PartName | ManifestName, version: ObjectVersio
             return "gone"
     elif not _record(run, folder, version):
         return "gone"
-    tables.ensure(run.connection, run.schema, run.table)
+    if stands.state in (SnapshotState.FAILED, SnapshotState.OPEN):  # else nothing of it is to be published
+        tables.ensure(run.connection, run.schema, run.table)
     if isinstance(name, PartName):
         stage(run, folder.snapshot, version)
         return publish(run, folder.snapshot)
@@ -159,16 +161,16 @@ def _of_catalog(run: DailyRun, folder: SnapshotFolder, version: ObjectVersion) -
     return run.of(table)
 
 
-def _stale(stands: Standing) -> str | None:
+def _stale(stands: SnapshotStanding) -> str | None:
     """Why an event has nothing to do for a snapshot, not even to stage it; None when it has."""
     match stands.state:
-        case State.PUBLISHED | State.LEFT:
+        case SnapshotState.PUBLISHED | SnapshotState.LEFT:
             return EventOutcome.REPEATED
-        case State.PASSED_OVER:
+        case SnapshotState.PASSED_OVER:
             return "stale"
-        case State.REJECTED:
+        case SnapshotState.REJECTED:
             return EventOutcome.REJECTED
-        case State.HELD | State.PINNED | State.FAILED | State.OPEN:
+        case SnapshotState.HELD | SnapshotState.PINNED | SnapshotState.FAILED | SnapshotState.OPEN:
             return None
 
 

@@ -1,4 +1,4 @@
-"""The circuit breaker: what in a snapshot is so unlike the published one that a human should look first."""
+"""The circuit breaker: in what is a snapshot so unlike the published one that a human should look first?"""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Facts:
 def reasons(table: Table, new: Facts, published: Facts | None) -> list[str]:
     """Why the snapshot should be held; empty when nothing speaks against it.
 
-    Where nothing is published, there is nothing to compare with: then only its key and its age are looked at.
+    With nothing published, there is nothing to compare the snapshot with: then only its key and its age are judged.
     """
     found = [*_keys(table, new, published), *_nulls(table, new, published), *_age(table.limits, new, published)]
     return [*_rows(table.limits, new, published), *found] if published else found

@@ -22,8 +22,9 @@ from shared.catalog import View
 from shared.daily.context import DailyRun
 from shared.daily.templates import Rendered, render, timestamp
 from shared.daily.unreadable import located
-from shared.db import queries
-from shared.db.postgres import Lock, connect, end_stale_holders, translated, try_lock
+from shared.db.locks import Lock, end_stale_holders, try_lock
+from shared.db.postgres import connect, translated
+from shared.db.session import find_names
 from shared.errors import BusyError, RetryableError, SyncError, TargetError
 from shared.ledger import publications, view_builds
 from shared.ledger.names import SCHEMA
@@ -58,7 +59,7 @@ _NAME_TOO_LONG = "42622"
 
 @dataclass(frozen=True)
 class StandIn:
-    """A query that views are built from in place of a table: what the table is about to hold."""
+    """A query that views are built from in place of a table: it gives what the table is about to hold."""
 
     table: str
     query: sql.Composed
@@ -66,8 +67,8 @@ class StandIn:
 
 @dataclass(frozen=True)
 class Build:
-    """A view built beside the live one: its name, the publication of each table it read, how long it took, what its
-    template states that others could have hung on it, and the template's digest.
+    """A view built beside the live one: its name, the publication of each table that it read, how long the build took,
+    what its template states that others could have hung on the view, and the template's digest.
     """
 
     view: View
@@ -86,9 +87,10 @@ class Build:
 def build_all(
     run: DailyRun, wanted: Sequence[View], current: Mapping[str, int], stand_in: StandIn | None = None
 ) -> list[Build]:
-    """Build the views from the `current` publications; when one fails, drop the others and raise its error.
+    """Build the views from the `current` publications. When one fails, drop the others and raise its error.
 
-    With a stand-in, they do not depend on its table, and the label of that is left to whoever publishes it.
+    With a stand-in, the builds do not depend on the stand-in's table. Whoever publishes that table notes which
+    publication of it they hold.
     """
     with ThreadPoolExecutor(len(wanted)) as executor:
         futures = [log.submit(executor, _build, run.services, view, current, stand_in) for view in wanted]
@@ -102,13 +104,15 @@ def build_all(
 
 
 def record(connection: psycopg.Connection, build: Build, publications: Mapping[str, int]) -> None:
-    """Note what readers of the view have from now on."""
+    """Note which publications readers of the view have from now on."""
     builds = {table: ViewBuild(number, build.template) for table, number in publications.items()}
     view_builds.record(connection, build.view.name, builds, build.seconds)
 
 
 def drop(run: DailyRun, builds: Sequence[str]) -> None:
-    """Drop builds that are not to be. What can't be dropped now is in the ledger, and the next build drops it."""
+    """Drop builds that will never go live. A build that can't be dropped now is in the ledger, and the next build drops
+    it.
+    """
     for build in builds:
         try:
             with run.connection.transaction():
@@ -307,8 +311,7 @@ class _Builder:
 def _builder(services: Services, view: View) -> Iterator[_Builder]:
     """A connection with bounded memory, that finds what templates name without a schema: the catalog's first."""
     with connect(services.settings, f"mv_refresh {view.name}") as connection:
-        path = {"schema": services.catalog.schema, "postgis": connection.postgis}
-        connection.execute(queries.load("session")["path_of_views"], path)
+        find_names(connection, services.catalog.schema, local=False)
         for name, value in SETTINGS.items():
             connection.execute("SELECT set_config(%s, %s, false)", [name, value])
         yield _Builder(DailyRun(services, connection), view)

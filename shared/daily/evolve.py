@@ -1,7 +1,8 @@
 """Evolve: before the columns of a table change, make sure that they may, and build anew the views that use them.
 
-The views are built beside the live ones over the parts themselves, so that the swap has nothing slow to do: it puts
-them in place, changes the columns of a table that has neither rows nor children then, and attaches the parts.
+The views are built beside the live ones, over the parts themselves, so that nothing slow is left for the swap. The swap
+puts the views in place, changes the columns of the table, which has neither rows nor children at that moment, and
+attaches the parts.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from shared.catalog import View
 from shared.daily import live
 from shared.daily.build import Build, StandIn, build_all
 from shared.daily.context import TableRun
-from shared.db.postgres import Lock, lock_or_busy, session_locks
+from shared.db.locks import Lock, lock_or_busy, session_locks
 from shared.errors import BusyError, TargetError
 from shared.ledger import publications
 from shared.target import columns, demands, tables, views
@@ -59,8 +60,9 @@ class Evolution:
 def compare(run: TableRun, part_ids: Sequence[int], *, keep: bool) -> Evolution:
     """What the table needs for these parts. Raises TargetError when the parts contradict each other.
 
-    Of the columns that neither they nor the catalog have, all stay that no snapshot had: others added them, or a newer
-    catalog that is about to be deployed. With `keep`, what the parts do not have stays as it is.
+    A column that neither the parts nor the catalog have is dropped if an earlier snapshot had it. If no snapshot ever
+    had it, it belongs to others, or to a newer catalog that is about to be deployed, and it stays. With `keep`, every
+    column that the parts lack stays as it is.
     """
     present = columns.of_relation(run.connection, run.schema, run.table.name)
     parts = columns.of_parts(run.connection, part_ids)
@@ -74,22 +76,27 @@ def compare(run: TableRun, part_ids: Sequence[int], *, keep: bool) -> Evolution:
 
 
 def is_new(run: TableRun) -> bool:
-    """Whether nothing was ever published to the table: its columns are others', and are not dropped or retyped."""
+    """Whether nothing was ever published to the table. Then its columns are others', and no publish drops or retypes
+    them.
+    """
     return publications.published(run.connection, run.table.name) is None
 
 
 @contextmanager
 def prepared(run: TableRun, part_ids: Sequence[int], *, keep: bool) -> Iterator[Evolution]:
-    """What the table needs, with the views built that the swap has to put in place; dropped if it does not.
+    """What the table needs, with the views built that the swap has to put in place. The builds are dropped if no swap
+    takes them.
 
-    Raises TargetError, before anything was changed that readers see, when the columns may not change, a view can't be
-    built without them, or the parts are not as the table demands; BusyError while others are at the views.
+    Raises TargetError, before anything changes that readers see, when the columns may not change, a view can't be built
+    without them, or the parts do not meet the table's demands. Raises BusyError while others are at the views.
     """
     found = compare(run, part_ids, keep=keep)
     if found.demands and _impose(run, found):
         found = compare(run, part_ids, keep=keep)
     present = [id_ for id_, its in found.parts.items() if its]
     tables.add_indexes(run.connection, run.schema, run.table.name, present)
+    for id_ in present:
+        tables.declare(run.connection, run.schema, run.table, id_, kept=True)
     if not found.breaking:
         yield found
         return
@@ -133,7 +140,7 @@ def _impose(run: TableRun, found: Evolution) -> bool:
             unlike = missing.beyond(demands.of(run.connection, part, wanted.keys(), wanted.keys()))
             for name, check in unlike.checks.items():
                 raise TargetError(
-                    f"its constraint {name} is another one when it is made of the server's own text",
+                    f"its constraint {name}, made anew from PostgreSQL's own text of it, is another constraint",
                     remedy=f"ALTER TABLE … DROP CONSTRAINT {name}, ADD CONSTRAINT {name}_2 {check}",
                 )
         changed = True
@@ -159,13 +166,13 @@ def _at(where: str) -> Iterator[None]:
 
 
 def blocking(run: TableRun, changes: Changes) -> list[Dependant]:
-    """What uses the columns that are to be dropped or retyped, and keeps the server from it."""
+    """The objects that use the columns to be dropped or retyped, and so keep PostgreSQL from changing them."""
     found = columns.dependants(run.connection, run.schema, run.table.name, changes.breaking)
     return [dependant for dependant in found if dependant.column in changes.dropped or not dependant.follows]
 
 
 def foreign(run: TableRun, found: Sequence[Dependant]) -> list[str]:
-    """Those that are not the catalog's own, by name."""
+    """The names of those objects that are not views of the catalog."""
     own = {view.name for view in run.views}
     return sorted({f"{one.name} ({one.column})" for one in found if one.view not in own})
 

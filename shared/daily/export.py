@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import Literal, TypedDict
 
 from shared import log
 from shared.catalog import Table
@@ -21,7 +22,7 @@ from shared.db.postgres import connect, translated
 from shared.errors import BadRequestError, DriftError, RetryableError, SyncError
 from shared.ledger import calls, failing, migrations
 from shared.ledger.calls import CallOutcome, ExportCall
-from shared.ledger.standing import State
+from shared.ledger.standing import SnapshotState
 from shared.names import AHEAD, EPOCH, SnapshotId, is_identifier, parse_day
 from shared.services import Services
 
@@ -59,7 +60,8 @@ class Unchanged:
     """A table whose source has not changed since the newest snapshot: there is nothing to move.
 
     `held_for` says why that snapshot waits for a human, `stale` that the source is older than it should be. `seen` is
-    the snapshot that readers see: an older one if that waits, was rejected, or an operator went back.
+    the snapshot that readers see. It is an older one if the newest waits, was rejected, or an operator went back from
+    it.
     """
 
     table: str
@@ -70,6 +72,42 @@ class Unchanged:
 
 
 type Result = Exported | Unchanged | SyncError
+
+
+class ExportedTable(TypedDict):
+    """What the answer tells of an exported table; docs/reference.md#bq_export says what each field means."""
+
+    table: str
+    snapshot_id: str
+    status: Literal["exported", "exported already"]
+    rows: int
+    parts: int
+    bytes: int
+
+
+class UnchangedTable(TypedDict):
+    """What the answer tells of a table that has nothing to move."""
+
+    table: str
+    snapshot_id: str
+    status: Literal["unchanged", "held"]
+    published_snapshot_id: str | None
+    reasons: list[str]
+
+
+class FailedTable(TypedDict):
+    """What the answer tells of a table that failed."""
+
+    table: str
+    error: str
+    retryable: bool
+
+
+class ExportAnswer(TypedDict):
+    """The JSON of an answer: each table that was asked for, once."""
+
+    tables: list[ExportedTable | UnchangedTable]
+    failed: list[FailedTable]
 
 
 def parse(services: Services, body: Mapping[str, object], scheduled: datetime | None, now: datetime) -> ExportRequest:
@@ -99,7 +137,7 @@ def parse(services: Services, body: Mapping[str, object], scheduled: datetime | 
     )
 
 
-def run(services: Services, request: ExportRequest) -> tuple[Mapping[str, object], int]:
+def run(services: Services, request: ExportRequest) -> tuple[ExportAnswer, int]:
     """Export the tables side by side; the JSON answer and its HTTP status.
 
     500 while a table failed in a way that a repeated call may mend; else 200, with what failed for good under `failed`.
@@ -115,7 +153,7 @@ def run(services: Services, request: ExportRequest) -> tuple[Mapping[str, object
     results = {name: future.result() for name, future in futures.items()}
     recorded = _record(services, [_recorded(name, result, call.started) for name, result in results.items()])
     failures = {name: result for name, result in results.items() if isinstance(result, SyncError)}
-    body = {
+    body: ExportAnswer = {
         "tables": [_answer(result) for result in results.values() if not isinstance(result, SyncError)],
         "failed": [
             {"table": name, "error": str(error), "retryable": error.retryable} for name, error in failures.items()
@@ -185,12 +223,12 @@ def _unchanged(call: _Call, snapshot: SnapshotId, known: NewestSnapshot) -> Expo
     table, stands = known.table, known.stands
     if call.request.force or call.request.day is not None or stands.snapshot >= snapshot:
         return None
-    if stands.state is State.FAILED:
+    if known.failed:
         return None
     source = sources.check(call.services, table)
     if not known.is_like(source):
         return None
-    if stands.state in (State.PINNED, State.OPEN):
+    if stands.state in (SnapshotState.PINNED, SnapshotState.OPEN):
         # On its way to PostgreSQL, unless its objects were deleted before they came there.
         manifest = Extraction(call.services, table, stands.snapshot, call.started, 0).find_manifest()
         return None if manifest is None else _exported(manifest, new=False)
@@ -235,7 +273,7 @@ def _exported(manifest: Manifest, *, new: bool) -> Exported:
     return Exported(manifest.table, manifest.snapshot, manifest.rows, len(manifest.parts), size, new)
 
 
-def _answer(exported: Exported | Unchanged) -> Mapping[str, object]:
+def _answer(exported: Exported | Unchanged) -> ExportedTable | UnchangedTable:
     if isinstance(exported, Unchanged):
         return {
             "table": exported.table,

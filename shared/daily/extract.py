@@ -1,8 +1,7 @@
 """Extract one table: its way through BigQuery to the parts and the manifest of one snapshot.
 
-Every step is found again by its name: jobs have ids derived from table, snapshot and attempt, the temporary table and
-the folder likewise. A repeated, concurrent or killed call therefore goes on where the work stands, and does nothing
-twice.
+Every step is found again by its name: the ids of jobs, the temporary table and the folder follow from table, snapshot
+and attempt. So a repeated, concurrent or killed call goes on where the work stands, and does nothing twice.
 """
 
 from __future__ import annotations

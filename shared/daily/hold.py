@@ -1,4 +1,4 @@
-"""Hold: a complete snapshot that trips a limit is noted, alerted, and left to a human."""
+"""Hold: a complete snapshot that trips a limit is noted, told as an ERROR, and left to a human."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from dataclasses import replace
 from shared import log
 from shared.daily.breaker import Facts, reasons
 from shared.daily.context import TableRun
-from shared.db.postgres import Lock, try_lock
+from shared.db.locks import Lock, try_lock
 from shared.errors import BusyError
 from shared.ledger import holds, publications, receipts, snapshots
 from shared.ledger.holds import Hold
 from shared.ledger.publications import Publication
 from shared.ledger.receipts import SnapshotReceipt
-from shared.ledger.standing import Standing
+from shared.ledger.standing import SnapshotStanding
 from shared.names import SnapshotId
 from shared.rows.profile import Profile
 from shared.target import tables
 
 
-def judged(run: TableRun, stands: Standing, counted: SnapshotReceipt) -> Hold | None:
-    """The snapshot's hold, decided or not, made now if a limit is tripped; None when nothing speaks against it.
+def judged(run: TableRun, stands: SnapshotStanding, counted: SnapshotReceipt) -> Hold | None:
+    """The snapshot's hold, decided or not, made now if a limit is tripped; None when nothing speaks against the
+    snapshot.
 
-    Raises BusyError when something of the table was published since it was looked where the snapshot stands: it is to
-    be judged anew then, or needs no judgement any more.
+    Raises BusyError when another snapshot of the table was published since it was asked where this one stands: then
+    this one is to be judged anew, or needs no judgement any more.
     """
     if stands.hold is not None:
         return stands.hold
@@ -38,16 +39,16 @@ def judged(run: TableRun, stands: Standing, counted: SnapshotReceipt) -> Hold | 
     return holds.held(run.connection, run.table.name, snapshot)
 
 
-def _hold(run: TableRun, stands: Standing, tripped: list[str], passes: str) -> None:
+def _hold(run: TableRun, stands: SnapshotStanding, tripped: list[str], passes: str) -> None:
     """Note the hold, unless somebody has; `passes` is the command that publishes it."""
     name = run.table.name
     # The alert comes before the commit: it may come twice, and is never lost.
     with run.connection.transaction():
         # Who judged and was frozen then may not hold what readers have seen since.
         if not try_lock(run.connection, Lock.publication(name), shared=True):
-            raise BusyError("something of it is being published", where=name)
+            raise BusyError("another snapshot of it is being published", where=name)
         if publications.published(run.connection, name) != stands.published:
-            raise BusyError("something of it was published meanwhile", where=name)
+            raise BusyError("another snapshot of it was published meanwhile", where=name)
         if holds.hold(run.connection, name, stands.snapshot, tripped):
             decide = f"To publish it: recosync {passes} {name} {stands.snapshot}. To drop it: reject, not {passes}"
             log.error(f"snapshot held: {'; '.join(tripped)}. {decide}", reasons=tripped)

@@ -1,4 +1,4 @@
-"""Live: the view under its name, that a build takes the place of, with its owner, its grants and what hangs on it."""
+"""Live: the view under its own name, whose place a build takes, with its owner, its grants and what hangs on it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ RECYCLE = "recycle the API's connections: what they prepared on these columns, o
 
 @dataclass(frozen=True)
 class Replacement:
-    """A build that is to take a live view's place. `old` is the name that the live one gets, None where there is none,
-    and `stood` how that stands; `stand_ins` are what it reads instead of tables, `belongings` what others hung on it,
-    and `lost` the grants of columns that the build lacks.
+    """A build that is to take a live view's place. `old` is the name that the live view gets, None where there is no
+    live view, and `stood` how it stands. `stand_ins` are the relations that it reads instead of tables, `belongings`
+    what others hung on it, and `lost` the grants of columns that the build lacks.
     """
 
     build: Build
@@ -46,7 +46,7 @@ class Replacement:
 
 
 def clear(run: DailyRun, view: View, patience: float) -> None:
-    """Refuse what a replacement could not do, and drop what a killed build left behind."""
+    """Refuse the build of a view that could not take the live one's place, and drop what a killed build left behind."""
     live = run.relation(view.name)
     if views.name_is_taken(run.connection, live):
         raise TargetError("is no materialized view", where=view.name, remedy="Rename it, or the catalog's entry")
@@ -58,7 +58,9 @@ def clear(run: DailyRun, view: View, patience: float) -> None:
 
 
 def drop_leftovers(run: DailyRun, view: View) -> None:
-    """Drop the builds of the view that never took its place. The caller holds the view's lock: nobody is at them."""
+    """Drop the builds of the view that never took its place. The caller holds the view's lock, so no
+    worker is at them.
+    """
     leftovers = view_builds.leftovers(run.connection, view.name)
     if leftovers:
         log.warning("dropping what a killed build left", builds=leftovers)
@@ -66,7 +68,7 @@ def drop_leftovers(run: DailyRun, view: View) -> None:
 
 
 def prepare(run: DailyRun, build: Build) -> Replacement:
-    """Do all that can be done before readers are locked out: from then on they wait, and a round trip is long."""
+    """Do all that can be done before readers are locked out: once they are, they wait, and a round trip is long."""
     schema, name = run.schema, build.view.name
     live, new = run.relation(build.view.name), run.relation(build.name)
     view_builds.forget(run.connection, build.name)
@@ -90,7 +92,7 @@ def prepare(run: DailyRun, build: Build) -> Replacement:
 
 
 def pass_on(run: DailyRun, build: Build) -> list[Belonging]:
-    """Give the build what others hung on the live view, as far as it changed since it was built; what that is."""
+    """Give the build the live view's belongings, as far as they changed since it was built; those belongings."""
     heir = Heir(run.relation(build.name), build.stamp)
     wanted = belongings.of(run.connection, run.relation(build.view.name), heir)
     belongings.settle(run.connection, heir, wanted, build.stated, build.view.name)
@@ -98,7 +100,7 @@ def pass_on(run: DailyRun, build: Build) -> list[Belonging]:
 
 
 def replaced(run: DailyRun, replacements: Sequence[Replacement]) -> list[sql.Composable]:
-    """The statements that put the builds into the live views' places, whose rows are for `check`. The old views stay,
+    """The statements that put the builds into the live views' places. Their rows are for `check`. The old views stay,
     for `dropped`.
     """
     away = [(each, each.old) for each in replacements if each.old is not None]
@@ -112,8 +114,8 @@ def replaced(run: DailyRun, replacements: Sequence[Replacement]) -> list[sql.Com
 
 
 def check(replacements: Iterable[Replacement], found: Iterable[Sequence[TupleRow]]) -> None:
-    """Raise BusyError when owner, grants or what hangs on a live view were changed since its replacement was prepared,
-    TargetError when something depends on it, which would be lost.
+    """Raise BusyError when owner, grants or belongings of a live view were changed since its replacement was prepared.
+    Raise TargetError when an object depends on the live view, and would be lost.
     """
     for each, rows in zip((each for each in replacements if each.old is not None), found, strict=True):
         stands = ViewState(*rows[0])
@@ -123,14 +125,14 @@ def check(replacements: Iterable[Replacement], found: Iterable[Sequence[TupleRow
 
 
 def dropped(run: DailyRun, replacements: Iterable[Replacement]) -> list[sql.Composed]:
-    """The statements that drop the old views, and what they read instead of tables."""
+    """The statements that drop the old views, and the stand-ins that these read instead of tables."""
     old = [views.dropped(run.relation(each.old)) for each in replacements if each.old is not None]
     stand_ins = [dropped_stand_in(name) for each in replacements for name in each.stand_ins]
     return [*old, *stand_ins]
 
 
 def forget_old(connection: psycopg.Connection, replacements: Iterable[Replacement]) -> None:
-    """Note that the old views are gone."""
+    """Note that the old views are dropped."""
     for each in replacements:
         if each.old is not None:
             view_builds.forget(connection, each.old)

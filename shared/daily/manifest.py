@@ -37,9 +37,9 @@ class ManifestPart:
 
 @dataclass(frozen=True)
 class Origin:
-    """What our own export knows besides: when it began and ended, when the source was last changed before that (None
+    """What our own export states besides: when it began and ended, when the source was last changed before that (None
     where nobody knows), and what BigQuery counted. `types` are the PostgreSQL types of the columns in the catalog that
-    it was exported for; None in a manifest of before that was noted.
+    it exported for; None in a manifest from before exports stated them.
     """
 
     started: datetime
@@ -96,9 +96,9 @@ class Manifest:
 def parse(content: bytes, folder: SnapshotFolder, columns: Sequence[str]) -> Manifest:
     """The manifest that belongs into `folder` and names the catalog's `columns`.
 
-    Raises DataError that says what is wrong with it: any uploader may write one. Raises CatalogError when it was
-    written for another version of the catalog, or of this code: our own export, which alone knows the `origin`, names
-    the columns of its catalog and no others.
+    Raises DataError that says what is wrong with the manifest: any uploader may write one. Raises CatalogError when the
+    manifest was written for another version of the catalog, or of this code. Only our own export states an `origin`,
+    and it names the columns of its own catalog and no others.
     """
     try:
         _refuse_later(content, folder)

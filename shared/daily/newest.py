@@ -10,7 +10,7 @@ from shared.catalog import Table
 from shared.gcp.bigquery import TableInfo
 from shared.ledger import snapshots, standing
 from shared.ledger.snapshots import Newest
-from shared.ledger.standing import Standing
+from shared.ledger.standing import SnapshotStanding
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,12 @@ class NewestSnapshot:
 
     table: Table
     stated: Newest
-    stands: Standing
+    stands: SnapshotStanding
+
+    @property
+    def failed(self) -> bool:
+        """Whether it never came to readers because something of it failed, whatever else is known of it."""
+        return self.stands.failed and not self.stands.was_published
 
     def is_like(self, source: TableInfo) -> bool:
         """Whether an export of the source would bring the same rows, of the same columns."""

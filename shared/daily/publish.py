@@ -14,7 +14,7 @@ from shared.db.postgres import make_durable, translated
 from shared.errors import BadRequestError, BusyError, RetryableError, TargetError
 from shared.ledger import holds, publications, standing
 from shared.ledger.publications import Cause
-from shared.ledger.standing import Standing, State
+from shared.ledger.standing import SnapshotStanding, SnapshotState
 from shared.names import SnapshotId
 from shared.target import tables
 
@@ -33,8 +33,8 @@ class EventOutcome(StrEnum):
 def publish(run: TableRun, snapshot: SnapshotId) -> EventOutcome:
     """Publish the snapshot if all of it is staged and nothing speaks against it.
 
-    Raises DataError when the systems' counts differ, BusyError when builds or readers leave no gap, or readers see
-    something else than it was judged against; TargetError when the table can't take children.
+    Raises DataError when the systems' counts differ; BusyError when builds or readers leave no gap, or when readers see
+    another snapshot than the one that this was compared with; TargetError when the table can't take children.
     """
     with translated(f"publishing {run.table.name} {snapshot}"):
         counted = receipt(run, snapshot)
@@ -53,21 +53,23 @@ def publish(run: TableRun, snapshot: SnapshotId) -> EventOutcome:
             outcome = refused(now)
             if outcome is None:
                 if now.published != stands.published:
-                    raise BusyError("something of it was published meanwhile: it is judged anew", where=run.table.name)
+                    raise BusyError(
+                        "another snapshot of it was published meanwhile: this one is judged anew", where=run.table.name
+                    )
                 change.publish("event")
-        try:
-            announce(run)  # no refresh waits for statistics that it does not use
-        finally:
-            if outcome is None:
-                swap.analyze(run)
-        return outcome or EventOutcome.PUBLISHED
+        if outcome is not None:
+            announce(run)
+            return outcome
+        _tell(run, stands)
+        return EventOutcome.PUBLISHED
 
 
 def publish_chosen(run: TableRun, snapshot: SnapshotId, cause: Cause, by: str) -> int:
-    """Publish what an operator chose, older than what is published or not, and note the decision with it; the number.
+    """Publish what an operator chose, older than the published snapshot or not, and note the decision with it; the
+    publication number.
 
-    A rollback pins the snapshot: events leave it alone until it is unpinned. Raises like `publish`, TargetError when
-    the snapshot is not staged any more, BadRequestError when the decision was overtaken.
+    A rollback pins the table to the snapshot: events leave it in place until it is unpinned. Raises like `publish`,
+    TargetError when the snapshot is not staged any more, BadRequestError when another decision came first.
     """
     name = run.table.name
     with translated(f"publishing {name} {snapshot}"):
@@ -79,15 +81,29 @@ def publish_chosen(run: TableRun, snapshot: SnapshotId, cause: Cause, by: str) -
             )
         tables.ensure(run.connection, run.schema, run.table)
         with swap.exclusive(run, snapshot, keep=cause == "rollback") as change:
-            _decide(run, standing.of(run.connection, name, snapshot), cause, by)
+            stands = standing.of(run.connection, name, snapshot)
+            _decide(run, stands, cause, by)
             change.publish(cause)
         try:
-            announce(run)
+            _tell(run, stands)
         except RetryableError as e:
             # It is done; whoever asked should not ask again.
             log.error("published, but its message is owed: the next event of the table sends it, or hourly_export", e)
-        swap.analyze(run)
         return change.publication or 0
+
+
+def _tell(run: TableRun, before: SnapshotStanding) -> None:
+    """Announce what was published, and renew the statistics of the table. A refresh does not wait for them: it plans by
+    those that the snapshot of before left. At the first publish there are none, so they are made first.
+    """
+    if before.published is None:
+        swap.analyze(run)
+        announce(run)
+        return
+    try:
+        announce(run)
+    finally:
+        swap.analyze(run)
 
 
 def announce(run: TableRun) -> None:
@@ -109,24 +125,24 @@ def announce(run: TableRun) -> None:
         log.info("publication announced", publication=publication.number)
 
 
-def refused(stands: Standing) -> EventOutcome | None:
+def refused(stands: SnapshotStanding) -> EventOutcome | None:
     """Why an event may not publish the snapshot; None when it may. An event never goes back to an older snapshot, or to
     one that readers saw.
     """
     match stands.state:
-        case State.PUBLISHED | State.PASSED_OVER | State.LEFT:
+        case SnapshotState.PUBLISHED | SnapshotState.PASSED_OVER | SnapshotState.LEFT:
             return EventOutcome.REPEATED
-        case State.REJECTED:
+        case SnapshotState.REJECTED:
             return EventOutcome.REJECTED
-        case State.HELD:
+        case SnapshotState.HELD:
             return EventOutcome.HELD
-        case State.PINNED:
+        case SnapshotState.PINNED:
             return EventOutcome.PINNED
-        case State.FAILED | State.OPEN:
+        case SnapshotState.FAILED | SnapshotState.OPEN:
             return None
 
 
-def _decide(run: TableRun, stands: Standing, cause: Cause, by: str) -> None:
+def _decide(run: TableRun, stands: SnapshotStanding, cause: Cause, by: str) -> None:
     """Note the decision, under the lock that keeps other publishes away."""
     name, snapshot = run.table.name, stands.snapshot
     # What was held since it was judged is for the operator to see first.
@@ -138,7 +154,7 @@ def _decide(run: TableRun, stands: Standing, cause: Cause, by: str) -> None:
     if cause == "approval":
         if not decided:
             raise BadRequestError(f"somebody has just decided about {name} {snapshot}")
-        if stands.state is State.PASSED_OVER and stands.published is not None:
+        if stands.state is SnapshotState.PASSED_OVER and stands.published is not None:
             newer = stands.published.snapshot
             raise BadRequestError(f"{name} is published as {newer}, which is newer than {snapshot}")
         holds.unpin(run.connection, name)

@@ -1,5 +1,5 @@
-"""Receipt: once every part of a snapshot is staged, what three systems count of it is compared. They agree, or it is
-never published.
+"""Receipt: once every part of a snapshot is staged, the counts of three systems are compared. They agree, or the
+snapshot is never published.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WORK_MEM = "64MB"
 def receipt(run: TableRun, snapshot: SnapshotId) -> SnapshotReceipt | None:
     """The snapshot's receipt, made if need be; None while parts or the manifest are still to come.
 
-    Raises DataError when the systems' counts differ, and of a snapshot without rows unless the catalog allows it.
+    Raises DataError when the systems' counts differ, and when the snapshot has no rows, unless the catalog allows that.
     """
     connection, table = run.connection, run.table
     found = receipts.find(connection, table.name, snapshot)
@@ -45,7 +45,7 @@ def receipt(run: TableRun, snapshot: SnapshotId) -> SnapshotReceipt | None:
 
 
 def of_adopted(run: TableRun, child: sql.Identifier) -> SnapshotReceipt:
-    """The receipt of rows that stood in the table before its first publish: nobody else can count them."""
+    """The receipt of rows that stood in the table before its first publish: only PostgreSQL can count them."""
     return SnapshotReceipt(None, None, of_table(run.connection, child, run.table.columns), None)
 
 

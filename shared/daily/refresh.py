@@ -1,7 +1,8 @@
 """Refresh: rebuild the views that read a published table beside the live ones, then swap them all at once.
 
-Readers keep the old views until the swap, which takes a few ms. A view is labelled with the publication it was built
-from, read under the lock that keeps a publish away, so it never claims to hold what it does not.
+Readers keep the old views until the swap, which takes a few ms. A view is labelled with the publication that it was
+built from. The build reads that number under the lock that keeps a publish away, so a view never claims rows that it
+does not hold.
 """
 
 from __future__ import annotations
@@ -19,22 +20,12 @@ from shared.daily.build import Build, build_all, drop, record
 from shared.daily.context import DailyRun
 from shared.daily.live import Replacement
 from shared.daily.templates import digest_of_all, is_another, outlook
-from shared.db.postgres import (
-    Lock,
-    LockPatience,
-    at_once,
-    await_shared_lock,
-    commit_later,
-    connect,
-    lock_or_busy,
-    make_durable,
-    session_locks,
-    translated,
-)
+from shared.db.locks import Lock, LockPatience, await_shared_lock, lock_or_busy, session_locks
+from shared.db.postgres import at_once, commit_later, connect, make_durable, translated
 from shared.errors import BadRequestError, BusyError, CatalogError, ConfigurationError, PermanentError, SyncError
 from shared.ledger import attempts, failing, failures, migrations, publications, view_builds
 from shared.ledger.attempts import Work
-from shared.ledger.failures import Failure
+from shared.ledger.failures import PermanentFailure
 from shared.ledger.view_builds import ViewBuild
 from shared.services import Services
 from shared.target import columns, views
@@ -45,12 +36,12 @@ READERS_PATIENCE = 60
 
 
 def refresh(services: Services, table: str, publication: int) -> str:
-    """Bring the views that read the table to that publication or a later one; say in a word what was done.
+    """Bring the views that read the table to that publication or a later one; a word for what was done.
 
-    Raises BusyError while another worker builds one of them; CatalogError when the table is unknown, or has other
-    columns than a template needs, because another catalog than this deployment's is at work; and PermanentError,
-    already recorded in the ledger, when a template, the target or a foreign dependant forbids it. Then the old views
-    stand as they were.
+    Raises BusyError while another worker builds one of the views. Raises CatalogError when another catalog than this
+    deployment's is at work: the table is unknown, or has other columns than a template needs. Raises PermanentError,
+    already recorded in the ledger, when a template, the target or an object of others that depends on a view forbids
+    the refresh. After any of them, the old views stand as they were.
     """
     with (
         log.bound(table=table),
@@ -88,15 +79,15 @@ def refresh(services: Services, table: str, publication: int) -> str:
                     remedy="They change with the next publish, or with: recosync migrate",
                 ) from e
             subject, tried = f"publication {publication}", digest_of_all(views)
-            failures.record(connection, Failure(e, subject, table, snapshot, tried))
+            failures.record(connection, PermanentFailure(e, subject, table, snapshot, tried))
             raise
         failing.settle(connection, "mv_refresh", [table, *(view.name for view in views)])
         return outcome
 
 
 def template_changed(run: DailyRun, view: View) -> str | None:
-    """What becomes of a view that was built from another template than it has now. None of any other, and while its
-    tables are to be published with other columns: a template that came with those is of no use before.
+    """What becomes of a view that was built from another template than it has now. None of any other view, and while a
+    table of the view is still to be published with other columns: a template that came with these is of no use before.
     """
     held = _held(run, view)
     if not is_another(view, (build.template for build in held.values())) or unlike(run, [view]):
@@ -178,8 +169,8 @@ def _held(run: DailyRun, view: View) -> dict[str, ViewBuild]:
 
 
 def unlike(run: DailyRun, views: Sequence[View]) -> list[str]:
-    """The tables read by the views that lack a column of the catalog, or have it with another type: those that publish
-    them have another catalog, or have yet to publish with this one.
+    """The tables, among those that the views read, that lack a column of the catalog or have it with another type.
+    Another catalog publishes them, or this one has yet to publish them.
     """
     tables = [run.catalog.tables[name] for name in sorted({name for view in views for name in view.reads})]
     found = {table.name: columns.of_relation(run.connection, run.schema, table.name) for table in tables}

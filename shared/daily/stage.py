@@ -12,7 +12,8 @@ from psycopg import sql
 from shared import log
 from shared.catalog import MAX_ROW_BYTES
 from shared.daily.context import TableRun
-from shared.db.postgres import CopyPlace, Lock, holding, is_transient, translated
+from shared.db.locks import Lock, holding
+from shared.db.postgres import CopyPlace, is_transient, translated
 from shared.errors import DataError, UnreadableError
 from shared.gcp.footer import Footer
 from shared.gcp.parquet import Rows
@@ -61,9 +62,9 @@ class _Part:
 def stage(run: TableRun, snapshot: SnapshotId, version: ObjectVersion) -> None:
     """Load the part into a child table of its own, unless that is done already.
 
-    Raises BusyError while another worker is at it, DataError when the part is not what the catalog says, FatalWorkError
-    when it keeps killing its workers, and RetryableError. A worker that dies leaves nothing but a note of the attempt:
-    the ledger's row, the table and its rows are one transaction.
+    Raises BusyError while another worker is at the part, DataError when the part is not what the catalog says,
+    FatalWorkError when it keeps killing its workers, and RetryableError. A worker that dies leaves nothing but a note
+    of the attempt: the ledger's row, the table and its rows are one transaction.
     """
     connection = run.connection
     with log.bound(part=version), translated(f"staging {version}"):
@@ -96,6 +97,7 @@ def _load(run: TableRun, version: ObjectVersion, part_id: int) -> None:
         raise DataError(f"Parquet and PostgreSQL differ: {'; '.join(differences)}", where=str(version))
     for each in wanted:
         belongings.give(connection, each, run.where)
+    tables.declare(connection, run.schema, run.table, part_id)
     seconds = time.monotonic() - started
     snapshots.finish_part(connection, part_id, seconds, tap.profile, held)
     connection.execute("SELECT set_config('default_statistics_target', %s, true)", [STATISTICS_TARGET])

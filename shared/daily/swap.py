@@ -1,7 +1,7 @@
 """Swap: the one transaction that changes which snapshot of a table readers see.
 
-Readers see all of the one before or all of the new one, and never wait for longer than STALL_MS at a time. Where the
-new one has other columns, the table's change in the same transaction, and the views that use them with it.
+Readers see all of the old snapshot or all of the new one, and never wait for longer than STALL_MS at a time. If the new
+snapshot has other columns, the same transaction changes the table's columns, and the views that use them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from shared.daily.context import TableRun
 from shared.daily.evolve import Evolution
 from shared.daily.live import RECYCLE, Replacement
 from shared.daily.receipt import of_adopted
-from shared.db.postgres import Lock, LockPatience, at_once, await_lock, commit_later, end_stale_holders
+from shared.db.locks import Lock, LockPatience, await_lock, end_stale_holders
+from shared.db.postgres import at_once, commit_later
 from shared.errors import BusyError, DataError, IncompleteError
 from shared.ledger import publications, receipts, snapshots
 from shared.ledger.publications import Cause
@@ -48,10 +49,10 @@ class Swap:
         self._run, self._snapshot, self._evolution = run, snapshot, evolution
         self._replacements: Sequence[Replacement] = ()
         self.publication: int | None = None
-        self.rows: int | None = None
+        self._rows, self._cause = 0, ""
 
     def publish(self, cause: Cause) -> None:
-        """Put the snapshot before the readers' eyes; its `publication` has a number then.
+        """Show readers the snapshot; its `publication` has a number then.
 
         Raises BusyError when readers leave no gap, or the columns were changed meanwhile; IncompleteError when parts of
         the snapshot were dropped, TargetError when the table can't take children.
@@ -67,14 +68,16 @@ class Swap:
         tables.refuse_unkept(connection, run.schema, name)
         if not evolution.is_like(evolve.compare(run, list(evolution.parts), keep=evolution.keep)):
             raise BusyError("its columns were changed meanwhile", where=name)
-        self.rows = sum(part.rows for part in parts)
-        note = publications.published_as(connection, name, self._snapshot, self.rows, cause)
+        self._rows, self._cause = sum(part.rows for part in parts), cause
+        note = publications.published_as(connection, name, self._snapshot, self._rows, cause)
         self._replacements, self.publication = _change(run, evolution, note)
         for build in evolution.builds:
             record(connection, build, {**build.publications, name: self.publication})
 
-    def tell(self) -> None:
-        """Log what an operator has to know of it, once it is committed."""
+    def tell(self, seconds: float) -> None:
+        """Log what an operator has to know of the swap, once it is committed."""
+        done = {"publication": self.publication, "rows": self._rows, "cause": self._cause, "seconds": seconds}
+        log.info("snapshot published", **done)
         live.tell(self._replacements)
         if self._evolution.changes:
             _tell(self._evolution)
@@ -83,10 +86,11 @@ class Swap:
 
 @contextmanager
 def exclusive(run: TableRun, snapshot: SnapshotId, *, keep: bool = False) -> Iterator[Swap]:
-    """A transaction in which the staged snapshot may be swapped in: what is asked there stays so until it is committed.
+    """A transaction in which the staged snapshot may be swapped in. What readers see, and who is held, is asked for
+    inside: it stays so until the commit.
 
-    All that takes long was done before it. With `keep`, columns that the snapshot does not have stay. Raises BusyError
-    when builds of the views don't end, TargetError when the table can't take the snapshot's columns.
+    All slow work is done before it. With `keep`, columns that the snapshot does not have stay. Raises BusyError when
+    builds of the views don't end, TargetError when the table can't take the snapshot's columns.
     """
     parts = snapshots.named_parts(run.connection, run.table.name, snapshot)
     with evolve.prepared(run, [part.id for part in parts if part.id is not None], keep=keep) as evolution:
@@ -98,14 +102,14 @@ def exclusive(run: TableRun, snapshot: SnapshotId, *, keep: bool = False) -> Ite
             yield swap
     if swap.publication is not None:
         seconds = round(time.monotonic() - started, 3)
-        log.info("snapshot published", publication=swap.publication, rows=swap.rows, seconds=seconds)
-        swap.tell()
+        swap.tell(seconds)
 
 
 def analyze(run: TableRun) -> None:
-    """Renew the statistics of the table's whole tree: they are its own, and autovacuum never makes them.
+    """Renew the statistics of the table's whole tree: the table has statistics of its own, and autovacuum never makes
+    them.
 
-    Whatever becomes of them, the snapshot is published.
+    Even if that fails, the snapshot is published.
     """
     try:
         with run.connection.transaction():
@@ -116,7 +120,9 @@ def analyze(run: TableRun) -> None:
 
 
 def add_columns(run: TableRun) -> dict[str, str]:
-    """Give the table the catalog's columns that it lacks, empty, and its present children with it; those columns."""
+    """Add to the table, and to its present children, the catalog's columns that the table lacks, empty;
+    those columns.
+    """
     parent = run.parent
     wanted = columns.of_catalog(run.table)
     with run.connection.transaction():
@@ -130,9 +136,9 @@ def add_columns(run: TableRun) -> dict[str, str]:
 
 
 def extend_parts(run: TableRun) -> None:
-    """Give the parts that are staged, or kept for the way back, the columns of the catalog that they lack.
+    """Add to the parts that are staged, or kept for a rollback, the columns of the catalog that they lack.
 
-    One that is in use keeps its columns for now: what publishes it adds them.
+    A part that is in use keeps its columns for now: the publish that attaches it adds them.
     """
     wanted = columns.of_catalog(run.table)
     staged = tables.unattached(run.connection, run.schema, run.table.name)
@@ -166,7 +172,8 @@ def _change(run: TableRun, evolution: Evolution, note: sql.Composable) -> tuple[
     live.forget_old(run.connection, replacements)
     if rest == [(True,)]:
         raise BusyError(
-            "rows were written to it just now; before a first publish, they are adopted next time", where=run.table.name
+            "rows were written to it just now; if nothing was published before, the next try adopts them",
+            where=run.table.name,
         )
     return replacements, noted[0][0]
 

@@ -24,9 +24,8 @@ _GIST = re.compile(r"\bUSING\s+(gist|spgist|gin)\b", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Rendered:
-    """The statements of one build. `create` makes the view without data; the indexes come slowest first; `counts` are
-    queries of one row of numbers, whose names say what is left out. `template` is the digest of what they were rendered
-    from.
+    """The statements of one build. `create` makes the view without data. The indexes come slowest first. `counts` are
+    queries of one row of numbers, whose names say what the view leaves out. `template` is the digest of the template.
     """
 
     build: str
@@ -44,8 +43,8 @@ def timestamp(at: datetime) -> str:
 def render(view: View, ts_nodash: str) -> Rendered:
     """The statements that build the view under a name of its own.
 
-    Raises TargetError when the template is no such sequence, uses an undefined variable, or puts anything but a valid
-    identifier through the `identifier` filter.
+    Raises TargetError when the template gives no such sequence of statements, uses an undefined variable, or puts
+    anything but a valid identifier through the `identifier` filter.
     """
     import jinja2
     import sqlparse
@@ -79,28 +78,30 @@ def render(view: View, ts_nodash: str) -> Rendered:
 
 
 def digest(view: View) -> str:
-    """What tells the view's template from any other: the view, its indexes and how it is stored stand there alone. A
-    template that can't be rendered has one, too.
+    """What tells the view's template from any other: only the template states the view's query, indexes and storage. A
+    template that can't be rendered has a digest too.
     """
     return _digest(view.template.read_text())
 
 
 def digest_of_all(views: Iterable[View]) -> str:
-    """The same of several views at once."""
+    """The digest of the templates of several views together."""
     return _digest("".join(sorted(f"{view.name} {digest(view)}\n" for view in views)))
 
 
 def is_another(view: View, built_from: Iterable[str | None]) -> bool:
-    """Whether the view was built from another template than there is now. What is not known counts as the same."""
+    """Whether the view was built from another template than there is now. An unknown template counts as the same."""
     now = digest(view)
     return any(template is not None and template != now for template in built_from)
 
 
 def outlook(view: View, *, refused: bool) -> str:
-    """What becomes of a view that was built from another template; `refused` when a refresh by its new one failed."""
+    """What becomes of a view that was built from another template. `refused` says that a refresh by its new template
+    failed.
+    """
     told = f"view {view.name} was built from another template than it has now"
     if refused:
-        return f"{told}, by which its refresh failed for good: correct sql/views/{view.template.name}, and deploy"
+        return f"{told}, by which its refresh failed for good: correct its template {view.template.name}, and deploy"
     return (
         f"{told}: hourly_export has it rebuilt within the hour, once its tables have the catalog's columns, and at once"
         f" does: recosync materialize {view.name}"

@@ -1,7 +1,8 @@
 r"""JSON that PostgreSQL keeps and does not read: `\u0000` in a column of the type json, or in text that a view reads as
-JSON, fails the whole view (https://www.postgresql.org/docs/current/datatype-json.html). The server names no row.
+JSON, fails the whole view (https://www.postgresql.org/docs/current/datatype-json.html). PostgreSQL's error names no
+row.
 
-A part with such a value is staged all the same: who reads the column as it is, misses nothing.
+A part with such a value is staged all the same: a reader of the column itself misses nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _MAY_HOLD_IT = {PgType.JSON, PgType.VARCHAR, PgType.CHAR, PgType.TEXT}
 
 def located(connection: psycopg.Connection, catalog: Catalog, view: View, error: Exception) -> DataError | None:
     r"""The failure that names the table, column and row of which the view can't read `\u0000`; None when the error is
-    another, or no row holds one.
+    another one, or no row holds `\u0000`.
     """
     if not isinstance(error, pg.UntranslatableCharacter) and not isinstance(
         error.__cause__, pg.UntranslatableCharacter

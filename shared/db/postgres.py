@@ -1,13 +1,10 @@
-"""PostgreSQL: connections, advisory locks, and the server's errors in our vocabulary."""
+"""PostgreSQL: connections, statements, and the errors of the server in our vocabulary."""
 
 from __future__ import annotations
 
-import hashlib
-import random
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, LiteralString
 
@@ -17,10 +14,9 @@ from psycopg import errors as pg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
-from shared import log
-from shared.db import queries, url
+from shared.db import url
 from shared.db.session import SEARCH_PATH, Session, parameters, pin, unreachable
-from shared.errors import BusyError, ConfigurationError, DataError, RetryableError, TargetError
+from shared.errors import ConfigurationError, DataError, RetryableError, TargetError
 
 if TYPE_CHECKING:
     from shared.settings import CommonSettings
@@ -45,7 +41,7 @@ _TRANSIENT_STATES = {"55P03", "55006", "25P02", "25P03", "25P04", "25006"}
 
 
 def conninfo(settings: CommonSettings, purpose: str) -> str:
-    """What libpq needs to connect as we do, with the password in it, for a session that finds functions and types in
+    """What libpq needs to connect as we do, password included, for a session that finds functions and types in
     pg_catalog alone. Raises ConfigurationError for a malformed URL.
 
     The URL is read anew each time, so a rotated secret needs no redeploy.
@@ -57,8 +53,8 @@ def conninfo(settings: CommonSettings, purpose: str) -> str:
 def connect(settings: CommonSettings, purpose: str) -> Iterator[Session]:
     """An autocommit connection with bounded patience, in a session of `PINNED`.
 
-    Raises RetryableError when the server can't be reached, ConfigurationError when the URL or the server's answer says
-    that no retry alone makes it good. The driver's exceptions become ours on their way out of the block.
+    Raises RetryableError when PostgreSQL can't be reached, and ConfigurationError when the URL or PostgreSQL's answer
+    shows that no retry alone helps. The driver's exceptions become ours on their way out of the block.
     """
     connection = opened(_conninfo(settings, purpose))
     try:
@@ -101,7 +97,7 @@ def is_transient(e: psycopg.Error) -> bool:
 
 
 def is_wrong_deployment(e: psycopg.Error) -> bool:
-    """Whether an administrator mends it: a missing right, or something that the session does not find."""
+    """Whether an administrator has to mend it: a missing right, or something that the session does not find."""
     return _wrong_deployment(e.sqlstate or "", e.diag.message_primary or "") is not None
 
 
@@ -148,103 +144,11 @@ class CopyPlace:
         return cls(int(match[1]), match[2]) if match else None
 
 
-@dataclass(frozen=True)
-class Lock:
-    """An advisory lock, named by what it protects. The key is the name's hash: 64 bits, as PostgreSQL has it."""
-
-    name: str
-
-    @property
-    def key(self) -> int:
-        return int.from_bytes(hashlib.blake2b(self.name.encode(), digest_size=8).digest(), signed=True)
-
-    @classmethod
-    def part(cls, version: object) -> Lock:
-        """Held by whoever stages a part, or drops it."""
-        return cls(f"recosync part {version}")
-
-    @classmethod
-    def manifest(cls, version: object) -> Lock:
-        """Held by whoever reads a manifest."""
-        return cls(f"recosync manifest {version}")
-
-    @classmethod
-    def indexes(cls, part_id: int) -> Lock:
-        """Held by the transaction that gives a staged part the indexes that its table got meanwhile."""
-        return cls(f"recosync indexes {part_id}")
-
-    @classmethod
-    def publication(cls, table: str) -> Lock:
-        """Shared by what builds from the table, exclusive to what publishes it."""
-        return cls(f"recosync publication {table}")
-
-    @classmethod
-    def view(cls, view: str) -> Lock:
-        """Held while a view is built and swapped."""
-        return cls(f"recosync view {view}")
-
-    @classmethod
-    def build(cls, slot: int) -> Lock:
-        """One of the places for view builds: there are as many as may run at once."""
-        return cls(f"recosync build {slot}")
-
-    @classmethod
-    def hourly(cls, table: str) -> Lock:
-        """Held by the run that exports a log."""
-        return cls(f"recosync hourly {table}")
-
-    @classmethod
-    def housekeeping(cls) -> Lock:
-        """Held by the call that drops what nobody needs any more."""
-        return cls("recosync housekeeping")
-
-    @classmethod
-    def ledger(cls) -> Lock:
-        """Held while the ledger's schema is brought up to date."""
-        return cls("recosync ledger")
-
-
-def try_lock(connection: psycopg.Connection, lock: Lock, *, session: bool = False, shared: bool = False) -> bool:
-    """Take the lock for this transaction, or for the session, if it is free now. A transaction may share it."""
-    exclusive = "pg_try_advisory_lock" if session else "pg_try_advisory_xact_lock"
-    function = "pg_try_advisory_xact_lock_shared" if shared else exclusive
-    query = queries.load("locks")[function]
-    row = connection.execute(query, {"key": lock.key}).fetchone()
-    return bool(row and row[0])
-
-
-def lock_or_busy(connection: psycopg.Connection, lock: Lock, *, session: bool = False) -> None:
-    """Take the lock or raise BusyError; a frozen holder is ended, and the retry finds the lock free."""
-    if not try_lock(connection, lock, session=session):
-        end_stale_holders(connection, lock)
-        raise BusyError("another worker is at it", where=lock.name)
-
-
-@contextmanager
-def holding(connection: psycopg.Connection, lock: Lock) -> Iterator[None]:
-    """Hold the lock in the session meanwhile. Raises BusyError when another has it."""
-    lock_or_busy(connection, lock, session=True)
-    try:
-        yield
-    finally:
-        with suppress(psycopg.Error):  # then the session is lost, and the lock with it
-            connection.execute(queries.load("locks")["pg_advisory_unlock"], {"key": lock.key})
-
-
-def end_stale_holders(connection: psycopg.Connection, lock: Lock) -> None:
-    """End the backends of holders that are older than their process may live, as they stated themselves: frozen, not
-    working, and deaf to every timeout.
-    """
-    ended = connection.execute(queries.load("locks")["end_stale_holders"], {"key": lock.key}).rowcount
-    if ended:
-        log.warning("ended a backend that held a lock longer than its process lives", lock=lock.name)
-
-
 def at_once(connection: psycopg.Connection, statements: Iterable[sql.Composable]) -> list[list[TupleRow]]:
-    """Execute all the statements by one message to the server; the rows of each that gives any.
+    """Execute all the statements by one message to PostgreSQL; the rows of each that gives any.
 
-    The server waits for us at the end alone, where `idle_in_transaction_session_timeout` counts. In the middle of a
-    pipeline, where psycopg would send the statements one by one, it does not.
+    PostgreSQL waits for us only at the end, where `idle_in_transaction_session_timeout` counts. In the middle of a
+    pipeline, where psycopg would send the statements one by one, that timeout does not count.
     """
     cursor = connection.execute(sql.SQL(";\n").join(statements))
     return [result.fetchall() for result in cursor.results() if result.description]
@@ -264,60 +168,7 @@ def commit_later(connection: psycopg.Connection) -> None:
 
 
 def make_durable(connection: psycopg.Connection) -> None:
-    """Return when all that was committed so far is on the disk: what is written last is written after it."""
+    """Return when all that was committed so far is on the disk. The WAL is written in order, so that its last record on
+    the disk has all others before it.
+    """
     connection.execute("SELECT pg_logical_emit_message(true, 'recosync', '')")
-
-
-def await_lock(connection: psycopg.Connection, lock: Lock, seconds: float) -> None:
-    """Wait for the lock, and hold it until the transaction ends. Raises BusyError when it is not to be had in time.
-
-    Waiting in the server keeps the order of arrival: an exclusive waiter is not starved by new shared ones.
-    """
-    _await(connection, lock, seconds, "pg_advisory_xact_lock")
-
-
-def await_shared_lock(connection: psycopg.Connection, lock: Lock, seconds: float) -> None:
-    """Wait to share the lock with others, until the session ends. Raises BusyError like `await_lock`."""
-    _await(connection, lock, seconds, "pg_advisory_lock_shared")
-
-
-def _await(connection: psycopg.Connection, lock: Lock, seconds: float, function: str) -> None:
-    before = connection.execute("SELECT current_setting('lock_timeout')").fetchone() or ("0",)
-    try:
-        # Should it fail, the savepoint keeps the transaction, and the lock outlives the savepoint if it does not.
-        with connection.transaction():
-            connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{int(seconds * 1000)}ms"])
-            connection.execute(queries.load("locks")[function], {"key": lock.key})
-            connection.execute("SELECT set_config('lock_timeout', %s, true)", before)
-    except pg.LockNotAvailable as e:
-        raise BusyError("others hold it", where=lock.name) from e
-
-
-@contextmanager
-def session_locks(connection: psycopg.Connection) -> Iterator[None]:
-    """Let the session's locks go at the end: on a close, the server does so too late for a call that follows."""
-    try:
-        yield
-    finally:
-        with suppress(psycopg.Error):
-            connection.execute("SELECT pg_advisory_unlock_all()")
-
-
-class LockPatience:
-    """Short tries for a lock that readers would queue behind: at once, then after pauses of 2 ms, later up to 20.
-
-    Their length is left to chance, to fall out of step with readers that come in a rhythm.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._deadline = time.monotonic() + seconds
-        self._pause = 0.002
-        self.tries = 0
-
-    def again(self, cause: Exception, where: str) -> None:
-        """Pause before the next try. Raises BusyError when the time is up."""
-        self.tries += 1
-        if time.monotonic() > self._deadline:
-            raise BusyError("readers held it all the time", where=where) from cause
-        time.sleep(random.uniform(0.002, self._pause))  # noqa: S311 - nobody gains by guessing it
-        self._pause = min(self._pause * 1.3, 0.020)

@@ -68,10 +68,10 @@ PINNED: Mapping[str, str] = {
 def parameters(
     settings: CommonSettings, given: Mapping[str, str], purpose: str, options: Mapping[str, str]
 ) -> dict[str, str | int]:
-    """What libpq is told beside what the URL says: the URL's own come first where they are a matter of taste, and
-    `options` of the session last.
+    """What libpq is told beside the URL. The URL's own parameters win where they are a matter of taste; the session's
+    `options` win over the URL's.
 
-    TLS is required unless the URL says otherwise or the server is on this machine. The session is named after its
+    TLS is required unless the URL says otherwise or PostgreSQL is on this machine. The session is named after its
     purpose and its `life`, in seconds, after which it counts as frozen: whoever waits for it can't know that.
     """
     addresses = (given.get("hostaddr"), given.get("host"), environ.get("PGHOSTADDR"), environ.get("PGHOST"))
@@ -116,16 +116,17 @@ class TypeName(sql.Composable):
 
 
 def catalogs_name(connection: psycopg.Connection, printed: str) -> str:
-    """The catalog's name of a type that `format_type` printed: an extension's have no schema there."""
+    """The catalog's name of a type that `format_type` printed. In the catalog, an extension's types have no schema."""
     names = (printed.removeprefix(f"{schema}.") for schema in _schemas(connection))
     return next((name for name in names if printed == f"{_prefix(connection, name)}{name}"), printed)
 
 
 def pin(connection: Session) -> None:
-    """Finish what the start of the session can't do, and look whether it has what it asked for.
+    """Finish what the start of the session can't do, and check that the session has what it asked for.
 
-    The path that the role, the database or the URL sets is kept for the templates of views. Raises ConfigurationError
-    where something between us and the server drops settings or shares sessions, or where constraints do not hold.
+    The search_path that the role, the database or the URL sets is kept for the catalog's SQL. Raises
+    ConfigurationError where something between us and PostgreSQL drops settings or shares sessions, or where constraints
+    do not hold.
     """
     row = connection.execute(queries.load("session")["pin"], {"path": SEARCH_PATH}, prepare=False).fetchone()
     lock_timeout, pid, replication, connection.postgis, connection.pgvector, *_ = row or (None,) * 5
@@ -143,10 +144,20 @@ def pin(connection: Session) -> None:
         )
 
 
+def find_names(connection: psycopg.Connection, schema: str, *, local: bool) -> None:
+    """Have SQL of the catalog find names that have no schema: the catalog's own first. With `local`, until the
+    transaction ends.
+    """
+    postgis = connection.postgis if isinstance(connection, Session) else None
+    values = {"schema": schema, "postgis": postgis, "local": local}
+    connection.execute(queries.load("session")["path_of_catalog"], values)
+
+
 def check_sees_all(connection: psycopg.Connection, relation: str, where: str) -> None:
     """Raise ConfigurationError when policies hide rows of the relation, a quoted name, from the connection's role.
 
-    All that is counted here looks through the same eye (https://www.postgresql.org/docs/current/ddl-rowsecurity.html).
+    The same policies would hide the rows from every count that we make
+    (https://www.postgresql.org/docs/current/ddl-rowsecurity.html).
     """
     row = connection.execute(queries.load("session")["policies"], {"relation": relation}).fetchone()
     if row is not None:
@@ -159,8 +170,8 @@ def check_sees_all(connection: psycopg.Connection, relation: str, where: str) ->
 
 
 def unreachable(e: psycopg.OperationalError | UnicodeError) -> SyncError:
-    """Why there is no connection, of the driver's text alone: there is no SQLSTATE yet. The text itself is not shown,
-    but for the server's own words: it may quote what was read from a password.
+    """Why there is no connection, by the driver's text alone: there is no SQLSTATE yet. Only PostgreSQL's own words of
+    the text are shown: the rest may quote a piece of a password.
     """
     text = str(e)
     where = "connecting to PostgreSQL"

@@ -1,4 +1,4 @@
-"""Arrow batches of a size in bytes that they turn out to have: what a file says of its values says nothing of it."""
+"""Arrow batches whose size is measured in the bytes that they turn out to have: a file's own numbers do not tell it."""
 
 from __future__ import annotations
 

@@ -72,13 +72,24 @@ class JobError:
     message: str
 
     def failure(self, where: str, *, quote: bool) -> SyncError:
-        """The failure that this is to us; `quote` its words where they can't hold a value of a row."""
+        """Our failure for this error; `quote` BigQuery's words where they can't hold a value of a row."""
         what = f"{self.reason}: {self.message}" if quote else f"{self.reason} (its message may quote a row)"
         if self.reason in TRANSIENT_REASONS:
             return RetryableError(what, where=where)
         if self.reason in DEPLOYMENT_REASONS:
             return ConfigurationError(what, where=where, remedy="Check the data sets, the bucket, and their roles")
         return SourceError(what, where=where)
+
+
+@dataclass(frozen=True)
+class Load:
+    """Parquet files and where their rows go: a partition of a table that exists, to which they are appended, or a table
+    that does not, which is made.
+    """
+
+    uris: Sequence[str]
+    into: PartitionRef | TableRef
+    schema: Sequence[FieldDocument]
 
 
 @dataclass(frozen=True)
@@ -158,8 +169,8 @@ class BigQuery:
             self._client.create_table(table, exists_ok=True)
 
     def add_columns(self, ref: TableRef, schema: Sequence[FieldDocument]) -> None:
-        """Append nullable columns (https://cloud.google.com/bigquery/docs/managing-table-schemas). Somebody else's
-        change of the table meanwhile, told by its etag, is a failure that may be retried.
+        """Append nullable columns (https://cloud.google.com/bigquery/docs/managing-table-schemas). If somebody else
+        changes the table meanwhile, which its etag tells, that is a failure that may be retried.
         """
         from google.api_core.exceptions import PreconditionFailed
         from google.cloud.bigquery import SchemaField
@@ -228,34 +239,26 @@ class BigQuery:
             ),
         )
 
-    def load(
-        self,
-        name: JobName,
-        location: str,
-        uris: Sequence[str],
-        into: PartitionRef | TableRef,
-        schema: Sequence[FieldDocument],
-        labels: Mapping[str, str],
-    ) -> None:
+    def load(self, name: JobName, location: str, load: Load, labels: Mapping[str, str]) -> None:
         """Start the load of Parquet files under that name, or find it started.
 
-        It appends to a partition of a table that exists, or makes a table that does not. A load is all or nothing (https://cloud.google.com/bigquery/docs/batch-loading-data).
+        A load is all or nothing (https://cloud.google.com/bigquery/docs/batch-loading-data).
         """
         from google.cloud.bigquery import LoadJobConfig, SchemaField
 
-        appends = isinstance(into, PartitionRef)
+        appends = isinstance(load.into, PartitionRef)
         config = LoadJobConfig(
             source_format="PARQUET",
             write_disposition="WRITE_APPEND" if appends else "WRITE_EMPTY",
             create_disposition="CREATE_NEVER" if appends else "CREATE_IF_NEEDED",
-            schema=[SchemaField.from_api_repr(dict(field)) for field in schema],
+            schema=[SchemaField.from_api_repr(dict(field)) for field in load.schema],
             decimal_target_types=["NUMERIC", "BIGNUMERIC"],
             labels=dict(labels),
         )
         self._insert(
             name,
             lambda: self._client.load_table_from_uri(
-                list(uris), str(into), job_config=config, job_id=str(name), location=location
+                list(load.uris), str(load.into), job_config=config, job_id=str(name), location=location
             ),
         )
 

@@ -1,8 +1,8 @@
 """The coordinate reference system that a Parquet file has for its geometries, as the number that PostGIS has for it.
 
-GeoParquet says it in the file's metadata (https://geoparquet.org/releases/v1.1.0/), Parquet's own types GEOMETRY and
-GEOGRAPHY in the schema (https://github.com/apache/parquet-format/blob/master/Geospatial.md). Where nothing is said,
-longitude and latitude are meant, and geometries arrive as their values say.
+GeoParquet states it in the file's metadata (https://geoparquet.org/releases/v1.1.0/), Parquet's own types GEOMETRY and
+GEOGRAPHY state it in the schema (https://github.com/apache/parquet-format/blob/master/Geospatial.md). A file that
+states none means longitude and latitude, and its geometries arrive as their values say.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ _WGS84 = 4326
 
 @dataclass(frozen=True)
 class Said:
-    """What a file's metadata says: of its columns by GeoParquet, and whatever the schema refers to."""
+    """What a file's metadata says: GeoParquet's statement for each column, and the documents that the
+    schema refers to.
+    """
 
     metadata: Mapping[str, str]
     columns: Mapping[str, object]
@@ -37,7 +39,8 @@ class Said:
         return cls(texts, columns if isinstance(columns, dict) else {}, where)
 
     def srid(self, column: str, logical: str) -> int | None:
-        """The SRID of a column, by the metadata and by its logical type as DuckDB prints it; None where none is said.
+        """The SRID of a column, by the metadata and by its logical type as DuckDB prints it; None where neither states
+        one.
 
         Raises DataError of a CRS that has no number.
         """

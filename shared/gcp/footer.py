@@ -22,8 +22,9 @@ FIELD = "name, num_children, precision, type, logical_type, converted_type"
 
 @dataclass(frozen=True)
 class ParquetColumn:
-    """A column of a file: its name and the DuckDB type it is read as. `digits` is its precision if it is a decimal;
-    `nulls`: it is said to hold nothing else. `srid` is that of its geometries, if the file has a CRS for them.
+    """A column of a file: its name and the DuckDB type it is read as. `digits` is its precision if it is a decimal.
+    `nulls` says that the file calls all its values NULL. `srid` is that of its geometries, if the file has a CRS for
+    them.
     """
 
     name: str
@@ -37,7 +38,7 @@ class ParquetColumn:
 class Footer:
     """What a file says of itself: its columns, and the rows of each row group, in order.
 
-    `beyond_duckdb`: DuckDB can't read it, or not exactly.
+    `beyond_duckdb` says that DuckDB can't read the file, or not exactly.
     """
 
     columns: tuple[ParquetColumn, ...]
@@ -92,7 +93,7 @@ class _Field:
 
     @property
     def in_ns(self) -> bool:
-        """Whether it is a TIMESTAMP in nanoseconds: DuckDB would cut those before 1970 towards it."""
+        """Whether it is a TIMESTAMP in nanoseconds: DuckDB would cut an instant before 1970 towards 1970."""
         return self.type.startswith("TIMESTAMP WITH TIME ZONE") and "NANOS=Nano" in (self.logical or "")
 
     @property

@@ -1,9 +1,10 @@
-"""Where a Parquet file says that its pages lie. DuckDB believes it, and a process that seeks to byte -5 is gone."""
+"""Where a Parquet file says that its pages lie. DuckDB believes the file, and a seek to byte -5 ends the process."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -20,9 +21,13 @@ _LONGEST_FOOTER = 16 << 20
 _CUT_OFF = "is cut off: its footer points beyond its end"
 
 
+#: The encodings of texts whose lengths are packed as deltas, by their numbers in a page's header.
+DELTAS_OF_LENGTHS = {6: "DELTA_LENGTH_BYTE_ARRAY", 7: "DELTA_BYTE_ARRAY"}
+
+
 @dataclass(frozen=True)
 class File:
-    """A file by its own words, but for its `bytes`: the rows and the length of its footer."""
+    """A file by its own words: the rows, and the length of its footer. Only `bytes` is measured."""
 
     rows: int
     bytes: int
@@ -58,10 +63,20 @@ class Chunk:
     @property
     def beyond_duckdb(self) -> bool:
         """Whether it is written as pyarrow reads it, and DuckDB does not: LZ4 in Hadoop's frames, and floats' encoding
-        for other types. Of gzip, DuckDB leaves out the checksum, so that a broken page would be other values.
+        for other types.
+
+        Or DuckDB believes too much of it. Of gzip, it leaves out the checksum, so that a broken page would be other
+        values; of Brotli, how many bytes there were, so that what lies in memory would be; and of the lengths of texts
+        in deltas, how many there are, so that it would write where nothing is.
         """
         split = "BYTE_STREAM_SPLIT" in self.encodings and self.physical not in ("FLOAT", "DOUBLE")
-        return split or self.codec in ("LZ4", "GZIP")
+        lengths = any(name in self.encodings for name in DELTAS_OF_LENGTHS.values())
+        return split or lengths or self.codec in ("LZ4", "GZIP", "BROTLI")
+
+    @property
+    def undecoded(self) -> str:
+        """What is said of pages that no reader makes values of."""
+        return f"can't be decoded ({self.codec}; {self.encodings})"
 
     @property
     def start(self) -> int:
@@ -70,13 +85,20 @@ class Chunk:
 
 
 class EncryptedError(Exception):
-    """Of an encrypted file, a footer says nothing."""
+    """The file is encrypted: its footer says nothing."""
 
 
 #: Names by the numbers in a footer.
-_TYPES = ("BOOLEAN", "INT32", "INT64", "INT96", "FLOAT", "DOUBLE", "BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY")
-_CODECS = ("UNCOMPRESSED", "SNAPPY", "GZIP", "LZO", "BROTLI", "LZ4", "ZSTD", "LZ4_RAW")
-_ENCODINGS = {0: "PLAIN", 2: "PLAIN_DICTIONARY", 3: "RLE", 4: "BIT_PACKED", 8: "RLE_DICTIONARY", 9: "BYTE_STREAM_SPLIT"}
+_TYPES = dict(
+    enumerate(("BOOLEAN", "INT32", "INT64", "INT96", "FLOAT", "DOUBLE", "BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY"))
+)
+_CODECS = dict(enumerate(("UNCOMPRESSED", "SNAPPY", "GZIP", "LZO", "BROTLI", "LZ4", "ZSTD", "LZ4_RAW")))
+_ENCODINGS = {
+    0: "PLAIN", 2: "PLAIN_DICTIONARY", 3: "RLE", 4: "BIT_PACKED", 5: "DELTA_BINARY_PACKED", **DELTAS_OF_LENGTHS,
+    8: "RLE_DICTIONARY", 9: "BYTE_STREAM_SPLIT",
+}  # fmt: skip
+#: What a footer has numbers for that nobody knows.
+_UNKNOWN = re.compile(r"\b(codec|type|encoding) (-?\d+)")
 
 
 def read_from(file: BinaryIO) -> tuple[File, list[Chunk]]:
@@ -85,7 +107,7 @@ def read_from(file: BinaryIO) -> tuple[File, list[Chunk]]:
     file.seek(max(0, size - _TAIL))
     length = int.from_bytes(file.read(_TAIL)[:4], "little")
     if length > min(size - _TAIL, _LONGEST_FOOTER):
-        raise ValueError("has no footer, or too long a one")
+        raise ValueError("has no footer, or one that is too long")
     file.seek(size - _TAIL - length)
     return read(file.read(length), size)
 
@@ -93,8 +115,8 @@ def read_from(file: BinaryIO) -> tuple[File, list[Chunk]]:
 def read(footer: bytes, size: int) -> tuple[File, list[Chunk]]:
     """What the footer of a file of so many bytes says, read without its statistics.
 
-    DuckDB makes text of whatever a footer holds, and fails where it can't; pyarrow ends the process where a column is
-    encrypted. Raises EncryptedError, and ValueError of what is no footer.
+    DuckDB makes text of whatever a footer holds, and fails where it can't. pyarrow ends the process where a column is
+    encrypted. Raises EncryptedError, and ValueError when there is no footer.
     """
     found: Any = thrift.struct(footer)
     if 8 in found:  # the encryption algorithm
@@ -121,15 +143,19 @@ def _chunk(row_group: int, rows: int, said: Any) -> Chunk:
         index=said.get(10),
         packed=said[7],
         unpacked=said[6],
-        physical=_TYPES[said[1]],
-        codec=_CODECS[said[4]],
-        encodings=", ".join(_ENCODINGS.get(number, f"encoding {number}") for number in said[2]),
+        physical=_name(_TYPES, "type", said[1]),
+        codec=_name(_CODECS, "codec", said[4]),
+        encodings=", ".join(_name(_ENCODINGS, "encoding", number) for number in said[2]),
         nulls=said.get(12, {}).get(3),
     )
 
 
+def _name(names: Mapping[int, str], what: str, number: int) -> str:
+    return names.get(number, f"{what} {number}")
+
+
 def wrong(file: File, chunks: Iterable[Chunk]) -> str | None:
-    """What can't be so, and of which column and row group; None if all can."""
+    """What can't be true of the file, with the column and row group; None if all can be true."""
     rows: dict[int, int] = {}
     for chunk in chunks:
         rows[chunk.row_group] = chunk.rows
@@ -142,6 +168,9 @@ def wrong(file: File, chunks: Iterable[Chunk]) -> str | None:
 
 
 def _wrong(file: File, chunk: Chunk) -> str | None:
+    unknown = _UNKNOWN.search(f"{chunk.codec}, {chunk.physical}, {chunk.encodings}")
+    if unknown:
+        return f"has {'an' if unknown[1] == 'encoding' else 'a'} {unknown[1]} that is unknown, number {unknown[2]},"
     for count in (chunk.rows, chunk.values, chunk.packed, chunk.unpacked):
         if count < 0:
             return f"counts {count} rows, values or bytes"

@@ -1,5 +1,7 @@
-"""Rows that are too long for DuckDB, which has 2,048 of them in memory at once, whatever their length, or that it does
-not read: read by pyarrow, as many at a time as their pages say to be few enough.
+"""Rows that pyarrow reads because DuckDB can't: they are too long, or DuckDB does not read their encoding.
+
+DuckDB has 2,048 rows in memory at once, whatever their length. pyarrow takes as many rows at a time as the pages' own
+headers say to be few enough.
 """
 
 from __future__ import annotations
@@ -28,10 +30,10 @@ _REMEDY = "Write shorter values; or smaller pages, and smaller row groups"
 
 
 def batches(file: BinaryIO, chunks: Sequence[Chunk], skipped: int, where: str) -> Generator[pa.RecordBatch]:
-    """The rows of a file after so many, in its order, in types that DuckDB takes as they are.
+    """The rows of a file after the first so many, in its order, in types that DuckDB takes as they are.
 
-    Raises DataError for a column and row group that has longer rows or larger pages than are taken, before it takes
-    such pages into memory; pyarrow's errors; and what `file` does.
+    Raises DataError, with column and row group, for rows or pages that are larger than the limit, before it takes such
+    pages into memory; what `pages.read` does; pyarrow's errors; and what `file` raises.
     """
     opened = ranged.opened(file)
     for row_group in range(opened.num_row_groups):
@@ -60,14 +62,7 @@ def of_row_group(
 
 def _together(file: BinaryIO, chunks: Sequence[Chunk], where: str) -> int:
     """How many rows of a row group can be taken together, whatever is in them."""
-    import pyarrow as pa
-
-    found = []
-    for chunk in chunks:
-        of_chunk = pages.read(file, chunk)
-        if of_chunk is None:
-            raise pa.ArrowInvalid("the pages are not as the format has them")
-        found.append(of_chunk)
+    found = [pages.read(file, chunk, where) for chunk in chunks]
     held = sum(each.held for each in found)
     if held > PAGES_BYTES:
         most, chunk = max(zip((each.held for each in found), chunks, strict=True), key=lambda pair: pair[0])

@@ -1,6 +1,6 @@
-"""A Parquet object as pyarrow reads it: piece by piece, and more slowly than DuckDB, of which it is the second opinion.
+"""A Parquet object as pyarrow reads it, piece by piece: more slowly than DuckDB, as a second opinion.
 
-It reads what DuckDB can't, or not exactly, and tells in which column and row group a file is broken.
+pyarrow reads what DuckDB can't read, or not exactly, and tells in which column and row group a file is broken.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def broken(e: Exception, chunk: Chunk) -> str:
         return "holds text that is not UTF-8"
     if "crypt" in str(e):
         return "is encrypted"
-    return f"can't be decoded ({chunk.codec}; {chunk.encodings})"
+    return chunk.undecoded
 
 
 def plain(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -2,15 +2,17 @@
 
 import io
 from collections.abc import Buffer, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from http import HTTPStatus
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
+from urllib.parse import quote
 
 from shared.errors import DataError, RetryableError
 from shared.gcp.errors import translated
+from shared.gcp.forward import Body, Forward
 from shared.names import ObjectVersion
 
 if TYPE_CHECKING:
@@ -26,16 +28,20 @@ CHUNK_BYTES = 4 << 20
 RANGE_BYTES = 1 << 20
 
 
+#: Seconds to wait for the next bytes of an object that is passed.
+PASSING_TIMEOUT = 60
+
+
 #: The size of a document that is read whole: a manifest of 30,000 parts is smaller. Parsed, it is ten times as large.
 MAX_DOCUMENT_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """What a listing tells of an object. `bytes` is its size; `crc32c` is base64 as the service prints it; `created` is
-    when this version of it was written.
+    """An object as a listing tells of it. `bytes` is its size; `crc32c` is base64 as Cloud Storage prints it; `created`
+    is when this version of it was written.
 
-    `metadata` is what its writer said of it, unless it was `edited` since
+    `metadata` is what the object's writer stated. `edited` says that somebody has changed the metadata since
     (https://cloud.google.com/storage/docs/metadata#generation-number).
     """
 
@@ -126,6 +132,30 @@ class Storage:
             stream = blob.open("rb", chunk_size=RANGE_BYTES)
         yield cast(BinaryIO, _Ranges(cast(IO[bytes], stream), str(version)))
 
+    @contextmanager
+    def passed(self, version: ObjectVersion) -> Iterator[BinaryIO]:
+        """The same for who passes most bytes in their order: one request, and a sixth of the processor time."""
+        with closing(Forward(partial(self._body, version))) as file:
+            yield cast(BinaryIO, _Ranges(cast(IO[bytes], file), str(version)))
+
+    def _body(self, version: ObjectVersion, at: int) -> Body:
+        """What an object holds from a byte on."""
+        from google.api_core.exceptions import from_http_status
+        from google.cloud.storage.retry import DEFAULT_RETRY
+
+        name, client = quote(version.name, safe=""), self._client
+        url = f"{client.api_endpoint}/download/storage/v1/b/{version.bucket}/o/{name}"
+        parameters = {"alt": "media", "generation": str(version.generation)}
+
+        def asked() -> Body:
+            headers = {"Range": f"bytes={at}-", "Accept-Encoding": "identity"}
+            answer = client._http.get(url, params=parameters, headers=headers, stream=True, timeout=PASSING_TIMEOUT)
+            if not answer.ok:
+                raise from_http_status(answer.status_code, "the object was not given")  # type: ignore[no-untyped-call]
+            return cast(Body, answer.raw)
+
+        return cast(Body, DEFAULT_RETRY(asked)())
+
     def copy(self, version: ObjectVersion, name: str) -> None:
         """Copy one version of an object within its bucket, unless it is gone or there is an object of that name."""
         from google.api_core.exceptions import NotFound, PreconditionFailed
@@ -145,7 +175,7 @@ class Storage:
         """Write the object if this version of it is the live one (generation 0: if there is none); its new generation.
 
         `ifGenerationMatch` lets exactly one writer win (https://cloud.google.com/storage/docs/request-preconditions).
-        None when it was another's turn, or when our own first try got through and only its answer was lost.
+        None when another writer won, or when our own first try got through and only its answer was lost.
         """
         from google.api_core.exceptions import PreconditionFailed
 
@@ -192,7 +222,7 @@ def refuse_large(version: ObjectVersion, size: int) -> None:
         raise DataError(
             f"has {size} bytes; a manifest has at most {MAX_DOCUMENT_BYTES}",
             where=str(version),
-            remedy="Move it away, and write the parts, then a smaller one, anew",
+            remedy="Move it away. Write the parts anew, and then a smaller manifest",
         )
 
 
@@ -261,9 +291,12 @@ def _stream_translated(doing: str) -> Iterator[None]:
     """
     from google.api_core.exceptions import from_http_status
     from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
+    from urllib3.exceptions import HTTPError
 
     try:
         yield
+    except HTTPError as e:
+        raise RetryableError("the object could not be read to its end", where=doing) from e
     except DataCorruption as e:
         raise RetryableError("the bytes arrived damaged", where=doing) from e
     except InvalidResponse as e:

@@ -1,6 +1,6 @@
-"""Audit: once a day, the source is counted hour by hour and compared with what the manifests say of the last week.
+"""Audit: once a day, the source is counted hour by hour and compared with the manifests of the last week.
 
-It finds what came later than any run looked for, and rows that somebody else deleted.
+The audit finds rows that came later than any run looked for, and hours of which somebody else deleted rows.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import time
 from datetime import UTC, datetime
 
 from shared import log
-from shared.hourly.context import Run
+from shared.hourly.context import LogRun
 from shared.hourly.manifest import Audit, Difference
 from shared.hourly.rebuild import open_day
 from shared.names import Hour
@@ -25,10 +25,10 @@ PATIENCE = 30
 AHEAD = 1
 
 
-def audit(run: Run, end: Hour) -> Audit | None:
-    """Count the hours of the last days before `end`, unless that was done today. Differences are alerted.
+def audit(run: LogRun, end: Hour) -> Audit | None:
+    """Count the hours of the last days before `end`, unless that was done today. A difference is an ERROR.
 
-    None when it was done, or when there was no time to count them all: the next call tries again.
+    None when the count was done already, or when there was no time to count all hours: the next call tries again.
     """
     last = end.plus(-1)
     manifest = run.store.read(last.day)
@@ -39,7 +39,7 @@ def audit(run: Run, end: Hour) -> Audit | None:
         expected = _expected(run, hour)
         if expected is None:
             continue  # a gap or a failure speaks for itself
-        found = run.source.rows_of(hour, PATIENCE) if time.monotonic() < run.deadline else None
+        found = run.log_table.rows_of(hour, PATIENCE) if time.monotonic() < run.deadline else None
         if found is None:
             log.warning("no time to count the source: the next call tries again", hour=str(hour))
             return None
@@ -52,16 +52,16 @@ def audit(run: Run, end: Hour) -> Audit | None:
     done = Audit(
         now,
         tuple(differences),
-        earlier_rows=run.source.rows_before(run.start, PATIENCE),
-        rows_without_time=run.source.rows_without_time(PATIENCE),
-        later_rows=run.source.rows_from(max(end, Hour(now)).plus(1 + AHEAD), PATIENCE),
+        earlier_rows=run.log_table.rows_before(run.start, PATIENCE),
+        rows_without_time=run.log_table.rows_without_time(PATIENCE),
+        later_rows=run.log_table.rows_from(max(end, Hour(now)).plus(1 + AHEAD), PATIENCE),
     )
     _report_strays(run, done)
     run.store.audited(last.day, done)
     return done
 
 
-def _expected(run: Run, hour: Hour) -> int | None:
+def _expected(run: LogRun, hour: Hour) -> int | None:
     """How many rows the source should hold of the hour; None while that is open."""
     record = open_day(run, hour.day).record(hour)
     if record is None or record.failure is not None or record.work is not None or record.source_content is None:
@@ -69,7 +69,7 @@ def _expected(run: Run, hour: Hour) -> int | None:
     return record.source_content.rows
 
 
-def _report_strays(run: Run, found: Audit) -> None:
+def _report_strays(run: LogRun, found: Audit) -> None:
     column = run.table.time
     if found.earlier_rows != 0:
         told = f"rows of hours before {run.start}, exported only when they are asked for by date"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from shared.db import postgres
 from shared.errors import BusyError, DataError, RetryableError, SyncError
 from shared.gcp.parquet_writer import row_groups, snappy
 from shared.hourly import orphans
-from shared.hourly.context import Run
+from shared.hourly.context import LogRun
 from shared.hourly.manifest import (
     NOTHING,
     Content,
@@ -29,7 +29,6 @@ from shared.hourly.manifest import (
     HourRecord,
     Part,
     State,
-    StoredFile,
     batch_id,
 )
 from shared.hourly.names import BatchFile, Kind
@@ -56,24 +55,24 @@ class _StoppedError(RetryableError):
     """This part was stopped because another failed: that is the failure to tell of."""
 
 
-def export(run: Run, hour: Hour, record: HourRecord | None, *, delete: bool) -> HourRecord | None:
-    """Write the rows that are in none of the hour's batches; None when the hour was seen before and there are none.
+def export(run: LogRun, hour: Hour, record: HourRecord | None, *, delete: bool) -> HourRecord:
+    """Write the rows that are in none of the hour's batches. The same record when it says already that there are none.
 
-    `delete` notes with the batch that it is to leave the source. Raises DataError that names column and key of a row
-    which can't leave, and RetryableError when a later call may go on.
+    `delete` notes with the batch that its rows are to leave the source. Raises DataError that names column and key of a
+    row which can't leave, and RetryableError when a later call may go on.
     """
     keys = None
-    if record is not None and record.state == State.EMPTY and not run.source.content(Range.of(hour))[0]:
-        return None
+    if record is not None and record.state == State.EMPTY and not run.log_table.content(Range.of(hour))[0]:
+        return record
     if record is not None and record.batches:
         keys = _late(run, hour, record)
         if not keys:
             return _nothing(run, hour, record)
-    before = run.in_bigquery(hour)
+    before = run.raw_table.of_hour(hour)
     _refuse_strangers(run, hour, record, before)
-    with run.source.snapshot() as snapshot:
+    with run.log_table.snapshot() as snapshot:
         rows = Range.of(hour, keys)
-        some = run.source.rows_up_to(rows, TWO_FROM)
+        some = run.log_table.rows_up_to(rows, TWO_FROM)
         if not some:
             return _nothing(run, hour, record)
         # With a row more, the hour would be done, and what lies there forgotten.
@@ -82,7 +81,8 @@ def export(run: Run, hour: Hour, record: HourRecord | None, *, delete: bool) -> 
         deletion = (record.deletion if record else None) or (Deletion(begun.began_at) if delete else None)
         record = run.store.advance(hour, record, (record or HourRecord()).change(work=begun, deletion=deletion))
         with _removing(run, hour, begun.attempt, BaseException):
-            parts, content, rounded = _write(run, hour, begun, snapshot, rows, halved=some == TWO_FROM)
+            attempt = _Attempt(run, hour, begun, snapshot)
+            parts, content, rounded = _write(attempt, rows, halved=some == TWO_FROM)
     with _removing(run, hour, begun.attempt, BaseException):
         _check(run, hour, parts, content)
     done = Export(
@@ -99,22 +99,6 @@ def export(run: Run, hour: Hour, record: HourRecord | None, *, delete: bool) -> 
         return run.store.advance(hour, record, record.change(work=Exported(done)))
 
 
-def remove(run: Run, hour: Hour, attempts: Collection[str]) -> None:
-    """Delete the objects of attempts that no manifest names, nor ever will."""
-    if attempts:
-        for stored in run.services.storage.objects(run.bucket, run.folder.hour(hour)):
-            file = BatchFile.parse(stored.version.name, run.folder)
-            if file is not None and file.batch.attempt in attempts:
-                run.services.storage.delete(stored.version)
-
-
-def in_parquet(run: Run, parts: Iterable[Part]) -> Content:
-    """What the keys beside the parts say, read back from Cloud Storage."""
-    return Content.of(
-        *run.services.parquet.aggregates(run.keys_of(parts), ['count("key")', 'sum("key")', 'bit_xor("key")'])
-    )
-
-
 def _begin(record: HourRecord | None) -> Exporting:
     """A new attempt at the hour's next batch."""
     superseded: tuple[str, ...] = ()
@@ -125,52 +109,51 @@ def _begin(record: HourRecord | None) -> Exporting:
 
 
 @contextmanager
-def _removing(run: Run, hour: Hour, attempt: str, failure: type[BaseException]) -> Iterator[None]:
+def _removing(run: LogRun, hour: Hour, attempt: str, failure: type[BaseException]) -> Iterator[None]:
     """Take the attempt's objects away if it fails so: after that, nobody looks for them."""
     try:
         yield
     except failure:
         with suppress(SyncError):
-            remove(run, hour, {attempt})
+            run.objects.remove(hour, {attempt})
         raise
 
 
-def _nothing(run: Run, hour: Hour, record: HourRecord | None) -> HourRecord | None:
-    """The record of an hour without further rows; None when it says so already.
+def _nothing(run: LogRun, hour: Hour, record: HourRecord | None) -> HourRecord:
+    """The record of an hour without further rows; the same one when it says so already.
 
     The source and BigQuery have been asked; the bucket may be the only one that still has some.
     """
     after = record.change(work=None) if record else HourRecord()
     if record == after:
-        return None
+        return after
     if after.state == State.EMPTY:
         orphans.refuse_any(run, hour, record)
     if record is not None:  # else there is no dead attempt either
         orphans.refuse_last(run, hour, after.parts, after.attempts)
     if record is not None and isinstance(record.work, Exporting):
         log.error("rows with which an export of the hour began have left the source", hour=str(hour))
-    if record is not None and isinstance(record.work, Exporting):
-        remove(run, hour, {*record.work.superseded, record.work.attempt})
+        run.objects.remove(hour, {*record.work.superseded, record.work.attempt})
     return run.store.advance(hour, record, after)
 
 
-def _late(run: Run, hour: Hour, record: HourRecord) -> list[int]:
+def _late(run: LogRun, hour: Hour, record: HourRecord) -> list[int]:
     """Keys of the hour's rows that no batch has: those of transactions that committed after the export.
 
     Most looks end with the first count. Otherwise the keys are compared in as many passes as bound the memory.
     """
     import pyarrow as pa
 
-    with run.source.snapshot() as snapshot:
-        content = Content.of(*run.source.content(Range.of(hour)))
+    with run.log_table.snapshot() as snapshot:
+        content = Content.of(*run.log_table.content(Range.of(hour)))
         if content == record.source_content or not content.rows:
             return []
-        exported = run.keys_of(part for batch in record.batches for part in batch.export.parts)
+        exported = run.objects.keys(record.parts)
         passes = 1 + max(content.rows, run.services.parquet.rows(exported)) // KEYS_AT_ONCE
         conninfo = postgres.conninfo(run.services.settings, "hourly late rows")
         late: list[int] = []
         for number in range(passes):
-            statement = run.source.keys_statement(Range.of(hour), passes, number)
+            statement = run.log_table.keys_statement(Range.of(hour), passes, number)
             batches = list(unload.batches(conninfo, snapshot, statement))
             if batches:
                 given, among = pa.Table.from_batches(batches), f"abs(key % {passes}) = {number}"
@@ -180,14 +163,14 @@ def _late(run: Run, hour: Hour, record: HourRecord) -> list[int]:
         return late
 
 
-def _refuse_strangers(run: Run, hour: Hour, record: HourRecord | None, held: Content) -> None:
+def _refuse_strangers(run: LogRun, hour: Hour, record: HourRecord | None, held: Content) -> None:
     """Rows in BigQuery that no batch accounts for would be doubled. That some have been erased there is no fault."""
     known = record.content if record else NOTHING
     if held.rows > known.rows or (held.rows == known.rows and held != known):
         raise DataError(
             f"BigQuery holds {quantity(held.rows, 'row')} of it, {known.rows:,} of which this system brought there",
-            where=f"hour {hour} of {run.target}",
-            remedy="Delete the others from BigQuery, then ask for this hour by date and hour",
+            where=f"hour {hour} of {run.raw_table.ref}",
+            remedy="Delete the other rows from BigQuery, then ask for this hour by date and hour",
         )
     if held != known:
         log.warning(
@@ -195,18 +178,15 @@ def _refuse_strangers(run: Run, hour: Hour, record: HourRecord | None, held: Con
         )
 
 
-def _write(
-    run: Run, hour: Hour, begun: Exporting, snapshot: str, rows: Range, *, halved: bool
-) -> tuple[list[Part], Content, Counter[str]]:
+def _write(attempt: _Attempt, rows: Range, *, halved: bool) -> tuple[list[Part], Content, Counter[str]]:
     """The parts of a batch, in the order of their ranges, what PostgreSQL counts meanwhile in the same snapshot, and
     how many values of each column were rounded.
     """
     ranges = rows.halves() if halved else (rows,)
-    attempt = _Attempt(run, hour, begun, snapshot)
     with ThreadPoolExecutor(len(ranges)) as executor:
         futures = [log.submit(executor, _write_part, attempt, index, range_) for index, range_ in enumerate(ranges)]
         try:
-            content = Content.of(*run.source.content(rows))
+            content = Content.of(*attempt.run.log_table.content(rows))
         except BaseException:
             attempt.stop.set()
             raise
@@ -223,7 +203,7 @@ def _write(
 class _Attempt:
     """One attempt at writing a batch, in parts side by side; `stop` tells the others that one failed."""
 
-    run: Run
+    run: LogRun
     hour: Hour
     begun: Exporting
     snapshot: str
@@ -237,7 +217,7 @@ def _write_part(attempt: _Attempt, index: int, rows: Range) -> tuple[Part | None
             return _write_pieces(attempt, index, [rows])
         except unload.TooLongError:
             # Nothing stands under the part's names yet.
-            return _write_pieces(attempt, index, attempt.run.source.pieces(rows))
+            return _write_pieces(attempt, index, attempt.run.log_table.pieces(rows))
     except unload.TooLongError as e:
         attempt.stop.set()
         raise DataError(e.what, where=f"hour {attempt.hour}", remedy=e.remedy) from e
@@ -248,18 +228,20 @@ def _write_part(attempt: _Attempt, index: int, rows: Range) -> tuple[Part | None
 
 def _write_pieces(attempt: _Attempt, index: int, pieces: Sequence[Range]) -> tuple[Part | None, Counter[str]]:
     run, hour = attempt.run, attempt.hour
-    outbound, storage = run.source.outbound, run.services.storage
-    data, keys = (BatchFile(run.folder, kind, batch_id(hour, attempt.begun), index) for kind in (Kind.PART, Kind.KEYS))
+    outbound, storage = run.log_table.outbound, run.services.storage
+    data, keys = (
+        BatchFile(run.objects.folder, kind, batch_id(hour, attempt.begun), index) for kind in (Kind.PART, Kind.KEYS)
+    )
     conninfo = postgres.conninfo(run.services.settings, "hourly export")
     rounded: Counter[str] = Counter()
-    statements = [run.source.statement(piece) for piece in pieces]
+    statements = [run.log_table.statement(piece) for piece in pieces]
     with closing(unload.batches(conninfo, attempt.snapshot, *statements)) as batches:
         first = next(batches, None)
         if first is None:
             return None, rounded
         with (
-            storage.writer(run.bucket, str(data)) as data_stream,
-            storage.writer(run.bucket, str(keys)) as keys_stream,
+            storage.writer(run.objects.bucket, str(data)) as data_stream,
+            storage.writer(run.objects.bucket, str(keys)) as keys_stream,
             snappy(data_stream, outbound.schema) as data_file,
             snappy(keys_stream, outbound.keys_schema, differences=True) as keys_file,
         ):
@@ -273,7 +255,7 @@ def _write_pieces(attempt: _Attempt, index: int, pieces: Sequence[Range]) -> tup
 
             # No name here keeps a row group in memory while the next is read.
             rounded = sum(map(write, row_groups(_until(chain([first], batches), attempt.stop))), rounded)
-    return Part(data_file.rows, _stored(run, data), _stored(run, keys)), rounded
+    return Part(data_file.rows, run.objects.written(data), run.objects.written(keys)), rounded
 
 
 def _until(batches: Iterable[pa.RecordBatch], stop: threading.Event) -> Iterator[pa.RecordBatch]:
@@ -283,7 +265,7 @@ def _until(batches: Iterable[pa.RecordBatch], stop: threading.Event) -> Iterator
         yield batch
 
 
-def _inspect(run: Run, notes: Iterable[Note]) -> Counter[str]:
+def _inspect(run: LogRun, notes: Iterable[Note]) -> Counter[str]:
     """How many values of each column were rounded. Raises DataError for a row that can't leave."""
     rounded: Counter[str] = Counter()
     for note in notes:
@@ -297,18 +279,11 @@ def _inspect(run: Run, notes: Iterable[Note]) -> Counter[str]:
     return rounded
 
 
-def _stored(run: Run, file: BatchFile) -> StoredFile:
-    found = run.services.storage.find(run.bucket, str(file))
-    if found is None:
-        raise RetryableError("is gone right after it was written", where=str(file))
-    return StoredFile(found.version.name, found.version.generation, found.bytes, found.crc32c)
-
-
-def _check(run: Run, hour: Hour, parts: Iterable[Part], content: Content) -> None:
+def _check(run: LogRun, hour: Hour, parts: Iterable[Part], content: Content) -> None:
     """What stands in Cloud Storage, read back, is what PostgreSQL counted in the same snapshot."""
     parts = list(parts)
-    footers = run.services.parquet.rows([part.data.version(run.bucket) for part in parts]) if parts else 0
-    stored = in_parquet(run, parts) if parts else NOTHING
+    footers = run.services.parquet.rows([part.data.version(run.objects.bucket) for part in parts]) if parts else 0
+    stored = run.objects.content(parts) if parts else NOTHING
     if stored != content or footers != content.rows:
         raise DataError(
             f"PostgreSQL counted {quantity(content.rows, 'row')}, the parts {footers:,} and their keys {stored.rows:,}",

@@ -1,60 +1,73 @@
-"""One hour, taken from wherever it stands to where it belongs: the state machine of docs/design.md."""
+"""The states of an hour (docs/races.md#the-states-of-an-hour): one hour, from where it stands to where it belongs."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 
 from shared import log
 from shared.errors import BadRequestError, PermanentError, RetryableError
-from shared.hourly.context import Run
+from shared.hourly.context import LogRun
 from shared.hourly.export import export
-from shared.hourly.load import load, verify
+from shared.hourly.load import load
 from shared.hourly.manifest import Deletion, Exported, Exporting, Failure, HourRecord, Loaded
 from shared.hourly.purge import purge
+from shared.hourly.verify_batch import verify
 from shared.ledger import attempts
 from shared.ledger.attempts import Work
 from shared.names import Hour
 
 
-def settle(run: Run, hour: Hour, record: HourRecord | None, *, delete: bool, again: bool) -> None:
-    """Export, load and verify what the hour still lacks, late rows among it; `delete` asks for their deletion.
+def settle(run: LogRun, hour: Hour, record: HourRecord | None, *, delete: bool, again: bool) -> HourRecord:
+    """Export, load and verify what the hour still lacks, its late rows too; `delete` asks for the deletion of its rows.
 
-    `again` takes up an hour that failed for good. A permanent failure is recorded in the manifest and raised.
+    `again` takes up an hour that failed for good. Returns the record that the hour came to, as the other functions here
+    do. After a permanent failure, that record tells of the failure.
     """
     if record is not None and record.failure is not None and not again:
-        return
-    with log.bound(hour=hour), _recording(run, hour), _counted(run, hour):
-        while (further := _step(run, hour, record, delete=delete)) is not None:
+        return record
+    return _recorded(run, hour, partial(_settle, run, hour, record, delete=delete))
+
+
+def load_exported(run: LogRun, hour: Hour, record: HourRecord | None) -> HourRecord:
+    """Load and verify what stands in Cloud Storage of the hour, and export nothing.
+
+    Raises BadRequestError where nothing of the hour stands there.
+    """
+    if record is not None:
+        record = _recorded(run, hour, partial(_load, run, hour, record))
+    if record is None or isinstance(record.work, Exporting):
+        raise BadRequestError("nothing of it was exported yet", where=f"hour {hour}", remedy="Export it first")
+    return record
+
+
+def delete_asked(run: LogRun, hour: Hour, record: HourRecord) -> HourRecord:
+    """Delete the rows of the hour that were asked to go from the source."""
+    return _recorded(run, hour, partial(purge, run, hour, record))
+
+
+def _settle(run: LogRun, hour: Hour, record: HourRecord | None, *, delete: bool) -> HourRecord:
+    with _counted(run, hour):
+        while (further := _step(run, hour, record, delete=delete)) != record:
             record = further
             if record.work is None and time.monotonic() > run.deadline:
                 raise RetryableError("there are more late rows than this call had time for", where=f"hour {hour}")
-        if delete and record is not None and record.batches and record.deletion is None:
-            run.store.advance(hour, record, record.change(deletion=Deletion(datetime.now(UTC))))
+        if delete and further.batches and further.deletion is None:
+            return run.store.advance(hour, further, further.change(deletion=Deletion(datetime.now(UTC))))
+        return further
 
 
-def load_exported(run: Run, hour: Hour, record: HourRecord | None) -> None:
-    """Load and verify what stands in Cloud Storage of the hour, and export nothing.
-
-    Raises BadRequestError where nothing does. A permanent failure is recorded in the manifest and raised.
-    """
-    with log.bound(hour=hour), _recording(run, hour):
-        while record is not None and isinstance(record.work, Exported | Loaded):
-            record = _step(run, hour, record, delete=False)
-    if record is None or isinstance(record.work, Exporting):
-        raise BadRequestError("nothing of it was exported yet", where=f"hour {hour}", remedy="Export it first")
+def _load(run: LogRun, hour: Hour, record: HourRecord) -> HourRecord:
+    while isinstance(record.work, Exported | Loaded):
+        record = _step(run, hour, record, delete=False)
+    return record
 
 
-def delete_asked(run: Run, hour: Hour, record: HourRecord) -> None:
-    """Delete what was asked to go from the source. A permanent failure is recorded in the manifest and raised."""
-    with log.bound(hour=hour), _recording(run, hour):
-        purge(run, hour, record)
-
-
-def _step(run: Run, hour: Hour, record: HourRecord | None, *, delete: bool) -> HourRecord | None:
-    """The record after the next step; None when there is nothing left to do."""
+def _step(run: LogRun, hour: Hour, record: HourRecord | None, *, delete: bool) -> HourRecord:
+    """The record after the next step; the same one when there is nothing left to do."""
     match record:
         case HourRecord(work=Exported() as work):
             return load(run, hour, record, work)
@@ -64,7 +77,7 @@ def _step(run: Run, hour: Hour, record: HourRecord | None, *, delete: bool) -> H
             return export(run, hour, record, delete=delete)
 
 
-def _counted(run: Run, hour: Hour) -> AbstractContextManager[None]:
+def _counted(run: LogRun, hour: Hour) -> AbstractContextManager[None]:
     """Count the attempt at the hour, where the ledger has a place for it."""
     if not run.counts:
         return nullcontext()
@@ -72,18 +85,24 @@ def _counted(run: Run, hour: Hour) -> AbstractContextManager[None]:
         f"hour {hour} of {run.table.name}",
         "Give hourly_export more memory or time, then ask for this hour by date and hour",
     )
-    return attempts.counted(run.source.connection, run.services.settings, work)
+    return attempts.counted(run.log_table.connection, run.services.settings, work)
 
 
-@contextmanager
-def _recording(run: Run, hour: Hour) -> Iterator[None]:
-    """Note why the hour can't go on. One before the first hour owned leaves no trace if it never began."""
-    try:
-        yield
-    except PermanentError as e:
-        manifest = run.store.read(hour.day)
-        record = manifest.record(hour) if manifest else None
-        if record is not None or hour >= run.start:
-            failure = Failure(datetime.now(UTC), str(e))
-            run.store.advance(hour, record, (record or HourRecord()).change(failure=failure))
-        raise
+def _recorded(run: LogRun, hour: Hour, steps: Callable[[], HourRecord]) -> HourRecord:
+    """The record that the steps come to. Why the hour can't go on is noted in it, and told in the log.
+
+    Raises what failed and may succeed later; and any failure of an hour before the first owned that never began: it
+    leaves no trace.
+    """
+    with log.bound(hour=hour):
+        try:
+            return steps()
+        except PermanentError as e:
+            manifest = run.store.read(hour.day)
+            record = manifest.record(hour) if manifest else None
+            if record is None and hour < run.start:
+                raise
+            failed = (record or HourRecord()).change(failure=Failure(datetime.now(UTC), str(e)))
+            failed = run.store.advance(hour, record, failed)
+            log.error(f"hour failed: {e}", e)
+            return failed

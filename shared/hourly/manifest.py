@@ -1,7 +1,7 @@
 """The hour manifest, version 1: one JSON object per day that says how far each hour has come.
 
-Everything in it is a value: a step makes a new record of its hour, which `store` then swaps in. Its checksum covers
-every byte that follows it, so that a manifest that somebody edited or cut off is known for one.
+Everything in it is a value: a step makes a new record of its hour, which `store` then swaps in. The checksum covers
+every byte that follows it, so that a manifest that somebody edited or cut off is recognised.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 
 from shared.documents import Count, Instant, MalformedError, Number, Reader, Text
 from shared.errors import MAX_MESSAGE, ConfigurationError, DataError, shown
+from shared.gcp.storage import StoredObject
 from shared.names import EPOCH, BatchId, Hour, ObjectVersion, format_day
 
 #: What an hour can hold, so that no sum of such numbers is longer than JSON's readers take.
@@ -33,9 +34,9 @@ HourNumber = Annotated[str, Meta(pattern=r"\A(?:[01][0-9]|2[0-3])\Z")]
 
 
 class Content(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which rows, in whatever order: how many, and the sum and the bitwise XOR of their keys.
+    """Which rows, in whatever order: their number, and the sum and the bitwise XOR of their keys.
 
-    Both are decimal text: many readers of JSON round numbers beyond 2^53.
+    Sum and XOR are decimal text: many readers of JSON round numbers beyond 2^53.
     """
 
     rows: Rows = 0
@@ -67,12 +68,16 @@ class StoredFile(Struct, frozen=True, forbid_unknown_fields=True):
     bytes: Count
     crc32c: Text
 
+    @classmethod
+    def of(cls, stored: StoredObject) -> StoredFile:
+        return cls(stored.version.name, stored.version.generation, stored.bytes, stored.crc32c)
+
     def version(self, bucket: str) -> ObjectVersion:
         return ObjectVersion(bucket, self.name, self.generation)
 
 
 class Part(Struct, frozen=True, forbid_unknown_fields=True):
-    """One Parquet object that is loaded, and the one beside it with the rows' keys, times and versions."""
+    """One Parquet object that is loaded, and the object beside it with the rows' keys, times and versions."""
 
     rows: Rows
     data: StoredFile
@@ -80,10 +85,10 @@ class Part(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Export(Struct, frozen=True, forbid_unknown_fields=True):
-    """A batch that stands in Cloud Storage. `content` is PostgreSQL's own account of it, `before` what BigQuery held of
-    the hour before it.
+    """A batch that stands in Cloud Storage. `content` is PostgreSQL's own account of the batch, `before` what BigQuery
+    held of the hour before it.
 
-    `rounded` counts the values of each column whose excess digits were rounded away; None where that is not known any
+    `rounded` counts the values of each column whose excess digits were rounded away; None where nobody knows that any
     more. `load_attempt` tells the load job's id: a job that failed has used up its own.
     """
 
@@ -98,7 +103,7 @@ class Export(Struct, frozen=True, forbid_unknown_fields=True):
     superseded: tuple[Attempt, ...] = ()
 
 
-class Receipt(Struct, frozen=True, forbid_unknown_fields=True):
+class BatchReceipt(Struct, frozen=True, forbid_unknown_fields=True):
     """What three systems counted of a batch, each by itself. They agree, or the batch is not verified.
 
     PostgreSQL's count of a batch whose manifest was rebuilt is None: nobody knows it any more.
@@ -114,7 +119,7 @@ class Batch(Struct, frozen=True, forbid_unknown_fields=True):
 
     export: Export
     job: Text
-    receipt: Receipt
+    receipt: BatchReceipt
     loaded_at: Instant
     verified_at: Instant
 
@@ -122,7 +127,8 @@ class Batch(Struct, frozen=True, forbid_unknown_fields=True):
 class Exporting(Struct, frozen=True, forbid_unknown_fields=True, tag="exporting", tag_field="step"):
     """Objects of this attempt may exist; none of them counts yet.
 
-    Nor ever will those of attempts that it has `superseded`: their workers were killed, or find the hour taken over.
+    Objects of the attempts that it has `superseded` will never count: their workers were killed, or find the hour taken
+    over.
     """
 
     number: Number
@@ -149,7 +155,7 @@ type Work = Exporting | Exported | Loaded
 
 
 class Deletion(Struct, frozen=True, forbid_unknown_fields=True):
-    """What was asked to go from the source. `batches` of the hour's batches have gone, `rows` rows with them.
+    """A deletion that was asked for. `batches` of the hour's batches have left the source, with `rows` rows.
 
     `kept` are rows that were changed after their export, and stay.
     """
@@ -161,7 +167,7 @@ class Deletion(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Failure(Struct, frozen=True, forbid_unknown_fields=True):
-    """Why the hour can't go on until somebody has mended something."""
+    """Why the hour can't go on until somebody has mended the cause."""
 
     at: Instant
     error: str
@@ -240,7 +246,7 @@ class HourRecord(Struct, frozen=True, forbid_unknown_fields=True):
         return self.deletion.kept if self.deletion.batches == len(self.batches) else None
 
     def change(self, **fields: object) -> HourRecord:
-        """A record that differs in these fields. What moves on has not failed."""
+        """A record that differs in these fields. A record that moves on loses its failure."""
         return msgspec.structs.replace(self, **{"state": None, "failure": None, **fields})
 
 
@@ -304,7 +310,7 @@ class DayManifest(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DamagedError(DataError):
-    """A manifest that is cut off, edited by hand or not one at all. It is rebuilt where that needs no guessing."""
+    """A manifest that is cut off, edited by hand, or no manifest at all. It is rebuilt where that needs no guess."""
 
 
 class OtherVersionError(ConfigurationError):

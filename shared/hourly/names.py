@@ -20,7 +20,7 @@ _BATCH_TABLE = re.compile(
 
 
 class Kind(StrEnum):
-    """A part holds rows and is loaded; beside it, keys say which they are."""
+    """A part holds rows and is loaded. The keys beside it say which rows these are."""
 
     PART = "part"
     KEYS = "keys"

@@ -1,7 +1,8 @@
 """Purge: delete from PostgreSQL exactly the rows that were exported and verified.
 
-Deleting by time or by a range of keys would take every late row along: times and keys are given before the commit. A
-row goes only if it still is in the version that was exported; one that was changed since is kept, and reported.
+To delete by time or by a range of keys would take every late row along: a row has its time and key before it is
+committed. A row is deleted only if it still is in the version that was exported. A row that was changed since is kept,
+and reported.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from itertools import islice
 
 from shared import log
 from shared.errors import DataError
-from shared.hourly.context import Run
+from shared.hourly.context import LogRun
 from shared.hourly.manifest import NOTHING, Content, Deletion, HourRecord, Part
 from shared.names import Hour
 from shared.words import quantity
@@ -23,11 +24,13 @@ DELETE_ROWS = 10_000
 REST = 0.5
 
 
-def purge(run: Run, hour: Hour, record: HourRecord) -> None:
-    """Delete the rows of the hour's verified batches, as was asked. After a kill, it goes on and counts the same."""
+def purge(run: LogRun, hour: Hour, record: HourRecord) -> HourRecord:
+    """Delete the rows of the hour's verified batches, as was asked. After a kill, the purge goes on and counts the
+    same.
+    """
     deletion = record.deletion
     if deletion is None:
-        return
+        return record
     _refuse_unless_held(run, hour, record)
     for batch in islice(record.batches, deletion.batches, None):
         kept = sum((_delete(run, part) for part in batch.export.parts), NOTHING)
@@ -38,31 +41,32 @@ def purge(run: Run, hour: Hour, record: HourRecord) -> None:
         rows = deletion.rows + batch.export.content.rows - kept.rows
         deletion = Deletion(deletion.asked_at, deletion.batches + 1, rows, deletion.kept + kept)
         record = run.store.advance(hour, record, record.change(deletion=deletion))
+    return record
 
 
-def _refuse_unless_held(run: Run, hour: Hour, record: HourRecord) -> None:
+def _refuse_unless_held(run: LogRun, hour: Hour, record: HourRecord) -> None:
     """Raise DataError unless BigQuery holds what was verified, maybe long ago: PostgreSQL may have the only copy."""
-    held = run.in_bigquery(hour)
+    held = run.raw_table.of_hour(hour)
     if held != record.content:
         what = quantity(held.rows, "row") if held.rows != record.content.rows else "other keys"
         raise DataError(
             f"BigQuery holds {what} of it, {record.content.rows:,} were verified: nothing more is deleted",
-            where=f"hour {hour} of {run.target}",
-            remedy=f"Bring BigQuery back to them, from the objects in gs://{run.bucket}/{run.folder.hour(hour)} or by"
+            where=f"hour {hour} of {run.raw_table.ref}",
+            remedy=f"Bring BigQuery back to those rows, from the objects in {run.objects.place(hour)} or by"
             " time travel, then ask for this hour by date and hour",
         )
 
 
-def _delete(run: Run, part: Part) -> Content:
+def _delete(run: LogRun, part: Part) -> Content:
     """Delete a part's rows; what is left of them."""
-    (version,) = run.keys_of([part])
+    (version,) = run.objects.keys([part])
     reader = run.services.parquet.batches(version, ['"key"', '"time"', '"xmin"'], DELETE_ROWS)
     kept = NOTHING
     for batch in run.services.parquet.stream(version, reader):
         began = time.monotonic()
         keys, times, versions = (column.to_pylist() for column in batch.columns)
-        if run.source.delete(keys, versions, min(times), max(times)) < len(keys):
-            for key in run.source.present(keys):
+        if run.log_table.delete(keys, versions, min(times), max(times)) < len(keys):
+            for key in run.log_table.present(keys):
                 kept += Content.of(1, key, key)
         time.sleep((time.monotonic() - began) * REST)
     return kept

@@ -1,30 +1,28 @@
 """Rebuild: a day's manifest that is missing or damaged, from BigQuery's jobs and rows and the objects in Cloud Storage.
 
-Nothing is guessed. A batch counts if its load job is known and done and its objects stand; the hour is as it was if all
-such batches together are exactly what BigQuery holds of it. Any other hour that BigQuery holds rows of is recorded as
-failed, for a human to decide.
+The rebuild guesses nothing. A batch counts if its load job is known and done and its objects stand. The hour is as it
+was if all such batches together are exactly what BigQuery holds of it. Any other hour of which BigQuery holds rows is
+recorded as failed, for a human to decide.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
-from itertools import count
-
-import msgspec
 
 from shared import log
 from shared.errors import DataError, RetryableError
 from shared.gcp.bigquery import Job
 from shared.gcp.storage import StoredObject
 from shared.hourly import orphans
-from shared.hourly.context import Run
-from shared.hourly.export import in_parquet, remove
-from shared.hourly.load import find
+from shared.hourly.context import LogRun
+from shared.hourly.load_job import LoadJob
 from shared.hourly.manifest import (
     NOTHING,
     Batch,
+    BatchReceipt,
     Content,
     DamagedError,
     DayManifest,
@@ -33,10 +31,9 @@ from shared.hourly.manifest import (
     Failure,
     HourRecord,
     Part,
-    Receipt,
     StoredFile,
 )
-from shared.hourly.names import BatchFile, Kind
+from shared.hourly.names import Kind
 from shared.names import BatchId, Hour
 from shared.rows.log_table import Range
 from shared.words import quantity
@@ -44,7 +41,7 @@ from shared.words import quantity
 type Files = Mapping[BatchId, Mapping[tuple[int, Kind], StoredObject]]
 
 
-def open_day(run: Run, day: date) -> DayManifest:
+def open_day(run: LogRun, day: date) -> DayManifest:
     """The day's manifest, rebuilt if it is damaged, and made if there is none.
 
     A day of which neither Cloud Storage nor BigQuery knows anything is a new one. Raises RetryableError while a load of
@@ -55,11 +52,11 @@ def open_day(run: Run, day: date) -> DayManifest:
         found = run.store.read(day)
     except DamagedError as e:
         log.error(f"hour manifest is damaged and will be rebuilt: {e}", e)
-        generation = _keep(run, day)
+        generation = run.store.set_aside(day)
         found = None
     if found is not None:
         return found
-    files, held = _files(run, day), run.day_in_bigquery(day)
+    files, held = _files(run, day), run.raw_table.of_day(day)
     manifest = DayManifest.new(run.table.name, day, run.start)
     for hour in sorted({batch.hour for batch in files} | held.keys()):
         record = _hour(run, hour, {b: f for b, f in files.items() if b.hour == hour}, held.get(hour, NOTHING))
@@ -72,38 +69,28 @@ def open_day(run: Run, day: date) -> DayManifest:
     return manifest
 
 
-def _keep(run: Run, day: date) -> int:
-    """Copy the damaged manifest out of the way; its generation."""
-    storage = run.services.storage
-    stored = storage.find(run.bucket, run.folder.manifest(day))
-    if stored is None:
-        return 0
-    storage.copy(stored.version, run.folder.damaged(day, stored.version.generation))
-    return stored.version.generation
-
-
-def _files(run: Run, day: date) -> Files:
+def _files(run: LogRun, day: date) -> Files:
     files: dict[BatchId, dict[tuple[int, Kind], StoredObject]] = defaultdict(dict)
-    for stored in run.services.storage.objects(run.bucket, run.folder.day(day)):
-        file = BatchFile.parse(stored.version.name, run.folder)
-        if file is not None:
-            files[file.batch][file.index, file.kind] = stored
+    for file, stored in run.objects.of_day(day):
+        files[file.batch][file.index, file.kind] = stored
     return files
 
 
-def _hour(run: Run, hour: Hour, files: Files, held: Content) -> HourRecord | None:
+def _hour(run: LogRun, hour: Hour, files: Files, held: Content) -> HourRecord | None:
     """What can be said of an hour; None when it is as if nobody had begun it."""
-    loaded = {batch: job for batch in _ordered(files) if (job := _loaded(run, hour, batch))}
-    complete = [found for batch, job in loaded.items() if (found := _batch(run, job, files[batch]))]
+    loads = [_load(run, batch) for batch in sorted(files, key=lambda batch: (batch.number, batch.attempt))]
+    loaded = [(loading, job) for loading, job in loads if job is not None]
+    complete = [found for loading, job in loaded if (found := _batch(run, loading, job, files[loading.batch]))]
     if len(complete) == len(loaded) and sum((batch.export.content for batch in complete), NOTHING) == held:
         parts = [part for batch in complete for part in batch.export.parts]
         try:
-            orphans.refuse_last(run, hour, parts, {batch.attempt for batch in loaded})
+            orphans.refuse_last(run, hour, parts, {loading.batch.attempt for loading, _ in loaded})
         except DataError as e:
             failure = Failure(datetime.now(UTC), str(e))
             return None if hour < run.start else HourRecord(batches=tuple(complete), failure=failure)
-        # What no load brought to BigQuery. A frozen worker that still tries to fails without its objects.
-        remove(run, hour, {batch.attempt for batch in files.keys() - loaded.keys()})
+        for loading, job in loads:
+            if job is None:  # it is not in BigQuery, nor will be
+                loading.give_up()
         return HourRecord(batches=tuple(complete), deletion=_deletion(run, hour, complete)) if complete else None
     if hour < run.start:
         return None  # not ours, unless somebody asks for it
@@ -118,49 +105,41 @@ def _hour(run: Run, hour: Hour, files: Files, held: Content) -> HourRecord | Non
     return HourRecord(failure=failure)
 
 
-def _deletion(run: Run, hour: Hour, batches: Sequence[Batch]) -> Deletion | None:
+def _deletion(run: LogRun, hour: Hour, batches: Sequence[Batch]) -> Deletion | None:
     """That the hour has left the source, if it has none of it: whoever deleted it, nobody is to miss it there."""
-    count, *_ = run.source.content(Range.of(hour))
+    count, *_ = run.log_table.content(Range.of(hour))
     rows = sum(batch.export.content.rows for batch in batches)
     return None if count else Deletion(datetime.now(UTC), len(batches), rows)
 
 
-def _ordered(files: Files) -> list[BatchId]:
-    return sorted(files, key=lambda batch: (batch.number, batch.attempt))
-
-
-def _loaded(run: Run, hour: Hour, batch: BatchId) -> tuple[Export, Job] | None:
-    """The load of the batch that is done and did not fail; None when BigQuery knows of none."""
-    for attempt in count(1):
-        export = Export(batch.number, batch.attempt, (), NOTHING, NOTHING, None, datetime.now(UTC), attempt)
-        job = find(run, hour, export)
-        if job is None:
-            break
+def _load(run: LogRun, batch: BatchId) -> tuple[LoadJob, Job | None]:
+    """The load of the batch that is done and did not fail; else the first one that BigQuery knows nothing of."""
+    loading = LoadJob(run, batch, 1)
+    while (job := loading.find()) is not None and (not job.done or job.error is not None):
         if not job.done:
             raise RetryableError("a load of the lost manifest still runs", where=f"job {job.name}")
-        if job.error is None:
-            return export, job
-    return None
+        loading = replace(loading, attempt=loading.attempt + 1)
+    return loading, job
 
 
-def _batch(run: Run, loaded: tuple[Export, Job], files: Mapping[tuple[int, Kind], StoredObject]) -> Batch | None:
+def _batch(run: LogRun, loading: LoadJob, job: Job, files: Mapping[tuple[int, Kind], StoredObject]) -> Batch | None:
     """The batch as its objects tell of it; None when one that was loaded, or its keys, is gone."""
-    export, job = loaded
     data = {index: stored for (index, kind), stored in sorted(files.items()) if kind is Kind.PART}
-    uris = {f"gs://{run.bucket}/{stored.version.name}" for stored in data.values()}
+    uris = {run.objects.uri(stored.version.name) for stored in data.values()}
     # The job of a log with JSON columns is a query, and names none.
     if (job.uris and set(job.uris) != uris) or any((index, Kind.KEYS) not in files for index in data):
         return None
     parts = [
-        Part(run.services.parquet.footer(stored.version).rows, _stored(stored), _stored(files[index, Kind.KEYS]))
+        Part(
+            run.services.parquet.footer(stored.version).rows,
+            StoredFile.of(stored),
+            StoredFile.of(files[index, Kind.KEYS]),
+        )
         for index, stored in data.items()
     ]
     if not parts:
         return None
-    content, now = in_parquet(run, parts), datetime.now(UTC)
-    export = msgspec.structs.replace(export, parts=tuple(parts), content=content)
-    return Batch(export, str(job.name), Receipt(None, content, content), now, now)
-
-
-def _stored(stored: StoredObject) -> StoredFile:
-    return StoredFile(stored.version.name, stored.version.generation, stored.bytes, stored.crc32c)
+    content, now = run.objects.content(parts), datetime.now(UTC)
+    batch = loading.batch
+    export = Export(batch.number, batch.attempt, tuple(parts), content, NOTHING, None, now, loading.attempt)
+    return Batch(export, str(job.name), BatchReceipt(None, content, content), now, now)

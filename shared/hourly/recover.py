@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 
 from shared.errors import ConfigurationError
-from shared.hourly.context import Run
+from shared.hourly.context import LogRun
 from shared.hourly.manifest import DamagedError, DayManifest, HourRecord, OtherVersionError, State
 from shared.hourly.store import Store
 from shared.names import AHEAD, Hour
@@ -13,9 +13,10 @@ from shared.settings import HourlySettings
 
 
 def first_owned(store: Store, settings: HourlySettings) -> Hour:
-    """The first hour that the flow owns: as the manifests say, on the first run as HOURLY_START says.
+    """The first hour that the flow owns: as the manifests say, or on the first run as HOURLY_START says.
 
-    Raises ConfigurationError when neither does, when they disagree, or when it lies ahead: no hour would ever be due.
+    Raises ConfigurationError when neither says it, when they disagree, or when the hour lies ahead: no hour would ever
+    be due.
     """
     recorded = _recorded(store)
     if recorded is None:
@@ -24,7 +25,7 @@ def first_owned(store: Store, settings: HourlySettings) -> Hour:
         return settings.start
     if recorded.start > datetime.now(UTC) + AHEAD:
         raise ConfigurationError(
-            f"the manifests say that it begins at {recorded}, which lies ahead",
+            f"the manifests say that the log begins at {recorded}, which lies ahead",
             where=str(store.folder),
             remedy="Bring back an earlier version of its newest manifest",
         )
@@ -37,7 +38,7 @@ def first_owned(store: Store, settings: HourlySettings) -> Hour:
 
 
 def was_loaded(store: Store) -> bool:
-    """Whether any manifest tells of rows that BigQuery was seen to hold; a damaged one may."""
+    """Whether any manifest tells of rows that BigQuery was seen to hold. A damaged manifest may, so it counts."""
     return any(_tells_of_rows(store, day) for day in store.listing())
 
 
@@ -70,7 +71,7 @@ def _recorded(store: Store) -> Hour | None:
     return None
 
 
-def unsettled(run: Run, end: Hour) -> list[Hour]:
+def unsettled(run: LogRun, end: Hour) -> list[Hour]:
     """The hours from the first owned to before `end` that are gaps or were left half done, in order."""
     if end <= run.start:
         return []
@@ -84,7 +85,7 @@ def unsettled(run: Run, end: Hour) -> list[Hour]:
     return hours
 
 
-def undeleted(run: Run) -> list[tuple[Hour, HourRecord]]:
+def undeleted(run: LogRun) -> list[tuple[Hour, HourRecord]]:
     """The hours whose deletion was asked for and is not complete, in order."""
     found = []
     for day, settled in run.store.listing().items():
@@ -105,7 +106,7 @@ def _record(manifest: DayManifest | None, hour: Hour) -> HourRecord | None:
     return manifest.record(hour) if manifest else None
 
 
-def _read(run: Run, day: date) -> DayManifest | None:
+def _read(run: LogRun, day: date) -> DayManifest | None:
     try:
         return run.store.read(day)
     except DamagedError:

@@ -1,15 +1,10 @@
-"""The BigQuery table of a log: one schema, for the function that fills it and for Terraform, which may make it first.
-
-python -m shared.hourly.schema past_offer_context
-"""
+"""The BigQuery table of a log: one schema for the function that fills it, and for Terraform that may make it first."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 
-from shared import catalog
 from shared.catalog import IMPORT_DATE, IMPORT_HOUR, BigQueryType, HourlyTable
 from shared.errors import ConfigurationError, RetryableError, TargetError
 from shared.gcp.bigquery import BigQuery, FieldDocument, TableInfo
@@ -29,10 +24,11 @@ def to_json(table: HourlyTable) -> str:
 
 
 def ensure(bigquery: BigQuery, ref: TableRef, table: HourlyTable, was_loaded: Callable[[], bool]) -> TableInfo:
-    """The table, made on first use and given the columns it lacks. `was_loaded` says whether it was used before.
+    """The log's table, made on first use and given the columns that it lacks. `was_loaded` says whether it was used
+    before.
 
-    Raises TargetError that names every other difference: it is somebody's data, so nothing else is changed. Raises
-    ConfigurationError when it was used, and is gone.
+    Raises TargetError that names every other difference: the table holds somebody's data, so nothing else is changed.
+    Raises ConfigurationError when the table was used before, and is gone.
     """
     found = bigquery.table(ref)
     if found is None:
@@ -78,10 +74,3 @@ def _check(found: TableInfo, table: HourlyTable) -> bool:
 
 def _shape(type_: str, *, repeated: bool, required: bool) -> str:
     return f"{type_}{' REPEATED' if repeated else ''}{' REQUIRED' if required else ''}"
-
-
-if __name__ == "__main__":
-    logs = catalog.load().hourly
-    if len(sys.argv) != 2 or sys.argv[1] not in logs:
-        sys.exit(f"usage: python -m shared.hourly.schema {'|'.join(logs)}")
-    sys.stdout.write(to_json(logs[sys.argv[1]]))

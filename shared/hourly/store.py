@@ -1,7 +1,7 @@
 """Hour manifests in Cloud Storage, each changed only by compare-and-swap on its generation.
 
-Runs may overlap: a worker that froze wakes up beside its successor. Whoever swaps first has the hour; the other finds a
-record that is not the one it worked from, and leaves.
+Runs may overlap: a worker that froze wakes up beside its successor. Whoever swaps first has the hour. The other worker
+finds a record that is not the one that it worked from, and leaves.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ class _Read:
 
 
 class Store:
-    """The manifests of one log. Keeps what it has read: a swap that fails reads again."""
+    """The manifests of one log. The store keeps what it has read: a swap that fails reads again."""
 
     def __init__(self, storage: Storage, bucket: str, folder: LogFolder) -> None:
         self._storage, self._bucket, self.folder = storage, bucket, folder
         self._days: dict[date, _Read] = {}
 
     def listing(self) -> Mapping[date, bool]:
-        """Every day that has a manifest, oldest first, and whether it is settled. Of one that somebody else wrote, or
-        whose metadata somebody edited, nobody can say so before it is read.
+        """Every day that has a manifest, oldest first, and whether the day is settled. If somebody else wrote a
+        manifest, or edited its metadata, nobody can say so before the manifest is read.
         """
         found: dict[date, bool] = {}
         for stored in self._storage.objects(self._bucket, self.folder.manifests):
@@ -79,6 +79,14 @@ class Store:
         if not self._swap(day, replaces, new):
             self._days.pop(day, None)
             raise BusyError("another run made it", where=self.folder.manifest(day))
+
+    def set_aside(self, day: date) -> int:
+        """Copy a damaged manifest out of the way; its generation, 0 if it is gone."""
+        stored = self._storage.find(self._bucket, self.folder.manifest(day))
+        if stored is None:
+            return 0
+        self._storage.copy(stored.version, self.folder.damaged(day, stored.version.generation))
+        return stored.version.generation
 
     def advance(self, hour: Hour, before: HourRecord | None, after: HourRecord) -> HourRecord:
         """Swap an hour's record for the one that a step made of it.

@@ -1,7 +1,7 @@
 """Attempts at work that may kill its worker: noted before they begin, forgotten once the worker has an answer.
 
-Whoever delivers an event again can't tell a worker that was killed from one that asked for patience. What is left here
-can: work that was begun several times and never came to an answer would kill the next worker too.
+Pub/Sub, which delivers an event again, can't tell a worker that was killed from a worker that asked for patience. The
+notes can: work that was begun several times, and never came to an answer, would kill the next worker too.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Work:
 
 
 def kept(connection: psycopg.Connection) -> bool:
-    """Whether the ledger has a place for attempts that this role may write: it may be of before this code, not there
-    yet, or another role's.
+    """Whether this role may note attempts in the ledger. It may not if there is no ledger yet, if the ledger is older
+    than this code, or if it belongs to another role.
     """
     row = connection.execute(queries.load("attempts")["kept"]).fetchone()
     return bool(row and row[0])
@@ -39,10 +39,11 @@ def kept(connection: psycopg.Connection) -> bool:
 
 @contextmanager
 def counted(connection: psycopg.Connection, settings: CommonSettings, *works: Work) -> Iterator[None]:
-    """Count an attempt at the works together, for as long as it has no answer; a failure is one too.
+    """Count one attempt at all these works, for as long as it has no answer; a failure is an answer too.
 
-    The caller holds their locks, and no transaction. Raises FatalWorkError, in place of the attempt, once MOST attempts
-    at one of them came to no answer. Then they are forgotten, so that an operator's next call tries again.
+    The caller holds the works' locks, and no transaction. Raises FatalWorkError, in place of the attempt, once MOST
+    attempts at one of them came to no answer. Then the attempts are forgotten, so that an operator's next call tries
+    again.
     """
     begun = {work: _begin(connection, work) for work in works}
     try:

@@ -1,6 +1,7 @@
 """What fails now: what the last answer of a function told as failed of a table, a view or a log, until it succeeds.
 
-It is kept in a transaction of its own. That it can't be kept is logged, and changes neither the answer nor its failure.
+A failure is kept in a transaction of its own. If it can't be kept, that is logged, and changes neither the answer nor
+the failure.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from shared.db import queries
 from shared.db.postgres import connect
 from shared.errors import MAX_MESSAGE, PermanentError, SyncError, shown
 from shared.ledger import failures
-from shared.ledger.failures import Failure
+from shared.ledger.failures import PermanentFailure
 from shared.settings import CommonSettings
 
 
 @dataclass(frozen=True)
 class Failing:
-    """`name` is the table's, the view's or the log's, empty of what is about none of them; `subject` says what of it
-    failed, where another part of it may succeed meanwhile.
+    """`name` is the table's, the view's or the log's, and empty for a failure that is about none of them. `subject`
+    says what of it failed, where another part of it may succeed meanwhile.
     """
 
     name: str
@@ -35,7 +36,9 @@ class Failing:
 
     @classmethod
     def of(cls, e: Exception) -> Self:
-        """By what was being worked on where it was raised. Of a bug only the type is told: its text may quote a row."""
+        """The failure, named by what was being worked on where it was raised. Of a bug only the type is told: its text
+        may quote a row.
+        """
         context = log.context_of(e)
         name, subject = str(context.get("view") or context.get("table") or ""), str(context.get("object") or "")
         if isinstance(e, SyncError):
@@ -59,7 +62,7 @@ def tell(settings: CommonSettings, function: str, failures: Sequence[Failing]) -
 
 
 def tell_for_good(settings: CommonSettings, function: str, e: PermanentError) -> None:
-    """Keep that an event failed for good, if whoever worked on it knew no table to record that of."""
+    """Keep that an event failed for good, if its worker knew no table of which to record that."""
     try:
         with connect(settings, "telling what fails") as connection:
             failing, context = Failing.of(e), log.context_of(e)
@@ -67,13 +70,13 @@ def tell_for_good(settings: CommonSettings, function: str, e: PermanentError) ->
             if names:
                 settle(connection, function, names, failing.subject)
             else:
-                failures.record(connection, Failure(e, function))
+                failures.record(connection, PermanentFailure(e, function))
     except Exception as error:  # noqa: BLE001 - as above
         _not_kept(error)
 
 
 def settle(connection: psycopg.Connection, function: str, names: Sequence[str], subject: str | None = None) -> None:
-    """What was told of these is no longer so: of the subject, or of all. What can't be taken back is logged."""
+    """Take back what was told of these names: of the subject, or all of it. A failure to do so is logged."""
     values = {"names": [*names, ""], "subject": subject}
     try:
         told = connection.execute(queries.load("failing")["told"], values | {"function": function}).fetchone()
@@ -88,7 +91,7 @@ def settle(connection: psycopg.Connection, function: str, names: Sequence[str], 
 
 
 def settle_all(settings: CommonSettings, function: str, names: Sequence[str]) -> None:
-    """The same of all that was told of them, by a connection of its own."""
+    """Take back all that was told of these names, over a connection of its own."""
     try:
         with connect(settings, "telling what is well") as connection:
             settle(connection, function, names)

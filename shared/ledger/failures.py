@@ -1,4 +1,4 @@
-"""What failed for good, where an operator finds it."""
+"""Failures for good, where an operator finds them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from shared.names import SnapshotId
 
 
 @dataclass(frozen=True)
-class Failure:
-    """What failed for good: an object, a publication or a function by name, and of what table and snapshot, as far as
-    that is known; of a refresh, the digest of its templates.
+class PermanentFailure:
+    """A failure for good: of an object, a publication or a function by name, and of what table and snapshot, as far as
+    that is known; of a refresh, with the digest of its templates.
     """
 
     error: SyncError
@@ -25,8 +25,8 @@ class Failure:
     templates: str | None = None
 
 
-def record(connection: psycopg.Connection, failure: Failure) -> None:
-    """Keep it where an operator finds it.
+def record(connection: psycopg.Connection, failure: PermanentFailure) -> None:
+    """Keep the failure where an operator finds it.
 
     Raises ConfigurationError when the ledger was brought up to date under this call: then that is why it failed.
     """
@@ -43,5 +43,5 @@ def record(connection: psycopg.Connection, failure: Failure) -> None:
 
 
 def refused(connection: psycopg.Connection, table: str, templates: str) -> str | None:
-    """Why a refresh of what readers see failed for good, with these templates of the views; None if it did not."""
+    """Why a refresh of what readers see failed for good with these templates of the views; None if it did not."""
     return cast(str | None, statements.one(connection, "refused", {"table": table, "templates": templates}))

@@ -47,7 +47,7 @@ def decide(connection: psycopg.Connection, table: str, snapshot: SnapshotId, dec
 
 
 def pinned(connection: psycopg.Connection, table: str) -> SnapshotId | None:
-    """The snapshot that events leave in place."""
+    """The snapshot that the table is pinned to; None when events may publish."""
     return _snapshot(_run(connection, "pinned", table).fetchone())
 
 

@@ -10,24 +10,25 @@ import psycopg
 
 from shared import log
 from shared.catalog import ROOT
-from shared.db.postgres import Lock, await_lock, translated
+from shared.db.locks import Lock, await_lock
+from shared.db.postgres import translated
 from shared.errors import ConfigurationError, PermanentError
 from shared.ledger import statements
 
 
 def prepare(connection: psycopg.Connection, *, migrates: bool) -> None:
-    """Make sure that the ledger is of the version that this code knows. An older one is brought up to date by those
-    that may, else refused: functions that are not deployed anew yet work with it.
+    """Make sure that the ledger has the version that this code knows. With `migrates`, an older ledger is brought up to
+    date. Otherwise it is refused, because functions that are not deployed anew yet work with it.
 
-    A ledger that is not there is made by whoever comes first. Raises ConfigurationError.
+    If there is no ledger, whoever comes first makes it. Raises ConfigurationError.
     """
     if migrates or not exists(connection):
         migrate(connection)
 
 
 def exists(connection: psycopg.Connection) -> bool:
-    """Whether there is a ledger, for those that only read it. Raises ConfigurationError when it is of another version
-    than this code knows.
+    """Whether there is a ledger, for steps that only read it. Raises ConfigurationError when the ledger has another
+    version than this code knows.
     """
     with translated("looking at the ledger"):
         found = refuse_newer(connection)
@@ -43,8 +44,8 @@ def exists(connection: psycopg.Connection) -> bool:
 def migrate(connection: psycopg.Connection) -> None:
     """Bring the ledger's schema up to date: on first use, and after a deployment that changes it.
 
-    Raises ConfigurationError when that can't be, and when the ledger is newer than this code: what waits is done by the
-    functions that are about to be deployed.
+    Raises ConfigurationError when that can't be done, and when the ledger is newer than this code: the functions that
+    are about to be deployed do the waiting work.
     """
     with _as_configuration(), translated("preparing the ledger"):
         if is_current(connection):
@@ -72,13 +73,15 @@ def migrate(connection: psycopg.Connection) -> None:
 
 
 def is_current(connection: psycopg.Connection) -> bool:
-    """Whether the ledger's schema is what this code needs, not an older one. Raises ConfigurationError of a newer."""
+    """Whether the ledger's schema has the version that this code needs, and no older one. Raises ConfigurationError
+    when it is newer.
+    """
     return refuse_newer(connection) == _wanted()
 
 
 def refuse_newer(connection: psycopg.Connection) -> int:
-    """The ledger's version. Raises ConfigurationError of a newer one than this code knows: its statements may fail
-    there, and would for good.
+    """The ledger's version. Raises ConfigurationError when it is newer than this code knows: this code's statements may
+    fail there, and would be recorded as failures for good.
     """
     found = _version(connection)
     if found > _wanted():

@@ -1,4 +1,4 @@
-"""Publications: what readers see of each table and have seen, and which of it was announced."""
+"""Publications: what readers see of each table, what they have seen, and which publications were announced."""
 
 from __future__ import annotations
 
@@ -43,14 +43,10 @@ def published_for(connection: psycopg.Connection, table: str) -> timedelta | Non
     return cast(timedelta | None, statements.one(connection, "published_for", {"table": table}))
 
 
-def was_published(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> bool:
-    """Whether readers see the snapshot or have seen it."""
-    return bool(statements.one(connection, "was_published", {"table": table, "snapshot": str(snapshot)}))
-
-
 def published_as(connection: psycopg.Connection, table: str, snapshot: SnapshotId, rows: int, cause: Cause) -> sql.SQL:
-    """The statement that takes the next publication number of the table, and returns it: milliseconds since 1970, or
-    one more than the last. Its message is owed from then on. The seconds that it notes are the transaction's.
+    """The statement that takes the table's next publication number and returns it: milliseconds since 1970, or one more
+    than the last number. From then on, the publication's message is owed. The seconds that it notes are the
+    transaction's.
     """
     values = {"table": table, "snapshot": str(snapshot), "rows": rows, "cause": cause}
     return bound(connection, statements.query("publish"), values)

@@ -14,8 +14,8 @@ from shared.rows.profile import Profile
 
 @dataclass(frozen=True)
 class SnapshotReceipt:
-    """The profiles of one snapshot, which agree. BigQuery's is None where another uploader wrote the manifest, that of
-    Parquet where the rows came from no file. `duplicate_keys` is None where the table has no key.
+    """The profiles of one snapshot, which agree. BigQuery's is None where another uploader wrote the manifest,
+    Parquet's where the rows came from no file. `duplicate_keys` is None where the table has no key.
     """
 
     bigquery: Profile | None

@@ -1,7 +1,7 @@
-"""Where a snapshot stands: the one answer to whether readers see it, may come to see it, or what keeps it from them.
+"""Where a snapshot stands: do readers see it, may they come to see it, or what keeps it from them?
 
-It is asked before a step, and again under the lock that keeps publishes away: the answer is the same function of the
-same facts.
+The question is asked before a step, and again under the lock that keeps other publishes away. Both times the same
+function answers it from the same facts.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from shared.names import SnapshotId
 type _Facts = tuple[int | None, str | None, bool, list[str] | None, Decision | None, str | None, bool]
 
 
-class State(Enum):
-    """Where a snapshot stands. The first that is true of it counts."""
+class SnapshotState(Enum):
+    """Where a snapshot stands, for an event. The first that is true of it counts; who asks for more has the facts."""
 
     PUBLISHED = auto()  #: readers see it
     REJECTED = auto()  #: somebody decided that readers never see it
     PASSED_OVER = auto()  #: readers see a newer one, whether they have seen this one or not
     LEFT = auto()  #: readers have seen it, and an operator went back from it
     HELD = auto()  #: it tripped a limit, and waits for a human
-    PINNED = auto()  #: an operator pinned its table to another
+    PINNED = auto()  #: an operator pinned its table, so that events leave it alone
     FAILED = auto()  #: something of it failed for good; an event that comes again may still succeed
     OPEN = auto()  #: nothing is known against it
 
 
 @dataclass(frozen=True)
-class Standing:
+class SnapshotStanding:
     """What is known of one snapshot. `published` is what readers see of its table, `was_published` whether they have
     seen this snapshot, `pinned` the snapshot that its table is pinned to.
     """
@@ -54,26 +54,26 @@ class Standing:
         return self.hold if self.hold is not None and self.hold.decision is None else None
 
     @property
-    def state(self) -> State:
+    def state(self) -> SnapshotState:
         seen = self.published.snapshot if self.published else None
         facts = {
-            State.PUBLISHED: seen == self.snapshot,
-            State.REJECTED: self.hold is not None and self.hold.decision == "rejected",
-            State.PASSED_OVER: seen is not None and seen > self.snapshot,
-            State.LEFT: self.was_published,
-            State.HELD: self.undecided is not None,
-            State.PINNED: self.pinned is not None,
-            State.FAILED: self.failed,
+            SnapshotState.PUBLISHED: seen == self.snapshot,
+            SnapshotState.REJECTED: self.hold is not None and self.hold.decision == "rejected",
+            SnapshotState.PASSED_OVER: seen is not None and seen > self.snapshot,
+            SnapshotState.LEFT: self.was_published,
+            SnapshotState.HELD: self.undecided is not None,
+            SnapshotState.PINNED: self.pinned is not None,
+            SnapshotState.FAILED: self.failed,
         }
-        return next((state for state, is_so in facts.items() if is_so), State.OPEN)
+        return next((state for state, is_so in facts.items() if is_so), SnapshotState.OPEN)
 
 
-def of(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> Standing:
+def of(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> SnapshotStanding:
     """Where one snapshot stands, whether the ledger has heard of it or not."""
     return of_all(connection, [(table, snapshot)])[0]
 
 
-def of_all(connection: psycopg.Connection, wanted: Iterable[tuple[str, SnapshotId]]) -> list[Standing]:
+def of_all(connection: psycopg.Connection, wanted: Iterable[tuple[str, SnapshotId]]) -> list[SnapshotStanding]:
     """Where snapshots of some tables stand, in the order asked for."""
     asked = list(wanted)
     values = {"tables": [table for table, _ in asked], "snapshots": [str(snapshot) for _, snapshot in asked]}
@@ -82,9 +82,9 @@ def of_all(connection: psycopg.Connection, wanted: Iterable[tuple[str, SnapshotI
     return [_standing(table, snapshot, *found[table, snapshot]) for table, snapshot in asked]
 
 
-def _standing(table: str, snapshot: SnapshotId, *facts: object) -> Standing:
+def _standing(table: str, snapshot: SnapshotId, *facts: object) -> SnapshotStanding:
     number, seen, was_published, reasons, decision, pinned, failed = cast(_Facts, facts)
-    return Standing(
+    return SnapshotStanding(
         table,
         snapshot,
         published=Publication(number, SnapshotId.parse(seen)) if number is not None and seen else None,

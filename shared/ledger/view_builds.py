@@ -12,8 +12,8 @@ from shared.ledger import statements
 
 @dataclass(frozen=True)
 class ViewBuild:
-    """What a view holds of one table. `template` is the digest of what it was built from, None of a build from before
-    there were digests.
+    """What a view holds of one table: the publication, and the digest of the `template` that the view was built from.
+    The digest is None of a build from before there were digests.
     """
 
     publication: int

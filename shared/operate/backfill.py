@@ -5,15 +5,16 @@ Each run holds the log's lock only while it works, so that the hourly function g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import cast
 
 from shared.errors import BadRequestError, SyncError
+from shared.hourly import request as requests
 from shared.hourly import run as hourly
-from shared.hourly.run import HourlyRequest
+from shared.hourly.answer import FailedHour, HourlyAnswer, ToldHour
+from shared.hourly.request import HourlyRequest
 from shared.names import Hour, format_day
 from shared.operate.patience import Tell, while_busy
 from shared.services import HourlyServices
@@ -36,31 +37,31 @@ def parse(services: HourlyServices, log: str, first: Hour, until: Hour, *, delet
         "delete_from_source": delete,
         "recover_missed": False,
     }
-    return hourly.parse(services, body, None, datetime.now(UTC))
+    return requests.parse(services, body, None, datetime.now(UTC))
 
 
 def run(services: HourlyServices, request: HourlyRequest, done: Callable[[int], None], tell: Tell) -> dict[str, object]:
     """Work until nothing remains, or an hour fails in a way that a later call may mend; the answers of all runs as one.
 
-    `done` is told after each run how many hours are through, `tell` whom it waits for. A run that fails as a whole
-    fails the first hour that it was for, unless it is the first: then there is nothing else to tell of, and its failure
+    `done` is told after each run how many hours are through, `tell` whom the command waits for. If a run fails as a
+    whole, its first hour is told as failed. If that is the first run, there is nothing else to tell of, and its failure
     is raised.
     """
     asked = len(request.hours)
-    hours: list[object] = []
-    failed: list[object] = []
-    answer: Mapping[str, object] = {}
+    hours: list[ToldHour] = []
+    failed: list[FailedHour] = []
+    answer: HourlyAnswer | None = None
     while True:
         try:
             answer, status = while_busy(partial(hourly.run, services, request), tell)
         except SyncError as e:
-            if not answer:
+            if answer is None:
                 raise
             failed.append({"hour": str(request.hours[0]), "error": str(e), "retryable": e.retryable})
             return {**answer, "hours": hours, "failed": failed}
-        hours += cast(list[object], answer["hours"])
-        failed += cast(list[object], answer["failed"])
-        remaining = cast(int, answer["remaining"])
+        hours += answer["hours"]
+        failed += answer["failed"]
+        remaining = answer["remaining"]
         done(asked - remaining)
         if status != 200 or not remaining:
             return {**answer, "hours": hours, "failed": failed}

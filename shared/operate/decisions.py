@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from shared import log
 from shared.daily.context import TableRun
 from shared.daily.publish import publish_chosen
-from shared.db.postgres import Lock, connect, lock_or_busy, translated
+from shared.db.locks import Lock, lock_or_busy
+from shared.db.postgres import connect, translated
 from shared.errors import BadRequestError
 from shared.ledger import holds, migrations, publications, snapshots, standing
 from shared.ledger.publications import Cause
@@ -21,7 +22,7 @@ from shared.target import tables
 
 @dataclass(frozen=True)
 class Published:
-    """What readers see now: the snapshot, its publication number, and what they saw before. `seconds` is the swap's."""
+    """What readers see now: the snapshot, its publication number, and what they saw before. It took `seconds`."""
 
     table: str
     snapshot: SnapshotId
@@ -31,11 +32,11 @@ class Published:
 
 
 def rollback(services: Services, name: str, snapshot: SnapshotId | None, by: str) -> Published:
-    """Put a snapshot that is still staged back before the readers' eyes, the previous one unless another is named, and
-    pin it: events leave it in place until `unpin`.
+    """Show readers an earlier snapshot again whose parts are still staged, the previous one unless another is named,
+    and pin the table to it: events leave it in place until `unpin`.
 
-    Repeated, it does not go further back: without a name it only leaves what is not pinned. Raises BadRequestError when
-    there is none, TargetError when it is not staged any more.
+    Without a name, the call goes back only from a snapshot that is not pinned: repeated, it goes no further. Raises
+    BadRequestError when there is no such snapshot, TargetError when its parts are not staged any more.
     """
     with _opened(services, name) as run:
         current = publications.published(run.connection, name)
@@ -55,7 +56,9 @@ def rollback(services: Services, name: str, snapshot: SnapshotId | None, by: str
 
 
 def unpin(services: Services, name: str, by: str) -> bool:
-    """Let events publish the table again; False when they may already. What readers see changes with the next one."""
+    """Let events publish the table again; False when they may already. Readers see another snapshot with the next
+    publish.
+    """
     with _opened(services, name) as run:
         done = holds.unpin(run.connection, name)
         if done:
@@ -64,9 +67,9 @@ def unpin(services: Services, name: str, by: str) -> bool:
 
 
 def approve(services: Services, name: str, snapshot: SnapshotId | None, by: str) -> Published:
-    """Publish a held snapshot, the newest unless another is named. A pin ends with it.
+    """Publish a held snapshot, the newest unless another is named. The publish ends a pin.
 
-    Raises BadRequestError when it waits for no decision, or when readers have a newer one.
+    Raises BadRequestError when the snapshot waits for no decision, or when readers have a newer one.
     """
     with _opened(services, name) as run:
         chosen = _undecided(run, snapshot)
@@ -76,7 +79,8 @@ def approve(services: Services, name: str, snapshot: SnapshotId | None, by: str)
 def reject(services: Services, name: str, snapshot: SnapshotId | None, by: str) -> SnapshotId:
     """Drop a held snapshot for good, the newest unless another is named. Readers keep what they have.
 
-    Raises BadRequestError when it waits for no decision, BusyError while something of the table is published.
+    Raises BadRequestError when the snapshot waits for no decision, BusyError while another one of the table is
+    published.
     """
     with _opened(services, name) as run:
         chosen = _undecided(run, snapshot)

@@ -41,10 +41,10 @@ class Found:
 
 
 def find(services: Services, table: Table, day: date | None, snapshot: SnapshotId | None) -> Found:
-    """That snapshot, or the day's latest, or the latest of all.
+    """The named snapshot, or the day's latest, or the latest of all.
 
     Raises BadRequestError when there is none: a snapshot without a manifest is not complete. Raises DataError or
-    CatalogError when its manifest is not one of what the catalog says.
+    CatalogError when its manifest does not fit the catalog.
     """
     settings = services.settings
     for name in [snapshot] if snapshot else _snapshots(services, table, day):
@@ -64,11 +64,11 @@ def find(services: Services, table: Table, day: date | None, snapshot: SnapshotI
 
 
 def run(services: Services, found: Found, by: str, tell: Tell, *, chosen: bool) -> SnapshotOutcome:
-    """Take the snapshot to its publication, beside whoever else is at it; `by` is the operator who wants it.
+    """Take the snapshot to its publication, beside other workers; `by` is the operator who wants it.
 
-    When it was chosen, by its name or its day, it is published even if readers have a newer one; what they have never
-    seen only within its limits. `tell` hears whom it waits for. Raises BusyError or IncompleteError when others hold or
-    drop parts of it and make no progress.
+    If the operator chose the snapshot, by its name or its day, it is published even if readers have a newer one. A
+    snapshot that readers have never seen is published only within its limits. `tell` hears whom the command waits for.
+    Raises BusyError or IncompleteError when others hold or drop parts of the snapshot, and make no progress.
     """
     before = outcome.look(services, found.table, found.snapshot)
     _patiently(services, found, tell, lambda: arrival.handle(services, found.manifest, 1))

@@ -1,4 +1,4 @@
-"""What came of a snapshot for readers of its table and of the table's views."""
+"""What became of a snapshot for readers of its table and of the table's views."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.catalog import Table
 from shared.daily.context import TableRun
 from shared.db.postgres import connect, translated
 from shared.ledger import migrations, standing, view_builds
-from shared.ledger.standing import Standing, State
+from shared.ledger.standing import SnapshotStanding, SnapshotState
 from shared.names import SnapshotId
 from shared.services import Services
 from shared.target import views
@@ -35,7 +35,7 @@ class SnapshotOutcome:
 
 
 def look(services: Services, table: Table, snapshot: SnapshotId) -> SnapshotOutcome:
-    """What came of the snapshot by the ledger; `under way` when nothing stops it."""
+    """What became of the snapshot, by the ledger; `under way` when nothing stops it."""
     with connect(services.settings, "import") as connection, translated(f"looking at {table.name} {snapshot}"):
         return of(TableRun(services, connection, table), snapshot)
 
@@ -57,18 +57,18 @@ def of(run: TableRun, snapshot: SnapshotId) -> SnapshotOutcome:
     )
 
 
-def _what(stands: Standing) -> str:
+def _what(stands: SnapshotStanding) -> str:
     match stands.state:
-        case State.PUBLISHED:
+        case SnapshotState.PUBLISHED:
             return "published"
-        case State.REJECTED:
+        case SnapshotState.REJECTED:
             return "rejected"
         # Who asks wants to know what to do: a hold or a pin is an answer of an old snapshot, too.
         case _ if stands.undecided is not None:
             return "held"
         case _ if stands.pinned is not None:
             return "pinned"
-        case State.PASSED_OVER:
+        case SnapshotState.PASSED_OVER:
             return "older"
         case _:
             return "under way"

@@ -1,4 +1,4 @@
-"""Patience with the functions, which do the same work at the same time; and word of what is waited for meanwhile."""
+"""Patience with the functions, which do the same work at the same time; and word of whom a command waits for."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ type Tell = Callable[[str], object]
 
 
 class Patience:
-    """Lasts as long as something moves. Tells what is waited for when that changes, and calmly in between."""
+    """Lasts as long as something moves. Tells whom the command waits for when that changes, and calmly in between."""
 
     def __init__(self, tell: Tell, seconds: float | None = None) -> None:
         self._tell, self._seconds = tell, PATIENCE if seconds is None else seconds
@@ -31,8 +31,8 @@ class Patience:
         self._topic: str | None = None
 
     def lasts(self, progress: object, topic: str, detail: str = "") -> bool:
-        """Whether to look again: not when `progress` has been the same for too long. `detail` is told along, but its
-        change alone is not worth a line.
+        """Whether to look again: not when `progress` has been the same for too long. `detail` is told along, but a
+        change of `detail` alone is not worth a line.
         """
         now = time.monotonic()
         if progress != self._progress:
@@ -50,7 +50,7 @@ def pause() -> None:
 
 
 def while_busy[R](step: Callable[[], R], tell: Tell, seconds: float | None = None) -> R:
-    """What the step gives once nobody else is at its work. Raises BusyError when that takes too long."""
+    """The result of the step, once no other worker is at its work. Raises BusyError when that takes too long."""
     patience = Patience(tell, seconds)
     while True:
         try:

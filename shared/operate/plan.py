@@ -12,7 +12,6 @@ from shared.daily.context import TableRun
 from shared.db.postgres import connect, translated
 from shared.gcp.bigquery import TableInfo
 from shared.ledger import migrations
-from shared.ledger.standing import State
 from shared.services import Services
 
 #: The source is as the newest snapshot has it: an export would confirm that, and move nothing.
@@ -23,9 +22,10 @@ _TIB = 1 << 40
 
 @dataclass(frozen=True)
 class Plan:
-    """`source` says whether the source was changed since its newest snapshot. Rows are None where BigQuery counts them
-    only by a query (a view). `bytes_billed` is BigQuery's own estimate. `outdated` says of each view of the table that
-    was built from another template what becomes of it, whatever is exported.
+    """The plan for one table. `source` says whether the source was changed since its newest snapshot. Rows are None
+    where BigQuery counts them only by a query (a view). `bytes_billed` is BigQuery's own estimate. `outdated` says, of
+    each view of the table that was built from another template, what becomes of it, whether the table is exported or
+    not.
     """
 
     table: str
@@ -62,7 +62,7 @@ def _state(services: Services, table: Table, source: TableInfo) -> str:
         latest = newest.of(connection, table) if migrations.exists(connection) else None
     if latest is None:
         return "never exported"
-    if latest.stands.state is not State.FAILED and latest.is_like(source):
+    if not latest.failed and latest.is_like(source):
         return UNCHANGED
     return "changed" if source.modified and latest.stated.source_modified else "may have changed"
 

@@ -16,11 +16,11 @@ from shared.daily.context import TableRun
 from shared.daily.templates import digest_of_all
 from shared.db.postgres import connect, translated
 from shared.errors import ConfigurationError, PermanentError, SyncError
-from shared.gcp.storage import StoredObject
 from shared.hourly import orphans, recover
-from shared.hourly.context import day_in_bigquery
 from shared.hourly.manifest import NOTHING, Content, DayManifest, State
 from shared.hourly.names import LogFolder
+from shared.hourly.objects import BatchObjects, Listed
+from shared.hourly.raw_table import RawTable
 from shared.hourly.store import Store
 from shared.ledger import failures, migrations, publications, receipts, snapshots, view_builds
 from shared.ledger.publications import Publication
@@ -41,7 +41,7 @@ PATIENCE = 30
 
 @dataclass(frozen=True)
 class TableVerdict:
-    """One table. `receipt_rows` are those that every system counted at the export, `source_rows` those that BigQuery
+    """One table. `receipt_rows` are the rows that every system counted at the export, `source_rows` those that BigQuery
     counts now; `notes` are no faults.
     """
 
@@ -56,7 +56,9 @@ class TableVerdict:
 
 @dataclass(frozen=True)
 class DayVerdict:
-    """One day of a log: rows that are verified by the manifest, and rows that BigQuery holds now of the same hours."""
+    """One day of a log: the rows that are verified by the manifest, and the rows that BigQuery holds now of the same
+    hours.
+    """
 
     log: str
     day: date
@@ -66,7 +68,7 @@ class DayVerdict:
 
 
 def table(services: Services, of: Table) -> TableVerdict:
-    """Recount one table and its views. What keeps it from being counted is a difference."""
+    """Recount one table and its views. A failure that keeps the table from being counted is a difference."""
     try:
         return _table(services, of)
     except PermanentError as e:
@@ -78,10 +80,11 @@ def days(
 ) -> Iterator[DayVerdict]:
     """Recount the days of a log that have a manifest, or should have; `done` is called once per day of the range."""
     settings = services.settings
-    store = Store(services.storage, settings.bucket, LogFolder(settings.prefix, log.name))
-    ref = TableRef(settings.project, settings.dataset, log.name)
+    folder, ref = LogFolder(settings.prefix, log.name), TableRef(settings.project, settings.dataset, log.name)
+    store = Store(services.storage, settings.bucket, folder)
     info = services.bigquery.table(ref)
-    recount = _Recount(services, store, ref, info.location if info else None, log)
+    raw_table = RawTable(services.bigquery, ref, info.location, log) if info else None
+    recount = _Recount(services, store, BatchObjects(services, folder), raw_table, log)
     stored, start = store.listing(), _first_owned(store, settings)
     # Of what ended later, nobody can say yet that it is missing.
     due = Hour(datetime.now(UTC) - GRACE)
@@ -193,21 +196,21 @@ def _first_owned(store: Store, settings: HourlySettings) -> Hour | None:
 
 @dataclass(frozen=True)
 class _Recount:
-    """The recount of one log. Without a `location`, BigQuery has no table of it."""
+    """The recount of one log. Without a `raw_table`, BigQuery has no table of it."""
 
     services: HourlyServices
     store: Store
-    ref: TableRef
-    location: str | None
+    objects: BatchObjects
+    raw_table: RawTable | None
     log: HourlyTable
 
     def day(self, day: date) -> DayVerdict:
-        services, store, log = self.services, self.store, self.log
+        log = self.log
         try:
-            manifest = store.read(day)
-            held = day_in_bigquery(services.bigquery, self.ref, self.location, log, day) if self.location else {}
-            files = list(services.storage.objects(services.settings.bucket, store.folder.day(day)))
-            further = list(_not_empty(services, log, day, manifest)) if manifest else []
+            manifest = self.store.read(day)
+            held = self.raw_table.of_day(day) if self.raw_table else {}
+            files = list(self.objects.of_day(day))
+            further = list(_not_empty(self.services, log, day, manifest)) if manifest else []
         except SyncError as e:
             if e.retryable:
                 raise
@@ -219,15 +222,15 @@ class _Recount:
             told = f"{format_day(day)}: there is no manifest, BigQuery holds {held_rows}. To export it: {remedy}"
             return DayVerdict(log.name, day, 0, rows, [told])
         verdict = _compare(log, day, manifest, held)
-        further += _orphans(store, day, manifest, files)
+        further += _orphans(day, manifest, files)
         return replace(verdict, differences=sorted([*verdict.differences, *further]))
 
 
-def _orphans(store: Store, day: date, manifest: DayManifest, files: Sequence[StoredObject]) -> Iterator[str]:
+def _orphans(day: date, manifest: DayManifest, files: Sequence[Listed]) -> Iterator[str]:
     """The hours in whose folders parts lie that no batch accounts for."""
     for hour in (Hour.of_day(day, number) for number in range(24)):
-        of_hour = (stored for stored in files if stored.version.name.startswith(store.folder.hour(hour)))
-        found = orphans.parts(store.folder, of_hour, manifest.record(hour))
+        of_hour = ((file, stored) for file, stored in files if file.batch.hour == hour)
+        found = orphans.parts(of_hour, manifest.record(hour))
         if found:
             yield f"{hour}: its folder has {quantity(len(found), 'object')} that no batch accounts for: {found[0]}"
 

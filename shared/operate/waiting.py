@@ -25,8 +25,8 @@ from shared.words import quantity
 
 @dataclass(frozen=True)
 class Awaited:
-    """A snapshot that readers are to have. When it is `new`, the functions are about to bring it, and what the ledger
-    says of an earlier try at it, before `since`, counts for nothing.
+    """A snapshot that readers are to have. If it is `new`, the functions are about to bring it. Then an earlier try at
+    it, which the ledger dates before `since`, counts for nothing.
     """
 
     table: Table
@@ -37,7 +37,7 @@ class Awaited:
 
 @dataclass(frozen=True)
 class Step:
-    """What a snapshot on its way waits for: a stage of the flow, how much of it is done, and why it does not move, as
+    """What a snapshot on its way waits for: a stage of the flow, how much of that is done, and why it does not move, as
     far as the ledger knows. Another `progress` means that it moved.
     """
 
@@ -71,7 +71,7 @@ def until_seen(
     """What became of each snapshot, as soon as that is known: readers of the table and of its views have it, something
     stopped it, or nothing has moved for so many seconds (NotReachedError).
 
-    A view that also reads a table without a publication is not waited for, unless that is awaited too.
+    A view that also reads a table without a publication is not waited for, unless that table's snapshot is awaited too.
     """
     waits = {one.table.name: Patience(tell, seconds) for one in awaited}
     pending = list(awaited)

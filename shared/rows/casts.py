@@ -53,10 +53,10 @@ _REAL_MAX = "3.4028234663852886e38::DOUBLE"
 
 @dataclass(frozen=True)
 class Cast:
-    """One column's way: `value` is the DuckDB expression, which fails where a value does not fit, and `guard` the
-    predicate that every value must meet, where the expression would change it instead.
+    """One column's way. `value` is the DuckDB expression, which fails where a value does not fit. `guard` is a
+    predicate that every value must meet, where the expression would change the value instead of failing.
 
-    `limit` says in words what was exceeded. `arrow` is the Arrow type that the value must come out as, before it is
+    `limit` says in words what a value exceeded. `arrow` is the Arrow type that the value must come out as, before it is
     encoded.
     """
 
@@ -77,8 +77,8 @@ class Cast:
 
 
 def plan(columns: Sequence[Column], footer: Footer, where: str) -> tuple[Cast, ...]:
-    """The casts for a file. Raises DataError unless it holds exactly the catalog's columns, in order, of fitting
-    types; UnlikeCatalogError of it, where another catalog may be served by what it holds.
+    """The casts for a file. Raises DataError unless the file holds exactly the catalog's columns, in order, of fitting
+    types. If another version of the catalog could take the file's columns, that is an UnlikeCatalogError.
     """
     wanted, found = [c.name for c in columns], [c.name for c in footer.columns]
     if wanted != found:
@@ -105,7 +105,9 @@ def plan(columns: Sequence[Column], footer: Footer, where: str) -> tuple[Cast, .
 
 
 def selected(casts: Sequence[Cast]) -> list[str]:
-    """The DuckDB expressions that a file is read as: each column's value, then whether the file itself has NULL."""
+    """The DuckDB expressions that a file is read as: each column's value, and after these for each column whether the
+    file itself has NULL.
+    """
     return [cast.expression for cast in casts] + [f"{identifier(cast.column.name)} IS NULL" for cast in casts]
 
 

@@ -38,10 +38,10 @@ def copy(
     schema: pa.Schema,
     batches: Generator[pa.RecordBatch],
 ) -> int:
-    """Stream the batches into a table created in this very transaction; the number of rows the server took.
+    """Stream the batches into a table that this transaction created; the number of rows that PostgreSQL took.
 
     FREEZE (https://www.postgresql.org/docs/current/sql-copy.html) makes the rows visible to transactions older than
-    this one: without it, they would read an empty table once it is published.
+    this one. Without it, such a transaction would read an empty table once the rows are published.
     """
     chunks_of = encoded(columns, schema, _ahead(batches))
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary, FREEZE)").format(

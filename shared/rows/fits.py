@@ -1,8 +1,8 @@
 """Whether BigQuery's types hold what leaves PostgreSQL, decided on Arrow arrays, a batch at a time.
 
 PostgreSQL would change values in silence: `::numeric(38, 9)` rounds, and DuckDB reads its NaN as 0. So decimals leave
-as their text and times as they are, and become here what BigQuery reads. That is cheap: a cast of a whole array, which
-fails where a value does not fit; only then is it worth asking which.
+PostgreSQL as text and times as they are, and here they become what BigQuery reads. That is cheap: a cast of a whole
+array fails where a value does not fit, and only then is it worth asking which value.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _MICROSECONDS = (_DAYS[0] * 86_400_000_000, (_DAYS[1] + 1) * 86_400_000_000 - 1)
 
 @dataclass(frozen=True)
 class Fitted:
-    """A column as BigQuery reads it: NULL where it holds no such value. `unfit` marks those rows and `rounded` those
-    that lost digits; None: there are none.
+    """A column as BigQuery reads it, with NULL where the BigQuery type does not hold the value. `unfit` marks those
+    rows, and `rounded` the rows that lost digits; None means that there are none.
     """
 
     values: pa.Array

@@ -34,8 +34,8 @@ type Place = tuple[datetime, int]
 
 @dataclass(frozen=True)
 class Range:
-    """`[start, end)` of the time column, in UTC; with `keys`, only the rows that have one of them; and of those, only
-    the ones `after` one place and up to another.
+    """The rows in `[start, end)` of the time column, in UTC; with `keys`, only the rows that have one of them; and of
+    those, only the rows `after` one place and up to another.
     """
 
     start: datetime
@@ -54,7 +54,7 @@ class Range:
 
 
 class LogTable:
-    """One log, over a connection of its own. Times in the log are UTC without saying so."""
+    """One log, over a connection of its own. Times in the log are UTC, without a time zone."""
 
     def __init__(self, connection: psycopg.Connection, schema: str, table: HourlyTable) -> None:
         self.connection, self._schema, self.table = connection, schema, table
@@ -183,8 +183,8 @@ class LogTable:
     def delete(self, keys: Sequence[int], versions: Sequence[int], first: datetime, last: datetime) -> int:
         """Delete the rows that have one of the keys and still are in that version, in one transaction; how many.
 
-        `versions` are their `xmin`, which every change of a row renews. The times, naive UTC, are the least and the
-        greatest of them: they lead to the index, however large the table is.
+        `versions` are the rows' `xmin`, which every change of a row renews. The times, naive UTC, are the least and the
+        greatest of the rows' times: they lead to the index, however large the table is.
         """
         statement = sql.SQL(
             "DELETE FROM {0} AS log USING unnest(%(keys)s::bigint[], %(versions)s::bigint[]) AS gone (key, version)"
@@ -197,7 +197,7 @@ class LogTable:
             return self.connection.execute(statement, values).rowcount
 
     def present(self, keys: Sequence[int]) -> list[int]:
-        """Those of the keys that rows still have."""
+        """The keys among these that a row still has."""
         statement = sql.SQL("SELECT {0} FROM {1} WHERE {0} = ANY(%s::bigint[])").format(self._key, self._relation)
         with translated("looking for changed rows"):
             return [key for (key,) in self.connection.execute(statement, [list(keys)])]

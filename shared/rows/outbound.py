@@ -1,6 +1,7 @@
 """What a log's columns become on their way out: the SELECT list, the Arrow types, and what to look out for in each row.
 
-The server only hands values over, each in the form that costs it least; what does not fit is found on this side.
+PostgreSQL only hands values over, each in the form that costs PostgreSQL least. A value that does not fit is found on
+this side.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ XMIN = "row xmin"
 
 @dataclass(frozen=True)
 class Note:
-    """Something that is so for `rows` rows of a column, the first of which has `key`; `problem` is what is wrong.
+    """A finding about `rows` rows of a column, the first of which has `key`; `problem` is what is wrong.
 
-    Without a problem, a decimal has been rounded, which is counted.
+    Without a problem, a decimal has been rounded, which the receipt counts.
     """
 
     column: str

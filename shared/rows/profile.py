@@ -1,7 +1,7 @@
 """A profile: what BigQuery, a reader of Parquet and PostgreSQL can each count of rows, cheaply, whatever their order.
 
-Rows, the values of each column that are not NULL, and where each system can add it up exactly, a sum: of integers, of
-true as 1, of the bytes of text. Profiles that agree make a receipt.
+It has the rows, the values of each column that are not NULL, and, where each system can add a column up exactly, a sum:
+of integers, of true as 1, of the bytes of text. Profiles that agree make a receipt.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Profile:
         return 1 - self.columns[column].values / self.rows
 
     def differences(self, other: Profile) -> list[str]:
-        """What two profiles of the same rows contradict each other in, without any value."""
+        """Where two profiles of the same rows contradict each other, in words without any value."""
         found = [] if self.rows == other.rows else [f"{quantity(self.rows, 'row')} and {other.rows:,}"]
         for name, mine in self.columns.items():
             theirs = other.columns.get(name, mine)
@@ -103,8 +103,8 @@ class ProfileDocument(Struct, frozen=True):
 
 
 class Tap:
-    """Takes the profile of Arrow batches that flow by: the columns' values, and behind them for each of them which rows
-    have NULL in the file itself. Only the values flow on.
+    """Takes the profile of Arrow batches that flow by. A batch has the columns' values, and behind them for each column
+    which rows have NULL in the file itself. Only the values flow on.
     """
 
     def __init__(self, columns: Sequence[Column]) -> None:
@@ -131,8 +131,8 @@ def of_table(
 ) -> Profile:
     """The profile of a table's rows, by PostgreSQL.
 
-    The columns that are `expected` to hold no NULL are looked at together: a fifth less work than to count the values
-    of each, which is done only if there is one after all. A query looks at so many columns as a row of its may have.
+    The columns that are `expected` to hold no NULL are counted together, which is a fifth less work than to count each.
+    Each is counted only if there is a NULL after all. A query counts as many columns as a row of its result may have.
     """
     pieces = [columns[start : start + _AT_ONCE] for start in range(0, len(columns), _AT_ONCE)]
     found = [_of_columns(connection, table, piece, expected) for piece in pieces]

@@ -1,7 +1,7 @@
 """Rows of a PostgreSQL query as Arrow batches, read by a DuckDB instance of its own within somebody else's snapshot.
 
-Several queries over one DuckDB instance would share one server process and gain nothing; instances side by side, each
-with a range of its own, keep the server busy.
+Several queries over one DuckDB instance would share one process of PostgreSQL and gain nothing. Instances side by side,
+each with a range of its own, keep PostgreSQL busy.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What others hung on a relation: indexes, statistics, storage options, comments. A build that takes a view's place
-gets all of it, and a part of a table what readers of its rows have the use of.
+gets all of these. A part of a table gets those that serve readers of its rows.
 
-Which kinds there are, and how each is read and given on, stands in `sql/belongings.sql`.
+`sql/belongings.sql` says which kinds there are, and how each is read and passed on.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Kind = Literal["storage", "index", "statistics", "note"]
 
 @dataclass(frozen=True)
 class Heir:
-    """The relation that is to get them, and what the names of its indexes and statistics objects begin with."""
+    """The relation that is to get the belongings, and the prefix of the names of its indexes and statistics objects."""
 
     relation: sql.Identifier
     prefix: str
@@ -33,10 +33,11 @@ class Heir:
 
 @dataclass(frozen=True)
 class Belonging:
-    """One of them, with the statements that give it to the heir, take it away again, and let it have its name there.
+    """One thing that hangs on a relation, with the statements that give it to the heir, take it away again, and rename
+    it.
 
-    It `fits` if the heir has its columns. `statement` is None when it goes with what it hung on, as a grant does with
-    its column. What two relations both have has one `token`.
+    It `fits` if the heir has its columns. `statement` is None when the belonging goes with what it hung on, as a grant
+    goes with its column. Two relations that have the same belonging have it with the same `token`.
     """
 
     kind: Kind
@@ -49,7 +50,7 @@ class Belonging:
 
 
 def of(connection: psycopg.Connection, relation: sql.Identifier, heir: Heir) -> list[Belonging]:
-    """What the relation has for its heir; nothing when one of them is not there."""
+    """The belongings of the relation, as statements for its heir; none when one of the two is not there."""
     values = {
         "relation": relation.as_string(connection),
         "heir": heir.relation.as_string(connection),
@@ -63,12 +64,14 @@ def of(connection: psycopg.Connection, relation: sql.Identifier, heir: Heir) -> 
 
 
 def own(connection: psycopg.Connection, heir: Heir) -> list[Belonging]:
-    """What the heir has itself."""
+    """The belongings of the heir itself."""
     return of(connection, heir.relation, heir)
 
 
 def stated(connection: psycopg.Connection, heir: Heir, given: Sequence[Belonging] = ()) -> frozenset[str]:
-    """What the heir has besides what it was `given`, by the `undo`: whoever made it stated that, and so it stays."""
+    """The heir's belongings besides those that it was `given`, by their `undo`: whoever made the heir stated them, and
+    so they stay.
+    """
     undone = {each.undo for each in given}
     return frozenset(each.undo for each in own(connection, heir) if each.undo and each.undo not in undone)
 
@@ -80,9 +83,9 @@ def settle(
     besides: Collection[str | None],
     where: str,
 ) -> None:
-    """Make the heir have what is `wanted`, and nothing else `besides` what it was made with, as `stated` tells.
+    """Make the heir have the `wanted` belongings, and no others `besides` those that it was made with (see `stated`).
 
-    Raises TargetError that names what the heir can't have.
+    Raises TargetError that names the belonging that the heir can't have.
     """
     tokens = {each.token for each in wanted}
     present = own(connection, heir)
@@ -98,7 +101,7 @@ def settle(
 
 
 def give(connection: psycopg.Connection, belonging: Belonging, where: str) -> None:
-    """Give it to the heir. Raises TargetError that names it when the heir can't have it."""
+    """Give the belonging to the heir. Raises TargetError that names it when the heir can't have it."""
     _execute(connection, belonging, belonging.statement, where)
 
 
@@ -125,7 +128,9 @@ def _execute(connection: psycopg.Connection, belonging: Belonging, statement: Li
 
 @dataclass(frozen=True)
 class Unkept:
-    """What would not hold any more, and the statement that takes it away. `is_key`: it tells rows apart."""
+    """A belonging of a table that its parts can't keep true, and the statement that takes it away. `is_key` says that
+    it tells rows apart.
+    """
 
     what: str
     remedy: str
@@ -133,7 +138,7 @@ class Unkept:
 
 
 def refuse_unkept(connection: psycopg.Connection, table: sql.Identifier, where: str) -> None:
-    """Raise TargetError that names what others hung on a table and can't be kept true for rows in parts."""
+    """Raise TargetError that names what others hung on a table and its parts can't keep true."""
     values = {"table": table.as_string(connection)}
     found = [Unkept(*row) for row in connection.execute(queries.load("belongings")["unkept"], values)]
     if found:

@@ -1,5 +1,5 @@
-"""The columns of a table and of the parts that become its children: what differs, what would have to change, and what
-stands in the way.
+"""The columns of a table and of the parts that become its children: how they differ, what would have to change, and
+which objects forbid the change.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ type Columns = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Changes:
-    """What makes a table's columns those of a snapshot. `columns` are the table's afterwards."""
+    """The changes that make a table's columns those of a snapshot. `columns` are the table's columns afterwards."""
 
     columns: Columns
     added: Columns
@@ -42,8 +42,8 @@ class Changes:
 
 @dataclass(frozen=True)
 class Dependant:
-    """What uses a column of a table. `view` is its name where it is a materialized view of the given schema; what
-    `follows` is altered by the server itself when the column's type changes.
+    """An object that uses a column of a table. `view` is its name if it is a materialized view of the given schema. If
+    it `follows`, PostgreSQL itself alters it when the column's type changes.
     """
 
     column: str
@@ -55,9 +55,9 @@ class Dependant:
 def changes(present: Columns, catalog: Columns, parts: Sequence[Columns], keep: Collection[str]) -> Changes:
     """What a table with the `present` columns needs for these parts to become its children.
 
-    A part's own columns stand before the catalog's: it may have been staged before the catalog changed. A column that
-    neither has goes. What is to be kept stays as it is, unless a part has it with another type. Raises TargetError when
-    the parts contradict each other.
+    A part's own columns win over the catalog's: the part may have been staged before the catalog changed. A column that
+    neither the parts nor the catalog have is dropped, unless it is among those to `keep`. A column to keep has the type
+    that it has, unless a part has it with another. Raises TargetError when the parts contradict each other.
     """
     staged: dict[str, str] = {}
     for part in parts:
@@ -99,13 +99,13 @@ def of_parts(connection: psycopg.Connection, part_ids: Sequence[int]) -> dict[in
 
 
 def recorded(connection: psycopg.Connection, table: str) -> set[str]:
-    """The columns that a snapshot of the table was ever recorded with: nobody else added those."""
+    """The columns that any snapshot of the table was recorded with: such a column is the suite's own."""
     return {name for (name,) in connection.execute(_query("recorded_columns"), {"table": table})}
 
 
 def of_others(connection: psycopg.Connection, table: Table, present: Collection[str]) -> set[str]:
-    """Those of the table's columns that neither the catalog has nor any snapshot had: others added them, or a newer
-    catalog that is about to be deployed. None before the first publish, when nobody can tell.
+    """The table's columns that belong to others: neither the catalog has them, nor did any snapshot have them. A newer
+    catalog that is about to be deployed counts as others. None before the first publish, when nobody can tell.
     """
     found = set(present) - {column.name for column in table.columns}
     if not found or publications.published(connection, table.name) is None:
@@ -120,8 +120,8 @@ def dependants(connection: psycopg.Connection, schema: str, table: str, names: S
 
 
 def altered(table: sql.Identifier, wanted: Changes) -> list[sql.Composed]:
-    """The statement that changes the columns of a table that has no rows and no children, if they change. What uses
-    them makes the server refuse.
+    """The statement that changes the columns of a table that has no rows and no children; none when nothing changes.
+    PostgreSQL refuses the statement while an object uses the columns.
     """
     return _altered(
         table,

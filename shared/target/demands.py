@@ -1,7 +1,7 @@
-"""What a table demands of the rows in it, and so of each part that becomes its child: NOT NULL and CHECK constraints.
+"""What a table demands of its rows, and so of each part that becomes its child: NOT NULL and CHECK constraints.
 
-A part gets them when it is staged. What the table came to demand later is asked of the part before it is published,
-while no reader sees it: the server reads all of it for that.
+A part gets the table's constraints when it is staged. A constraint that the table gets later is put on the part before
+the part is published, while no reader sees it, because PostgreSQL reads the whole part for that.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NOT_VALID = " NOT VALID"
 
 @dataclass(frozen=True)
 class Demands:
-    """The columns that are NOT NULL, and the CHECK constraints by name, as the server prints them."""
+    """The columns that are NOT NULL, and the CHECK constraints by name, as PostgreSQL prints them."""
 
     required: frozenset[str]
     checks: Mapping[str, str]
@@ -31,7 +31,7 @@ class Demands:
         return bool(self.required or self.checks)
 
     def beyond(self, met: Demands) -> Demands:
-        """Those that are not among the ones `met`."""
+        """The demands that are not among the ones `met`."""
         return Demands(
             self.required - met.required,
             {
@@ -45,7 +45,9 @@ class Demands:
 def of(
     connection: psycopg.Connection, table: sql.Identifier, required: Collection[str], checked: Collection[str]
 ) -> Demands:
-    """What a table demands of the columns `required`, and of `checked` alone; nothing when there is no such table."""
+    """What a table demands of the columns `required`, and by the checks that use `checked` columns alone; nothing when
+    there is no such table.
+    """
     name = table.as_string(connection)
     rows = connection.execute(_query("required"), {"table": name, "columns": list(required)}).fetchall()
     checks = connection.execute(_query("checks"), {"table": name, "columns": list(checked)}).fetchall()
@@ -53,7 +55,7 @@ def of(
 
 
 def impose(connection: psycopg.Connection, part: sql.Identifier, demands: Demands) -> None:
-    """Make the part meet the demands. Raises TargetError that names the one that its rows don't meet."""
+    """Put the demands on the part. Raises TargetError that names the demand that the part's rows don't meet."""
     actions = [sql.SQL("ALTER {} SET NOT NULL").format(sql.Identifier(name)) for name in sorted(demands.required)]
     for name, check in demands.checks.items():
         definition: LiteralString = check  # the server's own rendering of a constraint that stands in it

@@ -1,7 +1,7 @@
 """The tables that readers know, and the child tables that hold their rows.
 
-A table keeps its name, its grants and its dependants for ever; a staged part is a child table of its own; a snapshot is
-published by changing which children the table has.
+A table keeps its name, its grants and its dependants forever. Each staged part is a child table of its own. A publish
+changes which children the table has.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
+from shared import log
 from shared.catalog import Table
 from shared.db import queries
-from shared.db.postgres import Lock, await_lock, lock_or_busy, translated
-from shared.db.session import TypeName, check_sees_all
+from shared.db.locks import Lock, await_lock, lock_or_busy
+from shared.db.postgres import is_transient, is_wrong_deployment, translated
+from shared.db.session import SEARCH_PATH, TypeName, check_sees_all, find_names
 from shared.errors import TargetError
 from shared.ledger import snapshots
 from shared.ledger.names import SCHEMA, part_table
@@ -59,17 +61,17 @@ def ensure(connection: psycopg.Connection, schema: str, table: Table) -> None:
 
 
 def refuse_unkept(connection: psycopg.Connection, schema: str, table: str) -> None:
-    """Raise TargetError that names what others hung on the table and its parts would not keep true."""
+    """Raise TargetError that names what others hung on the table and its parts can't keep true."""
     belongings.refuse_unkept(connection, relation(schema, table), f"{schema}.{table}")
 
 
 def create_child(connection: psycopg.Connection, schema: str, table: Table, part_id: int) -> list[Belonging]:
-    """A table for one part, with what its parent demands of a child, stored as the parent is, and out of autovacuum's
-    way. What it is to get once its rows are in it: indexes and statistics, for readers go to each part by itself.
+    """Create the table for one part, with the constraints and the storage of its parent, and without autovacuum. Gives
+    the indexes and statistics that the part is to get once its rows are in it: readers go to each part by itself.
 
-    Besides the catalog's columns it has those of others that are NOT NULL, with the default that fills them. Columns
-    are spelled out: LIKE would lock the parent until the copy ends. Autovacuum would be in the publisher's way for
-    longer than the publisher waits.
+    Besides the catalog's columns, the part has the NOT NULL columns that others added to the parent, with the default
+    that fills them. Columns are spelled out, because LIKE would lock the parent until the copy ends. Autovacuum would
+    hold a lock for longer than a publish waits.
     """
     found = _find(connection, schema, table.name)
     required = {column.name for column in found.columns if column.required} if found else set()
@@ -110,8 +112,44 @@ def add_indexes(connection: psycopg.Connection, schema: str, table: str, part_id
                     belongings.give(connection, each, f"{schema}.{table}")
 
 
+def declare(connection: psycopg.Connection, schema: str, table: Table, part_id: int, *, kept: bool = False) -> None:
+    """Give a part the indexes that the catalog declares for its table, as far as it lacks them. A part that is `kept`
+    may be of an earlier catalog: an index that does not fit it is left out.
+
+    Raises TargetError for an index that can't be made.
+    """
+    values = {"part": _regclass(SCHEMA, part_table(part_id))}
+    present = {name for (name,) in connection.execute(_query("indexes_of_part"), values)} if table.indexes else set()
+    for index in table.indexes:
+        name = f"{part_table(part_id)}_{index.digest}"
+        if name in present:
+            continue
+        try:
+            with connection.transaction():
+                find_names(connection, schema, local=True)
+                statement = sql.SQL("CREATE INDEX {} ON {} {}")
+                definition = _verbatim(index.definition)
+                connection.execute(statement.format(sql.Identifier(name), child(part_id), definition))
+                connection.execute("SELECT set_config('search_path', %s, true)", [SEARCH_PATH])
+        except psycopg.Error as e:
+            if kept and not is_transient(e):
+                log.warning("a kept part is left without an index", index=index.definition, sqlstate=e.sqlstate)
+                continue
+            if is_transient(e) or is_wrong_deployment(e):
+                raise
+            # An expression may be computed of rows: what is said then may quote a value.
+            said = e.diag.message_primary if (e.sqlstate or "")[:2] in ("42", "54", "0A") else type(e).__name__
+            raise TargetError(
+                f"its index {index.definition} can't be made: {said} ({e.sqlstate})",
+                where=f"{schema}.{table.name}",
+                remedy="Correct `indexes` in the catalog, or take the index out of it",
+            ) from e
+
+
 def drop_defaults(connection: psycopg.Connection, part_id: int) -> None:
-    """Once a part's rows are in it, forget what filled columns of others: it would keep them from dropping those."""
+    """Drop the defaults that filled the columns of others, once the part's rows are in it: a default would keep its
+    owner from dropping what it uses.
+    """
     found = _find(connection, SCHEMA, part_table(part_id))
     names = [column.name for column in found.columns if column.default] if found else []
     if names:
@@ -221,7 +259,7 @@ def _definition(name: str, type_: str, *, not_null: bool = False) -> sql.Compose
 
 
 def _verbatim(text: str) -> sql.SQL:
-    """The server's own rendering of what stands in its catalogs."""
+    """The server's own rendering of what stands in its catalogs, or what is deployed as templates are."""
     trusted: LiteralString = text
     return sql.SQL(trusted)
 

@@ -1,4 +1,4 @@
-"""Materialized views as the server has them: what stands under a name, who may read it, what depends on it."""
+"""Materialized views as PostgreSQL has them: what has a view's name, who may read it, what depends on it."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Grant:
 
 @dataclass(frozen=True)
 class ViewState:
-    """How a view stands: who owns it and may do what with it, and what hangs on it, in a form to compare; and what
-    depends on it, by name.
+    """How a view stands, in a form to compare: its owner, its grants and what hangs on it; and what depends on it, by
+    name.
     """
 
     state: str
@@ -65,15 +65,15 @@ def sources(connection: psycopg.Connection, view: sql.Identifier, schema: str) -
 
 
 def has_old_readers(connection: psycopg.Connection, view: sql.Identifier, seconds: float) -> bool:
-    """Whether a transaction that began longer ago than that has read the view and is still open."""
+    """Whether a transaction that began more than so many seconds ago has read the view and is still open."""
     values = _values(connection, view) | {"age": seconds}
     row = connection.execute(_query("old_readers"), values).fetchone()
     return bool(row and row[0])
 
 
 def pass_on(connection: psycopg.Connection, old: sql.Identifier, new: sql.Identifier) -> list[Grant]:
-    """Give the new view the owner and exactly the grants of the old one; those of columns that it lacks, which can't
-    be given.
+    """Give the new view the owner and exactly the grants of the old one; the grants on columns that the new view lacks,
+    which nobody can give.
     """
     owner = cast(str, _one(connection, "owner", old))
     if owner != _one(connection, "owner", new):
@@ -100,7 +100,7 @@ def pass_on(connection: psycopg.Connection, old: sql.Identifier, new: sql.Identi
 
 
 def let_owner_read(connection: psycopg.Connection, view: sql.Identifier, source: sql.Identifier) -> None:
-    """Let the view's owner refresh it from a source that belongs to us."""
+    """Let the view's owner refresh the view from a relation that belongs to us."""
     owner = cast(str, _one(connection, "owner", view))
     connection.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(source, sql.Identifier(owner)))
 

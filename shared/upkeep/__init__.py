@@ -1,1 +1,1 @@
-"""What the functions do beside the flows: drop what nobody needs, and send again what was lost."""
+"""What functions do after their own work: drop what nobody needs, and send again the events that were lost."""

@@ -1,7 +1,8 @@
 """Housekeeping: drop what nobody needs any more, a set time after it came.
 
-What readers see, what a rollback would go back to, and what waits for a human stays. Each part is dropped in a
-transaction of its own that looks again first and hardly waits: what can't be dropped now is left to the next run.
+These stay: what readers see, what a rollback would go back to, and what waits for a human. Each part is dropped in a
+transaction of its own, which looks a second time whether the part is due, and hardly waits. A part that can't be
+dropped now is left to the next run.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Literal
 
 import psycopg
 
@@ -19,11 +21,12 @@ from shared.daily import build
 from shared.daily.context import DailyRun
 from shared.daily.names import SnapshotTable
 from shared.db import queries
-from shared.db.postgres import Lock, connect, end_stale_holders, session_locks, translated, try_lock
+from shared.db.locks import Lock, end_stale_holders, session_locks, try_lock
+from shared.db.postgres import connect, translated
 from shared.errors import SyncError
 from shared.hourly.names import BatchTable
 from shared.ledger import migrations, standing, view_builds
-from shared.ledger.standing import Standing, State
+from shared.ledger.standing import SnapshotStanding, SnapshotState
 from shared.names import ADOPTED, ObjectVersion, SnapshotId, TableRef
 from shared.services import Services
 from shared.target import tables
@@ -37,9 +40,12 @@ HISTORY = timedelta(days=90)
 #: The wait for a table that is to be dropped. Nobody queues behind it: what is dropped has no readers to come.
 LOCK_WAIT_MS = 500
 
+#: What is dropped; docs/reference.md#bq_export says what each kind is.
+type Kind = Literal["builds", "stand_ins", "parts", "temporary_tables", "ledger_rows"]
+
 
 @dataclass(frozen=True)
-class Part:
+class StagedPart:
     """A part that stands in PostgreSQL. `attached`: readers see it. `publication` is the last of its snapshot, which
     `stands` where that says.
     """
@@ -51,7 +57,7 @@ class Part:
     staged_at: datetime
     attached: bool
     publication: int | None
-    stands: Standing
+    stands: SnapshotStanding
 
     @property
     def needed(self) -> bool:
@@ -59,8 +65,10 @@ class Part:
         return self.attached or self.stands.pinned == self.snapshot
 
 
-def run(services: Services, now: datetime) -> Mapping[str, int | None] | None:
-    """Drop what is due at `now`; how many of each kind, None of one that failed. None while another run is at it."""
+def run(services: Services, now: datetime) -> Mapping[Kind, int | None] | None:
+    """Drop what is due at `now`. The number of things dropped, by kind; None of a kind that failed. None while another
+    run is at it.
+    """
     with (
         connect(services.settings, "housekeeping") as connection,
         session_locks(connection),
@@ -74,7 +82,7 @@ def run(services: Services, now: datetime) -> Mapping[str, int | None] | None:
             return None
         connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{LOCK_WAIT_MS}ms"])
         before = now - services.settings.retention
-        steps: Mapping[str, Callable[[], int]] = {
+        steps: Mapping[Kind, Callable[[], int]] = {
             "builds": lambda: _drop_builds(run),
             "stand_ins": lambda: _drop_stand_ins(connection),
             "parts": lambda: _drop_parts(run, before),
@@ -87,12 +95,13 @@ def run(services: Services, now: datetime) -> Mapping[str, int | None] | None:
         return dropped
 
 
-def due(parts: Iterable[Part], before: datetime, *, known: bool) -> set[SnapshotId]:
-    """The snapshots of one table that nobody needs: rejected, or no younger than `before` and of no use any more.
+def due(parts: Iterable[StagedPart], before: datetime, *, known: bool) -> set[SnapshotId]:
+    """The snapshots of one table that nobody needs: rejected ones, and those older than `before` that are of no use any
+    more.
 
-    A table that is not `known` to the catalog keeps what readers see, and nothing to go back to.
+    A table that is not `known` to the catalog keeps no snapshot to go back to.
     """
-    by_snapshot: defaultdict[SnapshotId, list[Part]] = defaultdict(list)
+    by_snapshot: defaultdict[SnapshotId, list[StagedPart]] = defaultdict(list)
     for part in parts:
         by_snapshot[part.snapshot].append(part)
     seen = _seen(by_snapshot)
@@ -102,14 +111,14 @@ def due(parts: Iterable[Part], before: datetime, *, known: bool) -> set[Snapshot
         if snapshot in needed or any(part.needed for part in its):
             continue
         state = its[0].stands.state
-        waits = state is State.HELD and known
+        waits = state is SnapshotState.HELD and known
         old = max(part.staged_at for part in its) < before
-        if state is State.REJECTED or (old and not waits):
+        if state is SnapshotState.REJECTED or (old and not waits):
             found.add(snapshot)
     return found
 
 
-def _seen(by_snapshot: Mapping[SnapshotId, Sequence[Part]]) -> list[SnapshotId]:
+def _seen(by_snapshot: Mapping[SnapshotId, Sequence[StagedPart]]) -> list[SnapshotId]:
     """The snapshots that readers have seen, the last one first. The adopted one was there before any publish."""
     last = {snapshot: its[0].publication or 0 for snapshot, its in by_snapshot.items()}
     return sorted((s for s in last if last[s] or s == ADOPTED), key=lambda s: last[s], reverse=True)
@@ -123,7 +132,7 @@ def _needed(seen: Sequence[SnapshotId], keep: int) -> set[SnapshotId]:
 
 def _drop_parts(run: DailyRun, before: datetime) -> int:
     _tell_keepers(run)
-    tables: defaultdict[str, list[Part]] = defaultdict(list)
+    tables: defaultdict[str, list[StagedPart]] = defaultdict(list)
     for part in _parts(run.connection, None):
         tables[part.table].append(part)
     dropped = 0
@@ -148,7 +157,7 @@ def _tell_keepers(run: DailyRun) -> None:
             )
 
 
-def _drop_part(run: DailyRun, part: Part, before: datetime) -> bool:
+def _drop_part(run: DailyRun, part: StagedPart, before: datetime) -> bool:
     """Drop one part, if it is still due where no publish can come in between; False when it has to stay for now."""
     connection = run.connection
 
@@ -166,14 +175,14 @@ def _drop_part(run: DailyRun, part: Part, before: datetime) -> bool:
     return _in_transaction(connection, drop)
 
 
-def _parts(connection: psycopg.Connection, table: str | None) -> list[Part]:
+def _parts(connection: psycopg.Connection, table: str | None) -> list[StagedPart]:
     rows = connection.execute(queries.load("housekeeping")["parts"], {"table": table}).fetchall()
     wanted = {(of, SnapshotId.parse(snapshot)) for _, of, snapshot, *_ in rows}
     stands = {(each.table, each.snapshot): each for each in standing.of_all(connection, wanted)}
     found = []
     for id_, of, text, bucket, name, generation, staged_at, attached, publication in rows:
         version, snapshot = ObjectVersion(bucket, name, generation), SnapshotId.parse(text)
-        found.append(Part(id_, of, snapshot, version, staged_at, attached, publication, stands[of, snapshot]))
+        found.append(StagedPart(id_, of, snapshot, version, staged_at, attached, publication, stands[of, snapshot]))
     return found
 
 

@@ -1,14 +1,15 @@
-"""Reconcile: find what stands still because an event was lost, and send the event again.
+"""Reconcile: find a snapshot or view that stands still because an event was lost, and send the event again.
 
-A manifest that was never imported is written onto itself: its new event goes the way of the first. A publication that
-its views do not hold, or hold as another template had it, or whose message is owed, is announced again. Imports and
+A manifest that was never imported is written onto itself: its new event goes the way of the first. A publication is
+announced again if a view does not hold it, or holds it by another template, or if its message is owed. Imports and
 refreshes recognise what they have done already, so that an event too many changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
+from typing import Literal, TypedDict
 
 from shared import log
 from shared.daily.context import DailyRun, TableRun
@@ -20,8 +21,8 @@ from shared.db import queries
 from shared.db.postgres import connect, translated
 from shared.errors import SyncError
 from shared.gcp.storage import StoredObject
-from shared.ledger import migrations, publications, standing
-from shared.ledger.standing import Standing, State
+from shared.ledger import holds, migrations, publications, standing
+from shared.ledger.standing import SnapshotStanding, SnapshotState
 from shared.services import Services
 
 #: The newest folders of a table that are looked at for a manifest: the rest is older, or was never completed.
@@ -34,11 +35,39 @@ MOST_DOUBLINGS = 6
 #: Tries without success after which a human should look.
 PATIENCE = 3
 
-type Finished = Mapping[str, object]
+
+class SentManifest(TypedDict):
+    """A manifest that was written again; docs/reference.md#hourly_export says what each field means."""
+
+    table: str
+    sent: Literal["manifest"]
+    snapshot_id: str
+    tries: int
+
+
+class SentOwed(TypedDict):
+    """The completion messages that were owed."""
+
+    table: str
+    sent: Literal["owed message"]
+
+
+class SentMessage(TypedDict):
+    """A completion message that was sent again."""
+
+    table: str
+    sent: Literal["message"]
+    publication: int
+    views: list[str]
+
+
+type Finished = SentManifest | SentOwed | SentMessage
 
 
 def run(services: Services, now: datetime) -> list[Finished]:
-    """Send again what was due RECONCILE_AFTER_MINUTES before `now`; what was sent, for the call's answer."""
+    """Send again the events that have been due for RECONCILE_AFTER_MINUTES at `now`; what was sent, for the call's
+    answer.
+    """
     with connect(services.settings, "reconcile") as connection, translated("looking for lost events"):
         # Making it is for the role that owns it.
         if not migrations.is_current(connection):
@@ -55,14 +84,16 @@ def run(services: Services, now: datetime) -> list[Finished]:
 
 def _import(run: TableRun, now: datetime) -> Finished | None:
     """Write the newest complete snapshot's manifest again, if it is of age, and neither published nor stopped."""
+    if holds.pinned(run.connection, run.table.name) is not None:
+        return None
     storage, found = run.services.storage, _newest_unpublished(run)
     if found is None:
         return None
     stands, manifest = found
     tries = _tries(manifest)
     pause = run.settings.reconcile_after * 2 ** min(tries, MOST_DOUBLINGS)
-    # Else a human has to do something first, or has said no.
-    if now - manifest.created < pause or stands.state is not State.OPEN:
+    # Where it is not open, a human has to do something first, or has said no.
+    if now - manifest.created < pause or stands.state is not SnapshotState.OPEN:
         return None
     content = storage.read(manifest.version)
     if content is None:
@@ -75,12 +106,12 @@ def _import(run: TableRun, now: datetime) -> Finished | None:
     return {"table": run.table.name, "snapshot_id": str(stands.snapshot), "sent": "manifest", "tries": tries + 1}
 
 
-def _newest_unpublished(run: TableRun) -> tuple[Standing, StoredObject] | None:
+def _newest_unpublished(run: TableRun) -> tuple[SnapshotStanding, StoredObject] | None:
     """Where the newest complete snapshot stands, and its manifest, unless readers have seen it or a newer one."""
     bucket, prefix, storage = run.settings.bucket, run.settings.prefix, run.services.storage
     newest = snapshots_of(storage.folders(bucket, f"{prefix}/{run.table.name}/"))[-LOOK_AT:][::-1]
     for stands in standing.of_all(run.connection, [(run.table.name, snapshot) for snapshot in newest]):
-        if stands.state in (State.PUBLISHED, State.PASSED_OVER, State.LEFT):
+        if stands.state in (SnapshotState.PUBLISHED, SnapshotState.PASSED_OVER, SnapshotState.LEFT):
             return None
         manifest = storage.find(bucket, SnapshotFolder(prefix, run.table.name, stands.snapshot).manifest)
         if manifest is not None and manifest.bytes:

@@ -10,25 +10,27 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from shared.hourly import run as runs
-from shared.hourly.context import Run
+from shared.hourly.context import LogRun
 from shared.hourly.export import export
 from shared.hourly.manifest import Content, Exported
+from shared.hourly.raw_table import RawTable
 from shared.hourly.rebuild import open_day
 from shared.names import Hour
 from shared.services import HourlyServices
 
 
-class _Timed(Run):
-    """A run that knows how long BigQuery was waited for."""
+class _Timed(RawTable):
+    """A table that knows how long it was waited for."""
 
     waited = 0.0
 
-    def in_bigquery(self, hour: Hour) -> Content:
+    def of_hour(self, hour: Hour) -> Content:
         began = time.perf_counter()
         try:
-            return super().in_bigquery(hour)
+            return super().of_hour(hour)
         finally:
             _Timed.waited += time.perf_counter() - began
 
@@ -39,13 +41,12 @@ def main() -> None:
     for line in sys.stdin:
         hour = Hour.parse(json.loads(line)["hour"])
         with runs.opened(services, table) as found, _forgetting(found):
-            run = _Timed(**vars(found))
+            run = replace(found, raw_table=_Timed(**vars(found.raw_table)))
             record = open_day(run, hour.day).record(hour)
             _Timed.waited = 0.0
             began, own = time.perf_counter(), time.process_time()
             done = export(run, hour, record, delete=False)
             seconds, own = time.perf_counter() - began, time.process_time() - own
-        assert done is not None
         assert isinstance(done.work, Exported)
         answer = {"seconds": seconds, "BigQuery": _Timed.waited, "CPU": own, "rows": done.work.export.content.rows}
         sys.stdout.write(json.dumps(answer) + "\n")
@@ -53,10 +54,10 @@ def main() -> None:
 
 
 @contextmanager
-def _forgetting(run: Run) -> Iterator[None]:
+def _forgetting(run: LogRun) -> Iterator[None]:
     """Leave nothing behind, so that the same hour can be exported again."""
     yield
-    for stored in list(run.services.storage.objects(run.bucket, str(run.folder))):
+    for stored in list(run.services.storage.objects(run.objects.bucket, str(run.objects.folder))):
         run.services.storage.delete(stored.version)
 
 

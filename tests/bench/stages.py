@@ -13,8 +13,9 @@ from psycopg import sql
 from local.cloud import Deployment
 from shared.catalog import Table
 from shared.daily.stage import STATISTICS_TARGET
-from shared.gcp.parquet import NoToken, Parquet
+from shared.gcp.parquet import Parquet
 from shared.gcp.storage import Storage
+from shared.gcp.tokens import NoToken
 from shared.rows import casts, copy
 from shared.rows.profile import Tap, of_table
 from tests.bench import bench as benches

@@ -16,6 +16,7 @@ from shared.hourly.manifest import (
     NOTHING,
     Audit,
     Batch,
+    BatchReceipt,
     Content,
     DayManifest,
     Deletion,
@@ -24,7 +25,6 @@ from shared.hourly.manifest import (
     Failure,
     HourRecord,
     Part,
-    Receipt,
     StoredFile,
 )
 from shared.hourly.names import LogFolder
@@ -234,7 +234,7 @@ def _batch(hour: Hour, number: int, rows: int) -> Batch:
     content = Content(rows, str(rows * 7), str(rows))
     files = (StoredFile(f"{kind}-{number}-a1b2-0.parquet", 1, rows, "AAAAAA==") for kind in ("part", "keys"))
     export = Export(number, "a1b2", (Part(rows, *files),), content, NOTHING, {}, at)
-    return Batch(export, f"job-{hour}-{number}", Receipt(content, content, content), at, at + timedelta(seconds=9))
+    return Batch(export, f"job-{hour}-{number}", BatchReceipt(content, content, content), at, at + timedelta(seconds=9))
 
 
 def _id(at: datetime, table: str) -> str:

@@ -67,7 +67,8 @@ def _view(database: psycopg.Connection) -> None:
     ).fetchone()
     (publication,) = row or (0,)
     snapshot = str(SnapshotId(month.NOW.replace(hour=5, minute=0, second=2)))
-    what = f"{VIEW}: other objects read it: view public.offers_of_today. Drop them, or let them read the table"
+    what = f"{VIEW}: other objects depend on it: view public.offers_of_today."
+    what += " Drop them, or make them read the tables instead"
     _fail(database, TABLE, snapshot, f"publication {publication}", what)
 
 

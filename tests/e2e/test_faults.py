@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from local.eventarc import Faults
-from shared.db.postgres import Lock
+from shared.db.locks import Lock
 from tests.e2e.system import scheduled
 from tests.kit.background import Background, wait_for
 from tests.kit.sessions import held, one

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from local.prerequisites import postgres_bin
-from shared.catalog import ROOT
 from shared.ledger import migrations
+from tests.kit.reference import PAGE
 
 
 def test_force_makes_a_new_snapshot_of_now(emulated, system):
@@ -44,10 +44,10 @@ def shell(emulated, tmp_path):
     return run
 
 
-def test_what_the_readme_shows_of_make_local_works_when_it_is_pasted(emulated, system, shell):
+def test_what_the_reference_shows_of_make_local_works_when_it_is_pasted(emulated, system, shell):
     system.fill(1)
     before = len(system.select("SELECT FROM recosync.publication"))
-    (block,) = re.findall(r"`make local` keeps.*?^```bash\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    (block,) = re.findall(r"`make local` writes.*?^```bash\n(.*?)^```", PAGE.read_text(), re.M | re.S)
     told = shell(block)
     assert re.search(rf"^\({before + 1} rows?\)$", told, re.MULTILINE), told
     assert '"failed": []' in told

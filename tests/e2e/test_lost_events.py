@@ -14,6 +14,7 @@ from shared.services import Services
 from shared.upkeep import housekeeping, reconcile
 from tests.e2e.system import scheduled
 from tests.e2e.test_faults import TABLES
+from tests.kit.reference import names, table
 
 
 @pytest.fixture
@@ -67,7 +68,12 @@ def test_the_daily_call_tells_what_it_dropped_and_the_hourly_one_what_it_sent_ag
     context.create(emulated.dsn)
     status, answer = system.call({"tables": TABLES}, {"X-CloudScheduler-ScheduleTime": scheduled(day).isoformat()})
     assert (status, json.loads(answer)["housekeeping"]["parts"]) == (200, 0)
-    assert emulated.call("hourly_export")["reconciled"] == []
+    sent = emulated.call("hourly_export")
+    assert sent["reconciled"] == []
+    # No type tells what the functions themselves add to an answer: the unit tests of the reference check the rest.
+    for function, body in (("bq_export", json.loads(answer)), ("hourly_export", sent)):
+        documented = [names(field)[0] for field, *_ in table(f"Answer of {function}")]
+        assert body.keys() == {field for field in documented if field.isidentifier()}
 
 
 def test_housekeeping_leaves_readers_what_they_see_and_two_snapshots_to_go_back_to(system, services, days):

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from local.cloud import Cloud
-from tests.fuzz.trial import trial
+from tests.fuzz.trial import MEMORY, trial
 
 
 def main() -> int:
@@ -16,10 +16,15 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--seed", type=int, help="the first file's; the others count up from it")
     parser.add_argument("--files", type=int, default=sys.maxsize, help="no more than so many")
+    parser.add_argument("--limit", type=int, default=MEMORY >> 20, help="MiB of data that the function may have")
     asked = parser.parse_args()
     first = random.SystemRandom().randrange(10**9) if asked.seed is None else asked.seed
     deadline, seed, wrong = time.monotonic() + asked.minutes * 60, first, 0
-    with Cloud() as cloud, tempfile.TemporaryDirectory() as folder, trial(cloud, "fuzz", Path(folder)) as tried:
+    with (
+        Cloud() as cloud,
+        tempfile.TemporaryDirectory() as folder,
+        trial(cloud, "fuzz", Path(folder), asked.limit << 20) as tried,
+    ):
         while time.monotonic() < deadline and seed < first + asked.files:
             for what in tried.of(seed):
                 wrong += 1

@@ -11,13 +11,14 @@ import io
 import json
 import multiprocessing
 import re
+import resource
 import shutil
 import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -64,7 +65,8 @@ reads = ["{TABLE}"]
 @dataclass
 class Trial:
     """One function process, and what it did with the files so far: how many `arrived`, the reasons why others were
-    `refused`, without their places, how often a worker died, and the most memory that one needed, in bytes.
+    `refused`, without their places, how often a worker died, and the most memory that one needed, in bytes. A worker
+    that asks for more than `limit` bytes does not get them.
     """
 
     here: Deployment
@@ -74,6 +76,7 @@ class Trial:
     deaths: int = 0
     peak: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    limit: int | None = None
     _tries: int = 0
     _read_of_log: int = 0
     _reader: ProcessPoolExecutor | None = None
@@ -89,6 +92,17 @@ class Trial:
     def _instance(self) -> Instance:
         (instance,) = self.here.instances["gcs_import"]
         return instance
+
+    def restart(self) -> None:
+        """A new process of the function."""
+        self._instance.restart()
+        self.bound()
+
+    def bound(self) -> None:
+        """Have the kernel refuse more memory than the limit."""
+        if self.limit is not None:
+            for process in (self._instance.process.pid, self._instance.worker_pid):
+                resource.prlimit(process, resource.RLIMIT_DATA, (self.limit, self.limit))
 
     def _judge(self, odd: OddFile) -> Iterator[str]:
         snapshot = SnapshotId(datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self._tries))
@@ -106,7 +120,7 @@ class Trial:
         self.peak = max(self.peak, peak)
         if peak > MEMORY:
             yield f"needed {peak >> 20} MiB"
-            self._instance.restart()
+            self.restart()
         yield from self._told()
         values = {"snapshot": str(snapshot)}
         staged = self.database.execute(
@@ -136,7 +150,7 @@ class Trial:
             if status is not None and worker == self._instance.worker_pid:
                 return status
             self.deaths += 1
-            self._instance.restart()
+            self.restart()
         return None
 
     def _send(self, version: ObjectVersion) -> int | None:
@@ -302,7 +316,7 @@ def _quoted(message: str) -> str | None:
 
 
 @contextmanager
-def trial(cloud: Cloud, name: str, folder: Path) -> Iterator[Trial]:
+def trial(cloud: Cloud, name: str, folder: Path, limit: int | None = None) -> Iterator[Trial]:
     """A project whose gcs_import knows the table of odd files, and nobody else calls it."""
     for part in ("functions", "shared", "sql"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
@@ -311,13 +325,15 @@ def trial(cloud: Cloud, name: str, folder: Path) -> Iterator[Trial]:
     views = folder / "sql" / "views"
     (views / "odd_mv.sql.jinja").touch()
     fleet = {"gcs_import": Spec("cloudevent")}
-    with (
-        cloud.deploy(name, fleet, runtime=Runtime(source=folder / "functions")) as here,
-        psycopg.connect(here.dsn, autocommit=True) as database,
-        pytest.MonkeyPatch.context() as environment,
-    ):
+    with pytest.MonkeyPatch.context() as environment, ExitStack() as open_:
+        if limit is not None:
+            environment.setenv("ARROW_DEFAULT_MEMORY_POOL", "system")  # its own reserves 1 GiB, which would count
+        here = open_.enter_context(cloud.deploy(name, fleet, runtime=Runtime(source=folder / "functions")))
+        database = open_.enter_context(psycopg.connect(here.dsn, autocommit=True))
         for key, value in here.env.items():
             environment.setenv(key, value)
         services = Services.from_environment(here.env)
-        with closing(Trial(here, replace(services, catalog=catalog.load(file, views)), database)) as made:
+        services = replace(services, catalog=catalog.load(catalog.Place(file, views)))
+        with closing(Trial(here, services, database, limit=limit)) as made:
+            made.bound()
             yield made

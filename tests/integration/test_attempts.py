@@ -20,9 +20,10 @@ REFRESH = "from shared.daily.refresh import refresh\nrefresh(services, sys.argv[
 HOURS = """
 from datetime import UTC, datetime
 from shared.hourly import run
+from shared.hourly.request import parse
 from shared.services import HourlyServices
 hourly = HourlyServices.from_environment()
-run.run(hourly, run.parse(hourly, {"date": "20260310", "hour": 10}, None, datetime(2026, 3, 10, 12, 5, tzinfo=UTC)))
+run.run(hourly, parse(hourly, {"date": "20260310", "hour": 10}, None, datetime(2026, 3, 10, 12, 5, tzinfo=UTC)))
 """
 
 

@@ -13,7 +13,7 @@ from datetime import timedelta
 import pytest
 
 from shared.daily import extract
-from shared.db.postgres import Lock
+from shared.db.locks import Lock
 from shared.operate import patience
 from shared.operate.cli.output import Exit
 from shared.services import Services

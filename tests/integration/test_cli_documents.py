@@ -94,7 +94,9 @@ class World:
 
 
 @pytest.fixture
-def prepare(here: Deployment, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def prepare(here: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    # Where a command writes what it is asked for.
+    monkeypatch.chdir(tmp_path)
     # Days since then would lack their manifests.
     monkeypatch.setenv("HOURLY_START", f"{datetime.now(UTC):%Y%m%dT%H}")
     return World(here, Services.from_environment()).prepare

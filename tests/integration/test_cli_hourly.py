@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.db.postgres import Lock
+from shared.db.locks import Lock
 from shared.gcp.bigquery import BigQuery
 from shared.hourly.manifest import State
 from shared.names import Hour

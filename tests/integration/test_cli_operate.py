@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from shared import catalog
-from shared.db.postgres import Lock
+from shared.db.locks import Lock
 from shared.operate import patience
 from shared.operate.cli.output import Exit
 from tests.kit import sessions

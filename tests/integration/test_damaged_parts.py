@@ -1,12 +1,14 @@
 """Parts whose bytes can be had and can't be right: an answer at the first delivery, and the process lives."""
 
 import io
+import re
 from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
 
 from shared.errors import DataError
+from tests.kit.footers import varint, with_last_page
 from tests.kit.sessions import one
 from tests.kit.snapshots import TABLE, bookings, day
 from tests.kit.uploads import Upload, arrive
@@ -35,6 +37,41 @@ def test_a_page_before_the_start_of_a_part_ends_no_process(here, services, datab
         process.wait()
     assert one(database, "SELECT subject FROM recosync.failure") == str(part)
     with pytest.raises(DataError, match="byte -5, where no page can be, for column user_id in row group 0"):
+        arrive(services, part)
+
+
+def ends_with_a_page(rows):
+    """The reader would look for the next page behind the end."""
+    sink = io.BytesIO()
+    pq.write_table(rows, sink, compression="none")
+    return with_last_page(sink.getvalue(), pq.ParquetFile(sink).metadata.row_group(0).column(1).dictionary_page_offset)
+
+
+def counts_more_lengths_than_memory(rows):
+    """The reader would make no room for 2^63 numbers of 4 bytes, and write some."""
+    sink = io.BytesIO()
+    encoding = dict.fromkeys(rows.column_names, "DELTA_LENGTH_BYTE_ARRAY")
+    pq.write_table(rows, sink, compression="none", use_dictionary=False, column_encoding=encoding)
+    # The lengths begin with: blocks of 128, of 4 miniblocks each; how many lengths.
+    begin, number = b"\x80\x01\x04", varint(1 << 63)
+    pages, last = sink.getvalue().rsplit(begin + varint(rows.num_rows), 1)
+    return pages + begin + number + last[len(number) - len(varint(rows.num_rows)) :]
+
+
+@pytest.mark.parametrize(
+    ("damaged", "told"),
+    [
+        (ends_with_a_page, "can't be decoded (UNCOMPRESSED; PLAIN, RLE, RLE_DICTIONARY)"),
+        (counts_more_lengths_than_memory, "can't be decoded (UNCOMPRESSED; RLE, DELTA_LENGTH_BYTE_ARRAY)"),
+    ],
+)
+def test_a_page_that_is_none_ends_no_process(here, services, database, damaged, told):
+    users = [f"user-{number:04d}" for number in range(1_000)]
+    part = Upload(services, TABLE, day(1)).part(damaged(bookings(services, users)))
+    with importing(here.env, part) as process:
+        process.wait()
+    assert one(database, "SELECT subject FROM recosync.failure") == str(part)
+    with pytest.raises(DataError, match=rf"item_id, row group 0 of .*: {re.escape(told)}"):
         arrive(services, part)
 
 

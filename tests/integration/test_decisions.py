@@ -9,7 +9,8 @@ import psycopg
 import pytest
 
 from shared.daily import hold, refresh
-from shared.db.postgres import Lock, connect
+from shared.db.locks import Lock
+from shared.db.postgres import connect
 from shared.errors import BadRequestError, BusyError, DataError, TargetError
 from shared.ledger import snapshots
 from shared.names import ADOPTED, SnapshotId

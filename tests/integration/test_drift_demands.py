@@ -170,7 +170,7 @@ def test_a_constraint_that_the_server_reads_as_another_one_is_named_with_what_it
     database = drift.database
     database.execute(f"UPDATE {TABLE} SET name = 'c'")
     database.execute(f"ALTER TABLE {TABLE} ADD CONSTRAINT few CHECK (name IN ('c', 'd'))")
-    with pytest.raises(TargetError, match="its constraint few is another one") as refused:
+    with pytest.raises(TargetError, match=r"its constraint few, .* is another constraint") as refused:
         drift.publish(published, 3, name=["c", "d"])
     database.execute(refused.value.remedy.replace("…", TABLE))
     drift.publish(published, 4, name=["d", "c"])

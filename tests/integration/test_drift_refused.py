@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from shared.daily import swap as swapping
-from shared.db.postgres import Lock
+from shared.db.locks import Lock
 from shared.errors import BusyError, TargetError
 from shared.operate import decisions
 from tests.kit.background import Background, wait_for
@@ -124,7 +124,7 @@ from shared import catalog
 from shared.daily import arrival
 from shared.names import ObjectVersion
 folder = Path(sys.argv[1])
-services = replace(services, catalog=catalog.load(folder / "catalog.toml", folder))
+services = replace(services, catalog=catalog.load(catalog.Place(folder / "catalog.toml", folder)))
 arrival.handle(services, ObjectVersion(sys.argv[2], sys.argv[3], int(sys.argv[4])), 1)
 """
 

@@ -165,7 +165,7 @@ def test_a_null_of_json_stays_null(exported, tmp_path):
         f'[tables.{TABLE}.columns]\nj = "json"\n'
         f'[views.typed_mv]\ntemplate = "typed_mv.sql.jinja"\nreads = ["{TABLE}"]\n'
     )
-    exported.services = replace(exported.services, catalog=catalog.load(file, tmp_path))
+    exported.services = replace(exported.services, catalog=catalog.load(catalog.Place(file, tmp_path)))
     exported.source("""SELECT PARSE_JSON('{"a": 1}') AS j UNION ALL SELECT NULL UNION ALL SELECT JSON 'null'""")
     exported.once()
     (part,) = exported.parts()

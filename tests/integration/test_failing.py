@@ -12,7 +12,7 @@ from local import context
 from shared import services as made
 from shared.catalog import ROOT
 from shared.daily import refresh
-from shared.db.postgres import Lock
+from shared.db.locks import Lock
 from shared.ledger import migrations
 from shared.names import ObjectVersion
 from shared.operate.status import gather, page

@@ -7,6 +7,7 @@ from shared.errors import RetryableError, TargetError
 from shared.gcp.bigquery import BigQuery
 from shared.hourly import export, hours
 from shared.hourly.manifest import DayManifest, HourRecord
+from shared.hourly.objects import BatchObjects
 from shared.names import Hour
 from shared.operate import verify
 from tests.kit.logs import at, named
@@ -105,7 +106,7 @@ def test_rows_that_left_the_source_while_their_export_was_under_way_are_not_forg
     log.add(10, 3)
     with monkeypatch.context() as patch:
         patch.setattr("shared.hourly.export._check", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        patch.setattr("shared.hourly.export.remove", lambda *_: None)
+        patch.setattr(BatchObjects, "remove", lambda *_: None)
         with pytest.raises(KeyboardInterrupt):
             log.ask(11)
     assert log.state(10) == "exporting"
@@ -161,7 +162,7 @@ def killed_in(monkeypatch, step, ask):
 
     with monkeypatch.context() as patch:
         patch.setattr(export, step, killed)
-        patch.setattr(export, "remove", lambda *_: None)
+        patch.setattr(BatchObjects, "remove", lambda *_: None)
         with pytest.raises(KeyboardInterrupt):
             ask()
 

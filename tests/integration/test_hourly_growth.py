@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from time import monotonic
 
 import pytest
 
@@ -96,9 +97,10 @@ def test_a_stage_that_fails_for_good_fails_the_hour_with_its_reason_until_it_is_
     keys = visits.add(10, **ROW)
     load = BigQuery.load
 
-    def wrong(self, name, location, uris, into, schema, labels):
+    def wrong(self, name, location, given, labels):
         """Let BigQuery refuse the file."""
-        load(self, name, location, uris, into, [{**field, "type": "INT64"} for field in schema], labels)
+        schema = [{**field, "type": "INT64"} for field in given.schema]
+        load(self, name, location, replace(given, schema=schema), labels)
 
     with monkeypatch.context() as patch:
         patch.setattr(BigQuery, "load", wrong)
@@ -112,3 +114,26 @@ def test_a_stage_that_fails_for_good_fails_the_hour_with_its_reason_until_it_is_
     visits.manifest().delete()
     assert visits.done(13)[10] == "done already"
     assert (visits.state(10), visits.bigquery()) == ("done", {10: keys})
+
+
+@pytest.mark.parametrize("lost", ["date=", "manifests/"])
+def test_a_worker_that_froze_before_its_insert_brings_nothing_of_a_batch_that_was_given_up(visits, monkeypatch, lost):
+    """Its objects are gone, or the manifest that names it: the rows are exported anew."""
+    keys = visits.add(10, **ROW)
+    late = []
+
+    def freeze(*given):
+        late.append(given)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BigQuery, "query", freeze)
+        with pytest.raises(KeyboardInterrupt):
+            visits.ask(11)
+    for name in visits.objects(lost):
+        visits.blob(name).delete()
+    assert visits.done(12) == {10: "exported", 11: "empty"}
+    ((bigquery, name, location, *insert),) = late
+    bigquery.query(name, location, *insert)
+    assert bigquery.wait(name, location, monotonic() + 60).error is not None
+    assert visits.bigquery() == {10: keys}

@@ -96,7 +96,7 @@ def test_what_an_object_says_of_itself_moves_no_start(log, forged):
 @pytest.mark.parametrize(
     ("start", "told"),
     [
-        ("99991231T23", "the manifests say that it begins at 99991231T23, which lies ahead"),
+        ("99991231T23", "the manifests say that the log begins at 99991231T23, which lies ahead"),
         ("00010101T00", "was written by another version of this system: start is before 1970"),
     ],
 )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.db import postgres
+from shared.db import locks
 from shared.errors import RetryableError, TargetError
 from shared.settings import DatabaseUrl
 
@@ -109,7 +109,7 @@ def test_an_unreachable_database_can_be_asked_again(log):
 
 def test_a_session_that_ends_before_the_log_is_locked_can_be_asked_again(log, monkeypatch):
     """As when the server restarts just then."""
-    lock = postgres.lock_or_busy
+    lock = locks.lock_or_busy
 
     def ended(connection, *given, **how):
         with log.here.cloud.postgres.superuser(log.here.name) as admin:
@@ -118,7 +118,7 @@ def test_a_session_that_ends_before_the_log_is_locked_can_be_asked_again(log, mo
 
     log.add(10)
     with monkeypatch.context() as patch:
-        patch.setattr(postgres, "lock_or_busy", ended)
+        patch.setattr(locks, "lock_or_busy", ended)
         with pytest.raises(RetryableError):
             log.ask(11)
     assert log.done(11) == {10: "exported"}

@@ -9,7 +9,7 @@ import pytest
 
 from shared.daily import swap as swapping
 from shared.daily.refresh import refresh
-from shared.db.postgres import Lock
+from shared.db.locks import Lock
 from shared.errors import IncompleteError
 from shared.ledger import holds
 from shared.operate.decisions import rollback

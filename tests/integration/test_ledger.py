@@ -6,7 +6,8 @@ import psycopg
 import pytest
 
 from shared.catalog import ROOT
-from shared.db.postgres import Lock, connect
+from shared.db.locks import Lock
+from shared.db.postgres import connect
 from shared.errors import ConfigurationError
 from shared.ledger import migrations
 from tests.kit.sessions import held, one

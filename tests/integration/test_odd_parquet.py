@@ -13,7 +13,7 @@ import pyarrow.parquet.encryption as pe
 import pytest
 
 from shared.errors import DataError
-from tests.kit.footers import CODEC, chunks, patched, with_statistics
+from tests.kit.footers import CODEC, ENCODINGS, TYPE, chunks, patched, shortened, with_statistics
 from tests.kit.typed_tables import TABLE, numbered, place
 from tests.kit.uploads import arrive, parquet_bytes
 
@@ -179,6 +179,36 @@ def test_a_decimal_in_as_many_bytes_as_it_needs_arrives(here):
     assert here.stored("c") == [Decimal("1.27"), Decimal("-2.56"), None, Decimal(0)]
 
 
+def test_a_page_that_reaches_beyond_its_column_is_refused(here):
+    """What lies in memory behind it would be values."""
+    whole = written(numbered(c=pa.array(range(15_000), pa.int64())), compression="none", use_dictionary=False)
+    error = refused(here, {"c": "bigint"}, shortened(whole, 100_000))
+    assert error.what == "can't be decoded (UNCOMPRESSED; RLE, PLAIN)"
+    assert error.where.startswith(f"{TABLE}.c, row group 0 of gs://")
+
+
+def test_a_page_of_other_bytes_than_those_of_its_checksum_is_refused(here):
+    whole = written(
+        numbered(c=NUMBERS), compression="none", use_dictionary=False, write_page_checksum=True, write_statistics=False
+    )
+    changed = int64(2**40)
+    error = refused(here, {"c": "bigint"}, int64(2**41).join(whole.rsplit(changed, 1)))
+    assert error.what == "has a page whose bytes are not those of its checksum"
+    assert error.where.startswith(f"{TABLE}.c, row group 0 of gs://")
+
+
+def test_a_page_of_fewer_bytes_than_it_says_is_refused(here):
+    """What lies in memory behind them would be values."""
+    rows = numbered(c=pa.array(range(15_000), pa.int64()))
+    whole = written(rows, compression="brotli", use_dictionary=False)
+    page = b"\x04\0\0\0\xb0\xea\x01\x01" + rows.column("c").chunk(0).buffers()[1].to_pybytes()
+    stored, fewer = (pa.compress(content, "brotli", asbytes=True) for content in (page, page[:40_000]))
+    assert whole.count(stored) == 2
+    error = refused(here, {"c": "bigint"}, fewer.ljust(len(stored), b"\0").join(whole.rsplit(stored, 1)))
+    assert error.what == "can't be decoded (BROTLI; RLE, PLAIN)"
+    assert error.where.startswith(f"{TABLE}.c, row group 0 of gs://")
+
+
 def test_a_decimal_without_a_byte_is_refused(here):
     error = refused(here, {"c": "numeric"}, of_bytes_as_decimals([b"\x7f", b""]))
     assert error.where.startswith(f"{TABLE}.c, row group 0 of gs://")
@@ -235,6 +265,22 @@ def test_a_codec_that_nobody_reads_is_named_with_its_column(here):
     error = refused(here, {"c": "varchar"}, patched(parquet_bytes(numbered(c=["a"])), change))
     assert error.what.startswith("can't be decoded (LZO; ")
     assert error.where.startswith(f"{TABLE}.c, row group 0 of gs://")
+
+
+@pytest.mark.parametrize(
+    ("field", "number", "told"),
+    [
+        (CODEC, 9, "has a codec that is unknown, number 9, for column c in row group 0"),
+        (ENCODINGS, 77, "has an encoding that is unknown, number 77, for column c in row group 0"),
+        (TYPE, 8, "has a type that is unknown, number 8, for column c in row group 0"),
+    ],
+)
+def test_a_number_that_nobody_knows_is_named_with_its_column(here, field, number, told):
+    def change(footer):
+        type_, before = chunks(footer)[1][field]
+        chunks(footer)[1][field] = (type_, (before[0], [number]) if field == ENCODINGS else number)
+
+    assert refused(here, {"c": "varchar"}, patched(parquet_bytes(numbered(c=["a"])), change)).what == told
 
 
 def test_columns_are_called_what_the_file_calls_them(here):

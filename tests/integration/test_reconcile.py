@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shared.daily.manifest import Origin
-from shared.db.postgres import Lock
+from shared.db.locks import Lock
 from shared.errors import DataError, IncompleteError, RetryableError
 from shared.gcp.storage import Storage
 from shared.ledger import holds

@@ -16,7 +16,7 @@ from shared.daily import build as building
 from shared.daily import live
 from shared.daily import refresh as refreshing
 from shared.daily.refresh import refresh
-from shared.db.postgres import Lock
+from shared.db.locks import Lock
 from shared.errors import BusyError, ConfigurationError, PermanentError, TargetError
 from shared.target import views
 from tests.kit.background import Background, wait_for

@@ -13,8 +13,9 @@ from psycopg import sql
 from local import context
 from shared.daily import build
 from shared.daily.refresh import refresh
-from shared.db import postgres
-from shared.db.postgres import Lock, connect
+from shared.db import locks
+from shared.db.locks import Lock
+from shared.db.postgres import connect
 from shared.errors import BusyError, ConfigurationError
 from shared.operate.cli import commands
 from shared.settings import DatabaseUrl
@@ -228,7 +229,7 @@ def test_a_template_finds_what_the_urls_path_leads_to(here, services, database):
     publish(services, 1, ["ann"])
     with_path = at_url(services, f"{here.dsn}?options=-csearch_path%3Dmine")
     with build._builder(with_path, next(iter(services.catalog.views.values()))) as builder:
-        assert one(builder.connection, "SELECT twice(2)") == 4
+        assert one(builder.run.connection, "SELECT twice(2)") == 4
 
 
 def test_a_holder_is_ended_after_its_own_life_and_not_after_the_waiters(here, services):
@@ -239,17 +240,17 @@ def test_a_holder_is_ended_after_its_own_life_and_not_after_the_waiters(here, se
         return replace(services.settings, life=seconds)
 
     with connect(living(1_800), "hourly export") as healthy, connect(living(1), "recosync") as waiter:
-        postgres.lock_or_busy(healthy, lock, session=True)
+        locks.lock_or_busy(healthy, lock, session=True)
         one(waiter, "SELECT pg_sleep(1.5)")
         with pytest.raises(BusyError):
-            postgres.lock_or_busy(waiter, lock, session=True)
+            locks.lock_or_busy(waiter, lock, session=True)
         assert one(healthy, "SELECT 1") == 1
     with connect(living(1), "hourly export") as frozen, connect(living(1_800), "recosync") as waiter:
-        postgres.lock_or_busy(frozen, lock, session=True)
+        locks.lock_or_busy(frozen, lock, session=True)
         one(waiter, "SELECT pg_sleep(1.5)")
         with pytest.raises(BusyError):
-            postgres.lock_or_busy(waiter, lock, session=True)
-        wait_for(lambda: postgres.try_lock(waiter, lock, session=True))
+            locks.lock_or_busy(waiter, lock, session=True)
+        wait_for(lambda: locks.try_lock(waiter, lock, session=True))
         with pytest.raises(psycopg.OperationalError):
             one(frozen, "SELECT 1")
 

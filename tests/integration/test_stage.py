@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from shared.daily import arrival
-from shared.db.postgres import Lock
+from shared.db.locks import Lock
 from shared.errors import BusyError, DataError, RetryableError
 from shared.services import Services
 from tests.kit.background import wait_for

@@ -27,7 +27,7 @@ WRONG = f"{CREATE} strange FROM {TABLE};"
 TOLD = f"view {VIEW} was built from another template than it has now: hourly_export has it rebuilt within the hour"
 REFUSED = (
     f"view {VIEW} was built from another template than it has now, by which its refresh failed for good: correct"
-    f" sql/views/{VIEW}.sql.jinja, and deploy"
+    f" its template {VIEW}.sql.jinja, and deploy"
 )
 
 

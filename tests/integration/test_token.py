@@ -16,8 +16,9 @@ import pytest
 from shared.daily import arrival
 from shared.errors import ConfigurationError, DataError, RetryableError
 from shared.gcp.footer import Footer
-from shared.gcp.parquet import FunctionToken, Parquet
+from shared.gcp.parquet import Parquet
 from shared.gcp.storage import Storage
+from shared.gcp.tokens import FunctionToken
 from shared.names import ObjectVersion, SnapshotId
 from tests.kit.sessions import one
 from tests.kit.uploads import Upload, parquet_bytes, rows
@@ -284,7 +285,7 @@ def test_threads_that_read_at_once_share_each_token_without_conflict():
 def test_an_answer_that_no_token_mends_renews_none(status, failure):
     bucket = Bucket(SMALL, status=status)
     with objects(bucket) as found:
-        found.parquet._connection().execute("SET GLOBAL http_retry_wait_ms = 1")
+        found.parquet.objects.connection().execute("SET GLOBAL http_retry_wait_ms = 1")
         with pytest.raises(failure) as e:
             found.footer()
     assert type(e.value) is failure
@@ -295,7 +296,7 @@ def test_an_answer_that_no_token_mends_renews_none(status, failure):
 @pytest.mark.parametrize("status", [401, 403])
 def test_an_object_that_a_new_token_may_not_read_either_is_a_wrong_deployment(status):
     with objects(Bucket(SMALL, status=status)) as found:
-        found.parquet._connection().execute("SET GLOBAL http_retry_wait_ms = 1")
+        found.parquet.objects.connection().execute("SET GLOBAL http_retry_wait_ms = 1")
         with pytest.raises(ConfigurationError, match=rf"\(HTTP {status}\)\. Grant the function's account"):
             found.footer()
     assert found.credentials.renewals == 1
@@ -308,7 +309,7 @@ def test_a_stream_that_is_refused_means_what_its_status_says(services, status, f
     setup = Setup(services)
     with setup.serving():
         parquet = setup.services.parquet
-        parquet._connection().execute("SET GLOBAL http_retry_wait_ms = 1")
+        parquet.objects.connection().execute("SET GLOBAL http_retry_wait_ms = 1")
         stream = parquet.stream(setup.version, parquet.batches(setup.version, ["user_id"], 2048))
         next(stream)
         setup.bucket.status = status
@@ -321,7 +322,7 @@ def test_a_connection_that_breaks_in_mid_body_is_no_fault_of_the_part(services, 
     setup = Setup(services)
     with setup.serving():
         parquet = setup.services.parquet
-        parquet._connection().execute("SET GLOBAL http_retry_wait_ms = 1")
+        parquet.objects.connection().execute("SET GLOBAL http_retry_wait_ms = 1")
         stream = parquet.stream(setup.version, parquet.batches(setup.version, ["user_id"], 2048))
         next(stream)
         setup.bucket.breaks_after = 1000

@@ -51,7 +51,7 @@ class Drift:
             f"[tables.{TABLE}.columns]\n{types}\n"
             f'[views.{VIEW}]\ntemplate = "{VIEW}.sql.jinja"\nreads = ["{TABLE}"]\n'
         )
-        return replace(self.services, catalog=catalog.load(file, self.folder))
+        return replace(self.services, catalog=catalog.load(catalog.Place(file, self.folder)))
 
     def manifest(self, services: Services, number: int, **values: Sequence[object]) -> ObjectVersion:
         """Upload the snapshot of a day, in two parts. n numbers its rows."""

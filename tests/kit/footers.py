@@ -16,7 +16,7 @@ type Struct = dict[int, tuple[int, object]]
 _TRUE, _FALSE, _BYTE, _I64, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 6, 7, 8, 9, 10, 12
 
 ROW_GROUPS, COLUMNS, META_DATA, STATISTICS = 4, 1, 3, 12
-CODEC, NUM_VALUES, DATA_PAGE_OFFSET = 4, 5, 9
+TYPE, ENCODINGS, CODEC, NUM_VALUES, PACKED, DATA_PAGE_OFFSET = 1, 2, 4, 5, 7, 9
 MAX, MIN, NULL_COUNT, MAX_VALUE, MIN_VALUE = 1, 2, 3, 5, 6
 
 
@@ -35,6 +35,30 @@ def chunks(footer: Struct) -> list[Struct]:
     return [column[META_DATA][1] for group in groups for column in group[COLUMNS][1][1]]
 
 
+def shortened(part: bytes, missing: int) -> bytes:
+    """The part without so many bytes at the end of its last page, which its footer does not count either."""
+    footer = len(part) - 8 - int.from_bytes(part[-8:-4], "little")
+
+    def change(found: Struct) -> None:
+        type_, packed = chunks(found)[-1][PACKED]
+        chunks(found)[-1][PACKED] = (type_, packed - missing)
+
+    return patched(part[: footer - missing] + part[footer:], change)
+
+
+def with_last_page(part: bytes, at: int) -> bytes:
+    """The part whose page at an offset says that it ends where the part does, stored and unpacked."""
+    file = io.BytesIO(part)
+    file.seek(at)
+    header, length = _read_struct(file), file.tell() - at
+    changed = part
+    for _ in range(3):  # its numbers make it longer
+        size = len(changed) - at - length
+        content = _written(_STRUCT, header | {2: (5, size), 3: (5, size)})
+        changed, length = part[:at] + content + part[file.tell() :], len(content)
+    return changed
+
+
 def with_statistics(part: bytes, column: int, **values: int | bytes) -> bytes:
     """The part, whose statistics of one column (of one row group) say otherwise: `null_count`, `min_value`, …"""
     numbers = {"max": MAX, "min": MIN, "null_count": NULL_COUNT, "max_value": MAX_VALUE, "min_value": MIN_VALUE}
@@ -45,6 +69,11 @@ def with_statistics(part: bytes, column: int, **values: int | bytes) -> bytes:
             statistics[numbers[name]] = (_I64 if isinstance(value, int) else _BINARY, value)
 
     return patched(part, change)
+
+
+def struct(fields: Struct) -> bytes:
+    """A structure as it is written."""
+    return _written(_STRUCT, fields)
 
 
 def _read(content: io.BytesIO, type_: int) -> object:

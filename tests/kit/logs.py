@@ -30,6 +30,7 @@ from local.cloud import Cloud, Deployment
 from shared import catalog
 from shared.catalog import HourlyTable
 from shared.hourly import run
+from shared.hourly.request import parse
 from shared.names import Hour
 from shared.services import HourlyServices
 
@@ -80,7 +81,7 @@ class Log:
 
     def ask(self, now: float, scheduled: datetime | None = None, **body: object) -> tuple[Any, int]:
         """What a call five minutes after an hour's beginning answers, and its status."""
-        request = run.parse(self.services, {"table_name": self.name, **body}, scheduled, at(now) + timedelta(minutes=5))
+        request = parse(self.services, {"table_name": self.name, **body}, scheduled, at(now) + timedelta(minutes=5))
         return run.run(self.services, request)
 
     def call(self, now: float, **body: object) -> Any:
@@ -185,8 +186,8 @@ def number(hour: Hour) -> int:
 def with_tables(folder: Path, blocks: str) -> catalog.Catalog:
     """The shipped catalog with more blocks of TOML."""
     file = folder / "catalog.toml"
-    file.write_text(f"{catalog.CATALOG_FILE.read_text()}\n{blocks}")
-    return catalog.load(file)
+    file.write_text(f"{catalog.SHIPPED.file.read_text()}\n{blocks}")
+    return catalog.load(catalog.Place(file, catalog.SHIPPED.views))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import psycopg
 
-from shared.db.postgres import Lock
+from shared.db.locks import Lock
 from tests.kit.snapshots import TABLE
 
 

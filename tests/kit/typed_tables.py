@@ -52,7 +52,7 @@ class Place:
             f"[tables.{TABLE}.columns]\n{types}\n"
             f'[views.typed_mv]\ntemplate = "typed_mv.sql.jinja"\nreads = ["{TABLE}"]\n'
         )
-        return Upload(replace(self.services, catalog=catalog.load(file, self.folder)), TABLE, SNAPSHOT)
+        return Upload(replace(self.services, catalog=catalog.load(catalog.Place(file, self.folder))), TABLE, SNAPSHOT)
 
     def publish(self, columns: Mapping[str, str], rows: pa.Table, *, row_group_size: int | None = None) -> None:
         upload = self.upload(columns)

@@ -22,6 +22,7 @@ from local.functions import FLEET, Instance, Runtime
 from local.process import ProcessError
 from shared.ledger import migrations
 from tests.e2e.system import System
+from tests.kit.commands import recosync
 from tests.terraform.workspace import Workspace, copy_of_the_tree
 
 CONFIGURATION = """
@@ -29,10 +30,17 @@ variable "names" {
   type = list(string)
 }
 
+variable "folder" {
+  type    = string
+  default = null
+}
+
 module "archive" {
   source   = "../terraform/modules/archive"
   for_each = toset(var.names)
   name     = each.key
+
+  catalog_folder = var.folder
 }
 
 output "archives" {
@@ -142,3 +150,17 @@ def test_a_change_of_code_deploys_what_has_it_and_nothing_else_does(workspace):
     assert (own["bq_export"], own["status"] != before["status"]) == (before["bq_export"], True)
     after = change("sql/view.sql")
     assert all(after[name] != own[name] for name in after)
+
+
+def test_a_deployments_own_folder_takes_the_place_of_the_shipped_catalog_and_its_views(workspace, tmp_path):
+    folder = tmp_path / "my-sync"
+    assert recosync("init", folder).code == 0
+    shipped = archives(workspace, "mv_refresh")["mv_refresh"]["sha256"]
+    archive = workspace.plan(names=["mv_refresh"], folder=str(folder))
+    found = archive["planned_values"]["outputs"]["archives"]["value"]["mv_refresh"]
+    assert found["sha256"] != shipped
+    with zipfile.ZipFile(workspace.root / "all" / found["path"]) as file:
+        views = {name for name in file.namelist() if name.startswith("sql/views/")}
+        assert views == {"sql/views/example_mv.sql.jinja"}
+        assert file.read("shared/catalog.toml") == (folder / "catalog.toml").read_bytes()
+        assert "sql/ledger/1.sql" in file.namelist()

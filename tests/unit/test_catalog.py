@@ -60,6 +60,17 @@ template = "users_mv.sql.jinja"
 reads = ["users"]
 """
 
+#: Indexes that are none, and what is said of them.
+INDEXES = [
+    ('indexes = "user_id"', "should list column names"),
+    ("indexes = [1]", "should list column names"),
+    ('indexes = [""]', "should list column names"),
+    ('indexes = ["user_id; DROP TABLE users"]', "should list column names"),
+    ('indexes = ["user_id, nobody"]', "name nobody, which is no column of the table"),
+    ('indexes = ["user_id", "user_id"]', "name one index twice"),
+    *((f'indexes = ["{text}"]', "should list column names") for text in ("UNIQUE (a)", "lower(user_id)", "(a) -- x")),
+]
+
 #: Limits that are none, where they stand, and what is said of them.
 LIMITS = [
     ("limits.source_age = 99999999999999", "4: tables.users.limits.source_age", "whole number, from 0 to 876,000"),
@@ -84,9 +95,25 @@ def load(tmp_path: Path):
     def load(text: str) -> catalog.Catalog:
         file = tmp_path / "catalog.toml"
         file.write_text(text)
-        return catalog.load(file, tmp_path)
+        return catalog.load(catalog.Place(file, tmp_path))
 
     return load
+
+
+@pytest.mark.parametrize(("line", "said"), INDEXES)
+def test_an_index_that_is_none_is_a_mistake_with_its_line(load, line, said):
+    document = GOOD.replace('dataset = "BIGQUERY_SEED_DATASET"', f'dataset = "BIGQUERY_SEED_DATASET"\n{line}')
+    with pytest.raises(ConfigurationError, match=rf":4: tables\.users\.indexes.*{said}"):
+        load(document)
+
+
+def test_an_index_is_declared_by_columns_or_by_what_the_server_takes(load):
+    declared = ["user_id", "user_id DESC, irisText", 'USING gin ("irisCode" jsonb_path_ops)', "(lower(user_id))"]
+    document = GOOD.replace('source = "users"', f'source = "users"\nindexes = {declared!r}')
+    document = document.replace('"irisCode" = "jsonb"', '"irisCode" = "jsonb"\n"irisText" = "text"')
+    indexes = load(document).tables["users"].indexes
+    assert [index.definition for index in indexes] == ['("user_id")', '("user_id" DESC, "irisText")', *declared[2:]]
+    assert len({index.digest for index in indexes}) == 4
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -317,9 +344,9 @@ def test_what_no_catalog_holds_is_refused(load, content, what):
 
 def test_a_catalog_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ConfigurationError, match=r"absent.toml: can't be read \(No such file or directory"):
-        catalog.load(tmp_path / "absent.toml", tmp_path)
+        catalog.load(catalog.Place(tmp_path / "absent.toml", tmp_path))
     with pytest.raises(ConfigurationError, match=r"can't be read \(Is a directory"):
-        catalog.load(tmp_path, tmp_path)
+        catalog.load(catalog.Place(tmp_path, tmp_path))
 
 
 def test_the_mark_that_some_editors_write_first_is_none_of_the_catalogs(load):

@@ -56,7 +56,7 @@ def load(tmp_path: Path):
     def load(text: str) -> catalog.Catalog:
         file = tmp_path / "catalog.toml"
         file.write_text(text)
-        return catalog.load(file, tmp_path)
+        return catalog.load(catalog.Place(file, tmp_path))
 
     return load
 

@@ -17,6 +17,7 @@ from shared.hourly.manifest import (
     NOTHING,
     Audit,
     Batch,
+    BatchReceipt,
     Content,
     DamagedError,
     DayManifest,
@@ -30,7 +31,6 @@ from shared.hourly.manifest import (
     Loaded,
     OtherVersionError,
     Part,
-    Receipt,
     StoredFile,
     batch_id,
     parse,
@@ -64,7 +64,7 @@ exports = st.builds(
     st.integers(1, 3),
     st.lists(attempts, max_size=2).map(tuple),
 )
-receipts = st.builds(Receipt, st.none() | contents, contents, contents)
+receipts = st.builds(BatchReceipt, st.none() | contents, contents, contents)
 batches = st.builds(Batch, exports, texts, receipts, instants, instants)
 works = st.one_of(
     st.none(),
@@ -99,7 +99,7 @@ PART = Part(2, StoredFile("part", 1, 9, "AAAAAA=="), StoredFile("keys", 2, 8, "A
 
 def batch(number=1, content=CONTENT):
     export = Export(number, "0a1b2c3d", (PART,), content, NOTHING, {}, AT)
-    return Batch(export, "job", Receipt(content, content, content), AT, AT)
+    return Batch(export, "job", BatchReceipt(content, content, content), AT, AT)
 
 
 def sealed(**changes):

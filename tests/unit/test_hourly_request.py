@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shared import catalog, entry
 from shared.errors import BadRequestError
-from shared.hourly.run import FIELDS, parse
+from shared.hourly.request import FIELDS, parse
 from shared.names import EPOCH
 from tests.kit.mutations import answered, bytes_of
 

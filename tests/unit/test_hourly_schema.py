@@ -1,8 +1,6 @@
 """The BigQuery schema of a log, which Terraform reads from a file."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -20,12 +18,6 @@ def test_the_file_that_terraform_reads_is_what_the_function_makes(name):
 
 def test_there_is_a_file_for_every_log_and_no_other():
     assert {file.stem for file in (ROOT / "shared" / "schemas").glob("*.json")} == set(LOGS)
-
-
-def test_a_schema_file_can_be_printed():
-    command = [sys.executable, "-m", "shared.hourly.schema", "past_offer_context"]
-    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert printed == schema.to_json(LOGS["past_offer_context"])
 
 
 def test_a_schema_has_the_logs_columns_and_the_two_of_its_hours():

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 from shared.ledger.holds import Hold
 from shared.ledger.publications import Publication
-from shared.ledger.standing import Standing
+from shared.ledger.standing import SnapshotStanding
 from shared.names import ADOPTED, ObjectVersion, SnapshotId
-from shared.upkeep.housekeeping import Part, due
+from shared.upkeep.housekeeping import StagedPart, due
 
 NOW = datetime(2026, 3, 10, tzinfo=UTC)
 BEFORE = NOW - timedelta(days=3)
@@ -20,14 +20,14 @@ def day(number):
 
 def part(snapshot, publication=None, *, staged=OLD, attached=False, pinned=False, hold=None):
     name = f"{snapshot}-{staged}"
-    stands = Standing(
+    stands = SnapshotStanding(
         "a_table",
         snapshot,
         was_published=publication is not None,
         hold=hold and Hold(("few rows",), None if hold == "undecided" else hold),
         pinned=snapshot if pinned else None,
     )
-    return Part(1, "a_table", snapshot, ObjectVersion("b", name, 1), staged, attached, publication, stands)
+    return StagedPart(1, "a_table", snapshot, ObjectVersion("b", name, 1), staged, attached, publication, stands)
 
 
 def dropped(*parts, known=True):

@@ -6,8 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from shared.errors import UnreadableError
 from shared.gcp import pages
 from shared.gcp.layout import Chunk
+from tests.kit.footers import struct
 
 TEXTS = [f"{number % 50:06d}" * 1_000 for number in range(500)]
 
@@ -23,8 +25,7 @@ def written(**options: object) -> tuple[io.BytesIO, Chunk]:
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
 def test_a_dictionary_bounds_each_value(version):
-    found = pages.read(*written(data_page_version=version))
-    assert found is not None
+    found = pages.read(*written(data_page_version=version), "a file")
     assert 50 * 6_000 < found.dictionary < 51 * 6_100
     assert found.most(1) >= 6_000
     assert found.most(500) >= 500 * 6_000
@@ -32,8 +33,8 @@ def test_a_dictionary_bounds_each_value(version):
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
 def test_pages_bound_the_rows_in_them(version):
-    found = pages.read(*written(use_dictionary=False, data_page_version=version, data_page_size=1, write_batch_size=10))
-    assert found is not None
+    options = {"use_dictionary": False, "data_page_size": 1, "write_batch_size": 10}
+    found = pages.read(*written(data_page_version=version, **options), "a file")
     assert (found.dictionary, found.fewest) == (0, 10)
     assert 10 * 6_000 < found.unpacked < 10 * 6_100
     assert 500 * 6_000 <= found.most(500) < 520 * 6_100
@@ -46,4 +47,58 @@ def test_what_is_no_page_is_told(broken):
     file, chunk = written(use_dictionary=False)
     content = file.getvalue()
     damaged = content[: chunk.start] + broken + content[chunk.start + len(broken) :]
-    assert pages.read(io.BytesIO(damaged), chunk) is None
+    with pytest.raises(UnreadableError):
+        pages.read(io.BytesIO(damaged), chunk, "a file")
+
+
+def headed(type_: int, values: int, encoding: int = 0, unpacked: int = 8, packed: int = 8) -> tuple[io.BytesIO, Chunk]:
+    """A page of 8 bytes under a header with these numbers, the only one of a chunk with 2 values."""
+    described, place = {0: (5, 2), 2: (7, 2), 3: (8, 4)}[type_]
+    of_values = {1: (5, values), place: (5, encoding)}
+    header = struct({1: (5, type_), 2: (5, unpacked), 3: (5, packed), described: (12, of_values)})
+    return io.BytesIO(b"PAR1" + header + b"\0" * 8), Chunk(
+        0, 2, "a", 2, 4, None, None, len(header) + 8, len(header) + 8
+    )
+
+
+@pytest.mark.parametrize("type_", [0, 3])
+def test_a_page_may_fill_its_chunk(type_):
+    assert pages.read(*headed(type_, 2), "a file").packed == 8
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"type_": 0, "values": 2, "packed": 9},
+        {"type_": 0, "values": 2, "packed": 2**31 - 1},
+        {"type_": 0, "values": 2, "packed": -1},
+        {"type_": 0, "values": 2, "unpacked": -1},
+        {"type_": 0, "values": 1},
+        {"type_": 3, "values": -1},
+        {"type_": 2, "values": 9},
+    ],
+    ids=str,
+)
+def test_a_header_that_can_not_be_so_is_told(said):
+    with pytest.raises(UnreadableError, match="row group 0 of a file: can't be decoded"):
+        pages.read(*headed(**said), "a file")
+
+
+@pytest.mark.parametrize("field", [1, 2, 3, 5])
+@pytest.mark.parametrize("other", [(12, {}), (9, (5, [])), (8, b"")], ids=["structure", "list", "bytes"])
+def test_a_header_of_other_kinds_of_fields_is_told(field, other):
+    of_values = (12, {1: (5, 2), 2: (5, 0)})
+    fields = {1: (5, 0), 2: (5, 8), 3: (5, 8), 5: of_values}
+    for header in (fields | {field: other}, fields | {5: (12, of_values[1] | {1 + field % 2: other})}):
+        content = b"PAR1" + struct(header) + b"\0" * 8
+        chunk = Chunk(0, 2, "a", 2, 4, None, None, len(content) - 4, len(content) - 4)
+        with pytest.raises(UnreadableError, match="can't be decoded"):
+            pages.check(io.BytesIO(content), [chunk], "a file")
+
+
+@pytest.mark.parametrize("encoding", [6, 7])
+def test_lengths_in_deltas_are_told_where_the_footer_does_not(encoding):
+    file, chunk = headed(0, 2, encoding)
+    with pytest.raises(UnreadableError, match="has pages in another encoding than its footer says"):
+        pages.check(file, [chunk], "a file")
+    assert pages.read(file, chunk, "a file").encodings == {encoding}

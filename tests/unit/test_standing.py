@@ -11,7 +11,7 @@ import pytest
 from shared.daily.publish import EventOutcome, refused
 from shared.ledger.holds import Hold
 from shared.ledger.publications import Publication
-from shared.ledger.standing import Standing, State
+from shared.ledger.standing import SnapshotStanding, SnapshotState
 from shared.names import SnapshotId
 
 
@@ -19,7 +19,7 @@ def day(number):
     return SnapshotId(datetime(2026, 2, number, tzinfo=UTC))
 
 
-STANDS = Standing("a_table", day(2))
+STANDS = SnapshotStanding("a_table", day(2))
 OLDER, SAME, NEWER = (Publication(number, day(number)) for number in (1, 2, 3))
 HELD, APPROVED, REJECTED = (Hold(("few rows",), decision) for decision in (None, "approved", "rejected"))
 
@@ -27,18 +27,18 @@ HELD, APPROVED, REJECTED = (Hold(("few rows",), decision) for decision in (None,
 @pytest.mark.parametrize(
     ("facts", "state"),
     [
-        ({}, State.OPEN),
-        ({"published": OLDER}, State.OPEN),
-        ({"published": SAME}, State.PUBLISHED),
-        ({"published": NEWER}, State.PASSED_OVER),
-        ({"published": NEWER, "was_published": True}, State.PASSED_OVER),
-        ({"published": OLDER, "was_published": True, "pinned": day(1)}, State.LEFT),
-        ({"published": OLDER, "hold": HELD, "pinned": day(1), "failed": True}, State.HELD),
-        ({"published": OLDER, "hold": APPROVED}, State.OPEN),
-        ({"published": NEWER, "hold": REJECTED}, State.REJECTED),
-        ({"published": NEWER, "hold": HELD}, State.PASSED_OVER),
-        ({"published": OLDER, "pinned": day(1), "failed": True}, State.PINNED),
-        ({"published": OLDER, "failed": True}, State.FAILED),
+        ({}, SnapshotState.OPEN),
+        ({"published": OLDER}, SnapshotState.OPEN),
+        ({"published": SAME}, SnapshotState.PUBLISHED),
+        ({"published": NEWER}, SnapshotState.PASSED_OVER),
+        ({"published": NEWER, "was_published": True}, SnapshotState.PASSED_OVER),
+        ({"published": OLDER, "was_published": True, "pinned": day(1)}, SnapshotState.LEFT),
+        ({"published": OLDER, "hold": HELD, "pinned": day(1), "failed": True}, SnapshotState.HELD),
+        ({"published": OLDER, "hold": APPROVED}, SnapshotState.OPEN),
+        ({"published": NEWER, "hold": REJECTED}, SnapshotState.REJECTED),
+        ({"published": NEWER, "hold": HELD}, SnapshotState.PASSED_OVER),
+        ({"published": OLDER, "pinned": day(1), "failed": True}, SnapshotState.PINNED),
+        ({"published": OLDER, "failed": True}, SnapshotState.FAILED),
     ],
 )
 def test_where_a_snapshot_stands(facts, state):

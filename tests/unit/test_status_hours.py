@@ -7,6 +7,7 @@ import pytest
 from shared.hourly.manifest import (
     NOTHING,
     Batch,
+    BatchReceipt,
     Content,
     DamagedError,
     DayManifest,
@@ -15,7 +16,6 @@ from shared.hourly.manifest import (
     Exporting,
     Failure,
     HourRecord,
-    Receipt,
 )
 from shared.names import Hour
 from shared.operate.status.hours import causes_of, day_status
@@ -29,7 +29,7 @@ START = Hour.of_day(DAY, 2)
 def batch(rows, number=1):
     content = Content(rows, "1", "1")
     export = Export(number, "a", (), content, NOTHING, {}, NOW)
-    return Batch(export, "job", Receipt(content, content, content), NOW, NOW + timedelta(minutes=number))
+    return Batch(export, "job", BatchReceipt(content, content, content), NOW, NOW + timedelta(minutes=number))
 
 
 def hour(number, record, now=NOW):

@@ -1,6 +1,6 @@
 """The command line `recosync`: one module per group of commands, over the same code that the functions call.
 
-Everything heavy is imported by the command that needs it: `--help` and shell completion are waited for.
+The command that needs a heavy module imports it itself: people wait for `--help` and for shell completion.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from shared.catalog import FOLDER_VARIABLE
 from shared.errors import printable, shown
-from shared.operate.cli import daily, decide, hourly, look
+from shared.operate.cli import daily, decide, folder, hourly, look
 from shared.operate.cli.commands import Group
 from shared.operate.cli.output import Exit
 
@@ -32,7 +34,7 @@ INTERRUPTED = 130
 SHOW_CURSOR = "\x1b[?25h\n"
 
 #: Every command, in the order of the help.
-GROUPS: tuple[Group, ...] = (daily.GROUP, hourly.GROUP, look.GROUP, look.CATALOG, decide.GROUP)
+GROUPS: tuple[Group, ...] = (daily.GROUP, hourly.GROUP, look.GROUP, folder.CATALOG, folder.GROUP, decide.GROUP)
 
 
 def build() -> typer.Typer:
@@ -51,8 +53,20 @@ def build() -> typer.Typer:
         version: Annotated[
             bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Tell the version, and leave.")
         ] = False,
+        catalog: Annotated[
+            Path | None,
+            typer.Option(
+                "--catalog",
+                envvar=FOLDER_VARIABLE,
+                exists=True,
+                metavar="FOLDER",
+                help="The folder with the deployment's own catalog, views and schemas.",
+            ),
+        ] = None,
     ) -> None:
         """Also holds an application of a single command to its name."""
+        if catalog is not None:
+            os.environ[FOLDER_VARIABLE] = str(catalog)
 
     for group in GROUPS:
         group.add_to(app)

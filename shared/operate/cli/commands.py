@@ -25,7 +25,7 @@ OPERATORS_LIFE = 86_400
 
 @dataclass(frozen=True)
 class Command:
-    """One command under its name and its old spellings, which are in no list but work."""
+    """One command under its name and its old spellings, which no list shows, and which work."""
 
     name: str
     run: Callable[..., None]
@@ -94,8 +94,8 @@ class BucketPath:
 
 
 def daily_services(path: BucketPath | None = None) -> Services:
-    """The daily flow's services, at another place than the environment's if one is given. What a command does with them
-    leaves a ledger of before as it is: `migrate` alone brings it up to date.
+    """The daily flow's services, at the given place in Cloud Storage in place of the environment's. Commands with these
+    services leave an older ledger as it is: only `migrate` brings it up to date.
     """
     from shared.services import Services
 
@@ -104,7 +104,7 @@ def daily_services(path: BucketPath | None = None) -> Services:
 
 
 def hourly_services(path: BucketPath | None = None) -> HourlyServices:
-    """The hourly flow's services, at another place than the environment's if one is given."""
+    """The hourly flow's services, at the given place in Cloud Storage in place of the environment's."""
     from shared.services import HourlyServices
 
     services = HourlyServices.from_environment(_environment("HOURLY", path))
@@ -112,7 +112,7 @@ def hourly_services(path: BucketPath | None = None) -> HourlyServices:
 
 
 def fires_events(path: BucketPath | None) -> bool:
-    """Whether what is written there is imported by the functions: events are of EXPORT_BUCKET, below EXPORT_PREFIX."""
+    """Whether the functions import what is written there: events fire for EXPORT_BUCKET, below EXPORT_PREFIX."""
     place = (os.environ.get("EXPORT_BUCKET"), os.environ.get("EXPORT_PREFIX"))
     return path is None or (path.bucket, path.prefix) == place
 

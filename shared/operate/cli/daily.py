@@ -118,8 +118,8 @@ def import_tables(
 ) -> None:
     """Import a snapshot from Cloud Storage into PostgreSQL.
 
-    Without --date or --snapshot it is the latest that is complete. One that is named is published even where readers
-    have seen a newer one.
+    Without --date or --snapshot it is the latest complete one. A snapshot that one of the two names is published even
+    if readers have seen a newer one.
     """
     with reporting(as_json, verbose) as output:
         from shared.operate import imports
@@ -150,7 +150,7 @@ def materialize(
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Rebuild materialized views now, fresh or not."""
+    """Rebuild materialized views now, also views that are fresh."""
     with reporting(as_json, verbose) as output:
         from shared.daily import refresh
         from shared.operate.patience import while_busy
@@ -184,7 +184,7 @@ def plan(
 ) -> None:
     """Tell what an export would move and cost.
 
-    BigQuery estimates it in a dry run; nothing is exported.
+    BigQuery estimates the bytes in a dry run; nothing is exported.
     """
     with reporting(as_json, verbose) as output:
         from shared.operate import plan

@@ -1,4 +1,4 @@
-"""Commands by which an operator decides: go back, let a held snapshot pass or not."""
+"""Commands by which an operator decides: go back to a snapshot, publish a held one, or drop it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One step for each table: what fails of one is told at once, and leaves the others alone."""
+"""One step for each table: a failure of one table is told at once, and leaves the others alone."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from shared.operate.cli.output import Bar, Exit, Json, Output, reporting
 from shared.words import quantity
 
 if TYPE_CHECKING:
-    from shared.hourly.run import HourlyRequest
+    from shared.hourly.request import HourlyRequest
 
 GROUP = Group()
 
@@ -68,6 +68,7 @@ def export_hours(
     """
     with reporting(as_json, verbose) as output:
         from shared.hourly import run
+        from shared.hourly.request import parse
 
         services = hourly_services(bucket_path)
         body = {
@@ -75,7 +76,7 @@ def export_hours(
             "delete_from_source": delete_from_source,
             "recover_missed": recover_missed,
         }
-        request = run.parse(services, body, None, datetime.now(UTC))
+        request = parse(services, body, None, datetime.now(UTC))
         with _progress(output, request) as bar, bar.counting(*SETTLED):
             answer, _ = run.run(services, request)
         _tell(output, answer)
@@ -102,10 +103,11 @@ def load_hours(
     """
     with reporting(as_json, verbose) as output:
         from shared.hourly import run
+        from shared.hourly.request import parse
 
         services = hourly_services(bucket_path)
         body = _hours(table_name, date, hour, until)
-        request = run.parse(services, body, None, datetime.now(UTC))
+        request = parse(services, body, None, datetime.now(UTC))
         with _progress(output, request) as bar, bar.counting(*SETTLED):
             answer, _ = run.load(services, request)
         _tell(output, answer)
@@ -132,7 +134,7 @@ def fill(
 ) -> None:
     """Export a range of hours or days of a log.
 
-    It takes as many runs as it needs, and lets the hourly function in between them.
+    The command takes as many runs as it needs, and lets the hourly function work in between.
     """
     with reporting(as_json, verbose) as output:
         from shared.operate import backfill

@@ -1,4 +1,4 @@
-"""How text stands on a terminal: in lines that break between words alone, so that a name or an id stays whole."""
+"""How text stands on a terminal: in lines that break only between words, so that a name or an id stays whole."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Column:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], width: int | None) -> list[str]:
-    """The lines of a table. Where it is wider than `width` characters, the columns that find no room stand below each
-    row, with their names. None is no limit.
+    """The lines of a table. Where the table is wider than `width` characters, the columns that find no room stand below
+    each row, with their names. None is no limit.
     """
     made = [
         Column(name, [_cell(row[n]) for row in rows], all(isinstance(row[n], int | float | None) for row in rows))

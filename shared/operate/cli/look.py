@@ -1,16 +1,15 @@
-"""Commands that look at everything: status, verify, catalog check; and migrate, which brings PostgreSQL up to date."""
+"""Commands that look at everything: status, verify; and migrate, which brings PostgreSQL up to date."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shared.errors import BadRequestError, ConfigurationError, SyncError
+from shared.errors import BadRequestError
 from shared.operate.cli.commands import (
     AsJson,
     Group,
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from shared.operate.verify import DayVerdict, TableVerdict
 
 GROUP = Group()
-CATALOG = Group("catalog", "The catalog of tables, views and logs.")
 
 #: Days of a log that are counted unless others are named.
 DAYS = 7
@@ -35,7 +33,7 @@ DAYS = 7
 
 @GROUP.command("status", example="recosync status")
 def status(as_json: AsJson = False, verbose: Verbose = False) -> None:
-    """Tell what stands where, and what waits for somebody."""
+    """Tell how everything stands, and what waits for somebody."""
     with reporting(as_json, verbose) as output:
         from shared.operate.cli.screen import show
         from shared.operate.status import gather
@@ -93,7 +91,7 @@ def migrate(
 ) -> None:
     """Bring the ledger and the tables up to date.
 
-    The ledger gets its newest schema, a table the columns that the catalog has for it.
+    The ledger gets its newest schema, and a table the columns that only the catalog has.
     """
     with reporting(as_json, verbose) as output:
         from shared.operate.migrate import migrate as bring_up_to_date
@@ -109,54 +107,6 @@ def migrate(
         output.document({"changes": changes})
         if not changes:
             output.line("Nothing to change.")
-
-
-@CATALOG.command("check", example="recosync catalog check")
-def check(
-    file: Annotated[
-        Path | None, typer.Option("--file", exists=True, dir_okay=False, help="Another catalog than the deployed one.")
-    ] = None,
-    as_json: AsJson = False,
-    verbose: Verbose = False,
-) -> None:
-    """Check the catalog and render every template.
-
-    It needs no environment and no network.
-    """
-    with reporting(as_json, verbose) as output:
-        from shared import catalog
-
-        mistakes: list[str] = []
-        found: Catalog | None = None
-        try:
-            found = catalog.load(file or catalog.CATALOG_FILE)
-        except ConfigurationError as e:
-            lines = e.what.splitlines()
-            mistakes = lines if len(lines) > 1 or "mistakes" in e.where else [str(e)]
-        if found is not None:
-            mistakes = _unrenderable(found)
-        for mistake in mistakes:
-            output.problem(f"recosync: {mistake}")
-        if found is not None and not mistakes:
-            _summarize(output, found)
-        counts = {kind: list(getattr(found, kind)) if found else [] for kind in ("tables", "views", "hourly")}
-        output.document({"valid": not mistakes, "mistakes": mistakes, **counts})
-        if mistakes:
-            raise typer.Exit(Exit.FAILED)
-
-
-@CATALOG.command("types", example="recosync catalog types")
-def types(as_json: AsJson = False, verbose: Verbose = False) -> None:
-    """Tell which types a column of a table may have, and what each is made from.
-
-    It needs no environment and no network.
-    """
-    with reporting(as_json, verbose) as output:
-        from shared import catalog
-
-        known = catalog.type_table()
-        output.table("Types of a table's columns", ["PostgreSQL", "BigQuery"], [list(row) for row in known])
-        output.document({"types": [{"postgresql": type_, "bigquery": sources} for type_, sources in known]})
 
 
 def _asked(known: Catalog, names: Sequence[str]) -> tuple[list[Table], list[HourlyTable]]:
@@ -227,35 +177,3 @@ def _tell(output: Output, verdicts: Sequence[TableVerdict], days: Sequence[DayVe
 
 def _verdict(differences: Sequence[str], notes: Sequence[str]) -> str:
     return "differs" if differences else "; ".join(notes) or "agrees"
-
-
-def _unrenderable(catalog: Catalog) -> list[str]:
-    """What is wrong with the templates."""
-    from shared.daily.templates import render, timestamp
-
-    mistakes = []
-    for view in catalog.views.values():
-        try:
-            render(view, timestamp(datetime.now(UTC)))
-        except SyncError as e:
-            mistakes.append(str(e))
-    return mistakes
-
-
-def _summarize(output: Output, catalog: Catalog) -> None:
-    readers = {name: ", ".join(view.name for view in catalog.views_of(name)) for name in catalog.tables}
-    output.table(
-        "Tables, from BigQuery to PostgreSQL",
-        ["Table", "Source", "Data set", "Columns", "Key", "Views"],
-        [
-            [t.name, t.source, t.dataset, len(t.columns), ", ".join(t.key) or None, readers[t.name]]
-            for t in catalog.tables.values()
-        ],
-    )
-    if catalog.hourly:
-        output.table(
-            "Logs, from PostgreSQL to BigQuery",
-            ["Log", "Time", "Key", "Columns"],
-            [[log.name, log.time, log.key, len(log.columns)] for log in catalog.hourly.values()],
-        )
-    output.line("The catalog is valid, and its templates render.")

@@ -1,4 +1,4 @@
-"""What comes of snapshots, one after the other: how each is imported or followed, how it is told, the exit code."""
+"""What became of snapshots, one after the other: how each is imported or followed, how it is told, the exit code."""
 
 from __future__ import annotations
 

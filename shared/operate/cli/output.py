@@ -1,4 +1,4 @@
-"""What a command says: an answer on standard output, what went wrong in one line on standard error, an exit code."""
+"""What a command says: an answer on standard output, a failure in one line on standard error, an exit code."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Exit(IntEnum):
 
 class Output:
     """How one command speaks: to people, or with `as_json`, to a script. Neither gets a character that a terminal
-    obeys, whoever named the object or the column in which it stands.
+    obeys, whoever named the object or the column in which the character stands.
     """
 
     def __init__(self, *, as_json: bool) -> None:
@@ -84,7 +84,7 @@ class Output:
             _print([title, *layout.table(columns, rows, _width(sys.stdout)), ""], sys.stdout)
 
     def problem(self, text: str, commands: Sequence[str] = ()) -> None:
-        """What went wrong, on standard error, and the commands that help, each whole on a line of its own."""
+        """A failure, on standard error, and the commands that help, each whole on a line of its own."""
         told = wrapped(" ".join(text.split()), _width(sys.stderr), CONTINUED)
         _print([*told, *(INDENT + command for command in commands)], sys.stderr)
 

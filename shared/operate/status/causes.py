@@ -1,4 +1,6 @@
-"""What many failures come down to: those of one kind, in the same words but for names and numbers, have one cause."""
+"""What many failures come down to: failures of one kind, in the same words but for names and numbers,
+have one cause.
+"""
 
 from __future__ import annotations
 

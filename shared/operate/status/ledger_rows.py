@@ -55,9 +55,10 @@ class PublishedRow:
 
 @dataclass(frozen=True)
 class SnapshotRow:
-    """When each stage of a snapshot began and ended, as far as it has come; of several publishes, the first counts.
+    """When each stage of a snapshot began and ended, as far as the snapshot has come; of several publishes, the first
+    counts.
 
-    `counted` is when all of it had come: a snapshot has its receipt from then on.
+    `counted` is when all parts had come: from then on the snapshot has its receipt.
     """
 
     name: str
@@ -90,7 +91,9 @@ class CallRow:
 
 @dataclass(frozen=True)
 class FailedRow:
-    """A snapshot that something failed for good of: when that was last, and what; of a refresh, with what templates."""
+    """A snapshot of which something failed for good: when that was last, and what; of a refresh, with
+    what templates.
+    """
 
     name: str
     snapshot: str
@@ -137,8 +140,8 @@ class ViewRow:
 class FailureRow:
     """A permanent failure; `total` is how many there are.
 
-    `publication` is that of a refresh. `passed` says of anything else whether the table came through with the snapshot
-    since, or with a newer one; of an export, whether a later call did.
+    `publication` is that of a refresh. `passed` says of an export whether a later call succeeded, and of anything else
+    whether the table came through since, with the snapshot or a newer one.
     """
 
     at: datetime
@@ -184,8 +187,8 @@ class LedgerRows:
 def read(settings: CommonSettings, catalog: Catalog, now: datetime) -> LedgerRows:
     """Read what the ledger says of the catalog's tables and views.
 
-    Raises SyncError: RetryableError when it can't be reached, ConfigurationError when it is not there, too old, or
-    closed to this role.
+    Raises SyncError: RetryableError when the ledger can't be reached, ConfigurationError when it is not there, too old,
+    or closed to this role.
     """
     with (
         connect(settings, "status") as connection,

@@ -27,7 +27,7 @@ type Message = Annotated[
 
 
 class Problem(Struct, frozen=True):
-    """A part of the report that could not be read. What belongs to it is missing, the rest stands."""
+    """A part of the report that could not be read. The values of that part are missing, the rest stands."""
 
     section: Literal["ledger", "hours"]
     message: Message
@@ -35,7 +35,9 @@ class Problem(Struct, frozen=True):
 
 
 class Receipt(Struct, frozen=True):
-    """What each system counted of the published snapshot. null: BigQuery's count of what another uploader brought."""
+    """What each system counted of the published snapshot. BigQuery's count is null if another uploader brought the
+    snapshot.
+    """
 
     made_at: Instant
     bigquery_rows: int | None
@@ -46,7 +48,7 @@ class Receipt(Struct, frozen=True):
 
 
 class Published(Struct, frozen=True):
-    """What readers of a table see. `fresh_at` is when its source was last known to be this."""
+    """What readers of a table see. `fresh_at` is the last time at which the source was known to be the same."""
 
     snapshot: SnapshotName
     publication: int
@@ -68,7 +70,7 @@ class StageName(StrEnum):
 
 
 class Stage(Struct, frozen=True):
-    """One stage of a run; what is null is not known, or has not come yet."""
+    """One stage of a run. A null is not known, or has not come yet."""
 
     name: StageName
     began_at: Instant | None
@@ -98,10 +100,10 @@ class Outcome(StrEnum):
 
 
 class Run(Struct, frozen=True):
-    """A snapshot on its way, or an export call that made none; then it has no stages.
+    """A snapshot on its way, or an export call that made no snapshot; such a call has no stages.
 
-    `message` says why it failed or was held. That of a call that found the source unchanged says why readers are not
-    fresh all the same.
+    `message` says why the run failed or was held. The message of a call that found the source unchanged says why
+    readers are not fresh all the same.
     """
 
     at: Instant
@@ -151,7 +153,7 @@ class Standing(StrEnum):
 
 
 class TableStatus(Struct, frozen=True):
-    """One table of the catalog. `trouble` says what a human should look at, besides what is held and how old it is."""
+    """One table of the catalog. `trouble` says what a human should look at, besides holds and age."""
 
     name: str
     fresh: Annotated[
@@ -201,10 +203,10 @@ class ViewSource(Struct, frozen=True):
 
 
 class ViewStatus(Struct, frozen=True):
-    """One view of the catalog. `reads` lacks the tables that it was not built from yet, which are `missing`.
+    """One view of the catalog. The tables that the view was not built from yet are not in `reads`, but in `missing`.
 
-    `overdue` are the tables of which it has not held what is published for more than an hour. `outdated` says what
-    becomes of it when it was built from another template than it has now.
+    `overdue` are the tables whose publication the view has lacked for more than an hour. `outdated` says what becomes
+    of a view that was built from another template than it has now.
     """
 
     name: str
@@ -220,7 +222,9 @@ class ViewStatus(Struct, frozen=True):
 
 
 class Failure(Struct, frozen=True):
-    """Something that no repetition mends. `over`: what it stopped has come about since, or is wanted no more."""
+    """A failure that no repetition mends. It is `over` when the work that it stopped has come about since, or is wanted
+    no more.
+    """
 
     at: Instant
     kind: str
@@ -234,7 +238,7 @@ class Failure(Struct, frozen=True):
 class Cause(Struct, frozen=True):
     """Failures that are one: of one kind, and in the same words but for names and numbers. `message` is the newest's.
 
-    Those that are over are a cause of their own.
+    Failures that are over are a cause of their own.
     """
 
     kind: str
@@ -250,7 +254,7 @@ class Cause(Struct, frozen=True):
 class Failures(Struct, frozen=True):
     """Permanent failures of the last 14 days, the newest first; `total` counts those that are left out, too.
 
-    `causes` are what they come down to, those that are not over first. They are made of the newest 1,000.
+    `causes` group the newest 1,000 of them; causes that are not over come first.
     """
 
     total: int
@@ -267,10 +271,10 @@ class Failures(Struct, frozen=True):
 
 
 class Failing(Struct, frozen=True):
-    """What the last answer of a function told as failed of a table, view or log, and nothing has made good since. The
-    steps that follow a call, housekeeping and reconciliation, count as functions, where they fail as a whole.
+    """What the last answer of a function told as failed of a table, view or log, and nothing has made good since.
+    Housekeeping and reconciliation, which follow a call, count as functions when they fail as a whole.
 
-    `attention` says whether to wait is not enough: what others are at just now is the normal course for an hour.
+    `attention` says whether a human has to look. While another worker is at the work, that is normal for an hour.
     """
 
     function: str
@@ -314,7 +318,7 @@ class HourStatus(Struct, frozen=True):
 
 
 class Difference(Struct, frozen=True):
-    """An hour of which the source held other than the expected number of rows when it was counted."""
+    """An hour of which the source, when it was counted, held another number of rows than expected."""
 
     hour: str
     expected: int
@@ -322,7 +326,7 @@ class Difference(Struct, frozen=True):
 
 
 class AuditStatus(Struct, frozen=True):
-    """The last daily count of the source. null counts are too many to count."""
+    """The last daily count of the source. A null count means that there are too many to count."""
 
     at: Instant
     differences: tuple[Difference, ...]
@@ -347,9 +351,9 @@ class DayStatus(Struct, frozen=True):
 
 
 class LogStatus(Struct, frozen=True):
-    """One log of the catalog: the last 30 days, newest first. Empty days mean that it could not be read.
+    """One log of the catalog: the last 30 days, newest first. No days mean that the log could not be read.
 
-    `causes` are what its failed hours come down to.
+    `causes` group the failures of its hours.
     """
 
     name: str

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from shared.ledger.holds import Hold
 from shared.ledger.publications import Publication
-from shared.ledger.standing import Standing, State
+from shared.ledger.standing import SnapshotStanding, SnapshotState
 from shared.names import SnapshotId
 from shared.operate.status.ledger_rows import RUNS, CallRow, FailedRow, SnapshotRow
 from shared.operate.status.report import Outcome, Pin, Published, Run, Stage, StageName
@@ -24,7 +24,9 @@ _CALLS = {
 
 @dataclass(frozen=True)
 class Around:
-    """What the outcome of a table's snapshot depends on, besides itself. `complete` is the newest that all came of."""
+    """What the outcome of a table's snapshot depends on, besides itself. `complete` is the newest of which all parts
+    came.
+    """
 
     failed: Mapping[str, FailedRow]
     published: Published | None
@@ -95,29 +97,29 @@ def _arrived(row: SnapshotRow, around: Around) -> Run:
 def _outcome(row: SnapshotRow, around: Around) -> Outcome:
     stands = _standing(row, around)
     match stands.state:
-        case _ if stands.was_published or stands.state is State.PUBLISHED:
+        case _ if stands.was_published or stands.state is SnapshotState.PUBLISHED:
             return Outcome.PUBLISHED
-        case State.REJECTED:
+        case SnapshotState.REJECTED:
             return Outcome.REJECTED
         # What failed is told of a snapshot that has been passed over since, or whose table is pinned.
         case _ if stands.failed and stands.undecided is None:
             return Outcome.FAILED
-        case State.PASSED_OVER:
+        case SnapshotState.PASSED_OVER:
             return Outcome.PASSED_OVER
-        case State.HELD:
+        case SnapshotState.HELD:
             return Outcome.HELD
         case _ if row.counted is None:
             return Outcome.UNDER_WAY
-        case State.PINNED:
+        case SnapshotState.PINNED:
             return Outcome.PINNED
         case _:
             # What arrived while the table was pinned is not asked for again once there is a newer one.
             return Outcome.WAITING if row.snapshot == around.complete else Outcome.PASSED_OVER
 
 
-def _standing(row: SnapshotRow, around: Around) -> Standing:
+def _standing(row: SnapshotRow, around: Around) -> SnapshotStanding:
     seen, pin = around.published, around.pin
-    return Standing(
+    return SnapshotStanding(
         row.name,
         SnapshotId.parse(row.snapshot),
         published=Publication(seen.publication, SnapshotId.parse(seen.snapshot)) if seen else None,

@@ -24,7 +24,7 @@ _VERIFIED = (HourState.DONE, HourState.LATE, HourState.EMPTY, HourState.DELETED)
 
 
 class _Clause(NamedTuple):
-    """A part of the line; `waits` says whether it is for a human to do something about."""
+    """A part of the line; `waits` says whether a human has to do something about it."""
 
     text: str
     waits: bool = True
@@ -58,7 +58,9 @@ def _tables(tables: tuple[TableStatus, ...], *, all_well: bool) -> str:
 
 
 def _label(table: TableStatus) -> str:
-    """What there is to say of a table. That one is stale follows from whatever else it waits for."""
+    """What the line says of a table. Whatever else a table waits for, it ages meanwhile: its age is not told beside
+    that.
+    """
     *others, age = table.standings
     return " and ".join(others) or age
 

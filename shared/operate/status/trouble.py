@@ -14,7 +14,7 @@ CLOCKS = timedelta(minutes=5)
 
 
 def of_time(published: Published | None, now: datetime) -> str | None:
-    """Why the age of what readers see means nothing."""
+    """Why the age of what readers see can't be told."""
     if published is None:
         return None
     at = instant(published.snapshot)
@@ -26,7 +26,7 @@ def of_time(published: Published | None, now: datetime) -> str | None:
 
 
 def of_age(last: CallRow | None, published: Published | None) -> str | None:
-    """Why readers are not fresh though the last call found the source unchanged: it is past its age limit."""
+    """Why readers are not fresh though the last call found the source unchanged: the source is past its age limit."""
     if last is None or published is None or last.outcome != "confirmed unchanged":
         return None
     # What an operator published since then is for the next call to judge.
@@ -45,7 +45,9 @@ def of_import(failed: FailedRow | None) -> str | None:
 
 
 def of_refresh(failed: Mapping[str, FailedRow], published: Published | None, behind: Sequence[str]) -> str | None:
-    """Why views do not hold what is published. What failed before the publish was mended by it."""
+    """Why views do not hold what is published. A failure from before the publish counts for nothing: the publish mended
+    it.
+    """
     failure = failed.get(published.snapshot) if published else None
     if failure is None or published is None or not behind or failure.at < published.published_at:
         return None

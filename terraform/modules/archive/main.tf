@@ -4,6 +4,12 @@
 locals {
   root = coalesce(var.root, "${path.module}/../../..")
 
+  # What a deployment's own folder has in place of what is shipped, by the name in the archive.
+  own = var.catalog_folder == null ? {} : merge(
+    { "shared/catalog.toml" = "${var.catalog_folder}/catalog.toml" },
+    { for file in fileset(var.catalog_folder, "views/*.jinja") : "sql/${file}" => "${var.catalog_folder}/${file}" },
+  )
+
   code = setsubtract(
     setunion(
       fileset(local.root, "shared/**/*.{py,toml,css,jinja}"),
@@ -13,16 +19,18 @@ locals {
       # An operator's, with libraries that no function has.
       fileset(local.root, "shared/operate/cli/**"),
       fileset(local.root, "shared/operate/__main__.py"),
+      length(local.own) > 1 ? fileset(local.root, "sql/views/**") : toset([]),
     )
   )
 
-  # By the name in the archive, the name in the repository.
+  # By the name in the archive, the file.
   files = merge(
-    { for file in local.code : file => file },
+    { for file in local.code : file => "${local.root}/${file}" },
     {
-      "main.py"          = "functions/${var.name}/main.py"
-      "requirements.txt" = "functions/requirements.txt"
-    }
+      "main.py"          = "${local.root}/functions/${var.name}/main.py"
+      "requirements.txt" = "${local.root}/functions/requirements.txt"
+    },
+    local.own,
   )
 }
 
@@ -36,7 +44,7 @@ data "archive_file" "this" {
 
     content {
       filename = source.key
-      content  = file("${local.root}/${source.value}")
+      content  = file(source.value)
     }
   }
 }

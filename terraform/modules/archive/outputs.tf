@@ -5,7 +5,7 @@ output "path" {
 
 output "sha256" {
   description = "The hash of names and contents, in hexadecimal. Unlike that of the archive, no provider version changes it."
-  value       = sha256(jsonencode({ for name, file in local.files : name => filesha256("${local.root}/${file}") }))
+  value       = sha256(jsonencode({ for name, file in local.files : name => filesha256(file) }))
 }
 
 output "files" {

@@ -8,6 +8,12 @@ variable "name" {
   }
 }
 
+variable "catalog_folder" {
+  description = "The folder that holds the deployment's own catalog.toml and views/; default, what is shipped."
+  type        = string
+  default     = null
+}
+
 variable "root" {
   description = "The folder that holds functions/, shared/ and sql/; default, the repository of this module."
   type        = string

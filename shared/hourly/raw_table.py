@@ -1,0 +1,57 @@
+"""The raw table: what BigQuery holds of a log's hours, whichever job brought the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from shared.catalog import IMPORT_DATE, IMPORT_HOUR, HourlyTable
+from shared.gcp.bigquery import BigQuery, FieldDocument
+from shared.hourly import schema
+from shared.hourly.manifest import NOTHING, Content
+from shared.names import Hour, TableRef
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """One log's table in BigQuery. `location` is that of its data set, in which its queries and loads run."""
+
+    bigquery: BigQuery
+    ref: TableRef
+    location: str
+    log: HourlyTable
+
+    @property
+    def schema(self) -> Sequence[FieldDocument]:
+        return schema.schema(self.log)
+
+    def of_hour(self, hour: Hour) -> Content:
+        """What the table holds of an hour."""
+        return self.of_day(hour.day, hour.number, hour.number).get(hour, NOTHING)
+
+    def of_day(self, day: date, first: int = 0, last: int = 23) -> dict[Hour, Content]:
+        """What the table holds of the hours of a day; an hour of which it holds nothing is left out.
+
+        The filter on the partition and on the first clustering column bounds what is read. The sum of keys can exceed
+        an INT64.
+        """
+        key = f"`{self.log.key}`"
+        rows = self.bigquery.rows(
+            self.location,
+            f"SELECT `{IMPORT_HOUR}`, COUNT(*), CAST(SUM(CAST({key} AS NUMERIC)) AS STRING), BIT_XOR({key})"
+            f" FROM {self.ref.quoted}"
+            f" WHERE `{IMPORT_DATE}` = @day AND `{IMPORT_HOUR}` BETWEEN @first AND @last GROUP BY `{IMPORT_HOUR}`",
+            day=day,
+            first=first,
+            last=last,
+        )
+        return {
+            Hour.of_day(day, int(str(number))): Content.of(count, _whole(key_sum), xor)
+            for number, count, key_sum, xor in rows
+        }
+
+
+def _whole(number: object) -> object:
+    """A NUMERIC's text up to its point: BigQuery's has none for a whole number, its emulator's nine zeros."""
+    return str(number).partition(".")[0] if number is not None else None

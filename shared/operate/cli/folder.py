@@ -1,0 +1,205 @@
+"""Commands about the deployment's own folder: its catalog, the templates of its views, and the schemas of its logs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shared.errors import BadRequestError, ConfigurationError, SyncError
+from shared.operate.cli.commands import AsJson, Group, Verbose
+from shared.operate.cli.output import Exit, Output, reporting
+
+if TYPE_CHECKING:
+    from shared.catalog import Catalog
+
+GROUP = Group()
+CATALOG = Group("catalog", "The catalog of tables, views and logs.")
+
+#: What a new folder begins with.
+_EXAMPLE = """\
+schema = "public"
+
+[tables.example]
+source = "example"
+dataset = "BIGQUERY_ML_RECOMMENDATION_DATASET"
+key = ["user_id"]
+indexes = ["item_id"]
+
+[tables.example.columns]
+user_id = "varchar"
+item_id = "varchar"
+score = "real"
+updated_at = "timestamp"
+
+[views.example_mv]
+template = "example_mv.sql.jinja"
+reads = ["example"]
+
+[hourly.example_log]
+time = "shown_at"
+key = "id"
+cluster_by = ["import_hour"]
+
+[hourly.example_log.columns]
+id = { type = "bigint", bigquery = "INT64" }
+shown_at = { type = "timestamp", bigquery = "TIMESTAMP" }
+item_id = { type = "varchar", bigquery = "STRING" }
+"""
+
+_EXAMPLE_VIEW = """\
+-- What readers see of the table. The view is built under a name of its own, beside the one that they read.
+CREATE MATERIALIZED VIEW {{ view | identifier }} AS
+SELECT
+    user_id,
+    item_id,
+    score
+FROM example
+WHERE score > 0;
+
+CREATE UNIQUE INDEX "{{ ts_nodash }}_example_user" ON {{ view | identifier }} (user_id);
+"""
+
+
+@CATALOG.command("check", example="recosync catalog check")
+def check(
+    file: Annotated[
+        Path | None, typer.Option("--file", exists=True, metavar="PATH", help="Another catalog, or its folder.")
+    ] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Check the catalog, render every template, and compare the schemas of logs.
+
+    It needs no environment and no network.
+    """
+    with reporting(as_json, verbose) as output:
+        from shared import catalog
+
+        mistakes: list[str] = []
+        found: Catalog | None = None
+        place = catalog.Place.of(file) if file else catalog.Place.here()
+        try:
+            found = catalog.load(place)
+        except ConfigurationError as e:
+            lines = e.what.splitlines()
+            mistakes = lines if len(lines) > 1 or "mistakes" in e.where else [str(e)]
+        if found is not None:
+            mistakes = [*_unrenderable(found), *_stale(found, place.schemas)]
+        for mistake in mistakes:
+            output.problem(f"recosync: {mistake}")
+        if found is not None and not mistakes:
+            _summarize(output, found)
+        counts = {kind: list(getattr(found, kind)) if found else [] for kind in ("tables", "views", "hourly")}
+        output.document({"valid": not mistakes, "mistakes": mistakes, **counts})
+        if mistakes:
+            raise typer.Exit(Exit.FAILED)
+
+
+@CATALOG.command("types", example="recosync catalog types")
+def types(as_json: AsJson = False, verbose: Verbose = False) -> None:
+    """Tell which types a column of a table may have, and what each is made from.
+
+    It needs no environment and no network.
+    """
+    with reporting(as_json, verbose) as output:
+        from shared import catalog
+
+        known = catalog.type_table()
+        output.table("Types of a table's columns", ["PostgreSQL", "BigQuery"], [list(row) for row in known])
+        output.document({"types": [{"postgresql": type_, "bigquery": sources} for type_, sources in known]})
+
+
+@CATALOG.command("schemas", example="recosync catalog schemas")
+def schemas(as_json: AsJson = False, verbose: Verbose = False) -> None:
+    """Write the BigQuery schemas of the logs beside the catalog.
+
+    Terraform reads them, so they are committed with the catalog. It needs no environment and no network.
+    """
+    with reporting(as_json, verbose) as output:
+        from shared import catalog
+
+        place = catalog.Place.here()
+        written = _schemas(catalog.load(place), place.schemas)
+        if written:
+            place.schemas.mkdir(exist_ok=True)
+        for file, content in written.items():
+            file.write_text(content)
+            output.line(f"{file} is written.")
+        output.document({"written": [str(file) for file in written]})
+
+
+@GROUP.command("init", example="recosync init my-sync")
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder that is not there yet.")],
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write a folder for a catalog of your own.
+
+    It holds a commented catalog with an example, which passes `catalog check`.
+    """
+    with reporting(as_json, verbose) as output:
+        from shared import catalog
+
+        if folder.exists():
+            raise BadRequestError("is there already", where=str(folder), remedy="Name a folder that is not there yet")
+        words, _, _ = catalog.SHIPPED.file.read_text().partition("\nschema =")
+        (folder / "views").mkdir(parents=True)
+        (folder / "catalog.toml").write_text(f"{words.replace('sql/views', 'views')}\n{_EXAMPLE}")
+        (folder / "views" / "example_mv.sql.jinja").write_text(_EXAMPLE_VIEW)
+        place = catalog.Place.of(folder)
+        for file, content in _schemas(catalog.load(place), place.schemas).items():
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(content)
+        output.line(f"{folder} is written. Replace its example, and then:")
+        output.command(f"recosync --catalog {folder} catalog check")
+        output.document({"folder": str(folder)})
+
+
+def _schemas(catalog: Catalog, folder: Path) -> dict[Path, str]:
+    """The files with the schemas of the logs, and what stands in them."""
+    from shared.hourly.schema import to_json
+
+    return {folder / f"{name}.json": to_json(log) for name, log in catalog.hourly.items()}
+
+
+def _stale(catalog: Catalog, folder: Path) -> list[str]:
+    """The files that Terraform would read, and that are not what the catalog says."""
+    wanted = _schemas(catalog, folder)
+    stale = [file for file, content in wanted.items() if not file.is_file() or file.read_text() != content]
+    return [f"{file} is not what the catalog says. Write it: recosync catalog schemas" for file in stale]
+
+
+def _unrenderable(catalog: Catalog) -> list[str]:
+    """What is wrong with the templates."""
+    from shared.daily.templates import render, timestamp
+
+    mistakes = []
+    for view in catalog.views.values():
+        try:
+            render(view, timestamp(datetime.now(UTC)))
+        except SyncError as e:
+            mistakes.append(str(e))
+    return mistakes
+
+
+def _summarize(output: Output, catalog: Catalog) -> None:
+    readers = {name: ", ".join(view.name for view in catalog.views_of(name)) for name in catalog.tables}
+    output.table(
+        "Tables, from BigQuery to PostgreSQL",
+        ["Table", "Source", "Data set", "Columns", "Key", "Views"],
+        [
+            [t.name, t.source, t.dataset, len(t.columns), ", ".join(t.key) or None, readers[t.name]]
+            for t in catalog.tables.values()
+        ],
+    )
+    if catalog.hourly:
+        output.table(
+            "Logs, from PostgreSQL to BigQuery",
+            ["Log", "Time", "Key", "Columns"],
+            [[log.name, log.time, log.key, len(log.columns)] for log in catalog.hourly.values()],
+        )
+    output.line("The catalog is valid, and its templates render.")
