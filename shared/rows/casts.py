@@ -16,7 +16,6 @@ from shared.catalog import PG_TYPES, Column, PgType, could_be_of_another
 from shared.duck import identifier
 from shared.errors import DataError, UnlikeCatalogError
 from shared.gcp.crs import MAX_SRID
-from shared.rows.numeric import PLACES, WHOLE
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,6 +42,9 @@ _UUID = r"(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _INTERVAL = (
     r"(-?)([0-9]{1,5})-([0-9]{1,2}) (-?[0-9]{1,7}) (-?)([0-9]{1,8}):([0-9]{1,2}):([0-9]{1,2})(?:\.([0-9]{1,6}))?"
 )
+#: The most digits before and behind the point of a BIGNUMERIC
+#: (https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#decimal_types).
+_WHOLE, _PLACES = 39, 38
 _WKT = r"(?is)\s*[a-z ]+(\(.*\)|\bempty)\s*"
 #: A number of WKT that may be too large for a float.
 _HUGE = r"(?i)e\+?\d{3}|\d{309}"
@@ -273,8 +275,8 @@ def _any_numeric(column: Column, source: str) -> Cast | None:
         return Cast(column, f"{name}::DECIMAL(38,0)", "decimal(38,0)")
     if source == "VARCHAR":
         # More digits than DuckDB's decimals have.
-        guard = f"regexp_full_match({name}, '-?[0-9]{{1,{WHOLE}}}(\\.[0-9]{{1,{PLACES}}})?')"
-        limit = f"a numeric as text has up to {WHOLE} digits, and up to {PLACES} behind a point"
+        guard = f"regexp_full_match({name}, '-?[0-9]{{1,{_WHOLE}}}(\\.[0-9]{{1,{_PLACES}}})?')"
+        limit = f"a numeric as text has up to {_WHOLE} digits, and up to {_PLACES} behind a point"
         return Cast(column, name, "string", guard, limit)
     if source not in _FLOATS:
         return None

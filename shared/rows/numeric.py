@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 
 _NEGATIVE = 0x4000
 
-#: The most digits before and behind the point of a number as text, which are those of BIGNUMERIC
-#: (https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#decimal_types), and a multiple of 4 above.
-WHOLE, PLACES = 39, 38
+#: Digits before the point of a number as text, and behind it: a multiple of 4 that BIGNUMERIC has no more than.
 _WIDTH = 40
 
 #: Base-10000 digits of a float's 17 decimal ones, wherever the point is.
