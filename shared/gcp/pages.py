@@ -31,6 +31,10 @@ _TYPE, _UNPACKED, _PACKED, _CHECKSUM = 1, 2, 3, 4
 _OF_TYPE = {0: (5, 2), 2: (7, 2), 3: (8, 4)}
 _DICTIONARY = 2
 
+#: In the header of a data page of version 2, whose levels lie before its values, and are not compressed: how many bytes
+#: say which values are NULL, and how many where lists begin.
+_VERSION_2, _DEFINED, _REPEATED = 3, 5, 6
+
 
 @dataclass(frozen=True)
 class Pages:
@@ -59,7 +63,9 @@ class Pages:
 
 @dataclass(frozen=True)
 class _Page:
-    """What a header says, and where the bytes lie that it describes."""
+    """What a header says, and where the bytes lie that it describes. The first of them are the `levels`, which say of
+    each value whether it is NULL; 0 where they are not to be seen, or can be other numbers than 0 and 1.
+    """
 
     type: int
     values: int
@@ -68,6 +74,7 @@ class _Page:
     unpacked: int
     checksum: int | None
     start: int
+    levels: int = 0
 
     @property
     def end(self) -> int:
@@ -109,6 +116,8 @@ def _pages(file: BinaryIO, chunk: Chunk, where: str) -> Iterator[_Page]:
         page = _page(file, at, end) if at < end else None
         if page is None or (chunk.dictionary or 0) > chunk.data:
             raise _broken(chunk.undecoded, chunk, where)
+        if page.levels and not _says_of_all(file, page):
+            raise _broken(chunk.undecoded, chunk, where)
         if page.checksum is not None and page.checksum != _checksum(file, page):
             raise _broken("has a page whose bytes are not those of its checksum", chunk, where)
         yield page
@@ -138,9 +147,32 @@ def _page(file: BinaryIO, at: int, end: int) -> _Page | None:
     # No writer's dictionary has more values than bytes; a reader makes room for so many.
     if at + length + packed > end or (type_ == _DICTIONARY and values > unpacked):
         return None
+    levels = described.get(_DEFINED, 0) if type_ == _VERSION_2 and not described.get(_REPEATED) else 0
+    if not _counts(levels) or levels > packed:
+        return None
     checksum = header.get(_CHECKSUM)
     checksum = checksum & 0xFFFFFFFF if isinstance(checksum, int) else None
-    return _Page(type_, values, encoding, packed, unpacked, checksum, at + length)
+    return _Page(type_, values, encoding, packed, unpacked, checksum, at + length, levels)
+
+
+def _says_of_all(file: BinaryIO, page: _Page) -> bool:
+    """Whether the levels of a page, in the hybrid of runs and bits, are as many as its values: DuckDB takes what is
+    behind them for the rest (https://parquet.apache.org/docs/file-format/data-pages/encodings/#RLE).
+    """
+    file.seek(page.start)
+    levels, at, said = file.read(page.levels), 0, 0
+    while said < page.values:
+        try:
+            header, at = thrift.varint(levels, at)
+        except (IndexError, ValueError):
+            return False
+        # Groups of 8 levels, each a bit; or one level in a byte, so many times.
+        in_bits, number = header & 1, header >> 1
+        end, count = (at + number, number * 8) if in_bits else (at + 1, number)
+        if end > len(levels) or not count or not (in_bits or levels[at] <= 1):
+            return False
+        at, said = end, said + count
+    return True
 
 
 def _counts(number: object) -> TypeGuard[int]:

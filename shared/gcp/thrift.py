@@ -56,7 +56,7 @@ def _value(content: bytes, at: int, kind: int, depth: int) -> tuple[object, int]
         return content[at], at + 1
     if kind not in (_DOUBLE, _BINARY):
         raise ValueError("is of no type that Parquet uses")
-    length, at = (8, at) if kind == _DOUBLE else _varint(content, at)
+    length, at = (8, at) if kind == _DOUBLE else varint(content, at)
     if at + length > len(content):
         raise IndexError
     return content[at : at + length], at + length
@@ -66,7 +66,7 @@ def _items(content: bytes, at: int, depth: int) -> tuple[list[object], int]:
     kind, size = content[at] & 15, content[at] >> 4
     at += 1
     if size == 15:
-        size, at = _varint(content, at)
+        size, at = varint(content, at)
     items = []
     for _ in range(size):
         item, at = _value(content, at, kind, depth)
@@ -75,11 +75,11 @@ def _items(content: bytes, at: int, depth: int) -> tuple[list[object], int]:
 
 
 def _number(content: bytes, at: int) -> tuple[int, int]:
-    packed, at = _varint(content, at)
+    packed, at = varint(content, at)
     return (packed >> 1) ^ -(packed & 1), at
 
 
-def _varint(content: bytes, at: int) -> tuple[int, int]:
+def varint(content: bytes, at: int) -> tuple[int, int]:
     number = 0
     for shift in range(0, 70, 7):
         byte = content[at]

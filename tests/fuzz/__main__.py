@@ -10,13 +10,17 @@ from pathlib import Path
 from local.cloud import Cloud
 from tests.fuzz.trial import MEMORY, trial
 
+#: The kernel's limit is of addresses, and malloc keeps those of memory that it gave back: with 0.1 GiB in memory, a
+#: process had 1 GiB of them. What it has in memory is watched by the trial itself.
+LIMIT = 4 * MEMORY
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="nox -s fuzz --")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--seed", type=int, help="the first file's; the others count up from it")
     parser.add_argument("--files", type=int, default=sys.maxsize, help="no more than so many")
-    parser.add_argument("--limit", type=int, default=MEMORY >> 20, help="MiB of data that the function may have")
+    parser.add_argument("--limit", type=int, default=LIMIT >> 20, help="MiB of data that the function may have")
     asked = parser.parse_args()
     first = random.SystemRandom().randrange(10**9) if asked.seed is None else asked.seed
     deadline, seed, wrong = time.monotonic() + asked.minutes * 60, first, 0

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from shared.errors import UnreadableError
-from shared.gcp import pages
+from shared.gcp import pages, thrift
 from shared.gcp.layout import Chunk
 from tests.kit.footers import struct
 
@@ -102,3 +102,38 @@ def test_lengths_in_deltas_are_told_where_the_footer_does_not(encoding):
     with pytest.raises(UnreadableError, match="has pages in another encoding than its footer says"):
         pages.check(file, [chunk], "a file")
     assert pages.read(file, chunk, "a file").encodings == {encoding}
+
+
+def nullable(version: str) -> tuple[bytes, Chunk]:
+    """A column of numbers and NULLs, in runs and in bits."""
+    file, numbers = io.BytesIO(), [None if n % 7 == 3 or 300 < n < 400 else n % 5 for n in range(1_000)]
+    options = {"use_dictionary": False, "data_page_version": version, "compression": "lz4"}
+    pq.write_table(pa.table({"a": pa.array(numbers, pa.int32())}), file, **options)
+    column = pq.ParquetFile(file).metadata.row_group(0).column(0)
+    sizes = column.total_compressed_size, column.total_uncompressed_size
+    return file.getvalue(), Chunk(0, 1_000, "a", 1_000, column.data_page_offset, None, None, *sizes)
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_values_and_nulls_are_no_fault(version):
+    content, chunk = nullable(version)
+    assert pages.read(io.BytesIO(content), chunk, "a file").fewest == 1_000
+
+
+def test_levels_that_do_not_say_of_each_value_whether_it_is_null_are_told():
+    """What pyarrow refuses of them is refused; DuckDB would take the bits that follow, and so other values for NULL."""
+    content, chunk = nullable("2.0")
+    header, length = thrift.leading(content[chunk.start : chunk.start + 1_000])
+    first = chunk.start + length
+    refused = 0
+    for at in range(first, first + header[8][5]):
+        damaged = content[:at] + bytes([content[at] ^ 0xB8]) + content[at + 1 :]
+        try:
+            pq.read_table(io.BytesIO(damaged))
+        except OSError as e:
+            if "levels" not in str(e):
+                continue
+            refused += 1
+            with pytest.raises(UnreadableError, match="can't be decoded"):
+                pages.read(io.BytesIO(damaged), chunk, "a file")
+    assert refused > 5
