@@ -7,25 +7,21 @@ from shared.catalog.model import (
     MAX_COLUMNS,
     MAX_ROW_BYTES,
     MAX_VIEW_NAME,
-    PG_TYPES,
     ROOT,
     SHIPPED,
-    TYPE_NAMES,
-    BigQueryType,
     Catalog,
     Column,
     HourlyColumn,
     HourlyTable,
     Index,
     Limits,
-    PgType,
     Place,
     Table,
     View,
     could_be_of_another,
-    type_table,
 )
 from shared.catalog.parser import load
+from shared.catalog.types import PG_TYPES, TYPE_NAMES, BigQueryType, PgType, type_table
 
 __all__ = [
     "FOLDER_VARIABLE",

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Self
 
+from shared.catalog.types import BigQueryType, PgType
 from shared.names import MAX_IDENTIFIER_BYTES, is_identifier
 
 ROOT = Path(__file__).parent.parent.parent
@@ -50,191 +49,6 @@ class Place:
 
 
 SHIPPED = Place(ROOT / "shared" / "catalog.toml", ROOT / "sql" / "views")
-
-
-@dataclass(frozen=True)
-class PgType:
-    """A PostgreSQL column type: the name that `format_type` gives it, and its parameters.
-
-    `sources` are the BigQuery types that can become it, and `targets` the BigQuery types that it can become. A value
-    that does not fit is found when it is moved.
-    """
-
-    name: str
-    parameters: tuple[int, ...] = ()
-    array: bool = False
-
-    TEXT: ClassVar[PgType]
-    VARCHAR: ClassVar[PgType]
-    CHAR: ClassVar[PgType]
-    SMALLINT: ClassVar[PgType]
-    INTEGER: ClassVar[PgType]
-    BIGINT: ClassVar[PgType]
-    REAL: ClassVar[PgType]
-    DOUBLE: ClassVar[PgType]
-    NUMERIC: ClassVar[PgType]
-    BOOLEAN: ClassVar[PgType]
-    DATE: ClassVar[PgType]
-    TIME: ClassVar[PgType]
-    TIMESTAMP: ClassVar[PgType]
-    TIMESTAMPTZ: ClassVar[PgType]
-    INTERVAL: ClassVar[PgType]
-    BYTEA: ClassVar[PgType]
-    UUID: ClassVar[PgType]
-    JSON: ClassVar[PgType]
-    JSONB: ClassVar[PgType]
-    GEOMETRY: ClassVar[PgType]
-    VECTOR: ClassVar[PgType]
-    HALFVEC: ClassVar[PgType]
-
-    @property
-    def sql(self) -> str:
-        """As the server prints it."""
-        parameters = f"({','.join(map(str, self.parameters))})" if self.parameters else ""
-        return f"{self.name}{parameters}{'[]' if self.array else ''}"
-
-    @property
-    def plain(self) -> PgType:
-        """The type without its parameters; one of `PG_TYPES` unless it is an array."""
-        return PgType(self.name, array=self.array)
-
-    @property
-    def element(self) -> PgType:
-        """What an array of it is an array of."""
-        return PgType(self.name, self.parameters)
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        sources = _KNOWN[self.name].sources
-        return tuple(f"ARRAY<{source}>" for source in sources) if self.array else sources
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        return () if self.parameters or self.array else _KNOWN[self.name].targets
-
-    @classmethod
-    def parse(cls, spelling: str) -> PgType:
-        """A type by one of the names in `TYPE_NAMES`, with parameters in brackets if it takes any. Raises ValueError
-        that says what is wrong.
-        """
-        match = _SPELLING.fullmatch(spelling)
-        plain = TYPE_NAMES.get(match["name"]) if match else None
-        if match is None or plain is None:
-            raise ValueError(f"should have a type among {', '.join(sorted(TYPE_NAMES))}")
-        given = tuple(int(number) for number in (match["parameters"] or "").split(",") if number)
-        wrong = _KNOWN[plain.name].wrong(given)
-        if wrong:
-            raise ValueError(f"should be {wrong}")
-        if plain == cls.NUMERIC and len(given) == 1:
-            given = (*given, 0)
-        array = match["array"] is not None
-        if array and not _KNOWN[plain.name].in_arrays:
-            raise ValueError(f"should be no array: there are some of {', '.join(_in_arrays())}")
-        return cls(plain.name, given, array)
-
-
-@dataclass(frozen=True)
-class _Known:
-    """What is known of a type. `lengths` is how long it may be declared to be, if it can be; `spellings` are the other
-    names that the catalog takes.
-    """
-
-    sources: tuple[str, ...]
-    targets: tuple[str, ...] = ()
-    spellings: tuple[str, ...] = ()
-    lengths: int = 0
-    needs_length: bool = False
-    in_arrays: bool = True
-
-    def spelling(self, type_: PgType) -> str:
-        """The short name, with what may stand in brackets."""
-        name = next(iter(self.spellings), type_.name)
-        if type_ == PgType.NUMERIC:
-            return f"{type_.name}, {type_.name}(p,s)"
-        if not self.lengths:
-            return name
-        return f"{name}(n)" if self.needs_length else f"{name}, {name}(n)"
-
-    def wrong(self, given: tuple[int, ...]) -> str:
-        """What parameters the type takes, if not these."""
-        name = self.spellings[0] if self.spellings else ""
-        if self is _KNOWN[PgType.NUMERIC.name]:
-            fits = len(given) <= 2 and (not given or 1 <= given[0] <= self.lengths) and given[1:] <= given[:1]
-            return "" if fits else f"like numeric(10,2): up to {self.lengths} digits, of which so many behind the point"
-        if not self.lengths:
-            return "" if not given else "without anything in brackets"
-        fits = len(given) == 1 and 1 <= given[0] <= self.lengths
-        if fits or (not given and not self.needs_length):
-            return ""
-        return f"like {name}(10), with a number up to {self.lengths}"
-
-
-def _known() -> Iterator[tuple[str, PgType, _Known]]:
-    """Types by the name of their constant."""
-    text, whole, fraction = ("STRING",), ("INT64", "FLOAT64", "NUMERIC"), ("FLOAT64", "INT64", "NUMERIC")
-    json, instant = ("JSON", "STRING"), ("TIMESTAMP", "DATETIME")
-    decimals = ("NUMERIC", "BIGNUMERIC", "FLOAT64")
-    # https://www.postgresql.org/docs/current/datatype-character.html
-    characters = 10_485_760
-    for constant, name, known in (
-        ("TEXT", "text", _Known(text, text)),
-        ("VARCHAR", "character varying", _Known(text, text, ("varchar",), characters)),
-        ("CHAR", "character", _Known(text, (), ("char",), characters, needs_length=True, in_arrays=False)),
-        ("SMALLINT", "smallint", _Known(whole, ("INT64",))),
-        ("INTEGER", "integer", _Known(whole, ("INT64",))),
-        ("BIGINT", "bigint", _Known(whole, ("INT64",))),
-        ("REAL", "real", _Known(fraction, ("FLOAT64",))),
-        ("DOUBLE", "double precision", _Known(fraction, ("FLOAT64",))),
-        ("NUMERIC", "numeric", _Known(("NUMERIC", "BIGNUMERIC", "INT64", "FLOAT64"), decimals, ("decimal",), 1000)),
-        ("BOOLEAN", "boolean", _Known(("BOOL",), ("BOOL",))),
-        ("DATE", "date", _Known(("DATE",), ("DATE",))),
-        ("TIME", "time without time zone", _Known(("TIME",), (), ("time",))),
-        ("TIMESTAMP", "timestamp without time zone", _Known((*instant, "DATE"), instant, ("timestamp",))),
-        ("TIMESTAMPTZ", "timestamp with time zone", _Known(("TIMESTAMP",), (), ("timestamptz",))),
-        ("INTERVAL", "interval", _Known(("INTERVAL",))),
-        ("BYTEA", "bytea", _Known(("BYTES",))),
-        ("UUID", "uuid", _Known(text)),
-        ("JSON", "json", _Known(json, ("STRING", "JSON"), in_arrays=False)),
-        ("JSONB", "jsonb", _Known((*json, "STRUCT", "ARRAY<STRUCT>", "RANGE"), ("STRING", "JSON"), in_arrays=False)),
-        ("GEOMETRY", "geometry", _Known(("GEOGRAPHY", "STRING", "BYTES"), in_arrays=False)),
-        # https://github.com/pgvector/pgvector#vector-type
-        ("VECTOR", "vector", _Known(("ARRAY<FLOAT64>",), (), ("vector",), 16_000, needs_length=True, in_arrays=False)),
-        (
-            "HALFVEC",
-            "halfvec",
-            _Known(("ARRAY<FLOAT64>",), (), ("halfvec",), 16_000, needs_length=True, in_arrays=False),
-        ),
-    ):
-        yield constant, PgType(name), known
-
-
-_KNOWN: dict[str, _Known] = {}
-for _constant, _type, _rules in _known():
-    _KNOWN[_type.name] = _rules
-    setattr(PgType, _constant, _type)
-
-#: The types without parameters; of one that needs some, the name alone.
-PG_TYPES = tuple(map(PgType, _KNOWN))
-
-#: How the catalog may spell a type.
-TYPE_NAMES: Mapping[str, PgType] = {
-    spelling: PgType(name) for name, known in _KNOWN.items() for spelling in (name, *known.spellings)
-}
-
-
-def _in_arrays() -> list[str]:
-    """The names of the types that there are arrays of."""
-    names = (known.spelling(PgType(name)) for name, known in _KNOWN.items() if known.in_arrays)
-    return [name.partition(",")[0] for name in names]
-
-
-def type_table() -> list[tuple[str, str]]:
-    """Each type as the catalog may spell it, and the types of BigQuery that can become it."""
-    scalars = [(_KNOWN[type_.name].spelling(type_), ", ".join(type_.sources)) for type_ in PG_TYPES]
-    return [*scalars, (f"T[] of {', '.join(_in_arrays())}", "ARRAY of what T is made from")]
-
-
-_SPELLING = re.compile(r"(?P<name>[a-z ]+?)(?:\((?P<parameters>[0-9]{1,9}(?:, ?[0-9]{1,9})?)\))?(?P<array>\[\])?")
 
 
 @dataclass(frozen=True)
@@ -339,32 +153,6 @@ class View:
     name: str
     template: Path
     reads: tuple[str, ...]
-
-
-class BigQueryType(Enum):
-    """A BigQuery column type by its GoogleSQL name; `api` is what the service's own metadata calls it
-    (https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema).
-    """
-
-    STRING = "STRING"
-    INT64 = "INTEGER"
-    FLOAT64 = "FLOAT"
-    NUMERIC = "NUMERIC"
-    BIGNUMERIC = "BIGNUMERIC"
-    BOOL = "BOOLEAN"
-    DATE = "DATE"
-    DATETIME = "DATETIME"
-    TIMESTAMP = "TIMESTAMP"
-    JSON = "JSON"
-
-    @property
-    def api(self) -> str:
-        return self.value
-
-    @property
-    def clusterable(self) -> bool:
-        """https://cloud.google.com/bigquery/docs/clustered-tables#cluster_column_types"""
-        return self not in (BigQueryType.FLOAT64, BigQueryType.JSON)
 
 
 #: The columns that BigQuery has besides the log's own: the day and hour (0-23, UTC) of its time column.

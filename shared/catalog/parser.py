@@ -11,20 +11,18 @@ from shared.catalog.model import (
     MAX_COLUMNS,
     MAX_ROW_BYTES,
     MAX_VIEW_NAME,
-    TYPE_NAMES,
-    BigQueryType,
     Catalog,
     Column,
     HourlyColumn,
     HourlyTable,
     Index,
     Limits,
-    PgType,
     Place,
     Table,
     View,
     least_row_bytes,
 )
+from shared.catalog.types import TYPE_NAMES, BigQueryType, PgType
 from shared.errors import ConfigurationError, shown
 from shared.names import is_identifier
 from shared.settings import DATASET_VARIABLES

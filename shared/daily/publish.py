@@ -6,7 +6,7 @@ from dataclasses import replace
 from enum import StrEnum
 
 from shared import log
-from shared.daily import swap
+from shared.daily import swap_table
 from shared.daily.context import TableRun
 from shared.daily.hold import judged
 from shared.daily.receipt import receipt
@@ -48,7 +48,7 @@ def publish(run: TableRun, snapshot: SnapshotId) -> EventOutcome:
         if outcome is not None:
             announce(run)  # what an operator published may be owed
             return outcome
-        with swap.exclusive(run, snapshot) as change:
+        with swap_table.exclusive(run, snapshot) as change:
             now = standing.of(run.connection, run.table.name, snapshot)
             outcome = refused(now)
             if outcome is None:
@@ -80,7 +80,7 @@ def publish_chosen(run: TableRun, snapshot: SnapshotId, cause: Cause, by: str) -
                 remedy="Import it first, if its objects still stand in the bucket",
             )
         tables.ensure(run.connection, run.schema, run.table)
-        with swap.exclusive(run, snapshot, keep=cause == "rollback") as change:
+        with swap_table.exclusive(run, snapshot, keep=cause == "rollback") as change:
             stands = standing.of(run.connection, name, snapshot)
             _decide(run, stands, cause, by)
             change.publish(cause)
@@ -97,13 +97,13 @@ def _tell(run: TableRun, before: SnapshotStanding) -> None:
     those that the snapshot of before left. At the first publish there are none, so they are made first.
     """
     if before.published is None:
-        swap.analyze(run)
+        swap_table.analyze(run)
         announce(run)
         return
     try:
         announce(run)
     finally:
-        swap.analyze(run)
+        swap_table.analyze(run)
 
 
 def announce(run: TableRun) -> None:

@@ -7,22 +7,19 @@ does not hold.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 
 import psycopg
-from psycopg import errors as pg
 
 from shared import log
 from shared.catalog import View
-from shared.daily import live
-from shared.daily.build import Build, build_all, drop, record
+from shared.daily import live, swap_views
+from shared.daily.build import build_all, drop
 from shared.daily.context import DailyRun
-from shared.daily.live import Replacement
 from shared.daily.templates import digest_of_all, is_another, outlook
-from shared.db.locks import Lock, LockPatience, await_shared_lock, lock_or_busy, session_locks
-from shared.db.postgres import at_once, commit_later, connect, make_durable, translated
-from shared.errors import BadRequestError, BusyError, CatalogError, ConfigurationError, PermanentError, SyncError
+from shared.db.locks import Lock, await_shared_lock, lock_or_busy, session_locks
+from shared.db.postgres import connect, translated
+from shared.errors import BadRequestError, CatalogError, ConfigurationError, PermanentError, SyncError
 from shared.ledger import attempts, failing, failures, migrations, publications, view_builds
 from shared.ledger.attempts import Work
 from shared.ledger.failures import PermanentFailure
@@ -30,9 +27,8 @@ from shared.ledger.view_builds import ViewBuild
 from shared.services import Services
 from shared.target import columns, views
 
-#: Seconds to wait for a publish of the table to end, and for a gap between a view's readers.
+#: Seconds to wait for a publish of the table to end.
 PUBLISH_PATIENCE = 60
-READERS_PATIENCE = 60
 
 
 def refresh(services: Services, table: str, publication: int) -> str:
@@ -134,10 +130,10 @@ def _refresh(run: DailyRun, views: Sequence[View], *, fresh_too: bool = False) -
         return "fresh"
     with attempts.counted(run.connection, run.settings, *(_work(view, current) for view in outdated)):
         for view in outdated:
-            live.clear(run, view, READERS_PATIENCE)
+            live.clear(run, view, swap_views.READERS_PATIENCE)
         builds = build_all(run, outdated, current)
         try:
-            _swap(run, builds)
+            swap_views.swap(run, builds)
         except (SyncError, psycopg.Error):
             drop(run, [build.name for build in builds])
             raise
@@ -175,52 +171,3 @@ def unlike(run: DailyRun, views: Sequence[View]) -> list[str]:
     tables = [run.catalog.tables[name] for name in sorted({name for view in views for name in view.reads})]
     found = {table.name: columns.of_relation(run.connection, run.schema, table.name) for table in tables}
     return [table.name for table in tables if not columns.of_catalog(table).items() <= found[table.name].items()]
-
-
-def _swap(run: DailyRun, builds: Sequence[Build]) -> None:
-    """Replace the live views by the builds, all in one transaction that holds each reader up for a few ms."""
-    patience = LockPatience(READERS_PATIENCE)
-    where = ", ".join(build.view.name for build in builds)
-    started = time.monotonic()
-    with run.connection.transaction():
-        # Nobody queues behind a look, so whoever changes a live view just now is waited for.
-        run.connection.execute("SET LOCAL lock_timeout = '10s'")
-        for build in builds:
-            live.pass_on(run, build)  # an index that came meanwhile takes long to make
-    while True:
-        try:
-            with run.connection.transaction():
-                commit_later(run.connection)
-                # 1 ms is hardly a queue at all; readers that never leave a gap are met with the longest stall allowed.
-                wait = 1 if patience.tries < 50 else 25
-                run.connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{wait}ms"])
-                # Should this worker freeze with the locks in hand, the server ends the transaction after a second.
-                run.connection.execute("SET LOCAL idle_in_transaction_session_timeout = '1s'")
-                for build in builds:
-                    record(run.connection, build, build.publications)
-                replacements = [live.prepare(run, build) for build in builds]
-                live.check(replacements, at_once(run.connection, live.replaced(run, replacements)))
-            break
-        except (pg.LockNotAvailable, pg.InternalError_, BusyError) as e:
-            # PostgreSQL has no state of its own for a tuple of its catalog that a GRANT is just changing.
-            if isinstance(e, pg.InternalError_) and e.sqlstate != "XX000":
-                raise
-            patience.again(e, where)
-    live.tell(replacements)
-    log.info("views swapped", views=where, tries=patience.tries + 1, seconds=round(time.monotonic() - started, 3))
-    make_durable(run.connection)
-    _drop_old(run, replacements)
-
-
-def _drop_old(run: DailyRun, replacements: Sequence[Replacement]) -> None:
-    """Drop the old views in a transaction of its own: one that drops files waits for the disk before it lets its locks
-    go, and nobody waits for these.
-    """
-    try:
-        with run.connection.transaction():
-            run.connection.execute("SET LOCAL lock_timeout = '10s'")
-            for statement in live.dropped(run, replacements):
-                run.connection.execute(statement)
-            live.forget_old(run.connection, replacements)
-    except psycopg.Error as e:
-        log.warning("replaced views are left for the next refresh to drop", sqlstate=e.sqlstate)

@@ -11,7 +11,7 @@ from shared import log
 from shared.daily import evolve, refresh
 from shared.daily.context import DailyRun, TableRun
 from shared.daily.live import RECYCLE
-from shared.daily.swap import add_columns
+from shared.daily.swap_table import add_columns
 from shared.db.postgres import connect, translated
 from shared.errors import BadRequestError
 from shared.ledger import migrations

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from shared.daily import swap as swapping
+from shared.daily import swap_table as swapping
 from shared.db.locks import Lock
 from shared.errors import BusyError, TargetError
 from shared.operate import decisions

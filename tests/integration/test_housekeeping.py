@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from shared.daily import swap as swapping
+from shared.daily import swap_table as swapping
 from shared.daily.refresh import refresh
 from shared.db.locks import Lock
 from shared.errors import IncompleteError

@@ -9,7 +9,7 @@ from itertools import permutations
 import psycopg
 import pytest
 
-from shared.daily import swap as swapping
+from shared.daily import swap_table as swapping
 from shared.db.locks import Lock
 from shared.errors import BusyError, ConfigurationError, DataError, IncompleteError, RetryableError, TargetError
 from shared.gcp import pubsub

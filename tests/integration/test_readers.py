@@ -14,8 +14,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from shared.daily import refresh as refreshing
-from shared.daily import swap as swapping
+from shared.daily import swap_table as swapping
+from shared.daily import swap_views
 from shared.daily.context import TableRun
 from shared.daily.publish import publish
 from shared.daily.refresh import refresh
@@ -179,7 +179,7 @@ def test_no_reader_ever_sees_less_than_one_whole_snapshot(here, services, monkey
                 rolled_back(lambda n=number: publish(run, day(n)), monkeypatch, swapping)
             assert publish(run, day(number))
             if number % 36 == 0:
-                rolled_back(lambda n=number: refresh(services, TABLE, n), monkeypatch, refreshing)
+                rolled_back(lambda n=number: refresh(services, TABLE, n), monkeypatch, swap_views)
             if number % 12 == 0:
                 assert refresh(services, TABLE, number) == "refreshed"
                 swaps += 1

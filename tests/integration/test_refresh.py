@@ -13,8 +13,7 @@ import pyarrow as pa
 import pytest
 
 from shared.daily import build as building
-from shared.daily import live
-from shared.daily import refresh as refreshing
+from shared.daily import live, swap_views
 from shared.daily.refresh import refresh
 from shared.db.locks import Lock
 from shared.errors import BusyError, ConfigurationError, PermanentError, TargetError
@@ -608,7 +607,7 @@ def test_a_grant_that_is_being_made_during_the_swap_survives_it(here, services, 
 def test_a_reader_that_stays_keeps_the_old_view_and_stalls_no_others(here, services, database, monkeypatch):
     publish(services, 2, ["bob"])
     monkeypatch.setattr(views, "has_old_readers", lambda *_: False)  # it comes after the look
-    monkeypatch.setattr(refreshing, "READERS_PATIENCE", 1)
+    monkeypatch.setattr(swap_views, "READERS_PATIENCE", 1)
     seen = 0
     with psycopg.connect(here.dsn) as long:
         assert users(long, VIEW) == ["ann"]
@@ -625,7 +624,7 @@ def test_a_reader_that_stays_keeps_the_old_view_and_stalls_no_others(here, servi
 
 @pytest.mark.usefixtures("built")
 def test_a_view_whose_readers_would_outlast_the_swap_is_not_even_built(here, services, tmp_path, monkeypatch):
-    monkeypatch.setattr(refreshing, "READERS_PATIENCE", 0)
+    monkeypatch.setattr(swap_views, "READERS_PATIENCE", 0)
     publish(services, 2, ["bob"])
     with psycopg.connect(here.cloud.postgres.dsn(here.name, "api")) as long:
         assert users(long, VIEW) == ["ann"]

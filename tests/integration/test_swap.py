@@ -2,8 +2,7 @@
 
 import pytest
 
-from shared.daily import live
-from shared.daily import refresh as refreshing
+from shared.daily import live, swap_views
 from shared.daily.refresh import refresh
 from shared.errors import TargetError
 from tests.kit.sessions import one, users
@@ -55,7 +54,7 @@ def test_what_comes_to_depend_on_a_view_when_the_swap_is_prepared_keeps_it(servi
 
 def test_an_old_view_that_nobody_came_to_drop_is_dropped_by_the_next_refresh(services, database, monkeypatch):
     with monkeypatch.context() as killed:
-        killed.setattr(refreshing, "_drop_old", lambda *_: None)
+        killed.setattr(swap_views, "_drop_old", lambda *_: None)
         assert refresh(services, TABLE, 2) == "refreshed"
     assert users(database, VIEW) == ["bob"]
     assert one(database, LEFT) == 1
