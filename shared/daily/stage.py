@@ -148,7 +148,8 @@ def _located(part: _Part) -> DataError | None:
     """The error that names the first misfit; None when every value can be read and fits."""
     of = {cast.column.name: cast.expression for cast in part.plan}
     # An array's values are those of a column of its own, as `c.list.element`.
-    expressions = {chunk.column: of[_column(chunk.column)] for chunk in part.footer.chunks}
+    paths = {chunk.column for chunk in part.footer.chunks if _column(chunk.column) in of}
+    expressions = {path: of[_column(path)] for path in paths}
     try:
         found = part.run.services.parquet.misread(part.version, part.footer, expressions)
     except UnreadableError:

@@ -234,6 +234,9 @@ def _row(values: Sequence[object]) -> tuple[str, ...]:
 
 def _values(name: str, column: pa.ChunkedArray) -> Sequence[object]:
     if pa.types.is_timestamp(column.type) or (COLUMNS[name] == "timestamp" and pa.types.is_date(column.type)):
+        if column.type in (pa.timestamp("ns"), pa.timestamp("ns", tz=getattr(column.type, "tz", None))):
+            # Cut to the microsecond before, also before 1970.
+            return [None if value is None else value // 1_000 for value in column.cast(pa.int64()).to_pylist()]
         tz = column.type.tz if pa.types.is_timestamp(column.type) else None
         return column.cast(pa.timestamp("us", tz=tz), safe=False).cast(pa.int64()).to_pylist()
     if pa.types.is_date32(column.type):

@@ -94,3 +94,10 @@ def test_a_part_of_other_bytes_than_its_manifest_says_is_not_published(services,
     assert one(database, "SELECT subject FROM recosync.failure") == str(manifest)
     assert one(database, "SELECT count(*) FROM recosync.snapshot") == 0
     assert arrive(services, part) == ["staged"]
+
+
+def test_a_part_whose_footer_calls_a_column_otherwise_than_its_schema_gets_an_answer(services):
+    content = plain(services, ["ann", "b\0b"])
+    at = content.rindex(b"user_id")  # where its pages are told of
+    with pytest.raises(DataError, match=r"is no readable Parquet file|can't be decoded"):
+        arrive(services, Upload(services, TABLE, day(1)).part(content[:at] + b"other_i" + content[at + 7 :]))
