@@ -66,12 +66,13 @@ class Chunk:
         for other types.
 
         Or DuckDB believes too much of it. Of gzip, it leaves out the checksum, so that a broken page would be other
-        values; of Brotli, how many bytes there were, so that what lies in memory would be; and of the lengths of texts
+        values; of LZ4, where nothing tells a byte that was changed, whether a page says of all its values which are
+        NULL; of Brotli, how many bytes there were, so that what lies in memory would be; and of the lengths of texts
         in deltas, how many there are, so that it would write where nothing is.
         """
         split = "BYTE_STREAM_SPLIT" in self.encodings and self.physical not in ("FLOAT", "DOUBLE")
         lengths = any(name in self.encodings for name in DELTAS_OF_LENGTHS.values())
-        return split or lengths or self.codec in ("LZ4", "GZIP", "BROTLI")
+        return split or lengths or self.codec in ("LZ4", "LZ4_RAW", "GZIP", "BROTLI")
 
     @property
     def undecoded(self) -> str:

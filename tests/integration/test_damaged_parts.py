@@ -4,6 +4,8 @@ import io
 import re
 from dataclasses import replace
 
+import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -101,3 +103,33 @@ def test_a_part_whose_footer_calls_a_column_otherwise_than_its_schema_gets_an_an
     at = content.rindex(b"user_id")  # where its pages are told of
     with pytest.raises(DataError, match=r"is no readable Parquet file|can't be decoded"):
         arrive(services, Upload(services, TABLE, day(1)).part(content[:at] + b"other_i" + content[at + 7 :]))
+
+
+def test_a_changed_byte_that_only_pyarrow_notices_is_noticed(services, tmp_path):
+    """Nothing in LZ4 tells it: other values would be NULL, in silence."""
+    rows = bookings(services, [f"user-{n}" for n in range(200)])
+    users = pa.array([None if n % 5 == 2 else f"user-{n % 7}" for n in range(200)])
+    sink, file = io.BytesIO(), tmp_path / "part.parquet"
+    pq.write_table(rows.set_column(0, "user_id", users), sink, compression="lz4", write_statistics=False)
+    content = sink.getvalue()
+
+    def is_noticed(at):
+        file.write_bytes(content[:at] + bytes([content[at] ^ 0x40]) + content[at + 1 :])
+        duckdb.sql(f"FROM '{file}'").fetchall()
+        try:
+            pq.read_table(file)
+        except (OSError, pa.ArrowException):
+            return True
+        return False
+
+    def only_by_pyarrow(at):
+        try:
+            return is_noticed(at)
+        except duckdb.Error:
+            return False
+
+    column = pq.ParquetFile(sink).metadata.row_group(0).column(0)
+    at = next(filter(only_by_pyarrow, range(column.data_page_offset + 30, column.data_page_offset + 100)))
+    only_by_pyarrow(at)
+    with pytest.raises(DataError, match="can't be decoded"):
+        arrive(services, Upload(services, TABLE, day(1)).part(file.read_bytes()))
