@@ -7,7 +7,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
 
 from shared.catalog.types import BigQueryType, PgType
 from shared.names import MAX_IDENTIFIER_BYTES, is_identifier
@@ -34,18 +33,18 @@ class Place:
         """The folder with the BigQuery schemas of its logs, which Terraform reads."""
         return self.file.parent / "schemas"
 
-    @classmethod
-    def of(cls, path: Path) -> Self:
+    @staticmethod
+    def of(path: Path) -> Place:
         """A deployment's own folder, or the file in it. Where that has no templates, the shipped ones count."""
         file = path / "catalog.toml" if path.is_dir() else path
         views = file.parent / "views"
-        return cls(file, views if views.is_dir() else SHIPPED.views)
+        return Place(file, views if views.is_dir() else SHIPPED.views)
 
-    @classmethod
-    def here(cls) -> Self:
+    @staticmethod
+    def here() -> Place:
         """The folder that the environment names, or what is shipped: a function has its own catalog in that place."""
         named = os.environ.get(FOLDER_VARIABLE)
-        return cls.of(Path(named)) if named else cls(SHIPPED.file, SHIPPED.views)
+        return Place.of(Path(named)) if named else SHIPPED
 
 
 SHIPPED = Place(ROOT / "shared" / "catalog.toml", ROOT / "sql" / "views")

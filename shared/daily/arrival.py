@@ -187,7 +187,7 @@ def _record(run: TableRun, folder: SnapshotFolder, version: ObjectVersion) -> bo
             _compare(run, manifest, folder, version.bucket)
         parts = manifest.versions(version.bucket)
         with connection.transaction():
-            new = snapshots.record(connection, table.name, folder.snapshot, _stated(manifest, run.table), parts)
+            new = snapshots.record(connection, table.name, folder.snapshot, _stated(manifest, table), parts)
         if new:
             log.info("manifest recorded", parts=len(parts), rows=manifest.rows)
         else:

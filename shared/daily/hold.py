@@ -34,8 +34,9 @@ def judged(run: TableRun, stands: SnapshotStanding, counted: SnapshotReceipt) ->
     seen = _published(run, published)
     # Who goes back to an older snapshot asks for its older source.
     tripped = reasons(run.table, new, replace(seen, source_modified=None) if seen and back else seen)
-    if tripped:
-        _hold(run, stands, tripped, passes="rollback" if back else "approve")
+    if not tripped:
+        return None
+    _hold(run, stands, tripped, passes="rollback" if back else "approve")
     return holds.held(run.connection, run.table.name, snapshot)
 
 

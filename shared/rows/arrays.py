@@ -142,7 +142,7 @@ def _rows(numbers: npt.NDArray[np.generic]) -> pa.Array:
     import pyarrow as pa
 
     width = numbers.shape[1] * numbers.itemsize
-    offsets = pa.py_buffer(np.arange(0, (len(numbers) + 1) * width, width, dtype=np.int32)[: len(numbers) + 1])
+    offsets = pa.py_buffer(np.arange(len(numbers) + 1, dtype=np.int32) * np.int32(width))
     return pa.Array.from_buffers(
         pa.binary(), len(numbers), [None, offsets, pa.py_buffer(np.ascontiguousarray(numbers).tobytes())]
     )
