@@ -97,8 +97,10 @@ class Objects:
         connection.execute(f"SET streaming_buffer_size = {literal(_AHEAD)}")  # a connection's own, and no instance's
         return connection.execute(query).to_arrow_reader(batch_rows)
 
-    def reading[R](self, version: ObjectVersion, read: Callable[[], R]) -> R:
-        """Run one read; a token that was refused is renewed once."""
+    def reading[R](self, version: ObjectVersion, read: Callable[[], R], again: Callable[[], object] | None = None) -> R:
+        """Run one read; a token that was refused is renewed once. `again` reads to the end what `read` only begins:
+        how far DuckDB gets before it hands a reader over is chance.
+        """
         import duckdb
 
         renewed = False
@@ -112,7 +114,7 @@ class Objects:
                 renewed = True
                 return read()
         except failures() as e:
-            raise self.failure(e, version, read, renewed=renewed) from e
+            raise self.failure(e, version, again or read, renewed=renewed) from e
 
     def _authorize(self, *, renew: bool) -> bool:
         """Let DuckDB send a token; False where none is needed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -107,8 +107,12 @@ class Parquet:
     def batches(self, version: ObjectVersion, expressions: Sequence[str], batch_rows: int) -> Rows:
         """The rows of a file, in its order, as Arrow batches of the given DuckDB expressions."""
         query = f"SELECT {', '.join(expressions)} FROM {_table(literal(self.objects.url(version)))}"
-        reader = self.objects.reading(version, lambda: self.objects.reader(query, batch_rows))
-        return Rows(query, batch_rows, reader.schema, reader)
+        rows = partial(self._begun, query, batch_rows)
+        return self.objects.reading(version, rows, partial(_to_the_end, rows))
+
+    def _begun(self, query: str, batch_rows: int, part: Part | None = None) -> Rows:
+        reader = self.objects.reader(query, batch_rows)
+        return Rows(query, batch_rows, reader.schema, reader, part)
 
     def part(self, version: ObjectVersion, footer: Footer, expressions: Sequence[str]) -> Rows:
         """The rows of a part, as `batches` gives them of a file, with rows of any length, or of a part that DuckDB does
@@ -125,8 +129,7 @@ class Parquet:
                 with self.objects.storage.passed(version) as file:
                     pages.check(file, footer.chunks, str(version))
                 try:
-                    reader = self.objects.reader(query, VECTOR_ROWS)
-                    return Rows(query, VECTOR_ROWS, reader.schema, reader, part)
+                    return self._begun(query, VECTOR_ROWS, part)
                 except failures() as e:
                     if not _is_too_long(e):
                         raise
@@ -134,7 +137,7 @@ class Parquet:
                 schema = by_pyarrow.schema(self.objects.connection(), file, part)
             return Rows(query, VECTOR_ROWS, schema, part=part)
 
-        return self.objects.reading(version, read)
+        return self.objects.reading(version, read, partial(_to_the_end, read))
 
     def misread(self, version: ObjectVersion, footer: Footer, expressions: Mapping[str, str]) -> Misread | None:
         """The first place, row group by row group, where the file can't be read or these DuckDB expressions of its
@@ -193,14 +196,7 @@ class Parquet:
             yield from self._by_pyarrow(version, rows.part, taken)
 
     def _stream(self, version: ObjectVersion, rows: Rows) -> Generator[pa.RecordBatch]:
-        def again() -> None:
-            try:
-                for _ in self.objects.reader(rows.query, rows.batch_rows):
-                    pass
-            except failures() as e:
-                if rows.part is None or not _is_too_long(e):
-                    raise  # what is too long for DuckDB is no fault of the part
-
+        again = partial(_to_the_end, partial(self._begun, rows.query, rows.batch_rows))
         if rows.reader is None:
             raise _BeyondDuckDBError
         try:
@@ -227,6 +223,16 @@ class _BeyondDuckDBError(Exception):
 def _refuse(wrong: str | None, version: ObjectVersion) -> None:
     if wrong:
         raise DataError(wrong, where=str(version), remedy="Write the part anew")
+
+
+def _to_the_end(begin: Callable[[], Rows]) -> None:
+    """Read what DuckDB reads of a file. What is too long for it is no fault of the file."""
+    try:
+        for _ in begin().reader or ():
+            pass
+    except failures() as e:
+        if not _is_too_long(e):
+            raise
 
 
 def _is_too_long(e: Exception) -> bool:

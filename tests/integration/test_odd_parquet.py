@@ -13,6 +13,7 @@ import pyarrow.parquet.encryption as pe
 import pytest
 
 from shared.errors import DataError
+from shared.gcp.objects import Objects
 from tests.kit.footers import CODEC, ENCODINGS, TYPE, chunks, patched, shortened, with_statistics
 from tests.kit.typed_tables import TABLE, numbered, place
 from tests.kit.uploads import arrive, parquet_bytes
@@ -207,6 +208,27 @@ def test_a_page_of_fewer_bytes_than_it_says_is_refused(here):
     error = refused(here, {"c": "bigint"}, fewer.ljust(len(stored), b"\0").join(whole.rsplit(stored, 1)))
     assert error.what == "can't be decoded (BROTLI; RLE, PLAIN)"
     assert error.where.startswith(f"{TABLE}.c, row group 0 of gs://")
+
+
+def test_an_index_beyond_the_dictionary_is_refused_however_soon_duckdb_finds_it(here, monkeypatch):
+    """How far DuckDB has come when it hands over its reader is chance, which is played here: it found the end first."""
+    sink = io.BytesIO()
+    texts = pa.array(["a" * 100, "b" * 100, "c" * 100] * 50_000).dictionary_encode()
+    pq.write_table(numbered(c=texts), sink, compression="none", data_page_size=1000, write_statistics=False)
+    part = bytearray(sink.getvalue())
+    last = len(part) - 8 - int.from_bytes(part[-8:-4], "little") - 1
+    part[last] = 0xFF  # of two bits for each index, four times 3
+    begun, found = Objects.reader, [duckdb.Error("Parquet file is likely corrupted, dictionary offset out of range")]
+
+    def reader(*arguments):
+        if found:
+            raise found.pop()
+        return begun(*arguments)
+
+    monkeypatch.setattr(Objects, "reader", reader)
+    error = refused(here, {"c": "text"}, bytes(part))
+    assert error.where.startswith(f"{TABLE}.c, row group 0 of gs://")
+    assert not found
 
 
 def test_a_decimal_without_a_byte_is_refused(here):
