@@ -50,6 +50,10 @@ class Ledger:
     views: int = 0
     refreshed_at: datetime | None = None
 
+    def done(self, views: int) -> bool:
+        """Whether it is published, and has so many views of that."""
+        return self.published is not None and self.views == views
+
 
 @dataclass(frozen=True)
 class Export:
