@@ -16,7 +16,7 @@ from shared.gcp.errors import TRANSIENT_REASONS, reason, translated
 from shared.names import JobName, PartitionRef, TableRef
 
 if TYPE_CHECKING:
-    from google.cloud.bigquery import Client, Table
+    from google.cloud.bigquery import Client, Table, TableReference
 
 #: Reasons that say that a resource or a role is missing.
 DEPLOYMENT_REASONS = frozenset(("accessDenied", "billingNotEnabled", "notFound"))
@@ -129,7 +129,7 @@ class BigQuery:
 
         with translated(f"reading the schema of {ref}"):
             try:
-                table = self._client.get_table(str(ref))
+                table = self._client.get_table(_reference(ref))
             except NotFound:
                 return None
             fields = (
@@ -320,6 +320,13 @@ class BigQuery:
             except Conflict:
                 return False  # the job exists: another call, or this one's lost answer, started it
             return True
+
+
+def _reference(ref: TableRef) -> "TableReference":
+    """The client's own form, which it would else make of the text: a table's id may have what it takes for more."""
+    from google.cloud.bigquery import DatasetReference, TableReference
+
+    return TableReference(DatasetReference(ref.project, ref.dataset), ref.table)
 
 
 def _modified(table: "Table") -> datetime | None:
