@@ -39,7 +39,7 @@ from local.pubsub import PubSub
 from local.storage import Storage
 from shared import catalog
 from shared.catalog import HourlyTable, Place, Table
-from shared.names import TableRef
+from shared.names import DatasetRef, TableRef
 
 _PROJECT = "recosync-cloud"
 _NOTIFICATIONS = f"projects/{_PROJECT}/topics/storage-notifications"
@@ -153,6 +153,7 @@ class Deployment:
             self.dsn = self.cloud.postgres.clone(self.name)
             stack.callback(self.cloud.postgres.drop, self.name)
             self.env = self._environment()
+            self._make_schemas()
             for bucket in (self.bucket, self.hourly_bucket):
                 self.storage_client.create_bucket(bucket)
                 stack.callback(self._delete_bucket, bucket)
@@ -211,6 +212,7 @@ class Deployment:
     def place(self, place: Place) -> None:
         self._place, self._extra_env = place, {**self._extra_env, catalog.FOLDER_VARIABLE: str(place.file)}
         self.env = self._environment()
+        self._make_schemas()
 
     def restart_functions(self) -> None:
         """Restart them one by one, in the environment that there is now. What they are at is done first, or broken off
@@ -221,7 +223,8 @@ class Deployment:
 
     def source(self, table: Table) -> TableRef:
         """Where a table comes from."""
-        return TableRef(self.project, self.env[table.dataset], table.source)
+        names = catalog.load(self.place).dataset_variables
+        return table.source.ref(self.project, {name: DatasetRef.parse(self.env[name]) for name in names})
 
     def target(self, log: HourlyTable) -> TableRef:
         """Where a log goes."""
@@ -233,11 +236,15 @@ class Deployment:
         if ref.project != self.project:
             self._stack.callback(self._forget_bigquery, ref.project)
 
+    def _make_schemas(self) -> None:
+        schema = catalog.load(self.place).schema
+        if schema != "public":
+            self.cloud.postgres.make_schema(self.name, schema)
+
     def _environment(self) -> dict[str, str]:
-        datasets = {table.dataset for table in catalog.load(self.place).tables.values()}
         return {
             **self.cloud.env,
-            **{name: name.lower() for name in datasets},
+            **{name: name.lower() for name in catalog.load(self.place).dataset_variables},
             **DATASETS,
             "ENV_SHORT_NAME": "local",
             "GCP_PROJECT_ID": self.project,

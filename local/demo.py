@@ -21,12 +21,13 @@ from local import demo_hourly
 from local.cloud import Cloud, Deployment
 from local.counts import Counts, count
 from local.demo_common import FailedError, call, new_table, verdict
+from local.edits import checked, named
 from local.prerequisites import MissingError
 from local.process import ProcessError
 from local.progress import Export, Ledger, Progress
 from local.sources import InputError, Sources
 from shared import catalog
-from shared.catalog import FOLDER_VARIABLE, Catalog, Place
+from shared.catalog import FOLDER_VARIABLE, Catalog
 from shared.errors import ConfigurationError
 from shared.words import quantity
 
@@ -44,16 +45,16 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(width=None if sys.stdout.isatty() else 120)
     # Stopped from outside, it stops what it started as it does at Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    place = Place.of(asked.catalog) if asked.catalog else Place.here()
+    place = named(asked.catalog)
     try:
-        catalog.load(place)
+        checked(place)
         console.print("Starting BigQuery, Cloud Storage, Pub/Sub, PostgreSQL and the functions …")
-        with Cloud() as cloud, cloud.deploy(env={FOLDER_VARIABLE: str(place.file.absolute())}) as here:
+        with Cloud() as cloud, cloud.deploy(env={FOLDER_VARIABLE: str(place.file)}) as here:
             try:
-                agree = _daily(console, here, asked.rows)
+                agree = daily(console, here, asked.rows)
                 agree = demo_hourly.run(console, here) and agree
             except FailedError as error:
-                console.print(f"[bold red]{error}", soft_wrap=True)
+                console.print(str(error), style="bold red", markup=False, soft_wrap=True)
                 for instance in here.all_instances:
                     console.print(f"[bold]{instance.name}[/], the end of its log:\n{instance.process.tail()}")
                 return 1
@@ -61,13 +62,13 @@ def main(arguments: list[str] | None = None) -> int:
         console.print(f"Everything is stopped again, {time.monotonic() - began:.0f} s after the start.")
         return 0 if agree else 1
     except (ConfigurationError, InputError, MissingError, ProcessError) as error:
-        console.print(f"[bold red]{error}", soft_wrap=True)
+        console.print(str(error), style="bold red", markup=False, soft_wrap=True)
     except KeyboardInterrupt:
         console.print("Stopped.")
     return 1
 
 
-def _daily(console: Console, here: Deployment, rows: int) -> bool:
+def daily(console: Console, here: Deployment, rows: int) -> bool:
     """Run the daily job; whether all systems have as many rows in the end."""
     started = time.monotonic()
     of, sources = catalog.load(here.place), Sources(here, rows)
@@ -79,7 +80,7 @@ def _daily(console: Console, here: Deployment, rows: int) -> bool:
         _watch(console, of, progress, caller.submit(call, here, "bq_export", began))
         exports, ledger = progress.exports(), progress.ledger()
     counts = list(count(here))
-    last = max(filter(None, (of.refreshed_at for of in ledger.values())), default=began)
+    last = max(filter(None, (of.ended_at for of in ledger.values())), default=began)
     for table in (_rows_table(counts), _seconds_table(began, exports, ledger)):
         console.print(table, "")
     agree = all(table.agree for table in counts)
@@ -127,7 +128,7 @@ def _progress_row(export: Export, ledger: Ledger, of_views: int) -> tuple[str, .
     exported = f"{export.rows:,}" if export.rows is not None else quantity(export.parts, "part") if export.parts else ""
     staged = f"{ledger.staged:,}" if ledger.staged else ""
     published = "" if ledger.published is None else f"{ledger.published:,}"
-    views = f"{ledger.views} of {of_views}" if ledger.published is not None else ""
+    views = f"{ledger.views} of {of_views}" if of_views and ledger.published is not None else ""
     seconds = _seconds(ledger.staging_began, ledger.staging_ended)
     rate = f"{ledger.staged / seconds:,.0f}" if seconds else ""
     return ledger.table, exported, staged, published, views, rate
@@ -170,7 +171,7 @@ def _seconds_table(began: datetime, exports: dict[str, Export], ledger: dict[str
             (of.staging_began, of.staging_ended),
             (complete, of.published_at),
             (of.published_at, of.refreshed_at),
-            (began, of.refreshed_at),
+            (began, of.ended_at),
         ]
         table.add_row(name, *(f"{_seconds(start, end):.1f}" for start, end in stages))
     return table

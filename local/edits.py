@@ -6,6 +6,7 @@ again with it. What is wrong is told, and the copy stays in use.
 """
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,13 +19,19 @@ from local.cloud import Deployment
 from local.logs import Log
 from local.sources import InputError, Sources
 from shared import catalog
-from shared.catalog import Catalog, HourlyTable, Place
+from shared.catalog import FOLDER_VARIABLE, SHIPPED, Catalog, HourlyTable, Place
 from shared.daily.templates import render, timestamp
 from shared.errors import ConfigurationError, SyncError
 from shared.words import quantity
 
 #: What files hold, by the name that they have in a copy.
 type _Contents = dict[str, str]
+
+
+def named(folder: Path | None) -> Place:
+    """The catalog in a folder that somebody names, or that the environment names, or the one that is shipped."""
+    path = folder or os.environ.get(FOLDER_VARIABLE)
+    return Place.of(Path(path).absolute()) if path else SHIPPED
 
 
 def checked(place: Place) -> Catalog:
@@ -98,7 +105,7 @@ class Edits:
             yield f"{changed}, and the functions keep the catalog that they have: {e}"
             return
         self._number += 1
-        yield from self._take(copied(self._place, self._folder / f"catalog-{self._number}"), changed)
+        yield from self._take(copied(self._place, self._folder / str(self._number)), changed)
 
     def _take(self, place: Place, changed: str) -> Iterator[str]:
         here = self._world.here

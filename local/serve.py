@@ -15,7 +15,7 @@ from rich.console import Console
 
 from local import ROOT
 from local.cloud import Cloud, Deployment
-from local.edits import Edits, World, checked, copied
+from local.edits import Edits, World, checked, copied, named
 from local.functions import WARM
 from local.logs import Log
 from local.prerequisites import MissingError
@@ -56,9 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
     stop = threading.Event()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signal_number, lambda *_: stop.set())
-    place = Place.of(asked.catalog.absolute()) if asked.catalog else Place.here()
+    place = named(asked.catalog)
     try:
-        with serving(place) as (here, edits, told):
+        with Cloud(rows_per_part=2_000, runtime=WARM) as cloud, serving(cloud, place) as (here, edits, told):
             _ENV_FILE.parent.mkdir(exist_ok=True)
             _ENV_FILE.write_text(environment(here, place))
             console.print(told, markup=False, highlight=False, soft_wrap=True)
@@ -76,8 +76,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 @contextmanager
-def serving(place: Place) -> Iterator[tuple[Deployment, Edits, str]]:
-    """A cloud with the sources and logs of a catalog, what becomes of edits to it, and what to tell of it. Raises
+def serving(cloud: Cloud, place: Place, name: str = "local") -> Iterator[tuple[Deployment, Edits, str]]:
+    """A project with the sources and logs of a catalog, what becomes of edits to it, and what to tell of it. Raises
     ConfigurationError or InputError when the catalog makes none.
     """
     checked(place)
@@ -87,18 +87,15 @@ def serving(place: Place) -> Iterator[tuple[Deployment, Edits, str]]:
     def fill(log: Log) -> None:
         log.write(here.dsn, first_hour, now, int(_ROWS_PER_HOUR * (now - first_hour) / timedelta(hours=1)))
 
-    with Cloud(rows_per_part=2_000, runtime=WARM) as cloud:
-        env = {
-            FOLDER_VARIABLE: str(copied(place, cloud.folder / "catalog").file),
-            "HOURLY_START": f"{first_hour:%Y%m%dT%H}",
-        }
-        with cloud.deploy(env=env) as here:
-            sources = Sources(here, _ROWS)
-            world = World(here, sources, fill)
-            list(world.make())
-            with psycopg.connect(here.dsn, autocommit=True) as database:
-                migrations.migrate(database)  # the status page only reads it
-            yield here, Edits(place, cloud.folder, world), _what_to_try(here, place, sources.told())
+    of_functions = copied(place, cloud.folder / f"{name}-catalog")
+    env = {FOLDER_VARIABLE: str(of_functions.file), "HOURLY_START": f"{first_hour:%Y%m%dT%H}"}
+    with cloud.deploy(name, env=env) as here:
+        sources = Sources(here, _ROWS)
+        world = World(here, sources, fill)
+        list(world.make())
+        with psycopg.connect(here.dsn, autocommit=True) as database:
+            migrations.migrate(database)  # the status page only reads it
+        yield here, Edits(place, cloud.folder / f"{name}-catalogs", world), _what_to_try(here, place, sources.told())
 
 
 def _what_to_try(here: Deployment, place: Place, offers: str) -> str:
