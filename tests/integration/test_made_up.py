@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -61,10 +62,7 @@ def publish(services, name):
 
 def spelled(type_: PgType) -> str:
     """A type as a catalog may spell it, with a length if it needs one."""
-    try:
-        return PgType.parse(type_.name).sql
-    except ValueError:
-        return PgType.parse(f"{type_.name}(3)").sql
+    return f"{type_.name}(3)" if type_.plain in (PgType.CHAR, PgType.VECTOR, PgType.HALFVEC) else type_.name
 
 
 def columns_of_every_type(*, vectors: bool) -> dict[str, str]:
@@ -172,12 +170,18 @@ def test_input_of_the_folder_comes_first_and_what_does_not_fit_is_told(cloud, tm
                 sources.make()
 
 
+NO_ARRAYS = (PgType.CHAR, PgType.JSON, PgType.JSONB)
+
+
 def log_columns() -> dict[str, tuple[str, str]]:
     """For each type that may leave PostgreSQL a column for each type of BigQuery that it becomes."""
     found = {}
     for name, type_ in catalog.TYPE_NAMES.items():
+        short = name.replace(" ", "_")
         for target in type_.targets if name == type_.name else ():
-            found[f"{name.replace(' ', '_')}_{target.lower()}"] = (spelled(type_), target)
+            found[f"{short}_{target.lower()}"] = (spelled(type_), target)
+        for target in replace(type_, array=True).targets[:1] if name == type_.name and type_ not in NO_ARRAYS else ():
+            found[f"{short}_array"] = (f"{spelled(type_)}[]", target)
     return found
 
 
@@ -200,4 +204,4 @@ def test_a_log_of_every_type_is_made_of_its_block_and_leaves(cloud, tmp_path, mo
         assert (status, answer["failed"], answer["hours"][0]["rows"]) == (200, [], 70)
         counted = ", ".join(f"COUNT(`{name}`)" for name in columns)
         (row,) = here.bigquery_client.query(f"SELECT {counted} FROM {here.target(log).quoted}").result()
-        assert set(row.values()) == {60}
+        assert dict(zip(columns, row.values(), strict=True)) == {n: 70 if "array" in n else 60 for n in columns}
