@@ -13,6 +13,7 @@ from shared.daily.context import DailyRun, TableRun
 from shared.daily.live import RECYCLE
 from shared.daily.swap_table import add_columns
 from shared.db.postgres import connect, translated
+from shared.db.session import refuse_absent
 from shared.errors import BadRequestError
 from shared.ledger import migrations
 from shared.ledger.names import SCHEMA
@@ -31,7 +32,8 @@ def migrate(
     rows do. A view that was built from another template is told of, and not rebuilt. `reader` is a role that may read
     the ledger from now on.
 
-    Raises BadRequestError when there is no such role, and TargetError when a table can't be one of the catalog's.
+    Raises BadRequestError when there is no such role, TargetError when a table can't be one of the catalog's, and
+    ConfigurationError when the database lacks the extension of a type.
     """
     changes = []
     for change in _changes(services, reader):
@@ -63,6 +65,7 @@ def _ledger(connection: psycopg.Connection) -> list[str]:
 
 def _table(run: TableRun) -> Iterator[str]:
     connection, table = run.connection, run.table
+    refuse_absent(connection, table.columns, run.where)
     if not columns.of_relation(connection, run.schema, table.name):
         return  # its first publish makes it
     tables.ensure(connection, run.schema, table)
