@@ -19,9 +19,10 @@ from shared.catalog.model import (
     Table,
     View,
     could_be_of_another,
+    least_row_bytes,
 )
-from shared.catalog.parser import load
-from shared.catalog.types import PG_TYPES, TYPE_NAMES, BigQueryType, PgType, type_table
+from shared.catalog.parser import load, located, parse, text_of, unfit_name
+from shared.catalog.types import PG_TYPES, TYPE_NAMES, BigQueryType, PgType, roomy, type_table
 
 __all__ = [
     "FOLDER_VARIABLE",
@@ -46,6 +47,12 @@ __all__ = [
     "Table",
     "View",
     "could_be_of_another",
+    "least_row_bytes",
     "load",
+    "located",
+    "parse",
+    "roomy",
+    "text_of",
     "type_table",
+    "unfit_name",
 ]

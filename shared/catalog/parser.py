@@ -88,8 +88,12 @@ _ENTRY = re.compile(rf"[ \t]*({_DOTTED})[ \t]*=")
 def load(place: Place | None = None) -> Catalog:
     """Read and validate a catalog, by default this deployment's. Raises ConfigurationError that lists every mistake."""
     place = place or Place.here()
+    return parse(text_of(place.file), place)
+
+
+def parse(text: str, place: Place) -> Catalog:
+    """The catalog that a text is, in that place. Raises ConfigurationError that lists every mistake."""
     file = place.file
-    text = _text_of(file)
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as e:
@@ -102,22 +106,22 @@ def load(place: Place | None = None) -> Catalog:
     parser = _Parser(place.views)
     catalog = parser.catalog(document)
     if parser.mistakes:
-        told = "\n".join(_told(file, text, parser.mistakes))
+        told = "\n".join(located(file, text, parser.mistakes, MAX_TOLD))
         raise ConfigurationError(told, where=f"{quantity(len(parser.mistakes), 'mistake')} in the catalog")
     return catalog
 
 
-def _told(file: Path, text: str, mistakes: Sequence[tuple[KeyPath, str]]) -> Iterator[str]:
-    """A line for each mistake, in the order of the file; of many, for the first."""
+def located(file: Path, text: str, mistakes: Sequence[tuple[KeyPath, str]], most: int | None = None) -> Iterator[str]:
+    """A line for each mistake, in the order of the file; of more than `most`, for the first."""
     lines = _lines(text)
     found = sorted((_line(lines, path), ".".join(path), what) for path, what in mistakes)
-    for line, path, what in found[:MAX_TOLD]:
+    for line, path, what in found[:most]:
         yield f"{file.name}:{line}: {shown(path, MAX_PATH)}: {what}"
-    if len(mistakes) > MAX_TOLD:
-        yield f"and {len(mistakes) - MAX_TOLD} more"
+    if most is not None and len(mistakes) > most:
+        yield f"and {len(mistakes) - most} more"
 
 
-def _text_of(file: Path) -> str:
+def text_of(file: Path) -> str:
     """What the file holds; a byte order mark, which some editors write first, is none of it."""
     try:
         with file.open("rb") as opened:
@@ -137,6 +141,21 @@ def is_ledger_name(name: str) -> bool:
     other columns, what they are built from has the table's name there.
     """
     return bool(_LEDGER_NAME.fullmatch(name))
+
+
+def unfit_name(name: str, taken: Mapping[str, str]) -> str | None:
+    """Why BigQuery and PostgreSQL don't both let a column have the name, if they don't. `taken` are the names that
+    others have, by these in small letters.
+    """
+    if not is_identifier(name):
+        return "is no identifier (letters, digits and _, 63 at most)"
+    if name.lower() in taken:
+        return f"is taken by {taken[name.lower()]}: BigQuery does not tell names apart by their case"
+    if name.upper().startswith(RESERVED_PREFIXES):
+        return f"is a name that BigQuery reserves: none begins with {', '.join(RESERVED_PREFIXES)}"
+    if name in SYSTEM_COLUMNS:
+        return "is a system column of every PostgreSQL table"
+    return None
 
 
 class _Parser:
@@ -333,15 +352,7 @@ class _Parser:
 
     def _may_name_column(self, name: str, path: KeyPath, taken: dict[str, str]) -> bool:
         """Whether BigQuery and PostgreSQL both let a column have the name, which is then `taken`."""
-        mistake = None
-        if not is_identifier(name):
-            mistake = "is no identifier (letters, digits and _, 63 at most)"
-        elif name.lower() in taken:
-            mistake = f"is taken by {taken[name.lower()]}: BigQuery does not tell names apart by their case"
-        elif name.upper().startswith(RESERVED_PREFIXES):
-            mistake = f"is a name that BigQuery reserves: none begins with {', '.join(RESERVED_PREFIXES)}"
-        elif name in SYSTEM_COLUMNS:
-            mistake = "is a system column of every PostgreSQL table"
+        mistake = unfit_name(name, taken)
         if mistake is not None:
             self._mistake((*path, name), mistake)
             return False

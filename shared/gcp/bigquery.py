@@ -16,7 +16,7 @@ from shared.gcp.errors import TRANSIENT_REASONS, reason, translated
 from shared.names import JobName, PartitionRef, TableRef
 
 if TYPE_CHECKING:
-    from google.cloud.bigquery import Client, Table
+    from google.cloud.bigquery import Client, SchemaField, Table
 
 #: Reasons that say that a resource or a role is missing.
 DEPLOYMENT_REASONS = frozenset(("accessDenied", "billingNotEnabled", "notFound"))
@@ -35,12 +35,15 @@ type Value = int | str | date
 
 @dataclass(frozen=True)
 class Field:
-    """A column of a BigQuery table, its type by its GoogleSQL name."""
+    """A column of a BigQuery table, its type by its GoogleSQL name. `parameters` are its greatest length, or its
+    precision and scale, where it has them.
+    """
 
     name: str
     type: str
     repeated: bool
     required: bool = False
+    parameters: tuple[int, ...] = ()
 
     @property
     def sql(self) -> str:
@@ -132,10 +135,7 @@ class BigQuery:
                 table = self._client.get_table(str(ref))
             except NotFound:
                 return None
-            fields = (
-                Field(f.name, _ALIASES.get(f.field_type, f.field_type), f.mode == "REPEATED", f.mode == "REQUIRED")
-                for f in table.schema
-            )
+            fields = map(_field, table.schema)
             days = table.time_partitioning
             return TableInfo(
                 ref=ref,
@@ -320,6 +320,15 @@ class BigQuery:
             except Conflict:
                 return False  # the job exists: another call, or this one's lost answer, started it
             return True
+
+
+def _field(found: "SchemaField") -> Field:
+    if found.precision is not None:
+        parameters: tuple[int, ...] = (found.precision, found.scale or 0)
+    else:
+        parameters = (found.max_length,) if found.max_length is not None else ()
+    type_ = _ALIASES.get(found.field_type, found.field_type)
+    return Field(found.name, type_, found.mode == "REPEATED", found.mode == "REQUIRED", parameters)
 
 
 def _modified(table: "Table") -> datetime | None:

@@ -1,0 +1,160 @@
+"""Propose: the block that the catalog may have for a table that is there. Decisions only, no I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from shared.catalog import MAX_COLUMNS, MAX_ROW_BYTES, Column, PgType, least_row_bytes, roomy, unfit_name
+from shared.errors import shown
+from shared.gcp.bigquery import Field
+from shared.names import MAX_IDENTIFIER_BYTES, TableRef
+
+#: Columns that are counted as keys, and of how many of these each pair is. Each counted one is read whole.
+MOST_SINGLE, MOST_PAIRED = 8, 5
+
+#: Bytes of a comment, of which others may have written some.
+_MAX_COMMENT = 500
+
+#: Names that say that the rows are told apart by them, the clearest first.
+_TELLING = (r"(?i)id|uuid|key|pk", r"(?i).*_(id|uuid|key|code|pk)|.*[a-z]Id", r".*")
+
+#: Types by which rows are told apart, and whose values BigQuery can compare.
+_OF_KEYS = (
+    PgType.TEXT,
+    PgType.VARCHAR,
+    PgType.BIGINT,
+    PgType.NUMERIC,
+    PgType.DATE,
+    PgType.TIMESTAMP,
+    PgType.TIMESTAMPTZ,
+)
+
+#: What else a column may become, by what it is proposed to be.
+_CHOICES = {"double precision[]": '"vector(n)" or "halfvec(n)" of pgvector takes arrays of n numbers'}
+
+type Key = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A column that can't travel, and why."""
+
+    column: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What one query of the source counted: its rows, and of each candidate, the different values without NULL."""
+
+    rows: int
+    values: dict[Key, int]
+    bytes: int
+
+    @property
+    def key(self) -> Key:
+        """The first candidate that every row has, and no two rows the same of; none where there is none."""
+        unique = (key for key, found in self.values.items() if found == self.rows)
+        return next(unique, ()) if self.rows else ()
+
+
+@dataclass(frozen=True)
+class TableProposal:
+    """A table's block. `key` is empty where none was proved, for which `reason` stands."""
+
+    name: str
+    source: str
+    dataset: str | None
+    columns: Sequence[Column]
+    left_out: Sequence[LeftOut]
+    key: Key
+    reason: str
+
+    def block(self) -> str:
+        """The block as it stands in the catalog."""
+        return "\n".join([*self._head(), "", *self._columns(), *_told(self.left_out)]) + "\n"
+
+    def _head(self) -> Iterator[str]:
+        yield f"[tables.{self.name}]"
+        yield f"source = {_text(self.source)}"
+        if self.dataset is not None:
+            yield f'dataset = "{self.dataset}"'
+        if self.key:
+            yield f"key = [{', '.join(map(_text, self.key))}]  {_comment(self.reason)}"
+        else:
+            yield _comment(f"no key: {self.reason}")
+
+    def _columns(self) -> Iterator[str]:
+        yield f"[tables.{self.name}.columns]"
+        for column in self.columns:
+            choice = _CHOICES.get(column.type.spelling)
+            yield f'{column.name} = "{column.type.spelling}"' + (f"  # {choice}" if choice else "")
+
+
+def columns(fields: Sequence[Field]) -> tuple[list[Column], list[LeftOut]]:
+    """The columns of a BigQuery table that can travel, each of the type that takes its values, and the others."""
+    travel: list[Column] = []
+    left_out: list[LeftOut] = []
+    taken: dict[str, str] = {}
+    for field in fields:
+        type_ = roomy(field.sql, field.parameters)
+        why = unfit_name(field.name, taken)
+        if type_ is None:
+            why = why or f"is {field.sql}, of which no type of PostgreSQL is made"
+        elif why is None and len(travel) == MAX_COLUMNS:
+            why = f"is one too many: a table of PostgreSQL has at most {MAX_COLUMNS}"
+        elif why is None and least_row_bytes([*travel, Column(field.name, type_)]) > MAX_ROW_BYTES:
+            why = f"finds no room: a row of PostgreSQL has at most {MAX_ROW_BYTES} bytes, long values aside"
+        if why is not None or type_ is None:
+            left_out.append(LeftOut(field.name, why or ""))
+        else:
+            taken[field.name.lower()] = field.name
+            travel.append(Column(field.name, type_))
+    return travel, left_out
+
+
+def candidates(among: Sequence[Column]) -> list[Key]:
+    """What may tell the rows apart: columns, those first that are called so, and then pairs of these."""
+    named = [column.name for column in among if column.type.plain in _OF_KEYS]
+    likely = sorted(named, key=lambda name: next(n for n, like in enumerate(_TELLING) if re.fullmatch(like, name)))
+    single = likely[:MOST_SINGLE]
+    return [*((name,) for name in single), *combinations(single[:MOST_PAIRED], 2)]
+
+
+def count(source: TableRef, keys: Sequence[Key]) -> str:
+    """The query that counts the rows, and the different values of each candidate, of rows without NULL in it. Such a
+    count is exact (https://cloud.google.com/bigquery/docs/reference/standard-sql/aggregate_functions#count).
+    """
+    return f"SELECT COUNT(*), {', '.join(map(_different, keys))} FROM {source.quoted}"
+
+
+def name_of(table: str) -> str:
+    """A table's id made a name that PostgreSQL and BigQuery both carry."""
+    name = re.sub(r"\W", "_", table, flags=re.ASCII)
+    return (f"_{name}" if name[0].isdigit() else name)[:MAX_IDENTIFIER_BYTES]
+
+
+def _different(key: Key) -> str:
+    quoted = [f"`{name}`" for name in key]
+    if len(key) == 1:
+        return f"COUNT(DISTINCT {quoted[0]})"
+    # No STRUCT can be counted so.
+    lacking = " OR ".join(f"{name} IS NULL" for name in quoted)
+    return f"COUNT(DISTINCT IF({lacking}, NULL, TO_JSON_STRING(STRUCT({', '.join(quoted)}))))"
+
+
+def _told(left_out: Sequence[LeftOut]) -> Iterator[str]:
+    yield from (_comment(f"{each.column}: {each.why}") for each in left_out)
+
+
+def _comment(text: str) -> str:
+    """A comment of TOML, of one line whatever the text."""
+    return f"# {shown(text.replace('\n', '\\n'), _MAX_COMMENT)}"
+
+
+def _text(value: str) -> str:
+    """A text of TOML: a name of others may have any letter but a quote or a backslash."""
+    return f'"{value}"'
