@@ -22,6 +22,7 @@ from shared.catalog.model import (
     least_row_bytes,
 )
 from shared.catalog.parser import load, located, parse, text_of, unfit_name
+from shared.catalog.source import DatasetVariable, Source
 from shared.catalog.types import PG_TYPES, TYPE_NAMES, BigQueryType, PgType, roomy, type_table
 
 __all__ = [
@@ -38,12 +39,14 @@ __all__ = [
     "BigQueryType",
     "Catalog",
     "Column",
+    "DatasetVariable",
     "HourlyColumn",
     "HourlyTable",
     "Index",
     "Limits",
     "PgType",
     "Place",
+    "Source",
     "Table",
     "View",
     "could_be_of_another",

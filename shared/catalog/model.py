@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from shared.catalog.source import DatasetVariable, Source
 from shared.catalog.types import BigQueryType, PgType
 from shared.names import MAX_IDENTIFIER_BYTES, is_identifier
 
@@ -130,14 +131,10 @@ class Index:
 
 @dataclass(frozen=True)
 class Table:
-    """A BigQuery source and its PostgreSQL target. `dataset` is the variable that names the source's data set.
-
-    `key` are the columns that tell the table's rows apart, if any do.
-    """
+    """A BigQuery source and its PostgreSQL target. `key` are the columns that tell its rows apart, if any do."""
 
     name: str
-    source: str
-    dataset: str
+    source: Source
     columns: tuple[Column, ...]
     allow_empty: bool = False
     key: tuple[str, ...] = ()
@@ -193,6 +190,12 @@ class Catalog:
     tables: Mapping[str, Table]
     views: Mapping[str, View]
     hourly: Mapping[str, HourlyTable]
+
+    @property
+    def dataset_variables(self) -> tuple[str, ...]:
+        """The variables of the environment that name data sets of sources, each once."""
+        of = (table.source.dataset for table in self.tables.values())
+        return tuple(dict.fromkeys(each.name for each in of if isinstance(each, DatasetVariable)))
 
     def views_of(self, table: str) -> tuple[View, ...]:
         return tuple(view for view in self.views.values() if table in view.reads)

@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from shared.catalog.model import (
@@ -22,10 +22,10 @@ from shared.catalog.model import (
     View,
     least_row_bytes,
 )
+from shared.catalog.source import DatasetVariable, Source
 from shared.catalog.types import TYPE_NAMES, BigQueryType, PgType
 from shared.errors import ConfigurationError, shown
-from shared.names import is_identifier
-from shared.settings import DATASET_VARIABLES
+from shared.names import DatasetRef, is_identifier, is_table_id
 from shared.words import quantity
 
 #: The size of a catalog that is read, and how many mistakes in it are told at once.
@@ -40,6 +40,9 @@ MAX_INDEX = 1_000
 #: Limits that no table needs to be above, and that no sum or date overflows with: growth by a million, the rows of any
 #: table, and hours of a century.
 MAX_GROWTH, MAX_ROWS, MAX_HOURS = 1_000_000, 10**15, 876_000
+
+#: Of a table whose source is a mistake, which nobody gets to see.
+_NOWHERE = Source(DatasetRef(None, "nowhere"), "nowhere")
 
 #: https://cloud.google.com/bigquery/docs/clustered-tables#limitations
 MAX_CLUSTERING = 4
@@ -204,12 +207,7 @@ class _Parser:
     def _table(self, name: str, entry: Mapping[str, object]) -> Table:
         path = ("tables", name)
         self._known(entry, path, {"source", "dataset", "columns", "allow_empty", "key", "limits", "indexes"})
-        source = self._text(entry, path, "source")
-        if source and not is_identifier(source):
-            self._mistake((*path, "source"), "is no BigQuery table id")
-        dataset = self._text(entry, path, "dataset")
-        if dataset and dataset not in DATASET_VARIABLES:
-            self._mistake((*path, "dataset"), f"should be one of {', '.join(DATASET_VARIABLES)}")
+        source = self._source(entry, path)
         allow_empty = entry.get("allow_empty", False)
         if not isinstance(allow_empty, bool):
             self._mistake((*path, "allow_empty"), "should be true or false")
@@ -226,7 +224,26 @@ class _Parser:
         names = tuple(map(str, key if isinstance(key, list) else ()))
         limits = self._limits(entry, path, {c.name for c in columns}, names)
         indexes = tuple(self._indexes(entry.get("indexes", []), (*path, "indexes"), comparable))
-        return Table(name, source, dataset, columns, bool(allow_empty), names, limits, indexes)
+        return Table(name, source, columns, bool(allow_empty), names, limits, indexes)
+
+    def _source(self, entry: Mapping[str, object], path: KeyPath) -> Source:
+        """A table in the data set that a variable names, or a table with its data set in one text."""
+        named = self._text(entry, path, "source")
+        if "dataset" not in entry:
+            return self._parsed(Source.parse, named, (*path, "source")) or _NOWHERE
+        dataset = self._parsed(DatasetVariable, self._text(entry, path, "dataset"), (*path, "dataset"))
+        if named and not is_table_id(named):
+            self._mistake((*path, "source"), "is no BigQuery table id, as it should be beside dataset")
+        elif named and dataset:
+            return Source(dataset, named)
+        return _NOWHERE
+
+    def _parsed[T](self, parse: Callable[[str], T], text: str, path: KeyPath) -> T | None:
+        try:
+            return parse(text) if text else None
+        except ValueError as e:
+            self._mistake(path, str(e))
+            return None
 
     def _indexes(self, given: object, path: KeyPath, columns: Set[str]) -> Iterator[Index]:
         """The indexes of a table: some of its columns, or what CREATE INDEX says after the table's name."""
