@@ -5,19 +5,19 @@ import json
 import pytest
 
 from shared import catalog
-from shared.catalog import ROOT
 from shared.hourly import schema
 
 LOGS = catalog.load().hourly
+FOLDER = catalog.Place.here().schemas
 
 
 @pytest.mark.parametrize("name", LOGS)
 def test_the_file_that_terraform_reads_is_what_the_function_makes(name):
-    assert (ROOT / "shared" / "schemas" / f"{name}.json").read_text() == schema.to_json(LOGS[name])
+    assert (FOLDER / f"{name}.json").read_text() == schema.to_json(LOGS[name])
 
 
 def test_there_is_a_file_for_every_log_and_no_other():
-    assert {file.stem for file in (ROOT / "shared" / "schemas").glob("*.json")} == set(LOGS)
+    assert {file.stem for file in FOLDER.glob("*.json")} == set(LOGS)
 
 
 def test_a_schema_has_the_logs_columns_and_the_two_of_its_hours():
