@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from shared.catalog import MAX_COLUMNS, MAX_ROW_BYTES, Column, PgType, least_row_bytes, roomy, unfit_name
+from shared.catalog import (
+    MAX_COLUMNS,
+    MAX_ROW_BYTES,
+    Column,
+    DatasetVariable,
+    PgType,
+    Source,
+    least_row_bytes,
+    roomy,
+    unfit_name,
+)
 from shared.errors import shown
 from shared.gcp.bigquery import Field
-from shared.names import MAX_IDENTIFIER_BYTES, TableRef
+from shared.names import MAX_IDENTIFIER_BYTES, DatasetRef, TableRef
+from shared.words import quantity
 
 #: Columns that are counted as keys, and of how many of these each pair is. Each counted one is read whole.
 MOST_SINGLE, MOST_PAIRED = 8, 5
@@ -48,7 +59,9 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Counted:
-    """What one query of the source counted: its rows, and of each candidate, the different values without NULL."""
+    """What one query of the source counted: its rows, and of each candidate, the different values without NULL. By
+    BigQuery's estimate, it read so many `bytes`.
+    """
 
     rows: int
     values: dict[Key, int]
@@ -60,18 +73,27 @@ class Counted:
         unique = (key for key, found in self.values.items() if found == self.rows)
         return next(unique, ()) if self.rows else ()
 
+    def __str__(self) -> str:
+        rows = quantity(self.rows, "row")
+        if self.key:
+            return f"of {rows}, no two have the same, and none has NULL"
+        single = ", ".join(name for name, *more in self.values if not more)
+        return f"of {rows}, some have the same, or NULL, in each of {single}, and in pairs of these"
+
 
 @dataclass(frozen=True)
 class TableProposal:
-    """A table's block. `key` is empty where none was proved, for which `reason` stands."""
+    """A table's block. `counted` says why nothing was, where nothing was."""
 
     name: str
-    source: str
-    dataset: str | None
+    source: Source
     columns: Sequence[Column]
     left_out: Sequence[LeftOut]
-    key: Key
-    reason: str
+    counted: Counted | str
+
+    @property
+    def key(self) -> Key:
+        return self.counted.key if isinstance(self.counted, Counted) else ()
 
     def block(self) -> str:
         """The block as it stands in the catalog."""
@@ -79,13 +101,15 @@ class TableProposal:
 
     def _head(self) -> Iterator[str]:
         yield f"[tables.{self.name}]"
-        yield f"source = {_text(self.source)}"
-        if self.dataset is not None:
-            yield f'dataset = "{self.dataset}"'
-        if self.key:
-            yield f"key = [{', '.join(map(_text, self.key))}]  {_comment(self.reason)}"
+        if isinstance(self.source.dataset, DatasetVariable):
+            yield f"source = {_text(self.source.table)}"
+            yield f"dataset = {_text(self.source.dataset.name)}"
         else:
-            yield _comment(f"no key: {self.reason}")
+            yield f"source = {_text(str(self.source))}"
+        if self.key:
+            yield f"key = [{', '.join(map(_text, self.key))}]  {_comment(str(self.counted))}"
+        else:
+            yield _comment(f"no key: {self.counted}")
 
     def _columns(self) -> Iterator[str]:
         yield f"[tables.{self.name}.columns]"
@@ -129,6 +153,16 @@ def count(source: TableRef, keys: Sequence[Key]) -> str:
     count is exact (https://cloud.google.com/bigquery/docs/reference/standard-sql/aggregate_functions#count).
     """
     return f"SELECT COUNT(*), {', '.join(map(_different, keys))} FROM {source.quoted}"
+
+
+def source_of(ref: TableRef, project: str, datasets: Mapping[str, DatasetRef]) -> Source:
+    """The table as the catalog names it: by the variable that names its data set, or in full. `datasets` are those of
+    the deployment in `project`, by their variables.
+    """
+    for variable, dataset in datasets.items():
+        if (dataset.project or project, dataset.dataset) == (ref.project, ref.dataset):
+            return Source(DatasetVariable(variable), ref.table)
+    return Source(DatasetRef(ref.project, ref.dataset), ref.table)
 
 
 def name_of(table: str) -> str:

@@ -6,11 +6,13 @@ import tomllib
 
 import pytest
 
-from shared.catalog import MAX_COLUMNS, PG_TYPES, Column, PgType, roomy
+from shared.catalog import MAX_COLUMNS, PG_TYPES, Column, PgType, Source, roomy
 from shared.gcp.bigquery import Field
-from shared.names import TableRef
+from shared.names import DatasetRef, TableRef
 from shared.operate import propose
 from shared.operate.propose import Counted, TableProposal
+
+USERS = Source.parse("reco-data.scores.users")
 
 
 def field(name: str, type_: str, *parameters: int) -> Field:
@@ -146,13 +148,12 @@ def test_a_block_tells_what_was_chosen_and_what_was_left():
     travel, left_out = propose.columns(
         [field("user_id", "STRING"), field("embedding", "ARRAY<FLOAT64>"), field("a\nb\x1b[31m", "STRING")]
     )
-    block = TableProposal(
-        "users", "p.d.users", None, travel, left_out, ("user_id",), "of 3 rows, no two are alike"
-    ).block()
+    counted = Counted(3, {("user_id",): 3}, 0)
+    block = TableProposal("users", USERS, travel, left_out, counted).block()
     assert block.splitlines() == [
         "[tables.users]",
-        'source = "p.d.users"',
-        'key = ["user_id"]  # of 3 rows, no two are alike',
+        'source = "reco-data.scores.users"',
+        'key = ["user_id"]  # of 3 rows, no two have the same, and none has NULL',
         "",
         "[tables.users.columns]",
         'user_id = "text"',
@@ -164,7 +165,8 @@ def test_a_block_tells_what_was_chosen_and_what_was_left():
 
 def test_without_a_key_the_block_says_why():
     travel, left_out = propose.columns([field("n", "FLOAT64")])
-    block = TableProposal("t", "t", "SEED_DATASET", travel, left_out, (), "nothing was counted").block()
+    source = propose.source_of(TableRef("p", "d", "t"), "p", {"SEED_DATASET": DatasetRef(None, "d")})
+    block = TableProposal("t", source, travel, left_out, "nothing was counted").block()
     assert block.splitlines()[:4] == [
         "[tables.t]",
         'source = "t"',
