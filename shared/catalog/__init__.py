@@ -21,7 +21,7 @@ from shared.catalog.model import (
     could_be_of_another,
     least_row_bytes,
 )
-from shared.catalog.parser import load, located, parse, text_of, unfit_name
+from shared.catalog.parser import KeyPath, load, located, parse, text_of, unfit_name
 from shared.catalog.source import DatasetVariable, Source
 from shared.catalog.types import PG_TYPES, TYPE_NAMES, BigQueryType, PgType, roomy, type_table
 
@@ -43,6 +43,7 @@ __all__ = [
     "HourlyColumn",
     "HourlyTable",
     "Index",
+    "KeyPath",
     "Limits",
     "PgType",
     "Place",

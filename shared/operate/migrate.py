@@ -73,7 +73,12 @@ def _table(run: TableRun) -> Iterator[str]:
     yield from (f"{table.name}: {name} {type_} added" for name, type_ in added.items())
     if added:
         yield f"{table.name}: {RECYCLE}"
-    present = columns.of_relation(connection, run.schema, table.name)
+    yield from (f"{table.name}: {name} {what}" for name, what in pending(run))
+
+
+def pending(run: TableRun) -> Iterator[tuple[str, str]]:
+    """The columns that the catalog drops or gives another type, with what becomes of each."""
+    present = columns.of_relation(run.connection, run.schema, run.table.name)
     changes = evolve.compare(run, [], keep=False).changes
     new = evolve.is_new(run)
     found = evolve.blocking(run, changes)
@@ -86,7 +91,7 @@ def _table(run: TableRun) -> Iterator[str]:
             fate = f"the next publish will refuse that while other objects use it: {', '.join(users)}"
         else:
             fate = f"it changes with the next publish; then {RECYCLE}"
-        yield f"{table.name}: {name} {what}; {fate}"
+        yield name, f"{what}; {fate}"
 
 
 def _refuse_unless_role(connection: psycopg.Connection, name: str) -> None:

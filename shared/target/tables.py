@@ -61,6 +61,16 @@ def ensure(connection: psycopg.Connection, schema: str, table: Table) -> None:
         _check(connection, schema, table, found)
 
 
+def check(connection: psycopg.Connection, schema: str, table: Table) -> bool:
+    """Whether the table is there. Raises TargetError when it is, but can't take children."""
+    with translated(f"looking at {schema}.{table.name}"):
+        found = _find(connection, schema, table.name)
+        if found is not None:
+            _check(connection, schema, table, found)
+            children(connection, schema, table.name)
+        return found is not None
+
+
 def refuse_unkept(connection: psycopg.Connection, schema: str, table: str) -> None:
     """Raise TargetError that names what others hung on the table and its parts can't keep true."""
     belongings.refuse_unkept(connection, relation(schema, table), f"{schema}.{table}")

@@ -62,7 +62,7 @@ class World:
             self._own_catalog()
             return
         table = next((tables[word] for word in filled_in(command) if word in tables), tables[TABLE])
-        if name in READ_BIGQUERY:
+        if name in READ_BIGQUERY or "--live" in command:
             self._fill_sources()
         self._upload(table, BEFORE, "published")
         self._upload(table, NOW, "held" if name in ("approve", "reject") else "published")

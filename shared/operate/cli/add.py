@@ -57,7 +57,7 @@ def add(
         elif not prints:
             output.line(f"{place.file} ends now with:\n\n{block}\n{read}")
             output.line("Look it over, and then:")
-            output.command("recosync catalog check")
+            output.command("recosync catalog check --live")
         output.document(
             {
                 "name": name,
