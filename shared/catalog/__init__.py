@@ -21,7 +21,7 @@ from shared.catalog.model import (
     could_be_of_another,
 )
 from shared.catalog.parser import load
-from shared.catalog.types import PG_TYPES, TYPE_NAMES, BigQueryType, PgType, type_table
+from shared.catalog.types import PG_TYPES, TYPE_NAMES, BigQueryType, PgType, log_type_table, type_table
 
 __all__ = [
     "FOLDER_VARIABLE",
@@ -47,5 +47,6 @@ __all__ = [
     "View",
     "could_be_of_another",
     "load",
+    "log_type_table",
     "type_table",
 ]

@@ -43,6 +43,9 @@ class PgType:
     GEOMETRY: ClassVar[PgType]
     VECTOR: ClassVar[PgType]
     HALFVEC: ClassVar[PgType]
+    INET: ClassVar[PgType]
+    CIDR: ClassVar[PgType]
+    ENUM: ClassVar[PgType]
 
     @property
     def sql(self) -> str:
@@ -67,17 +70,27 @@ class PgType:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        return () if self.parameters or self.array else _KNOWN[self.name].targets
+        targets = _KNOWN[self.name].targets
+        if self.name == PgType.NUMERIC.name and self.parameters:
+            targets = tuple(filter(self._leaves_as, targets))
+        return tuple(f"ARRAY<{target}>" for target in targets) if self.array else targets
+
+    def _leaves_as(self, target: str) -> bool:
+        """Whether a BigQuery type has the digits that a decimal declares; a FLOAT64 takes the nearest number."""
+        precision, scale = self.parameters
+        before, behind = _DIGITS.get(target, (precision, scale))
+        return precision - scale <= before and scale <= behind
 
     @classmethod
-    def parse(cls, spelling: str) -> PgType:
-        """A type by one of the names in `TYPE_NAMES`, with parameters in brackets if it takes any. Raises ValueError
-        that says what is wrong.
+    def parse(cls, spelling: str, *, leaving: bool = False) -> PgType:
+        """A type by one of the names in `TYPE_NAMES`, with parameters in brackets if it takes any: one that a column of
+        a table may have, or one that may be `leaving` PostgreSQL. Raises ValueError that says what is wrong.
         """
         match = _SPELLING.fullmatch(spelling)
         plain = TYPE_NAMES.get(match["name"]) if match else None
-        if match is None or plain is None:
-            raise ValueError(f"should have a type among {', '.join(sorted(TYPE_NAMES))}")
+        if match is None or plain is None or not (plain.targets if leaving else plain.sources):
+            known = (name for name, type_ in TYPE_NAMES.items() if (type_.targets if leaving else type_.sources))
+            raise ValueError(f"should have a type among {', '.join(sorted(known))}")
         given = tuple(int(number) for number in (match["parameters"] or "").split(",") if number)
         wrong = _KNOWN[plain.name].wrong(given)
         if wrong:
@@ -86,7 +99,7 @@ class PgType:
             given = (*given, 0)
         array = match["array"] is not None
         if array and not _KNOWN[plain.name].in_arrays:
-            raise ValueError(f"should be no array: there are some of {', '.join(_in_arrays())}")
+            raise ValueError(f"should be no array: there are some of {', '.join(_in_arrays(leaving=leaving))}")
         return cls(plain.name, given, array)
 
 
@@ -136,7 +149,7 @@ def _known() -> Iterator[tuple[str, PgType, _Known]]:
     for constant, name, known in (
         ("TEXT", "text", _Known(text, text)),
         ("VARCHAR", "character varying", _Known(text, text, ("varchar",), characters)),
-        ("CHAR", "character", _Known(text, (), ("char",), characters, needs_length=True, in_arrays=False)),
+        ("CHAR", "character", _Known(text, text, ("char",), characters, needs_length=True, in_arrays=False)),
         ("SMALLINT", "smallint", _Known(whole, ("INT64",))),
         ("INTEGER", "integer", _Known(whole, ("INT64",))),
         ("BIGINT", "bigint", _Known(whole, ("INT64",))),
@@ -145,12 +158,12 @@ def _known() -> Iterator[tuple[str, PgType, _Known]]:
         ("NUMERIC", "numeric", _Known(("NUMERIC", "BIGNUMERIC", "INT64", "FLOAT64"), decimals, ("decimal",), 1000)),
         ("BOOLEAN", "boolean", _Known(("BOOL",), ("BOOL",))),
         ("DATE", "date", _Known(("DATE",), ("DATE",))),
-        ("TIME", "time without time zone", _Known(("TIME",), (), ("time",))),
+        ("TIME", "time without time zone", _Known(("TIME",), ("TIME",), ("time",))),
         ("TIMESTAMP", "timestamp without time zone", _Known((*instant, "DATE"), instant, ("timestamp",))),
-        ("TIMESTAMPTZ", "timestamp with time zone", _Known(("TIMESTAMP",), (), ("timestamptz",))),
-        ("INTERVAL", "interval", _Known(("INTERVAL",))),
-        ("BYTEA", "bytea", _Known(("BYTES",))),
-        ("UUID", "uuid", _Known(text)),
+        ("TIMESTAMPTZ", "timestamp with time zone", _Known(("TIMESTAMP",), ("TIMESTAMP",), ("timestamptz",))),
+        ("INTERVAL", "interval", _Known(("INTERVAL",), text)),
+        ("BYTEA", "bytea", _Known(("BYTES",), ("BYTES",))),
+        ("UUID", "uuid", _Known(text, text)),
         ("JSON", "json", _Known(json, ("STRING", "JSON"), in_arrays=False)),
         ("JSONB", "jsonb", _Known((*json, "STRUCT", "ARRAY<STRUCT>", "RANGE"), ("STRING", "JSON"), in_arrays=False)),
         ("GEOMETRY", "geometry", _Known(("GEOGRAPHY", "STRING", "BYTES"), in_arrays=False)),
@@ -161,6 +174,10 @@ def _known() -> Iterator[tuple[str, PgType, _Known]]:
             "halfvec",
             _Known(("ARRAY<FLOAT64>",), (), ("halfvec",), 16_000, needs_length=True, in_arrays=False),
         ),
+        ("INET", "inet", _Known((), text)),
+        ("CIDR", "cidr", _Known((), text)),
+        # Of any name: PostgreSQL has a type for each.
+        ("ENUM", "enum", _Known((), text)),
     ):
         yield constant, PgType(name), known
 
@@ -171,8 +188,13 @@ for _constant, _type, _rules in _known():
     setattr(PgType, _constant, _type)
 
 
-#: The types without parameters; of one that needs some, the name alone.
-PG_TYPES = tuple(map(PgType, _KNOWN))
+#: The types that a column of a table may have, without parameters; of one that needs some, the name alone.
+PG_TYPES = tuple(PgType(name) for name, known in _KNOWN.items() if known.sources)
+
+#: The digits before and behind the point that every number of these types has in BigQuery and in Parquet. BIGNUMERIC
+#: holds a little more, Arrow's decimals, of 76 digits in all, do not
+#: (https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#decimal_types).
+_DIGITS: Mapping[str, tuple[int, int]] = {"NUMERIC": (29, 9), "BIGNUMERIC": (38, 38)}
 
 
 #: How the catalog may spell a type.
@@ -181,16 +203,26 @@ TYPE_NAMES: Mapping[str, PgType] = {
 }
 
 
-def _in_arrays() -> list[str]:
+def _in_arrays(*, leaving: bool = False) -> list[str]:
     """The names of the types that there are arrays of."""
-    names = (known.spelling(PgType(name)) for name, known in _KNOWN.items() if known.in_arrays)
+    names = (
+        known.spelling(PgType(name))
+        for name, known in _KNOWN.items()
+        if known.in_arrays and (known.targets if leaving else known.sources)
+    )
     return [name.partition(",")[0] for name in names]
 
 
 def type_table() -> list[tuple[str, str]]:
-    """Each type as the catalog may spell it, and the types of BigQuery that can become it."""
+    """Each type of a table's columns as the catalog may spell it, and the types of BigQuery that can become it."""
     scalars = [(_KNOWN[type_.name].spelling(type_), ", ".join(type_.sources)) for type_ in PG_TYPES]
     return [*scalars, (f"T[] of {', '.join(_in_arrays())}", "ARRAY of what T is made from")]
+
+
+def log_type_table() -> list[tuple[str, str]]:
+    """Each type of a log's columns as the catalog may spell it, and the types of BigQuery that it can become."""
+    scalars = [(k.spelling(PgType(name)), ", ".join(k.targets)) for name, k in _KNOWN.items() if k.targets]
+    return [*scalars, (f"T[] of {', '.join(_in_arrays(leaving=True))}", "ARRAY of what T becomes")]
 
 
 _SPELLING = re.compile(r"(?P<name>[a-z ]+?)(?:\((?P<parameters>[0-9]{1,9}(?:, ?[0-9]{1,9})?)\))?(?P<array>\[\])?")
@@ -210,6 +242,8 @@ class BigQueryType(Enum):
     DATE = "DATE"
     DATETIME = "DATETIME"
     TIMESTAMP = "TIMESTAMP"
+    TIME = "TIME"
+    BYTES = "BYTES"
     JSON = "JSON"
 
     @property
@@ -219,4 +253,4 @@ class BigQueryType(Enum):
     @property
     def clusterable(self) -> bool:
         """https://cloud.google.com/bigquery/docs/clustered-tables#cluster_column_types"""
-        return self not in (BigQueryType.FLOAT64, BigQueryType.JSON)
+        return self not in (BigQueryType.FLOAT64, BigQueryType.JSON, BigQueryType.TIME, BigQueryType.BYTES)
