@@ -21,7 +21,7 @@ from shared.catalog.model import (
     could_be_of_another,
 )
 from shared.catalog.parser import load
-from shared.catalog.types import PG_TYPES, TYPE_NAMES, BigQueryType, PgType, log_type_table, type_table
+from shared.catalog.types import MAX_SRID, PG_TYPES, TYPE_NAMES, BigQueryType, PgType, log_type_table, type_table
 
 __all__ = [
     "FOLDER_VARIABLE",
@@ -29,6 +29,7 @@ __all__ = [
     "IMPORT_HOUR",
     "MAX_COLUMNS",
     "MAX_ROW_BYTES",
+    "MAX_SRID",
     "MAX_VIEW_NAME",
     "PG_TYPES",
     "ROOT",

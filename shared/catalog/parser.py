@@ -63,7 +63,10 @@ SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 LEDGER_SCHEMA = "recosync"
 
 #: Of which PostgreSQL and BigQuery can't both tell which are the same, or do it otherwise.
-_INCOMPARABLE = (PgType.JSON, PgType.GEOMETRY, PgType.INTERVAL, PgType.VECTOR, PgType.HALFVEC)
+_INCOMPARABLE = (
+    *(PgType.JSON, PgType.GEOMETRY, PgType.GEOGRAPHY),
+    *(PgType.INTERVAL, PgType.VECTOR, PgType.HALFVEC),
+)
 
 type KeyPath = tuple[str, ...]
 
@@ -201,7 +204,7 @@ class _Parser:
         if not _is_choice(key, comparable, len(columns)):
             self._mistake(
                 (*path, "key"),
-                "should list some of the columns, none of json, geometry, interval, an array or a vector",
+                "should list some of the columns, none of json, geometry, geography, interval, an array or a vector",
             )
             key = []
         names = tuple(map(str, key if isinstance(key, list) else ()))

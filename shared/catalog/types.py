@@ -11,7 +11,8 @@ from typing import ClassVar
 
 @dataclass(frozen=True)
 class PgType:
-    """A PostgreSQL column type: the name that `format_type` gives it, and its parameters.
+    """A PostgreSQL column type: the name that `format_type` gives it, and its parameters. In front of these, a type of
+    PostGIS may have the `shape` of its geometries.
 
     `sources` are the BigQuery types that can become it, and `targets` the BigQuery types that it can become. A value
     that does not fit is found when it is moved.
@@ -20,6 +21,7 @@ class PgType:
     name: str
     parameters: tuple[int, ...] = ()
     array: bool = False
+    shape: str = ""
 
     TEXT: ClassVar[PgType]
     VARCHAR: ClassVar[PgType]
@@ -41,6 +43,7 @@ class PgType:
     JSON: ClassVar[PgType]
     JSONB: ClassVar[PgType]
     GEOMETRY: ClassVar[PgType]
+    GEOGRAPHY: ClassVar[PgType]
     VECTOR: ClassVar[PgType]
     HALFVEC: ClassVar[PgType]
     INET: ClassVar[PgType]
@@ -50,8 +53,8 @@ class PgType:
     @property
     def sql(self) -> str:
         """As the server prints it."""
-        parameters = f"({','.join(map(str, self.parameters))})" if self.parameters else ""
-        return f"{self.name}{parameters}{'[]' if self.array else ''}"
+        parameters = ",".join(filter(None, (self.shape, *map(str, self.parameters))))
+        return f"{self.name}{f'({parameters})' if parameters else ''}{'[]' if self.array else ''}"
 
     @property
     def plain(self) -> PgType:
@@ -62,6 +65,25 @@ class PgType:
     def element(self) -> PgType:
         """What an array of it is an array of."""
         return PgType(self.name, self.parameters)
+
+    @property
+    def srid(self) -> int | None:
+        """The SRID that each geometry has to have; None where any will do."""
+        if self.plain == PgType.GEOGRAPHY:
+            return self.parameters[0] if self.parameters else _WGS84
+        return self.parameters[0] if self.plain == PgType.GEOMETRY and self.parameters else None
+
+    @property
+    def wkb_types(self) -> tuple[int, ...]:
+        """The numbers of the shapes that a geometry may have, as WKB has them; none where any will do
+        (https://www.ogc.org/standard/sfa/).
+        """
+        if not self.shape:
+            return ()
+        kind = self.shape.rstrip("ZM")
+        dimensions = 1000 * _DIMENSIONS.index(self.shape.removeprefix(kind))
+        kinds = range(1, len(_SHAPES)) if kind == "Geometry" else [_SHAPES.index(kind)]
+        return tuple(dimensions + kind for kind in kinds)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -91,6 +113,10 @@ class PgType:
         if match is None or plain is None or not (plain.targets if leaving else plain.sources):
             known = (name for name, type_ in TYPE_NAMES.items() if (type_.targets if leaving else type_.sources))
             raise ValueError(f"should have a type among {', '.join(sorted(known))}")
+        if plain in (cls.GEOMETRY, cls.GEOGRAPHY):
+            return _of_postgis(plain, match)
+        if match["shape"]:
+            raise ValueError("should be without a word in brackets")
         given = tuple(int(number) for number in (match["parameters"] or "").split(",") if number)
         wrong = _KNOWN[plain.name].wrong(given)
         if wrong:
@@ -121,6 +147,8 @@ class _Known:
         name = next(iter(self.spellings), type_.name)
         if type_ == PgType.NUMERIC:
             return f"{type_.name}, {type_.name}(p,s)"
+        if type_ in (PgType.GEOMETRY, PgType.GEOGRAPHY):
+            return f"{type_.name}, {type_.name}(Shape), {type_.name}(Shape,srid)"
         if not self.lengths:
             return name
         return f"{name}(n)" if self.needs_length else f"{name}, {name}(n)"
@@ -167,6 +195,7 @@ def _known() -> Iterator[tuple[str, PgType, _Known]]:
         ("JSON", "json", _Known(json, ("STRING", "JSON"), in_arrays=False)),
         ("JSONB", "jsonb", _Known((*json, "STRUCT", "ARRAY<STRUCT>", "RANGE"), ("STRING", "JSON"), in_arrays=False)),
         ("GEOMETRY", "geometry", _Known(("GEOGRAPHY", "STRING", "BYTES"), in_arrays=False)),
+        ("GEOGRAPHY", "geography", _Known(("GEOGRAPHY", "STRING", "BYTES"), in_arrays=False)),
         # https://github.com/pgvector/pgvector#vector-type
         ("VECTOR", "vector", _Known(("ARRAY<FLOAT64>",), (), ("vector",), 16_000, needs_length=True, in_arrays=False)),
         (
@@ -225,7 +254,41 @@ def log_type_table() -> list[tuple[str, str]]:
     return [*scalars, (f"T[] of {', '.join(_in_arrays(leaving=True))}", "ARRAY of what T becomes")]
 
 
-_SPELLING = re.compile(r"(?P<name>[a-z ]+?)(?:\((?P<parameters>[0-9]{1,9}(?:, ?[0-9]{1,9})?)\))?(?P<array>\[\])?")
+_SPELLING = re.compile(
+    r"(?P<name>[a-z ]+?)"
+    r"(?:\((?=[^)])(?:(?P<shape>[A-Za-z]+)(?:, ?(?=[0-9])|(?=\))))?(?P<parameters>[0-9]{1,9}(?:, ?[0-9]{1,9})?)?\))?"
+    r"(?P<array>\[\])?"
+)
+
+#: What a column of PostGIS may be restricted to, each at its number in WKB, and with Z, M or both behind it
+#: (https://postgis.net/docs/using_postgis_dbmanagement.html).
+_SHAPES = (
+    *("Geometry", "Point", "LineString", "Polygon", "MultiPoint", "MultiLineString", "MultiPolygon"),
+    "GeometryCollection",
+)
+_DIMENSIONS = ("", "Z", "M", "ZM")
+
+#: Longitude and latitude, which a geography has unless it says otherwise.
+_WGS84 = 4326
+
+#: The greatest SRID that PostGIS keeps (SRID_MAXIMUM).
+MAX_SRID = 998_999
+
+
+def _of_postgis(plain: PgType, match: re.Match[str]) -> PgType:
+    """A geometry or geography as the server prints it; a number alone is the SRID of any shape."""
+    shapes = {f"{shape}{more}".lower(): f"{shape}{more}" for shape in _SHAPES for more in _DIMENSIONS}
+    inside = match["shape"] or match["parameters"]
+    shape = shapes.get((match["shape"] or "Geometry").lower())
+    srid = match["parameters"] or "0"
+    if match["array"]:
+        raise ValueError(f"should be no array: there are some of {', '.join(_in_arrays())}")
+    if shape is None or not srid.isdigit() or int(srid) > MAX_SRID:
+        raise ValueError(f"should be like {plain.name}(Point,4326), of {', '.join(_SHAPES)} and Z, M or ZM behind it")
+    number = int(srid) or (_WGS84 if inside and plain == PgType.GEOGRAPHY else 0)
+    if not number and shape == "Geometry":
+        return plain
+    return PgType(plain.name, (number,) if number else (), shape=shape)
 
 
 class BigQueryType(Enum):
