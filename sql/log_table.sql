@@ -1,9 +1,21 @@
 -- name: columns
--- The columns of a table as format_type prints them, without their modifiers.
+-- The columns of a table, and their types as format_type prints them, with their modifiers and without; of an enum, the
+-- catalog does not have the name.
 SELECT
     attname,
-    format_type(atttypid, NULL) AS type
+    CASE
+        WHEN pg_type.typtype = 'e' THEN 'enum'
+        WHEN element.typtype = 'e' THEN 'enum[]'
+        ELSE format_type(atttypid, atttypmod)
+    END AS type,
+    CASE
+        WHEN pg_type.typtype = 'e' THEN 'enum'
+        WHEN element.typtype = 'e' THEN 'enum[]'
+        ELSE format_type(atttypid, NULL)
+    END AS plain
 FROM pg_attribute
+INNER JOIN pg_type ON pg_attribute.atttypid = pg_type.oid
+LEFT JOIN pg_type AS element ON pg_type.typelem = element.oid AND pg_type.typcategory = 'A'
 WHERE attrelid = to_regclass(%(table)s) AND attnum > 0 AND NOT attisdropped;
 
 -- name: has_children

@@ -23,7 +23,16 @@ from shared.catalog.model import (
 )
 from shared.catalog.parser import KeyPath, load, located, parse, text_of, unfit_name
 from shared.catalog.source import DatasetVariable, Source
-from shared.catalog.types import PG_TYPES, TYPE_NAMES, BigQueryType, PgType, roomy, type_table
+from shared.catalog.types import (
+    MAX_SRID,
+    PG_TYPES,
+    TYPE_NAMES,
+    BigQueryType,
+    PgType,
+    log_type_table,
+    roomy,
+    type_table,
+)
 
 __all__ = [
     "FOLDER_VARIABLE",
@@ -31,6 +40,7 @@ __all__ = [
     "IMPORT_HOUR",
     "MAX_COLUMNS",
     "MAX_ROW_BYTES",
+    "MAX_SRID",
     "MAX_VIEW_NAME",
     "PG_TYPES",
     "ROOT",
@@ -54,6 +64,7 @@ __all__ = [
     "least_row_bytes",
     "load",
     "located",
+    "log_type_table",
     "parse",
     "roomy",
     "text_of",

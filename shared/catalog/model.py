@@ -157,15 +157,27 @@ IMPORT_DATE, IMPORT_HOUR = "import_date", "import_hour"
 
 @dataclass(frozen=True)
 class HourlyColumn:
-    """One column of a log: the same name in PostgreSQL, Parquet and BigQuery.
+    """One column of a log: the same name in PostgreSQL, Parquet and BigQuery. The `target` of an array is that of its
+    elements.
 
     `refuse_excess_scale` makes decimals with more digits than the BigQuery type has an error, not a rounding.
+    `empty_for_null` makes an array that is NULL an empty one, which is all that BigQuery has for it, not an error.
     """
 
     name: str
     type: PgType
     target: BigQueryType
     refuse_excess_scale: bool = False
+    empty_for_null: bool = False
+
+    @property
+    def bigquery(self) -> str:
+        """The column's type in GoogleSQL."""
+        return f"ARRAY<{self.target.name}>" if self.type.array else self.target.name
+
+    @property
+    def clusterable(self) -> bool:
+        return self.target.clusterable and not self.type.array
 
 
 @dataclass(frozen=True)

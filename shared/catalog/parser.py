@@ -23,7 +23,7 @@ from shared.catalog.model import (
     least_row_bytes,
 )
 from shared.catalog.source import DatasetVariable, Source
-from shared.catalog.types import TYPE_NAMES, BigQueryType, PgType
+from shared.catalog.types import BigQueryType, PgType
 from shared.errors import ConfigurationError, shown
 from shared.names import DatasetRef, is_identifier, is_table_id
 from shared.words import quantity
@@ -66,7 +66,10 @@ SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 LEDGER_SCHEMA = "recosync"
 
 #: Of which PostgreSQL and BigQuery can't both tell which are the same, or do it otherwise.
-_INCOMPARABLE = (PgType.JSON, PgType.GEOMETRY, PgType.INTERVAL, PgType.VECTOR, PgType.HALFVEC)
+_INCOMPARABLE = (
+    *(PgType.JSON, PgType.GEOMETRY, PgType.GEOGRAPHY),
+    *(PgType.INTERVAL, PgType.VECTOR, PgType.HALFVEC),
+)
 
 type KeyPath = tuple[str, ...]
 
@@ -218,7 +221,7 @@ class _Parser:
         if not _is_choice(key, comparable, len(columns)):
             self._mistake(
                 (*path, "key"),
-                "should list some of the columns, none of json, geometry, interval, an array or a vector",
+                "should list some of the columns, none of json, geometry, geography, interval, an array or a vector",
             )
             key = []
         names = tuple(map(str, key if isinstance(key, list) else ()))
@@ -343,15 +346,15 @@ class _Parser:
         time, key = self._text(entry, path, "time"), self._text(entry, path, "key")
         columns = tuple(self._hourly_columns(self._mapping(entry, path, "columns"), (*path, "columns")))
         of = {column.name: column for column in columns}
-        if time and (time not in of or of[time].target is not BigQueryType.TIMESTAMP):
+        if time and (time not in of or of[time].bigquery != BigQueryType.TIMESTAMP.name):
             self._mistake((*path, "time"), "should name a timestamp column that becomes TIMESTAMP")
-        if key and (key not in of or of[key].target is not BigQueryType.INT64):
+        if key and (key not in of or of[key].bigquery != BigQueryType.INT64.name):
             self._mistake((*path, "key"), "should name an integer column, the primary key")
         cluster_by = entry.get("cluster_by", [])
-        clusterable = {c.name for c in columns if c.target.clusterable} | {IMPORT_DATE, IMPORT_HOUR}
+        clusterable = {c.name for c in columns if c.clusterable} | {IMPORT_DATE, IMPORT_HOUR}
         if not _is_choice(cluster_by, clusterable, MAX_CLUSTERING):
-            what = f"should list up to {MAX_CLUSTERING} of the columns or {IMPORT_HOUR}, none of FLOAT64 or JSON"
-            self._mistake((*path, "cluster_by"), what)
+            what = f"should list up to {MAX_CLUSTERING} of the columns or {IMPORT_HOUR}"
+            self._mistake((*path, "cluster_by"), f"{what}, none of FLOAT64, TIME, BYTES, JSON or an ARRAY")
         return HourlyTable(
             name, time, key, tuple(map(str, cluster_by if isinstance(cluster_by, list) else ())), columns
         )
@@ -377,19 +380,27 @@ class _Parser:
         return True
 
     def _hourly_column(self, name: str, entry: Mapping[str, object], path: KeyPath) -> Iterator[HourlyColumn]:
-        self._known(entry, path, {"type", "bigquery", "excess_scale"})
+        self._known(entry, path, {"type", "bigquery", "excess_scale", "null_array"})
         spelling, target = self._text(entry, path, "type"), self._text(entry, path, "bigquery")
-        excess_scale = entry.get("excess_scale", "round")
-        type_ = TYPE_NAMES.get(spelling)
+        excess_scale, null_array = entry.get("excess_scale", "round"), entry.get("null_array", "refuse")
         if excess_scale not in ("round", "refuse"):
             self._mistake((*path, "excess_scale"), 'should be "round" or "refuse"')
-        if spelling and (type_ is None or not type_.targets):
-            known = sorted(name for name, known in TYPE_NAMES.items() if known.targets)
-            self._mistake((*path, "type"), f"should be a type among {', '.join(known)}")
-        elif type_ is not None and target and target not in type_.targets:
+        if null_array not in ("empty", "refuse"):
+            self._mistake((*path, "null_array"), 'should be "empty" or "refuse"')
+        if not spelling:
+            return
+        try:
+            type_ = PgType.parse(spelling, leaving=True)
+        except ValueError as e:
+            self._mistake((*path, "type"), str(e))
+            return
+        if "null_array" in entry and not type_.array:
+            self._mistake((*path, "null_array"), "is for arrays")
+        if target and target not in type_.targets:
             self._mistake((*path, "bigquery"), f"should be {' or '.join(type_.targets)} for {spelling}")
-        elif type_ is not None and target:
-            yield HourlyColumn(name, type_, BigQueryType[target], excess_scale == "refuse")
+        elif target:
+            of = BigQueryType[target.removeprefix("ARRAY<").removesuffix(">")]
+            yield HourlyColumn(name, type_, of, excess_scale == "refuse", null_array == "empty")
 
     def _known(self, entry: Mapping[str, object], path: KeyPath, known: set[str]) -> None:
         for key in entry.keys() - known:

@@ -32,7 +32,7 @@ LOCK_TIMEOUT_MS = 25
 SEARCH_PATH = "pg_catalog, pg_temp"
 
 #: PostGIS and pgvector may be installed anywhere: their types are named with that schema.
-_POSTGIS = {PgType.GEOMETRY.name}
+_POSTGIS = {PgType.GEOMETRY.name, PgType.GEOGRAPHY.name}
 _PGVECTOR = {PgType.VECTOR.name, PgType.HALFVEC.name}
 
 #: What has them to be installed.

@@ -244,15 +244,20 @@ class BigQuery:
 
         A load is all or nothing (https://cloud.google.com/bigquery/docs/batch-loading-data).
         """
-        from google.cloud.bigquery import LoadJobConfig, SchemaField
+        from google.cloud.bigquery import LoadJobConfig, ParquetOptions, SchemaField
 
         appends = isinstance(load.into, PartitionRef)
+        # Without it, an array of Parquet is a STRUCT around one, of which a REPEATED column gets nothing
+        # (https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-parquet#list_logical_type).
+        lists = ParquetOptions()  # type: ignore[no-untyped-call]
+        lists.enable_list_inference = True
         config = LoadJobConfig(
             source_format="PARQUET",
             write_disposition="WRITE_APPEND" if appends else "WRITE_EMPTY",
             create_disposition="CREATE_NEVER" if appends else "CREATE_IF_NEEDED",
             schema=[SchemaField.from_api_repr(dict(field)) for field in load.schema],
             decimal_target_types=["NUMERIC", "BIGNUMERIC"],
+            parquet_options=lists,
             labels=dict(labels),
         )
         self._insert(

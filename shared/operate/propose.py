@@ -44,7 +44,10 @@ _OF_KEYS = (
 )
 
 #: What else a column may become, by what it is proposed to be.
-_CHOICES = {"double precision[]": '"vector(n)" or "halfvec(n)" of pgvector takes arrays of n numbers'}
+_CHOICES = {
+    "double precision[]": '"vector(n)" or "halfvec(n)" of pgvector takes arrays of n numbers',
+    "geography": '"geometry" takes it too, on a plane',
+}
 
 type Key = tuple[str, ...]
 

@@ -71,13 +71,14 @@ class LogTable:
         table = {"table": self._relation.as_string(self.connection)}
         block = queries.load("log_table")
         with translated(f"looking at {where}"):
-            found: dict[str, str] = dict(self.connection.execute(block["columns"], table).fetchall())
-            if not found:
+            columns = self.connection.execute(block["columns"], table).fetchall()
+            if not columns:
                 raise TargetError("does not exist", where=where, remedy="Make it, or correct the catalog")
+            found = {name: (type_, plain) for name, type_, plain in columns}
             wrong = [
-                f"column {c.name} is {found.get(c.name, 'missing')}, the catalog says {c.type.sql}"
+                f"column {c.name} is {found.get(c.name, ('missing',))[0]}, the catalog says {c.type.sql}"
                 for c in self.table.columns
-                if found.get(c.name) != c.type.sql
+                if c.type.sql not in found.get(c.name, ())
             ]
             if wrong:
                 raise TargetError("; ".join(wrong), where=where, remedy="Correct the catalog, or mend the table")

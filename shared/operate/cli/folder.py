@@ -72,16 +72,22 @@ def check(
 
 @CATALOG.command("types", example="recosync catalog types")
 def types(as_json: AsJson = False, verbose: Verbose = False) -> None:
-    """Tell which types a column of a table may have, and what each is made from.
+    """Tell which types a column of a table or log may have, and what each is made from or becomes.
 
     It needs no environment and no network.
     """
     with reporting(as_json, verbose) as output:
         from shared import catalog
 
-        known = catalog.type_table()
-        output.table("Types of a table's columns", ["PostgreSQL", "BigQuery"], [list(row) for row in known])
-        output.document({"types": [{"postgresql": type_, "bigquery": sources} for type_, sources in known]})
+        tables, logs = catalog.type_table(), catalog.log_type_table()
+        output.table("Types of a table's columns", ["PostgreSQL", "BigQuery"], [list(row) for row in tables])
+        output.table("Types of a log's columns", ["PostgreSQL", "BigQuery"], [list(row) for row in logs])
+        output.document(
+            {
+                kind: [{"postgresql": type_, "bigquery": others} for type_, others in known]
+                for kind, known in (("types", tables), ("log_types", logs))
+            }
+        )
 
 
 @CATALOG.command("schemas", example="recosync catalog schemas")
