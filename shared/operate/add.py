@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from shared import catalog
 from shared.catalog import SHIPPED, Column, Place, Source
+from shared.db.postgres import connect
 from shared.errors import BadRequestError, ConfigurationError, PermanentError
 from shared.gcp.bigquery import TableInfo
 from shared.operate import propose
-from shared.operate.propose import Counted, TableProposal
-from shared.services import Services
+from shared.operate.propose import Counted, LogProposal, TableProposal
+from shared.rows import log_table
+from shared.services import HourlyServices, Services
 from shared.words import quantity
 
 
@@ -25,6 +27,21 @@ def table(services: Services, source: Source, name: str, *, counts: bool) -> Tab
     counted = _count(services, found, columns) if counts else "nothing was counted (--no-count)"
     named = propose.source_of(ref, settings.project, settings.datasets)
     return TableProposal(name, named, columns, left_out, counted)
+
+
+def log(services: HourlyServices, source: str) -> LogProposal:
+    """What the catalog may have for a log, `schema.table` or `table`. Raises BadRequestError when there is no such
+    table, or when it is in another schema than the logs are.
+    """
+    *named, name = source.split(".")
+    schema = services.catalog.schema
+    if named and named != [schema]:
+        raise BadRequestError(f"logs are in the schema {schema}, as the catalog says", where=source)
+    with connect(services.settings, "catalog add") as connection:
+        found = log_table.find(connection, schema, name)
+    if found is None:
+        raise BadRequestError("does not exist", where=f"{schema}.{name}")
+    return propose.log(name, found)
 
 
 def refuse(place: Place, name: str) -> None:

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from shared.catalog import (
+    IMPORT_DATE,
+    IMPORT_HOUR,
     MAX_COLUMNS,
     MAX_ROW_BYTES,
+    BigQueryType,
     Column,
     DatasetVariable,
+    HourlyColumn,
     PgType,
     Source,
     least_row_bytes,
@@ -21,6 +25,7 @@ from shared.catalog import (
 from shared.errors import shown
 from shared.gcp.bigquery import Field
 from shared.names import MAX_IDENTIFIER_BYTES, DatasetRef, TableRef
+from shared.rows.log_table import Found
 from shared.words import quantity
 
 #: Columns that are counted as keys, and of how many of these each pair is. Each counted one is read whole.
@@ -48,6 +53,9 @@ _CHOICES = {
     "double precision[]": '"vector(n)" or "halfvec(n)" of pgvector takes arrays of n numbers',
     "geography": '"geometry" takes it too, on a plane',
 }
+
+#: What the time and the key of a log become.
+_TIME, _KEY = BigQueryType.TIMESTAMP.name, BigQueryType.INT64.name
 
 type Key = tuple[str, ...]
 
@@ -95,8 +103,12 @@ class TableProposal:
     counted: Counted | str
 
     @property
+    def counts(self) -> Counted | None:
+        return self.counted if isinstance(self.counted, Counted) else None
+
+    @property
     def key(self) -> Key:
-        return self.counted.key if isinstance(self.counted, Counted) else ()
+        return self.counts.key if self.counts else ()
 
     def block(self) -> str:
         """The block as it stands in the catalog."""
@@ -119,6 +131,66 @@ class TableProposal:
         for column in self.columns:
             choice = _CHOICES.get(column.type.spelling)
             yield f'{column.name} = "{column.type.spelling}"' + (f"  # {choice}" if choice else "")
+
+
+@dataclass(frozen=True)
+class LogProposal:
+    """A log's block. `time` is None, and `key` empty, where no column can be it; `indexed` says whether an index begins
+    with `time`.
+    """
+
+    name: str
+    time: str | None
+    key: Key
+    indexed: bool
+    columns: Sequence[HourlyColumn]
+    left_out: Sequence[LeftOut]
+    counts: None = None
+
+    def block(self) -> str:
+        """The block as it stands in the catalog."""
+        return "\n".join([*self._head(), "", *self._columns(), *_told(self.left_out)]) + "\n"
+
+    def _head(self) -> Iterator[str]:
+        yield f"[hourly.{self.name}]"
+        if self.time is None:
+            yield _comment("no time: no column is a timestamp")
+        else:
+            lacks = f'it needs an index: CREATE INDEX CONCURRENTLY ON "{self.name}" ("{self.time}")'
+            yield f"time = {_text(self.time)}{'' if self.indexed else f'  {_comment(lacks)}'}"
+        if not self.key:
+            yield _comment("no key: no integer column is the primary key, or else unique and NOT NULL")
+        else:
+            yield f"key = {_text(*self.key)}"
+        yield f"cluster_by = [{_text(IMPORT_HOUR)}]"
+
+    def _columns(self) -> Iterator[str]:
+        yield f"[hourly.{self.name}.columns]"
+        for column in self.columns:
+            others = [target for target in column.type.targets if target != column.bigquery]
+            choice = f"  # or {' or '.join(map(_text, others))}" if others and column.name != self.time else ""
+            types = f"type = {_text(column.type.spelling)}, bigquery = {_text(column.bigquery)}"
+            yield f"{column.name} = {{ {types} }}{choice}"
+
+
+def log(name: str, found: Found) -> LogProposal:
+    """What the catalog may have for a log that PostgreSQL has."""
+    types: dict[str, PgType] = {}
+    left_out: list[LeftOut] = []
+    taken = {reserved: reserved for reserved in (IMPORT_DATE, IMPORT_HOUR)}
+    for column, printed in found.columns.items():
+        type_ = next(filter(None, map(_leaving, printed)), None)
+        why = unfit_name(column, taken)
+        if why is None and type_ is not None:
+            taken[column.lower()] = column
+            types[column] = type_
+        else:
+            left_out.append(LeftOut(column, why or f"is {printed[0]}, which becomes no type of BigQuery"))
+    times = [column for column, type_ in types.items() if _TIME in type_.targets]
+    time = next((column for column in times if column in found.indexed), next(iter(times), None))
+    keys = [column for column in found.keys if column in types and _KEY in types[column].targets]
+    columns = [HourlyColumn(column, type_, _target(type_, as_time=column == time)) for column, type_ in types.items()]
+    return LogProposal(name, time, tuple(keys[:1]), time in found.indexed, columns, left_out)
 
 
 def columns(fields: Sequence[Field]) -> tuple[list[Column], list[LeftOut]]:
@@ -172,6 +244,24 @@ def name_of(table: str) -> str:
     """A table's id made a name that PostgreSQL and BigQuery both carry."""
     name = re.sub(r"\W", "_", table, flags=re.ASCII)
     return (f"_{name}" if name[0].isdigit() else name)[:MAX_IDENTIFIER_BYTES]
+
+
+def _leaving(printed: str) -> PgType | None:
+    """The type by the server's name of it, if it becomes a type of BigQuery."""
+    try:
+        type_ = PgType.parse(printed, leaving=True)
+    except ValueError:
+        return None
+    return type_ if type_.targets else None
+
+
+def _target(type_: PgType, *, as_time: bool) -> BigQueryType:
+    """The first type of BigQuery that it becomes. A timestamp without a zone is an instant only where the log says so,
+    as it does of its time.
+    """
+    targets = type_.element.targets
+    naive = type_.plain.element == PgType.TIMESTAMP and not as_time
+    return BigQueryType.DATETIME if naive else BigQueryType[targets[0]]
 
 
 def _different(key: Key) -> str:

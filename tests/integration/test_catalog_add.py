@@ -7,8 +7,11 @@ import tomllib
 import pytest
 
 from shared import catalog
+from shared.db.postgres import connect
 from shared.gcp.bigquery import BigQuery
 from shared.operate.cli.output import Exit
+from shared.rows.log_table import LogTable
+from shared.services import Services
 from tests.kit.commands import recosync
 
 SOURCE = """
@@ -150,3 +153,55 @@ def test_the_shipped_catalog_is_left_alone(folder, monkeypatch):
     assert (ran.code, "is what ships with recosync" in ran.err) == (Exit.USAGE, True)
     assert catalog.SHIPPED.file.read_bytes() == before
     assert recosync("catalog", "add", "seed_local.offers", "--print").code == 0
+
+
+LOG = """
+    CREATE TYPE mood AS ENUM ('glad', 'sad');
+    CREATE TABLE visits (
+        id bigserial PRIMARY KEY, shown timestamp NOT NULL, made timestamptz, mood mood, address inet,
+        price numeric(10, 2), tags text[], place geometry
+    );
+    CREATE INDEX ON visits (made)
+"""
+
+
+def test_the_block_of_a_log_is_what_its_hours_need(folder, database):
+    database.execute(LOG)
+    before = (folder / "catalog.toml").read_bytes()
+    ran = recosync("catalog", "add", "--log", "public.visits", "--json")
+    assert (ran.code, ran.err) == (0, "")
+    assert (folder / "catalog.toml").read_bytes() == before + b"\n" + ran.json["block"].encode()
+    assert (ran.json["key"], ran.json["rows"], ran.json["bytes"]) == (["id"], None, None)
+    assert [column["column"] for column in ran.json["left_out"]] == ["place"]
+    log = catalog.load().hourly["visits"]
+    assert (log.time, log.key) == ("made", "id")
+    assert {column.name: (column.type.spelling, column.bigquery) for column in log.columns} == {
+        "id": ("bigint", "INT64"),
+        "shown": ("timestamp", "DATETIME"),
+        "made": ("timestamptz", "TIMESTAMP"),
+        "mood": ("enum", "STRING"),
+        "address": ("inet", "STRING"),
+        "price": ("numeric(10,2)", "NUMERIC"),
+        "tags": ("text[]", "ARRAY<STRING>"),
+    }
+    with connect(Services.from_environment().settings, "test") as connection:
+        LogTable(connection, "public", log).check()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (("example",), "example: is in the catalog already"),
+        (("public.nowhere",), "public.nowhere: does not exist"),
+        (("other.visits",), "other.visits: logs are in the schema public, as the catalog says"),
+        (("timeless",), "hourly.timeless.time: is missing"),
+        (("visits", "--name", "other"), "--log takes no --name"),
+    ],
+)
+def test_a_log_that_can_not_be_one_is_not_written(folder, database, arguments, what):
+    database.execute(LOG)
+    database.execute("CREATE TABLE timeless (id bigint PRIMARY KEY); CREATE TABLE example (id bigint)")
+    before = (folder / "catalog.toml").read_bytes()
+    ran = recosync("catalog", "add", "--log", *arguments)
+    assert (ran.code, what in ran.err) == (Exit.USAGE, True)
+    assert (folder / "catalog.toml").read_bytes() == before

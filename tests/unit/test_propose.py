@@ -6,11 +6,12 @@ import tomllib
 
 import pytest
 
-from shared.catalog import MAX_COLUMNS, PG_TYPES, Column, PgType, Source, roomy
+from shared.catalog import MAX_COLUMNS, PG_TYPES, TYPE_NAMES, Column, PgType, Source, roomy
 from shared.gcp.bigquery import Field
 from shared.names import DatasetRef, TableRef
 from shared.operate import propose
 from shared.operate.propose import Counted, TableProposal
+from shared.rows.log_table import Found
 
 USERS = Source.parse("reco-data.scores.users")
 
@@ -173,3 +174,69 @@ def test_without_a_key_the_block_says_why():
         'dataset = "SEED_DATASET"',
         "# no key: nothing was counted",
     ]
+
+
+def found(columns, indexed=(), keys=()):
+    """A log, with each type as the server prints it, and after a stroke without its modifiers if it has any."""
+    types = {name: (type_.partition(" | ")[0], type_.rpartition(" | ")[2]) for name, type_ in columns.items()}
+    return Found(types, frozenset(indexed), tuple(keys), has_children=False)
+
+
+LOG = {
+    "id": "bigint",
+    "made": "timestamp without time zone",
+    "shown": "timestamp(3) without time zone | timestamp without time zone",
+    "name": "character varying(20)",
+    "price": "numeric(10,2)",
+    "share": "numeric",
+    "digits": "numeric(80,50) | numeric",
+    "tags": "text[]",
+    "address": "inet",
+    "mood": "enum",
+    "data": "jsonb",
+    "place": "geometry",
+    "import_hour": "integer",
+    "what": "public.weird",
+}
+
+
+def test_a_log_gets_the_types_that_its_columns_leave_as():
+    proposal = propose.log("visits", found(LOG, indexed=["id", "shown"], keys=["name", "id"]))
+    assert proposal.block().splitlines() == [
+        "[hourly.visits]",
+        'time = "shown"',
+        'key = "id"',
+        'cluster_by = ["import_hour"]',
+        "",
+        "[hourly.visits.columns]",
+        'id = { type = "bigint", bigquery = "INT64" }',
+        'made = { type = "timestamp", bigquery = "DATETIME" }  # or "TIMESTAMP"',
+        'shown = { type = "timestamp", bigquery = "TIMESTAMP" }',
+        'name = { type = "varchar(20)", bigquery = "STRING" }',
+        'price = { type = "numeric(10,2)", bigquery = "NUMERIC" }  # or "BIGNUMERIC" or "FLOAT64"',
+        'share = { type = "numeric", bigquery = "NUMERIC" }  # or "BIGNUMERIC" or "FLOAT64"',
+        'digits = { type = "numeric(80,50)", bigquery = "FLOAT64" }',
+        'tags = { type = "text[]", bigquery = "ARRAY<STRING>" }',
+        'address = { type = "inet", bigquery = "STRING" }',
+        'mood = { type = "enum", bigquery = "STRING" }',
+        'data = { type = "jsonb", bigquery = "STRING" }  # or "JSON"',
+        "# place: is geometry, which becomes no type of BigQuery",
+        "# import_hour: is taken by import_hour: BigQuery does not tell names apart by their case",
+        "# what: is public.weird, which becomes no type of BigQuery",
+    ]
+
+
+def test_what_a_log_lacks_is_told_where_it_would_stand():
+    lines = propose.log("t", found({"made": "timestamp with time zone", "n": "text"}, keys=["n"])).block().splitlines()
+    assert lines[1:3] == [
+        'time = "made"  # it needs an index: CREATE INDEX CONCURRENTLY ON "t" ("made")',
+        "# no key: no integer column is the primary key, or else unique and NOT NULL",
+    ]
+    assert propose.log("t", found({"n": "text"})).block().splitlines()[1] == "# no time: no column is a timestamp"
+
+
+def test_whatever_leaves_a_log_has_a_proposal():
+    for type_ in TYPE_NAMES.values():
+        if type_.targets:
+            (column,) = propose.log("t", found({"c": type_.sql, "d": f"{type_.sql}(5) | {type_.sql}"})).columns[:1]
+            assert column.bigquery in type_.targets
