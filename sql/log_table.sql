@@ -51,4 +51,4 @@ WHERE
     AND pg_index.indisunique
     AND pg_index.indisvalid
     AND pg_index.indpred IS NULL
-ORDER BY pg_index.indisprimary DESC, pg_attribute.attnum;
+ORDER BY pg_index.indisprimary DESC, pg_attribute.attnum ASC;
