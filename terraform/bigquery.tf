@@ -24,10 +24,9 @@ module "raw_dataset" {
   location      = local.bigquery_location
   force_destroy = !var.keep_data
 
-  # The schemas are generated from the catalog: recosync catalog schemas
   tables = {
     for name, log in local.logs : name => {
-      schema              = log.schema
+      schema              = jsonencode(log.schema)
       partition_by        = "import_date"
       cluster_by          = log.cluster_by
       expiration_days     = var.retention.raw_partitions

@@ -29,9 +29,9 @@ class Place:
     views: Path
 
     @property
-    def schemas(self) -> Path:
-        """The folder with the BigQuery schemas of its logs, which Terraform reads."""
-        return self.file.parent / "schemas"
+    def terraform(self) -> Path:
+        """The file with what Terraform needs to know of the catalog."""
+        return self.file.parent / "terraform.json"
 
     @staticmethod
     def of(path: Path) -> Place:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 
 from shared.catalog import IMPORT_DATE, IMPORT_HOUR, BigQueryType, HourlyTable
@@ -16,11 +15,6 @@ def schema(table: HourlyTable) -> Sequence[FieldDocument]:
     columns = [(column.name, column.target) for column in table.columns]
     columns += [(IMPORT_DATE, BigQueryType.DATE), (IMPORT_HOUR, BigQueryType.INT64)]
     return [{"name": name, "type": target.api, "mode": "NULLABLE"} for name, target in columns]
-
-
-def to_json(table: HourlyTable) -> str:
-    """The schema as a file; Terraform reads it."""
-    return json.dumps(schema(table), indent=2) + "\n"
 
 
 def ensure(bigquery: BigQuery, ref: TableRef, table: HourlyTable, was_loaded: Callable[[], bool]) -> TableInfo:

@@ -61,11 +61,11 @@ run "catalog" {
   command = plan
 
   assert {
-    condition     = toset(local.daily_tables) == toset(["enriched_user", "recommendable_offers_raw", "non_recommendable_items_data", "iris_france"])
+    condition     = toset(local.catalog.tables) == toset(["enriched_user", "recommendable_offers_raw", "non_recommendable_items_data", "iris_france"])
     error_message = "The tables are the catalog's."
   }
   assert {
-    condition     = local.logs["past_offer_context"].cluster_by == ["import_hour", "user_id"] && length(jsondecode(local.logs["past_offer_context"].schema)) == 30
+    condition     = tolist(local.logs["past_offer_context"].cluster_by) == tolist(["import_hour", "user_id"]) && length(local.logs["past_offer_context"].schema) == 30
     error_message = "A log has the schema and the clustering of the catalog."
   }
 }
