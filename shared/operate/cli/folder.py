@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,48 +20,7 @@ GROUP = Group()
 CATALOG = Group("catalog", "The catalog of tables, views and logs.")
 
 #: What a new folder begins with.
-_EXAMPLE = """\
-schema = "public"
-
-[tables.example]
-source = "example"
-dataset = "BIGQUERY_ML_RECOMMENDATION_DATASET"
-key = ["user_id"]
-indexes = ["item_id"]
-
-[tables.example.columns]
-user_id = "varchar"
-item_id = "varchar"
-score = "real"
-updated_at = "timestamp"
-
-[views.example_mv]
-template = "example_mv.sql.jinja"
-reads = ["example"]
-
-[hourly.example_log]
-time = "shown_at"
-key = "id"
-cluster_by = ["import_hour"]
-
-[hourly.example_log.columns]
-id = { type = "bigint", bigquery = "INT64" }
-shown_at = { type = "timestamp", bigquery = "TIMESTAMP" }
-item_id = { type = "varchar", bigquery = "STRING" }
-"""
-
-_EXAMPLE_VIEW = """\
--- What readers see of the table. The view is built under a name of its own, beside the one that they read.
-CREATE MATERIALIZED VIEW {{ view | identifier }} AS
-SELECT
-    user_id,
-    item_id,
-    score
-FROM example
-WHERE score > 0;
-
-CREATE UNIQUE INDEX "{{ ts_nodash }}_example_user" ON {{ view | identifier }} (user_id);
-"""
+_EXAMPLE = Path(__file__).parent / "example"
 
 
 @CATALOG.command("check", example="recosync catalog check")
@@ -144,10 +104,7 @@ def init(
 
         if folder.exists():
             raise BadRequestError("is there already", where=str(folder), remedy="Name a folder that is not there yet")
-        words, _, _ = catalog.SHIPPED.file.read_text().partition("\nschema =")
-        (folder / "views").mkdir(parents=True)
-        (folder / "catalog.toml").write_text(f"{words.replace('sql/views', 'views')}\n{_EXAMPLE}")
-        (folder / "views" / "example_mv.sql.jinja").write_text(_EXAMPLE_VIEW)
+        shutil.copytree(_EXAMPLE, folder)
         place = catalog.Place.of(folder)
         write(catalog.load(place), place)
         output.line(f"{folder} is written. Replace its example, and then:")
