@@ -82,6 +82,6 @@ def test_every_log_of_the_catalog_has_its_table(plan):
     logs = catalog.load().hourly
     assert made.keys() == logs.keys()
     for name, log in logs.items():
-        assert tuple(made[name]["clustering"]) == log.cluster_by
+        assert tuple(made[name]["clustering"]) == log.target.cluster_by
         assert made[name]["time_partitioning"][0]["field"] == "import_date"
         assert json.loads(made[name]["schema"]) == schema(log)

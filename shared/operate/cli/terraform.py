@@ -43,4 +43,12 @@ def write(catalog: Catalog, place: Place) -> Path:
 
 
 def _log(log: HourlyTable) -> dict[str, object]:
-    return {"cluster_by": log.cluster_by, "schema": schema(log)}
+    return {
+        "dataset": log.target.dataset,
+        "table": log.target.table,
+        "partition_by": log.target.partition_by,
+        "cluster_by": log.target.cluster_by,
+        "minute": log.minute,
+        "delete_from_source": log.delete_from_source,
+        "schema": schema(log),
+    }
