@@ -68,8 +68,9 @@ def test_what_terraform_would_read_and_the_catalog_does_not_say_is_a_mistake(fol
         assert recosync("catalog", "check").code == 0
 
 
-def test_what_is_shipped_is_what_its_catalog_says():
-    assert recosync("catalog", "check", "--file", catalog.SHIPPED.file).code == 0
+@pytest.mark.parametrize("folder", ["shared", "tests/catalog", "terraform/tests/catalog"])
+def test_what_is_committed_is_what_its_catalog_says(folder):
+    assert recosync("catalog", "check", "--file", catalog.ROOT / folder).code == 0
 
 
 def test_terraform_is_told_of_the_catalog_that_the_file_was_made_of(folder):

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shared.hourly.request import default_log
 from shared.hourly.schema import schema
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def content(catalog: Catalog, place: Place) -> str:
         "catalog_sha256": hashlib.sha256(place.file.read_bytes()).hexdigest(),
         "tables": sorted(catalog.tables),
         "source_variables": sorted({table.dataset for table in catalog.tables.values()}),
+        "default_log": default_log(catalog),
         "logs": {name: _log(log) for name, log in sorted(catalog.hourly.items())},
     }
     return json.dumps(document, indent=2) + "\n"
