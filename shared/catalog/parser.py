@@ -2,21 +2,25 @@
 
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from shared.catalog.model import (
+    ENVIRONMENT,
     IMPORT_DATE,
     IMPORT_HOUR,
     MAX_COLUMNS,
     MAX_ROW_BYTES,
     MAX_VIEW_NAME,
+    MINUTE,
+    RAW_DATASET,
     Catalog,
     Column,
     HourlyColumn,
     HourlyTable,
     Index,
     Limits,
+    LogTarget,
     Place,
     Table,
     View,
@@ -81,6 +85,11 @@ _LEDGER_NAME = re.compile(
 
 #: The name of a template; a file's has 255 bytes at most.
 _TEMPLATE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,189}\.sql\.jinja")
+
+#: `dataset` or `project.dataset` (https://cloud.google.com/bigquery/docs/datasets#dataset-naming), and a table
+#: (https://cloud.google.com/bigquery/docs/tables#table_naming) as far as it needs no escape.
+_DATASET = re.compile(r"(?:[a-z][a-z0-9:.-]{4,60}[a-z0-9]\.)?[A-Za-z0-9_]{1,1000}")
+_TABLE = re.compile(r"[A-Za-z0-9_-]{1,1000}")
 
 #: Keys, and the lines that begin with them (https://toml.io/en/v1.0.0#keys).
 _KEY = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
@@ -184,6 +193,7 @@ class _Parser:
         views = {name: self._view(name, entry, tables) for name, entry in self._entries(document, "views")}
         logs = self._entries(document, "hourly") if "hourly" in document else ()
         hourly = {name: self._hourly(name, entry) for name, entry in logs}
+        self._refuse_shared(hourly.values())
         for kind, names, others, of in (
             ("views", views, tables, "a table"),
             ("hourly", hourly, tables, "a table"),
@@ -342,25 +352,72 @@ class _Parser:
 
     def _hourly(self, name: str, entry: Mapping[str, object]) -> HourlyTable:
         path = ("hourly", name)
-        self._known(entry, path, {"time", "key", "cluster_by", "columns"})
+        known = {"time", "key", "columns", "minute", "delete_from_source"}
+        self._known(entry, path, known | {"dataset", "table", "partition_by", "cluster_by"})
         time, key = self._text(entry, path, "time"), self._text(entry, path, "key")
-        columns = tuple(self._hourly_columns(self._mapping(entry, path, "columns"), (*path, "columns")))
+        given = self._mapping(entry, path, "columns")
+        partition_by = self._partition_by(entry, path, time, given)
+        day = IMPORT_DATE if partition_by == time else partition_by
+        columns = tuple(self._hourly_columns(given, (*path, "columns"), day))
         of = {column.name: column for column in columns}
         if time and (time not in of or of[time].bigquery != BigQueryType.TIMESTAMP.name):
             self._mistake((*path, "time"), "should name a timestamp column that becomes TIMESTAMP")
         if key and (key not in of or of[key].bigquery != BigQueryType.INT64.name):
             self._mistake((*path, "key"), "should name an integer column, the primary key")
+        minute = self._number(entry.get("minute", MINUTE), (*path, "minute"), 59, whole=True)
+        deletes = entry.get("delete_from_source", False)
+        if not isinstance(deletes, bool):
+            self._mistake((*path, "delete_from_source"), "should be true or false")
+        target = self._target(name, entry, path, partition_by, {c.name for c in columns if c.clusterable} | {day})
+        return HourlyTable(name, time, key, columns, target, int(minute), bool(deletes))
+
+    def _target(
+        self, name: str, entry: Mapping[str, object], path: KeyPath, partition_by: str, clusterable: Set[str]
+    ) -> LogTarget:
+        """The BigQuery table of a log."""
+        dataset, table = self._text(entry, path, "dataset", RAW_DATASET), self._text(entry, path, "table", name)
+        if dataset and not _DATASET.fullmatch(dataset.replace(ENVIRONMENT, "env")):
+            what = f'should be "dataset" or "project.dataset", with {ENVIRONMENT} for ENV_SHORT_NAME if wanted'
+            self._mistake((*path, "dataset"), what)
+        if table and not _TABLE.fullmatch(table):
+            self._mistake((*path, "table"), "is no BigQuery table id (letters, digits, _ and -)")
         cluster_by = entry.get("cluster_by", [])
-        clusterable = {c.name for c in columns if c.clusterable} | {IMPORT_DATE, IMPORT_HOUR}
-        if not _is_choice(cluster_by, clusterable, MAX_CLUSTERING):
+        if not _is_choice(cluster_by, clusterable | {IMPORT_HOUR}, MAX_CLUSTERING):
             what = f"should list up to {MAX_CLUSTERING} of the columns or {IMPORT_HOUR}"
             self._mistake((*path, "cluster_by"), f"{what}, none of FLOAT64, TIME, BYTES, JSON or an ARRAY")
-        return HourlyTable(
-            name, time, key, tuple(map(str, cluster_by if isinstance(cluster_by, list) else ())), columns
+        return LogTarget(
+            table, dataset, partition_by, tuple(map(str, cluster_by if isinstance(cluster_by, list) else ()))
         )
 
-    def _hourly_columns(self, entry: Mapping[str, object], path: KeyPath) -> Iterator[HourlyColumn]:
-        taken = {name: name for name in (IMPORT_DATE, IMPORT_HOUR)}
+    def _partition_by(
+        self, entry: Mapping[str, object], path: KeyPath, time: str, columns: Mapping[str, object]
+    ) -> str:
+        """The column by whose days the BigQuery table is partitioned. All rows of an hour have to be of one day of it:
+        so the day is that of the time.
+        """
+        given, path = self._text(entry, path, "partition_by", IMPORT_DATE), (*path, "partition_by")
+        if given in columns and given not in (time, IMPORT_DATE):
+            self._mistake(
+                path,
+                f"should be {time}, or a column that the log does not have, which gets the day of {time}: rows of one"
+                f" hour may have several days in {shown(given, MAX_PATH)}",
+            )
+        elif given and given != time and (wrong := unfit_name(given, {IMPORT_HOUR: IMPORT_HOUR})):
+            self._mistake(path, wrong)
+        else:
+            return given
+        return IMPORT_DATE
+
+    def _refuse_shared(self, logs: Iterable[HourlyTable]) -> None:
+        """Rows of another log in a log's table would be strangers there."""
+        of: dict[tuple[str, str], str] = {}
+        for log in logs:
+            first = of.setdefault((log.target.dataset, log.target.table), log.name)
+            if first != log.name:
+                self._mistake(("hourly", log.name), f"has the BigQuery table of {first}: each log needs one of its own")
+
+    def _hourly_columns(self, entry: Mapping[str, object], path: KeyPath, day: str) -> Iterator[HourlyColumn]:
+        taken = {name.lower(): name for name in (day, IMPORT_HOUR)}
         for name, column in entry.items():
             here = (*path, name)
             if not self._may_name_column(name, path, taken):

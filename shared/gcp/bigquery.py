@@ -53,8 +53,8 @@ class Field:
 
 @dataclass(frozen=True)
 class TableInfo:
-    """A table's metadata. `rows` is None where only a query counts them (a view); `partitioned_by` is the column by
-    whose days it is partitioned.
+    """A table's metadata. `rows` is None where only a query counts them (a view); `partitions` is by what it is
+    partitioned, in words: `the day of <column>`.
     """
 
     ref: TableRef
@@ -62,7 +62,7 @@ class TableInfo:
     location: str
     rows: int | None
     fields: tuple[Field, ...]
-    partitioned_by: str | None = None
+    partitions: str = "nothing"
     clustered_by: tuple[str, ...] = ()
     modified: datetime | None = None
 
@@ -136,14 +136,13 @@ class BigQuery:
             except NotFound:
                 return None
             fields = map(_field, table.schema)
-            days = table.time_partitioning
             return TableInfo(
                 ref=ref,
                 kind=table.table_type,
                 location=table.location,
                 rows=table.num_rows if table.table_type in _COUNTED else None,
                 fields=tuple(fields),
-                partitioned_by=days.field if days and days.type_ == "DAY" else None,
+                partitions=_partitions(table),
                 clustered_by=tuple(table.clustering_fields or ()),
                 modified=_modified(table),
             )
@@ -341,6 +340,16 @@ def _reference(ref: TableRef) -> "TableReference":
     from google.cloud.bigquery import DatasetReference, TableReference
 
     return TableReference(DatasetReference(ref.project, ref.dataset), ref.table)
+
+
+def _partitions(table: "Table") -> str:
+    """By what a table is partitioned (https://cloud.google.com/bigquery/docs/partitioned-tables). One without a column
+    is so by the time when its rows came.
+    """
+    if table.range_partitioning is not None:
+        return f"ranges of {table.range_partitioning.field}"
+    times = table.time_partitioning
+    return f"the {times.type_.lower()} of {times.field or '_PARTITIONTIME'}" if times else "nothing"
 
 
 def _modified(table: "Table") -> datetime | None:

@@ -60,7 +60,7 @@ def build() -> typer.Typer:
                 envvar=FOLDER_VARIABLE,
                 exists=True,
                 metavar="FOLDER",
-                help="The folder with the deployment's own catalog, views and schemas.",
+                help="The folder with the deployment's own catalog and the templates of its views.",
             ),
         ] = None,
     ) -> None:

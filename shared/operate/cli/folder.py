@@ -1,4 +1,4 @@
-"""Commands about the deployment's own folder: its catalog, the templates of its views, and the schemas of its logs."""
+"""Commands about the deployment's own folder: its catalog, its templates, and what Terraform reads of it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check(
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Check the catalog, render every template, and compare the schemas of logs.
+    """Check the catalog, render every template, and compare what Terraform reads.
 
     It needs no environment and no network, unless --live asks for what differs from BigQuery and PostgreSQL.
     """
@@ -52,7 +52,7 @@ def check(
             lines = e.what.splitlines()
             mistakes = lines if len(lines) > 1 or "mistakes" in e.where else [str(e)]
         if found is not None:
-            mistakes = [*_unrenderable(found), *_stale(found, place.schemas)]
+            mistakes = [*_unrenderable(found), *_stale(found, place)]
         for mistake in mistakes:
             output.problem(f"recosync: {mistake}")
         differences: list[str] = []
@@ -90,23 +90,20 @@ def types(as_json: AsJson = False, verbose: Verbose = False) -> None:
         )
 
 
-@CATALOG.command("schemas", example="recosync catalog schemas")
-def schemas(as_json: AsJson = False, verbose: Verbose = False) -> None:
-    """Write the BigQuery schemas of the logs beside the catalog.
+@CATALOG.command("terraform", example="recosync catalog terraform")
+def terraform(as_json: AsJson = False, verbose: Verbose = False) -> None:
+    """Write what Terraform reads of the catalog, as terraform.json beside it.
 
-    Terraform reads them, so they are committed with the catalog. It needs no environment and no network.
+    The file is committed with the catalog. It needs no environment and no network.
     """
     with reporting(as_json, verbose) as output:
         from shared import catalog
+        from shared.operate.cli.terraform import write
 
         place = catalog.Place.here()
-        written = _schemas(catalog.load(place), place.schemas)
-        if written:
-            place.schemas.mkdir(exist_ok=True)
-        for file, content in written.items():
-            file.write_text(content)
-            output.line(f"{file} is written.")
-        output.document({"written": [str(file) for file in written]})
+        file = write(catalog.load(place), place)
+        output.line(f"{file} is written.")
+        output.document({"written": str(file)})
 
 
 @GROUP.command("init", example="recosync init my-sync")
@@ -121,31 +118,24 @@ def init(
     """
     with reporting(as_json, verbose) as output:
         from shared import catalog
+        from shared.operate.cli.terraform import write
 
         if folder.exists():
             raise BadRequestError("is there already", where=str(folder), remedy="Name a folder that is not there yet")
         shutil.copytree(_EXAMPLE, folder)
         place = catalog.Place.of(folder)
-        for file, content in _schemas(catalog.load(place), place.schemas).items():
-            file.parent.mkdir(exist_ok=True)
-            file.write_text(content)
+        write(catalog.load(place), place)
         output.line(f"{folder} is written. Replace its example, and then:")
         output.command(f"recosync --catalog {folder} catalog check")
         output.document({"folder": str(folder)})
 
 
-def _schemas(catalog: Catalog, folder: Path) -> dict[Path, str]:
-    """The files with the schemas of the logs, and what stands in them."""
-    from shared.hourly.schema import to_json
+def _stale(catalog: Catalog, place: Place) -> list[str]:
+    """That what Terraform would read is not what the catalog says."""
+    from shared.operate.cli.terraform import COMMAND, stale
 
-    return {folder / f"{name}.json": to_json(log) for name, log in catalog.hourly.items()}
-
-
-def _stale(catalog: Catalog, folder: Path) -> list[str]:
-    """The files that Terraform would read, and that are not what the catalog says."""
-    wanted = _schemas(catalog, folder)
-    stale = [file for file, content in wanted.items() if not file.is_file() or file.read_text() != content]
-    return [f"{file} is not what the catalog says. Write it: recosync catalog schemas" for file in stale]
+    file = stale(catalog, place)
+    return [f"{file} is not what the catalog says. Write it: {COMMAND}"] if file else []
 
 
 def _unrenderable(catalog: Catalog) -> list[str]:
