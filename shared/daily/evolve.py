@@ -21,7 +21,7 @@ from shared.daily.build import Build, StandIn, build_all
 from shared.daily.context import TableRun
 from shared.db.locks import Lock, lock_or_busy, session_locks
 from shared.errors import BusyError, TargetError
-from shared.ledger import publications
+from shared.ledger import migrations, publications
 from shared.target import columns, demands, tables, views
 from shared.target.columns import Changes, Columns, Dependant
 from shared.target.demands import Demands
@@ -79,7 +79,7 @@ def is_new(run: TableRun) -> bool:
     """Whether nothing was ever published to the table. Then its columns are others', and no publish drops or retypes
     them.
     """
-    return publications.published(run.connection, run.table.name) is None
+    return not migrations.exists(run.connection) or publications.published(run.connection, run.table.name) is None
 
 
 @contextmanager

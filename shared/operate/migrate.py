@@ -13,6 +13,7 @@ from shared.daily.context import DailyRun, TableRun
 from shared.daily.live import RECYCLE
 from shared.daily.swap_table import add_columns
 from shared.db.postgres import connect, translated
+from shared.db.session import refuse_absent
 from shared.errors import BadRequestError
 from shared.ledger import migrations
 from shared.ledger.names import SCHEMA
@@ -31,7 +32,8 @@ def migrate(
     rows do. A view that was built from another template is told of, and not rebuilt. `reader` is a role that may read
     the ledger from now on.
 
-    Raises BadRequestError when there is no such role, and TargetError when a table can't be one of the catalog's.
+    Raises BadRequestError when there is no such role, TargetError when a table can't be one of the catalog's, and
+    ConfigurationError when the database lacks the extension of a type.
     """
     changes = []
     for change in _changes(services, reader):
@@ -63,6 +65,7 @@ def _ledger(connection: psycopg.Connection) -> list[str]:
 
 def _table(run: TableRun) -> Iterator[str]:
     connection, table = run.connection, run.table
+    refuse_absent(connection, table.columns, run.where)
     if not columns.of_relation(connection, run.schema, table.name):
         return  # its first publish makes it
     tables.ensure(connection, run.schema, table)
@@ -70,7 +73,12 @@ def _table(run: TableRun) -> Iterator[str]:
     yield from (f"{table.name}: {name} {type_} added" for name, type_ in added.items())
     if added:
         yield f"{table.name}: {RECYCLE}"
-    present = columns.of_relation(connection, run.schema, table.name)
+    yield from (f"{table.name}: {name} {what}" for name, what in pending(run))
+
+
+def pending(run: TableRun) -> Iterator[tuple[str, str]]:
+    """The columns that the catalog drops or gives another type, with what becomes of each."""
+    present = columns.of_relation(run.connection, run.schema, run.table.name)
     changes = evolve.compare(run, [], keep=False).changes
     new = evolve.is_new(run)
     found = evolve.blocking(run, changes)
@@ -83,7 +91,7 @@ def _table(run: TableRun) -> Iterator[str]:
             fate = f"the next publish will refuse that while other objects use it: {', '.join(users)}"
         else:
             fate = f"it changes with the next publish; then {RECYCLE}"
-        yield f"{table.name}: {name} {what}; {fate}"
+        yield name, f"{what}; {fate}"
 
 
 def _refuse_unless_role(connection: psycopg.Connection, name: str) -> None:

@@ -15,7 +15,7 @@ from shared.catalog import Table
 from shared.db import queries
 from shared.db.session import TypeName, catalogs_name
 from shared.errors import TargetError
-from shared.ledger import publications
+from shared.ledger import migrations, publications
 from shared.ledger.names import SCHEMA, part_table
 
 #: Columns by name, with their types as the server prints them.
@@ -108,7 +108,7 @@ def of_others(connection: psycopg.Connection, table: Table, present: Collection[
     catalog that is about to be deployed counts as others. None before the first publish, when nobody can tell.
     """
     found = set(present) - {column.name for column in table.columns}
-    if not found or publications.published(connection, table.name) is None:
+    if not found or not migrations.exists(connection) or publications.published(connection, table.name) is None:
         return set()
     return found - recorded(connection, table.name)
 

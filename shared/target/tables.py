@@ -18,7 +18,7 @@ from shared.catalog import Table
 from shared.db import queries
 from shared.db.locks import Lock, await_lock, lock_or_busy
 from shared.db.postgres import is_transient, is_wrong_deployment, translated
-from shared.db.session import SEARCH_PATH, TypeName, check_sees_all, find_names
+from shared.db.session import SEARCH_PATH, TypeName, check_sees_all, find_names, refuse_absent
 from shared.errors import TargetError
 from shared.ledger import snapshots
 from shared.ledger.names import SCHEMA, part_table
@@ -43,8 +43,9 @@ def heir(part_id: int) -> Heir:
 
 def ensure(connection: psycopg.Connection, schema: str, table: Table) -> None:
     """Create the table on first use. Raises TargetError when it is there but can't take children. Its columns may
-    differ from the catalog's: a publish changes them.
+    differ from the catalog's: a publish changes them. Raises ConfigurationError when the database lacks a type of it.
     """
+    refuse_absent(connection, table.columns, f"{schema}.{table.name}")
     with translated(f"looking at {schema}.{table.name}"):
         found = _find(connection, schema, table.name)
         if found is None:
@@ -58,6 +59,16 @@ def ensure(connection: psycopg.Connection, schema: str, table: Table) -> None:
         if found is None:
             raise TargetError("was dropped just now", where=f"{schema}.{table.name}", remedy="Export it again")
         _check(connection, schema, table, found)
+
+
+def check(connection: psycopg.Connection, schema: str, table: Table) -> bool:
+    """Whether the table is there. Raises TargetError when it is, but can't take children."""
+    with translated(f"looking at {schema}.{table.name}"):
+        found = _find(connection, schema, table.name)
+        if found is not None:
+            _check(connection, schema, table, found)
+            children(connection, schema, table.name)
+        return found is not None
 
 
 def refuse_unkept(connection: psycopg.Connection, schema: str, table: str) -> None:

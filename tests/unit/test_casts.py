@@ -33,6 +33,7 @@ ACCEPTED = {
     PgType.BYTEA: {"BLOB"},
     PgType.UUID: {"VARCHAR", "UUID"},
     PgType.GEOMETRY: {"BLOB", "VARCHAR", "GEOMETRY"},
+    PgType.GEOGRAPHY: {"BLOB", "VARCHAR", "GEOMETRY"},
 }
 EVERY = NEVER.union(*ACCEPTED.values())
 
