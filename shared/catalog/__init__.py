@@ -1,6 +1,7 @@
 """The catalog: every table and view that is kept in sync, read from one TOML file."""
 
 from shared.catalog.model import (
+    DEFAULT_SCHEMA,
     FOLDER_VARIABLE,
     IMPORT_DATE,
     IMPORT_HOUR,
@@ -25,6 +26,7 @@ from shared.catalog.source import DatasetVariable, Source
 from shared.catalog.types import PG_TYPES, TYPE_NAMES, BigQueryType, PgType, type_table
 
 __all__ = [
+    "DEFAULT_SCHEMA",
     "FOLDER_VARIABLE",
     "IMPORT_DATE",
     "IMPORT_HOUR",

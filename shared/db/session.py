@@ -6,7 +6,7 @@ A setting that changes what we send, what we read, or how long we wait is part o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from os import environ
 
 import psycopg
@@ -144,12 +144,12 @@ def pin(connection: Session) -> None:
         )
 
 
-def find_names(connection: psycopg.Connection, schema: str, *, local: bool) -> None:
-    """Have SQL of the catalog find names that have no schema: the catalog's own first. With `local`, until the
+def find_names(connection: psycopg.Connection, schemas: Sequence[str], *, local: bool) -> None:
+    """Have SQL of the catalog find names that have no schema: in these schemas first. With `local`, until the
     transaction ends.
     """
     postgis = connection.postgis if isinstance(connection, Session) else None
-    values = {"schema": schema, "postgis": postgis, "local": local}
+    values = {"schemas": list(schemas), "postgis": postgis, "local": local}
     connection.execute(queries.load("session")["path_of_catalog"], values)
 
 
