@@ -16,6 +16,7 @@ from shared.db.postgres import connect, translated
 from shared.errors import BadRequestError
 from shared.ledger import migrations
 from shared.ledger.names import SCHEMA
+from shared.operate import removal
 from shared.services import Services
 from shared.target import columns, places, tables
 
@@ -28,8 +29,8 @@ def migrate(
 
     The ledger gets its newest schema, and tables the columns that the catalog has more, with the parts that are kept
     for the way back. A column that the catalog drops or gives another type changes with the next publish, because the
-    rows do. A view that was built from another template is told of, and not rebuilt. `reader` is a role that may read
-    the ledger from now on.
+    rows do. A view that was built from another template is told of, and not rebuilt. What left the catalog is told of,
+    and not dropped. `reader` is a role that may read the ledger from now on.
 
     Raises BadRequestError when there is no such role, and TargetError when a table can't be one of the catalog's.
     """
@@ -52,6 +53,7 @@ def _changes(services: Services, reader: str | None) -> Iterator[str]:
                 yield f"{view.name}: it is not in the schema {view.schema}, where the catalog has it: {statement}"
             if told := refresh.template_changed(run, view):
                 yield told
+        yield from map(str, removal.orphans(connection, services.catalog))
         if reader is not None:
             yield from _reader(connection, reader)
 
