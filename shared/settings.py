@@ -151,10 +151,6 @@ class HourlySettings(CommonSettings):
     late_hours: int
     max_hours: int
 
-    @property
-    def dataset(self) -> str:
-        return f"raw_{self.environment}"
-
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "HourlySettings":
         """Raises ConfigurationError naming every variable that is missing or malformed."""

@@ -26,7 +26,7 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if name != FOLD
 def tree(request, tmp_path_factory) -> Path:
     """The whole tree, with another catalog in it."""
     tree = edited_tree(tmp_path_factory.mktemp("tree") / "edited", EDITS[request.param])
-    run(tree, "shared.operate", "catalog", "schemas")
+    run(tree, "shared.operate", "catalog", "terraform")
     return tree
 
 
