@@ -76,10 +76,16 @@ class World:
             if name not in self.logs:
                 self.fill(logs.create(self.here, log))
                 yield f"log {name} was made, and has rows"
-            elif self.logs[name] != log:
+            elif _shape(self.logs[name]) != _shape(log):
                 yield f"log {name} is another now, and its table is as it was: start `make local` anew for a new one"
                 continue
+            self.here.make_dataset(self.here.target(log))
             self.logs[name] = log
+
+
+def _shape(log: HourlyTable) -> object:
+    """What a log's table in PostgreSQL is made of."""
+    return log.time, log.key, [(column.name, column.type) for column in log.columns]
 
 
 class Edits:

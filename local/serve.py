@@ -106,9 +106,8 @@ def _what_to_try(here: Deployment, place: Place, offers: str) -> str:
         for log in of.hourly
     ]
     commands += ["recosync status", """psql "$DATABASE_URL" -c 'SELECT * FROM recosync.publication'"""]
-    commands += [
-        f"""psql "$API_DATABASE_URL" -c 'SELECT * FROM {of.schema}."{view}" LIMIT 3'""" for view in list(of.views)[:1]
-    ]
+    for view in list(of.views.values())[:1]:
+        commands.append(f"""psql "$API_DATABASE_URL" -c 'SELECT * FROM {view.schema}."{view.name}" LIMIT 3'""")
     return _WHAT_TO_TRY.format(
         offers=offers,
         hours=_HOURS,

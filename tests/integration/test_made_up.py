@@ -170,6 +170,40 @@ def test_input_of_the_folder_comes_first_and_what_does_not_fit_is_told(cloud, tm
                 sources.make()
 
 
+LOG = """
+[hourly.own_log]
+time = "at"
+key = "id"
+[hourly.own_log.columns]
+id = { type = "integer", bigquery = "INT64" }
+at = { type = "timestamp", bigquery = "TIMESTAMP" }
+"""
+OWN_TABLE = """
+CREATE TABLE own_log (id serial PRIMARY KEY, at timestamp NOT NULL, further text);
+CREATE INDEX ON own_log (at);
+"""
+OWN_ROWS = """
+INSERT INTO own_log (at, further) SELECT %(start)s::timestamp + n * interval '1 second', 'mine'
+FROM generate_series(1, %(rows)s::integer) AS n WHERE %(end)s::timestamp > %(start)s::timestamp
+"""
+
+
+def test_a_log_is_made_and_filled_by_the_folders_own_statements(cloud, tmp_path, monkeypatch):
+    folder = tmp_path / "mine"
+    with deployed(cloud, monkeypatch, folder, table("other", {"id": "integer"}) + LOG) as here:
+        (folder / "input").mkdir()
+        log = catalog.load().hourly["own_log"]
+        for name, statement in (("own_log", "CREATE TABLE own_log (id integer)"), ("own_log_rows", OWN_ROWS)):
+            (folder / "input" / f"{name}.sql").write_text(statement)
+        with pytest.raises(InputError, match=r"own_log.sql makes no such log: .*column at is missing"):
+            create(here, log)
+        (folder / "input" / "own_log.sql").write_text(OWN_TABLE)
+        now = datetime.now(UTC)
+        create(here, log).write(here.dsn, now, now + timedelta(hours=1), 3)
+        with psycopg.connect(here.dsn) as database:
+            assert database.execute("SELECT count(*) FROM own_log WHERE further = 'mine'").fetchone() == (3,)
+
+
 NO_ARRAYS = (PgType.CHAR, PgType.JSON, PgType.JSONB)
 
 
