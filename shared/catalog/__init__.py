@@ -22,6 +22,7 @@ from shared.catalog.model import (
     could_be_of_another,
 )
 from shared.catalog.parser import load
+from shared.catalog.source import DatasetVariable, Source
 from shared.catalog.types import PG_TYPES, TYPE_NAMES, BigQueryType, PgType, type_table
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "BigQueryType",
     "Catalog",
     "Column",
+    "DatasetVariable",
     "HourlyColumn",
     "HourlyTable",
     "Index",
@@ -45,6 +47,7 @@ __all__ = [
     "LogTarget",
     "PgType",
     "Place",
+    "Source",
     "Table",
     "View",
     "could_be_of_another",

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from shared.catalog.source import DatasetVariable, Source
 from shared.catalog.types import BigQueryType, PgType
-from shared.names import MAX_IDENTIFIER_BYTES, is_identifier
+from shared.names import MAX_IDENTIFIER_BYTES, DatasetRef, is_identifier
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -130,14 +131,10 @@ class Index:
 
 @dataclass(frozen=True)
 class Table:
-    """A BigQuery source and its PostgreSQL target. `dataset` is the variable that names the source's data set.
-
-    `key` are the columns that tell the table's rows apart, if any do.
-    """
+    """A BigQuery source and its PostgreSQL target. `key` are the columns that tell its rows apart, if any do."""
 
     name: str
-    source: str
-    dataset: str
+    source: Source
     columns: tuple[Column, ...]
     allow_empty: bool = False
     key: tuple[str, ...] = ()
@@ -191,10 +188,9 @@ class LogTarget:
     partition_by: str = IMPORT_DATE
     cluster_by: tuple[str, ...] = ()
 
-    def dataset_of(self, environment: str) -> tuple[str | None, str]:
-        """The project, None of the deployment's own, and the data set's id."""
-        project, _, dataset = self.dataset.replace(ENVIRONMENT, environment).rpartition(".")
-        return project or None, dataset
+    def dataset_of(self, environment: str) -> DatasetRef:
+        """The data set in an environment."""
+        return DatasetRef.parse(self.dataset.replace(ENVIRONMENT, environment))
 
 
 @dataclass(frozen=True)
@@ -229,6 +225,12 @@ class Catalog:
     tables: Mapping[str, Table]
     views: Mapping[str, View]
     hourly: Mapping[str, HourlyTable]
+
+    @property
+    def dataset_variables(self) -> tuple[str, ...]:
+        """The variables of the environment that name data sets of sources, each once."""
+        of = (table.source.dataset for table in self.tables.values())
+        return tuple(dict.fromkeys(each.name for each in of if isinstance(each, DatasetVariable)))
 
     def views_of(self, table: str) -> tuple[View, ...]:
         return tuple(view for view in self.views.values() if table in view.reads)

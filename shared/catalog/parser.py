@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from shared.catalog.model import (
@@ -26,10 +26,10 @@ from shared.catalog.model import (
     View,
     least_row_bytes,
 )
+from shared.catalog.source import DatasetVariable, Source
 from shared.catalog.types import TYPE_NAMES, BigQueryType, PgType
 from shared.errors import ConfigurationError, shown
-from shared.names import is_identifier
-from shared.settings import DATASET_VARIABLES
+from shared.names import DatasetRef, is_identifier, is_table_id
 from shared.words import quantity
 
 #: The size of a catalog that is read, and how many mistakes in it are told at once.
@@ -44,6 +44,9 @@ MAX_INDEX = 1_000
 #: Limits that no table needs to be above, and that no sum or date overflows with: growth by a million, the rows of any
 #: table, and hours of a century.
 MAX_GROWTH, MAX_ROWS, MAX_HOURS = 1_000_000, 10**15, 876_000
+
+#: Of a table whose source is a mistake, which nobody gets to see.
+_NOWHERE = Source(DatasetRef(None, "nowhere"), "nowhere")
 
 #: https://cloud.google.com/bigquery/docs/clustered-tables#limitations
 MAX_CLUSTERING = 4
@@ -79,11 +82,6 @@ _LEDGER_NAME = re.compile(
 
 #: The name of a template; a file's has 255 bytes at most.
 _TEMPLATE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,189}\.sql\.jinja")
-
-#: `dataset` or `project.dataset` (https://cloud.google.com/bigquery/docs/datasets#dataset-naming), and a table
-#: (https://cloud.google.com/bigquery/docs/tables#table_naming) as far as it needs no escape.
-_DATASET = re.compile(r"(?:[a-z][a-z0-9:.-]{4,60}[a-z0-9]\.)?[A-Za-z0-9_]{1,1000}")
-_TABLE = re.compile(r"[A-Za-z0-9_-]{1,1000}")
 
 #: Keys, and the lines that begin with them (https://toml.io/en/v1.0.0#keys).
 _KEY = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
@@ -195,12 +193,7 @@ class _Parser:
     def _table(self, name: str, entry: Mapping[str, object]) -> Table:
         path = ("tables", name)
         self._known(entry, path, {"source", "dataset", "columns", "allow_empty", "key", "limits", "indexes"})
-        source = self._text(entry, path, "source")
-        if source and not is_identifier(source):
-            self._mistake((*path, "source"), "is no BigQuery table id")
-        dataset = self._text(entry, path, "dataset")
-        if dataset and dataset not in DATASET_VARIABLES:
-            self._mistake((*path, "dataset"), f"should be one of {', '.join(DATASET_VARIABLES)}")
+        source = self._source(entry, path)
         allow_empty = entry.get("allow_empty", False)
         if not isinstance(allow_empty, bool):
             self._mistake((*path, "allow_empty"), "should be true or false")
@@ -217,7 +210,26 @@ class _Parser:
         names = tuple(map(str, key if isinstance(key, list) else ()))
         limits = self._limits(entry, path, {c.name for c in columns}, names)
         indexes = tuple(self._indexes(entry.get("indexes", []), (*path, "indexes"), comparable))
-        return Table(name, source, dataset, columns, bool(allow_empty), names, limits, indexes)
+        return Table(name, source, columns, bool(allow_empty), names, limits, indexes)
+
+    def _source(self, entry: Mapping[str, object], path: KeyPath) -> Source:
+        """A table in the data set that a variable names, or a table with its data set in one text."""
+        named = self._text(entry, path, "source")
+        if "dataset" not in entry:
+            return self._parsed(Source.parse, named, (*path, "source")) or _NOWHERE
+        dataset = self._parsed(DatasetVariable, self._text(entry, path, "dataset"), (*path, "dataset"))
+        if named and not is_table_id(named):
+            self._mistake((*path, "source"), "is no BigQuery table id, as it should be beside dataset")
+        elif named and dataset:
+            return Source(dataset, named)
+        return _NOWHERE
+
+    def _parsed[T](self, parse: Callable[[str], T], text: str, path: KeyPath) -> T | None:
+        try:
+            return parse(text) if text else None
+        except ValueError as e:
+            self._mistake(path, str(e))
+            return None
 
     def _indexes(self, given: object, path: KeyPath, columns: Set[str]) -> Iterator[Index]:
         """The indexes of a table: some of its columns, or what CREATE INDEX says after the table's name."""
@@ -339,11 +351,9 @@ class _Parser:
     ) -> LogTarget:
         """The BigQuery table of a log."""
         dataset, table = self._text(entry, path, "dataset", RAW_DATASET), self._text(entry, path, "table", name)
-        if dataset and not _DATASET.fullmatch(dataset.replace(ENVIRONMENT, "env")):
-            what = f'should be "dataset" or "project.dataset", with {ENVIRONMENT} for ENV_SHORT_NAME if wanted'
-            self._mistake((*path, "dataset"), what)
-        if table and not _TABLE.fullmatch(table):
-            self._mistake((*path, "table"), "is no BigQuery table id (letters, digits, _ and -)")
+        self._parsed(DatasetRef.parse, dataset.replace(ENVIRONMENT, "env"), (*path, "dataset"))
+        if table and not is_table_id(table):
+            self._mistake((*path, "table"), "is no BigQuery table id")
         cluster_by = entry.get("cluster_by", [])
         if not _is_choice(cluster_by, clusterable | {IMPORT_HOUR}, MAX_CLUSTERING):
             what = f"should list up to {MAX_CLUSTERING} of the columns or {IMPORT_HOUR}, none of FLOAT64 or JSON"

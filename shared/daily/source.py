@@ -20,10 +20,11 @@ def check(services: Services, table: Table) -> TableInfo:
     """The source's metadata. Raises DriftError when it lacks a column or has another type for it, SourceError when it
     does not exist.
     """
-    ref = TableRef(services.settings.project, services.settings.datasets[table.dataset], table.source)
+    settings, of = services.settings, table.source
+    ref = of.ref(settings.project, settings.datasets)
     source = services.bigquery.table(ref)
     if source is None:
-        raise SourceError("does not exist", where=str(ref), remedy=f"Make it, or correct {table.dataset}")
+        raise SourceError("does not exist", where=str(ref), remedy=f"Make it, or correct {of.said_by}")
     types = {field.name: field.sql for field in source.fields}
     mistakes = [
         f"column {column.name} is {types.get(column.name, 'missing')}, {column.type.sql} takes {_either(column)}"

@@ -16,7 +16,7 @@ from shared.gcp.errors import TRANSIENT_REASONS, reason, translated
 from shared.names import JobName, PartitionRef, TableRef
 
 if TYPE_CHECKING:
-    from google.cloud.bigquery import Client, Table
+    from google.cloud.bigquery import Client, Table, TableReference
 
 #: Reasons that say that a resource or a role is missing.
 DEPLOYMENT_REASONS = frozenset(("accessDenied", "billingNotEnabled", "notFound"))
@@ -129,7 +129,7 @@ class BigQuery:
 
         with translated(f"reading the schema of {ref}"):
             try:
-                table = self._client.get_table(str(ref))
+                table = self._client.get_table(_reference(ref))
             except NotFound:
                 return None
             fields = (
@@ -329,6 +329,13 @@ def _partitions(table: "Table") -> str:
         return f"ranges of {table.range_partitioning.field}"
     times = table.time_partitioning
     return f"the {times.type_.lower()} of {times.field or '_PARTITIONTIME'}" if times else "nothing"
+
+
+def _reference(ref: TableRef) -> "TableReference":
+    """The client's own form, which it would else make of the text: a table's id may have what it takes for more."""
+    from google.cloud.bigquery import DatasetReference, TableReference
+
+    return TableReference(DatasetReference(ref.project, ref.dataset), ref.table)
 
 
 def _modified(table: "Table") -> datetime | None:

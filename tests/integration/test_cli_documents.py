@@ -80,7 +80,7 @@ class World:
                 f" AS `{column.name}`"
                 for column in table.columns
             )
-            name = f"{DATASETS[table.dataset]}.{table.source}"
+            name = f"{DATASETS[table.source.said_by]}.{table.source.table}"
             self._here.bigquery_client.query(f"CREATE OR REPLACE TABLE {name} AS SELECT {values}").result()
 
     def _upload(self, table: Table, snapshot: SnapshotId, outcome: str) -> None:

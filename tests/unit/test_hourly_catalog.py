@@ -7,6 +7,7 @@ import pytest
 from shared import catalog
 from shared.catalog import TYPE_NAMES, BigQueryType, HourlyColumn, LogTarget, PgType
 from shared.errors import ConfigurationError
+from shared.names import DatasetRef
 
 LINES = """\
 [tables.users]
@@ -79,7 +80,7 @@ def test_a_catalog_may_have_no_logs(load):
 def test_what_a_log_does_not_say_has_a_default(load):
     log = load(GOOD).hourly["visits"]
     assert log.target == LogTarget("visits", "raw_{env}", "import_date", ("import_hour", "page"))
-    assert log.target.dataset_of("stg") == (None, "raw_stg")
+    assert log.target.dataset_of("stg") == DatasetRef(None, "raw_stg")
     assert (log.day, log.minute, log.delete_from_source) == ("import_date", 5, False)
 
 
@@ -90,7 +91,7 @@ def test_a_log_may_go_to_a_table_that_is_there(load, partition_by, day):
     said = 'minute = 50\ndelete_from_source = true\ndataset = "acme-{env}.logs_{env}"\ntable = "site-visits"'
     log = load(GOOD.replace('key = "Id"', f'key = "Id"\n{said}\npartition_by = "{partition_by}"')).hourly["visits"]
     assert log.target == LogTarget("site-visits", "acme-{env}.logs_{env}", partition_by, ("import_hour", "page"))
-    assert log.target.dataset_of("prod") == ("acme-prod", "logs_prod")
+    assert log.target.dataset_of("prod") == DatasetRef("acme-prod", "logs_prod")
     assert (log.day, log.minute, log.delete_from_source) == (day, 50, True)
 
 
@@ -151,8 +152,8 @@ def test_a_type_becomes_only_what_can_hold_it(load, type_, target):
         ('key = "Id"', 'key = "Id"\nminute = 60', "12: visits.minute", "should be a whole number, from 0 to 59"),
         ('key = "Id"', 'key = "Id"\nminute = true', "12: visits.minute", "should be a whole number, from 0 to 59"),
         ('key = "Id"', 'key = "Id"\ndelete_from_source = 1', "12: visits.delete_from_source", "be true or false"),
-        ('key = "Id"', 'key = "Id"\ndataset = "a.b.c"', "12: visits.dataset", 'should be "dataset" or "project.'),
-        ('key = "Id"', 'key = "Id"\ndataset = "raw_{other}"', "12: visits.dataset", "with {env} for ENV_SHORT_NAME"),
+        ('key = "Id"', 'key = "Id"\ndataset = "a.b.c"', "12: visits.dataset", "a data set is written"),
+        ('key = "Id"', 'key = "Id"\ndataset = "raw_{other}"', "12: visits.dataset", "a data set is written"),
         ('key = "Id"', 'key = "Id"\ntable = "a.b"', "12: visits.table", "is no BigQuery table id"),
         ('key = "Id"', 'key = "Id"\npartition_by = "page"', "12: visits.partition_by", "should be At, or a col"),
         ('key = "Id"', 'key = "Id"\npartition_by = "import_hour"', "12: visits.partition_by", "is taken by"),

@@ -137,9 +137,9 @@ def _summarize(output: Output, catalog: Catalog) -> None:
     readers = {name: ", ".join(view.name for view in catalog.views_of(name)) for name in catalog.tables}
     output.table(
         "Tables, from BigQuery to PostgreSQL",
-        ["Table", "Source", "Data set", "Columns", "Key", "Views"],
+        ["Table", "Source", "Columns", "Key", "Views"],
         [
-            [t.name, t.source, t.dataset, len(t.columns), ", ".join(t.key) or None, readers[t.name]]
+            [t.name, str(t.source), len(t.columns), ", ".join(t.key) or None, readers[t.name]]
             for t in catalog.tables.values()
         ],
     )
