@@ -73,7 +73,7 @@ variable "source_datasets" {
   nullable    = false
 
   validation {
-    condition     = alltrue([for name in values(var.source_datasets) : can(regex("^([a-z][a-z0-9.:-]+[.])?[A-Za-z0-9_]+$", name))])
+    condition     = alltrue([for name in values(var.source_datasets) : can(regex("^(([a-z0-9.-]+:)?[a-z][a-z0-9-]+[.])?[A-Za-z0-9_]+$", name))])
     error_message = "A data set is named dataset or project.dataset; its id has letters, digits and underscores."
   }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from shared.catalog.source import DatasetVariable, Source
 from shared.catalog.types import BigQueryType, PgType
-from shared.names import MAX_IDENTIFIER_BYTES, DatasetRef, is_identifier
+from shared.names import MAX_IDENTIFIER_BYTES, DatasetRef, Hour, is_identifier
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -198,6 +198,7 @@ class HourlyTable:
     """A PostgreSQL log and its BigQuery target.
 
     `time` is the timestamp, in UTC, that says to which hour a row belongs; `key` is the integer primary key.
+    `start` is the first hour that is exported, HOURLY_START if the log says none.
     Cloud Scheduler calls at each hour's `minute`, and with `delete_from_source` has deleted what is verified.
     """
 
@@ -206,6 +207,7 @@ class HourlyTable:
     key: str
     columns: tuple[HourlyColumn, ...]
     target: LogTarget
+    start: Hour | None = None
     minute: int = MINUTE
     delete_from_source: bool = False
 

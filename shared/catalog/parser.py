@@ -29,7 +29,7 @@ from shared.catalog.model import (
 from shared.catalog.source import DatasetVariable, Source
 from shared.catalog.types import TYPE_NAMES, BigQueryType, PgType
 from shared.errors import ConfigurationError, shown
-from shared.names import DatasetRef, is_identifier, is_table_id
+from shared.names import EPOCH, DatasetRef, Hour, is_identifier, is_table_id
 from shared.words import quantity
 
 #: The size of a catalog that is read, and how many mistakes in it are told at once.
@@ -325,7 +325,7 @@ class _Parser:
 
     def _hourly(self, name: str, entry: Mapping[str, object]) -> HourlyTable:
         path = ("hourly", name)
-        known = {"time", "key", "columns", "minute", "delete_from_source"}
+        known = {"time", "key", "columns", "start", "minute", "delete_from_source"}
         self._known(entry, path, known | {"dataset", "table", "partition_by", "cluster_by"})
         time, key = self._text(entry, path, "time"), self._text(entry, path, "key")
         given = self._mapping(entry, path, "columns")
@@ -344,7 +344,8 @@ class _Parser:
         target = self._target(
             name, entry, path, partition_by, {c.name for c in columns if c.target.clusterable} | {day}
         )
-        return HourlyTable(name, time, key, columns, target, int(minute), bool(deletes))
+        start = self._parsed(_hour, self._text(entry, path, "start"), (*path, "start")) if "start" in entry else None
+        return HourlyTable(name, time, key, columns, target, start, int(minute), bool(deletes))
 
     def _target(
         self, name: str, entry: Mapping[str, object], path: KeyPath, partition_by: str, clusterable: Set[str]
@@ -444,6 +445,14 @@ class _Parser:
 
     def _mistake(self, path: KeyPath, what: str) -> None:
         self.mistakes.append((path, what))
+
+
+def _hour(text: str) -> Hour:
+    """An hour in UTC since 1970. Raises ValueError."""
+    hour = Hour.parse(text)
+    if hour.day < EPOCH:
+        raise ValueError("is before 1970")
+    return hour
 
 
 def _wrong_name(name: str, taken: Mapping[str, str]) -> str | None:

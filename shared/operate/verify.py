@@ -85,7 +85,7 @@ def days(
     info = services.bigquery.table(ref)
     raw_table = RawTable(services.bigquery, ref, info.location, log) if info else None
     recount = _Recount(services, store, BatchObjects(services, folder), raw_table, log)
-    stored, start = store.listing(), _first_owned(store, settings)
+    stored, start = store.listing(), _first_owned(store, settings, log)
     # Of what ended later, nobody can say yet that it is missing.
     due = Hour(datetime.now(UTC) - GRACE)
     for day in (first + timedelta(days=n) for n in range((last - first).days + 1)):
@@ -184,12 +184,12 @@ def _lag(run: TableRun, view: View, published: Publication) -> str | None:
     return None
 
 
-def _first_owned(store: Store, settings: HourlySettings) -> Hour | None:
+def _first_owned(store: Store, settings: HourlySettings, log: HourlyTable) -> Hour | None:
     """The first hour that the flow owns; None while nothing says which."""
     try:
-        return recover.first_owned(store, settings)
+        return recover.first_owned(store, settings, log)
     except ConfigurationError:
-        if settings.start is not None:
+        if settings.start is not None or log.start is not None:
             raise
         return None
 

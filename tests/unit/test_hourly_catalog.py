@@ -81,18 +81,19 @@ def test_what_a_log_does_not_say_has_a_default(load):
     log = load(GOOD).hourly["visits"]
     assert log.target == LogTarget("visits", "raw_{env}", "import_date", ("import_hour", "page"))
     assert log.target.dataset_of("stg") == DatasetRef(None, "raw_stg")
-    assert (log.day, log.minute, log.delete_from_source) == ("import_date", 5, False)
+    assert (log.day, log.start, log.minute, log.delete_from_source) == ("import_date", None, 5, False)
 
 
 @pytest.mark.parametrize(
     ("partition_by", "day"), [("At", "import_date"), ("import_date", "import_date"), ("Day", "Day")]
 )
 def test_a_log_may_go_to_a_table_that_is_there(load, partition_by, day):
-    said = 'minute = 50\ndelete_from_source = true\ndataset = "acme-{env}.logs_{env}"\ntable = "site-visits"'
+    said = 'start = "20260301T05"\nminute = 50\ndelete_from_source = true\n'
+    said += 'dataset = "acme-{env}.logs_{env}"\ntable = "site-visits"'
     log = load(GOOD.replace('key = "Id"', f'key = "Id"\n{said}\npartition_by = "{partition_by}"')).hourly["visits"]
     assert log.target == LogTarget("site-visits", "acme-{env}.logs_{env}", partition_by, ("import_hour", "page"))
     assert log.target.dataset_of("prod") == DatasetRef("acme-prod", "logs_prod")
-    assert (log.day, log.minute, log.delete_from_source) == (day, 50, True)
+    assert (log.day, str(log.start), log.minute, log.delete_from_source) == (day, "20260301T05", 50, True)
 
 
 def test_the_day_of_a_log_may_be_clustered_by_and_is_no_name_of_a_column_of_its_own(load):
@@ -149,6 +150,8 @@ def test_a_type_becomes_only_what_can_hold_it(load, type_, target):
         ("[hourly.visits]", "[hourly.users]\n[hourly.visits]", "9: users", "is also the name of a table"),
         ("[hourly.visits]", "[hourly.visits]\ncolour = 1", "10: visits.colour", "is unknown here; known are"),
         ('time = "At"', "", "9: visits.time", "is missing"),
+        ('key = "Id"', 'key = "Id"\nstart = "2026"', "12: visits.start", "an hour is written YYYYMMDDTHH"),
+        ('key = "Id"', 'key = "Id"\nstart = "19691231T23"', "12: visits.start", "is before 1970"),
         ('key = "Id"', 'key = "Id"\nminute = 60', "12: visits.minute", "should be a whole number, from 0 to 59"),
         ('key = "Id"', 'key = "Id"\nminute = true', "12: visits.minute", "should be a whole number, from 0 to 59"),
         ('key = "Id"', 'key = "Id"\ndelete_from_source = 1', "12: visits.delete_from_source", "be true or false"),

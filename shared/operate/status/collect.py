@@ -39,9 +39,9 @@ def gather(services: HourlyServices, now: datetime | None = None) -> Report:
 
 
 def _logs(services: HourlyServices, now: datetime, problems: list[Problem]) -> Iterator[LogStatus]:
-    for name in services.catalog.hourly:
+    for name, table in services.catalog.hourly.items():
         try:
-            yield hours.read(services, name, now)
+            yield hours.read(services, table, now)
         except SyncError as e:
             problems.append(_problem(Problem("hours", str(e), log=name), e))
 
