@@ -5,6 +5,7 @@ Its tables are those of `bigquery_tables`, what it knows of them is in `bigquery
 - An extract to a `*` URI writes several parts, ROWS_PER_PART rows each; a view can't be extracted.
 - A load into `table$YYYYMMDD` touches only that day's partition.
 - A load reads the columns of the file; `date=20260101/` in an object's name is one only where the job says so.
+- Bytes in Parquet are bytes, and its lists are arrays only where the job asks for that.
 - An INTERVAL in a column becomes text as BigQuery writes it.
 - Of two simultaneous submits of one job id, one wins; 0.3.2 checks first and saves later, so both could run.
 - `PUT /emulated/PROJECT?datasets=a,b` makes a project's data sets at once, `DELETE /emulated/PROJECT` forgets it, which
@@ -40,6 +41,7 @@ from local_bigquery.models import (
     JobStatistics3,
     JobStatistics4,
     Table,
+    TableFieldSchema,
     TableReference,
 )
 from local_bigquery.sql import translate
@@ -55,6 +57,7 @@ _ROWS_PER_PART = int(os.environ["ROWS_PER_PART"])
 _ROW_GROUP_SIZE = 20_480
 _submitting = threading.Lock()
 _load, _extract, _submit, _hive = load.run, extract.run, runner.submit, load._hive
+_projection = load._projection
 
 
 def run_submit(project_id: str, job_id: str, configuration: JobConfiguration, upload: str | None = None) -> Job:
@@ -149,6 +152,20 @@ def hive(config: JobConfigurationLoad) -> dict[str, str]:
     return _hive(config) or {"hive_partitioning": "false"}
 
 
+def projection(config: JobConfigurationLoad, fields: list[TableFieldSchema], columns: list[str]) -> tuple[str, str]:
+    """What is read of a file. local-bigquery decodes bytes of every format as if they were base64."""
+    if config.sourceFormat != "PARQUET" or not fields:
+        found: tuple[str, str] = _projection(config, fields, columns)
+        return found
+    if not (config.parquetOptions and config.parquetOptions.enableListInference):
+        for field in fields:
+            if field.mode == "REPEATED":
+                # BigQuery itself takes the list for a STRUCT, and leaves such a column empty.
+                raise BigQueryError("invalid", f"Field {field.name} is a list, and lists are not inferred")
+    casts = (f"CAST({quote(f.name)} AS {types.duckdb_type(f)}) AS {quote(f.name)}" for f in fields)
+    return ", ".join(casts), "false"
+
+
 def interval_text(node: exp.Expression, _: translate.Context) -> exp.Expression:
     """The text of an INTERVAL in a column, which would be DuckDB's."""
     if isinstance(node, exp.Cast) and node.to.is_type(*exp.DataType.TEXT_TYPES):
@@ -181,6 +198,7 @@ def _install_extensions() -> None:
 def main() -> int | None:
     runner.submit = run_submit
     load._hive = hive
+    load._projection = projection
     translate.NODE_RULES.insert(0, interval_text)
     bigquery_resources.install()
     bigquery_tables.install()

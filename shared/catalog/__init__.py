@@ -1,6 +1,7 @@
 """The catalog: every table and view that is kept in sync, read from one TOML file."""
 
 from shared.catalog.model import (
+    DEFAULT_SCHEMA,
     FOLDER_VARIABLE,
     IMPORT_DATE,
     IMPORT_HOUR,
@@ -21,17 +22,29 @@ from shared.catalog.model import (
     Table,
     View,
     could_be_of_another,
+    least_row_bytes,
 )
-from shared.catalog.parser import load
+from shared.catalog.parser import KeyPath, load, located, parse, text_of, unfit_name
 from shared.catalog.source import DatasetVariable, Source
-from shared.catalog.types import PG_TYPES, TYPE_NAMES, BigQueryType, PgType, type_table
+from shared.catalog.types import (
+    MAX_SRID,
+    PG_TYPES,
+    TYPE_NAMES,
+    BigQueryType,
+    PgType,
+    log_type_table,
+    roomy,
+    type_table,
+)
 
 __all__ = [
+    "DEFAULT_SCHEMA",
     "FOLDER_VARIABLE",
     "IMPORT_DATE",
     "IMPORT_HOUR",
     "MAX_COLUMNS",
     "MAX_ROW_BYTES",
+    "MAX_SRID",
     "MAX_VIEW_NAME",
     "MINUTE",
     "PG_TYPES",
@@ -45,6 +58,7 @@ __all__ = [
     "HourlyColumn",
     "HourlyTable",
     "Index",
+    "KeyPath",
     "Limits",
     "LogTarget",
     "PgType",
@@ -53,6 +67,13 @@ __all__ = [
     "Table",
     "View",
     "could_be_of_another",
+    "least_row_bytes",
     "load",
+    "located",
+    "log_type_table",
+    "parse",
+    "roomy",
+    "text_of",
     "type_table",
+    "unfit_name",
 ]

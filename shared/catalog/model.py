@@ -18,6 +18,9 @@ ROOT = Path(__file__).parent.parent.parent
 FOLDER_VARIABLE = "RECOSYNC_CATALOG"
 
 
+#: Where readers find tables, views and logs unless the catalog says otherwise.
+DEFAULT_SCHEMA = "public"
+
 #: A view is built under its name and a timestamp of 21 characters, and makes room under that with `_old`.
 MAX_VIEW_NAME = MAX_IDENTIFIER_BYTES - len("20260101T000000000000_") - len("_old")
 
@@ -131,7 +134,9 @@ class Index:
 
 @dataclass(frozen=True)
 class Table:
-    """A BigQuery source and its PostgreSQL target. `key` are the columns that tell its rows apart, if any do."""
+    """A BigQuery source and its PostgreSQL target in `schema`. `key` are the columns that tell its rows apart, if any
+    do.
+    """
 
     name: str
     source: Source
@@ -140,6 +145,7 @@ class Table:
     key: tuple[str, ...] = ()
     limits: Limits = Limits()
     indexes: tuple[Index, ...] = ()
+    schema: str = DEFAULT_SCHEMA
 
 
 @dataclass(frozen=True)
@@ -149,6 +155,7 @@ class View:
     name: str
     template: Path
     reads: tuple[str, ...]
+    schema: str = DEFAULT_SCHEMA
 
 
 #: The columns that BigQuery has besides the log's own: the day and hour (0-23, UTC) of its time column.
@@ -166,15 +173,27 @@ MINUTE = 5
 
 @dataclass(frozen=True)
 class HourlyColumn:
-    """One column of a log: the same name in PostgreSQL, Parquet and BigQuery.
+    """One column of a log: the same name in PostgreSQL, Parquet and BigQuery. The `target` of an array is that of its
+    elements.
 
     `refuse_excess_scale` makes decimals with more digits than the BigQuery type has an error, not a rounding.
+    `empty_for_null` makes an array that is NULL an empty one, which is all that BigQuery has for it, not an error.
     """
 
     name: str
     type: PgType
     target: BigQueryType
     refuse_excess_scale: bool = False
+    empty_for_null: bool = False
+
+    @property
+    def bigquery(self) -> str:
+        """The column's type in GoogleSQL."""
+        return f"ARRAY<{self.target.name}>" if self.type.array else self.target.name
+
+    @property
+    def clusterable(self) -> bool:
+        return self.target.clusterable and not self.type.array
 
 
 @dataclass(frozen=True)
@@ -221,7 +240,9 @@ class HourlyTable:
 
 @dataclass(frozen=True)
 class Catalog:
-    """Everything that is kept in sync. `schema` is the PostgreSQL schema where readers find it."""
+    """Everything that is kept in sync. `schema` is the PostgreSQL schema of the logs, and of each table and view that
+    names no other.
+    """
 
     schema: str
     tables: Mapping[str, Table]
@@ -236,3 +257,10 @@ class Catalog:
 
     def views_of(self, table: str) -> tuple[View, ...]:
         return tuple(view for view in self.views.values() if table in view.reads)
+
+    def path_of(self, view: View) -> tuple[str, ...]:
+        """The schemas where a template finds what it names without one: the view's own, those of the tables that the
+        view reads, and the catalog's.
+        """
+        reads = (self.tables[name].schema for name in view.reads)
+        return tuple(dict.fromkeys((view.schema, *reads, self.schema)))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from shared.catalog.model import (
+    DEFAULT_SCHEMA,
     ENVIRONMENT,
     IMPORT_DATE,
     IMPORT_HOUR,
@@ -27,7 +28,7 @@ from shared.catalog.model import (
     least_row_bytes,
 )
 from shared.catalog.source import DatasetVariable, Source
-from shared.catalog.types import TYPE_NAMES, BigQueryType, PgType
+from shared.catalog.types import BigQueryType, PgType
 from shared.errors import ConfigurationError, shown
 from shared.names import EPOCH, DatasetRef, Hour, is_identifier, is_table_id
 from shared.words import quantity
@@ -70,7 +71,10 @@ SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 LEDGER_SCHEMA = "recosync"
 
 #: Of which PostgreSQL and BigQuery can't both tell which are the same, or do it otherwise.
-_INCOMPARABLE = (PgType.JSON, PgType.GEOMETRY, PgType.INTERVAL, PgType.VECTOR, PgType.HALFVEC)
+_INCOMPARABLE = (
+    *(PgType.JSON, PgType.GEOMETRY, PgType.GEOGRAPHY),
+    *(PgType.INTERVAL, PgType.VECTOR, PgType.HALFVEC),
+)
 
 type KeyPath = tuple[str, ...]
 
@@ -95,8 +99,12 @@ _ENTRY = re.compile(rf"[ \t]*({_DOTTED})[ \t]*=")
 def load(place: Place | None = None) -> Catalog:
     """Read and validate a catalog, by default this deployment's. Raises ConfigurationError that lists every mistake."""
     place = place or Place.here()
+    return parse(text_of(place.file), place)
+
+
+def parse(text: str, place: Place) -> Catalog:
+    """The catalog that a text is, in that place. Raises ConfigurationError that lists every mistake."""
     file = place.file
-    text = _text_of(file)
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as e:
@@ -109,22 +117,22 @@ def load(place: Place | None = None) -> Catalog:
     parser = _Parser(place.views)
     catalog = parser.catalog(document)
     if parser.mistakes:
-        told = "\n".join(_told(file, text, parser.mistakes))
+        told = "\n".join(located(file, text, parser.mistakes, MAX_TOLD))
         raise ConfigurationError(told, where=f"{quantity(len(parser.mistakes), 'mistake')} in the catalog")
     return catalog
 
 
-def _told(file: Path, text: str, mistakes: Sequence[tuple[KeyPath, str]]) -> Iterator[str]:
-    """A line for each mistake, in the order of the file; of many, for the first."""
+def located(file: Path, text: str, mistakes: Sequence[tuple[KeyPath, str]], most: int | None = None) -> Iterator[str]:
+    """A line for each mistake, in the order of the file; of more than `most`, for the first."""
     lines = _lines(text)
     found = sorted((_line(lines, path), ".".join(path), what) for path, what in mistakes)
-    for line, path, what in found[:MAX_TOLD]:
+    for line, path, what in found[:most]:
         yield f"{file.name}:{line}: {shown(path, MAX_PATH)}: {what}"
-    if len(mistakes) > MAX_TOLD:
-        yield f"and {len(mistakes) - MAX_TOLD} more"
+    if most is not None and len(mistakes) > most:
+        yield f"and {len(mistakes) - most} more"
 
 
-def _text_of(file: Path) -> str:
+def text_of(file: Path) -> str:
     """What the file holds; a byte order mark, which some editors write first, is none of it."""
     try:
         with file.open("rb") as opened:
@@ -146,26 +154,37 @@ def is_ledger_name(name: str) -> bool:
     return bool(_LEDGER_NAME.fullmatch(name))
 
 
+def unfit_name(name: str, taken: Mapping[str, str]) -> str | None:
+    """Why BigQuery and PostgreSQL don't both let a column have the name, if they don't. `taken` are the names that
+    others have, by these in small letters.
+    """
+    if not is_identifier(name):
+        return "is no identifier (letters, digits and _, 63 at most)"
+    if name.lower() in taken:
+        return f"is taken by {taken[name.lower()]}: BigQuery does not tell names apart by their case"
+    if name.upper().startswith(RESERVED_PREFIXES):
+        return f"is a name that BigQuery reserves: none begins with {', '.join(RESERVED_PREFIXES)}"
+    if name in SYSTEM_COLUMNS:
+        return "is a system column of every PostgreSQL table"
+    return None
+
+
 class _Parser:
     """Turns the document into dataclasses and collects (path, mistake) on the way."""
 
     def __init__(self, views_folder: Path) -> None:
         self._views_folder = views_folder
+        self._schema = DEFAULT_SCHEMA
         self.mistakes: list[tuple[KeyPath, str]] = []
 
     def catalog(self, document: Mapping[str, object]) -> Catalog:
         self._known(document, (), {"schema", "tables", "views", "hourly"})
-        schema = self._text(document, (), "schema", default="public")
-        if not is_identifier(schema):
-            self._mistake(("schema",), "is no identifier")
-        elif schema == LEDGER_SCHEMA:
-            self._mistake(("schema",), "is the ledger's")
-        elif schema == "information_schema" or schema.startswith("pg_"):
-            self._mistake(("schema",), "is one of the server's own")
+        self._schema = self._schema_of(document, ())
+        if not {"tables", "hourly"} & document.keys():
+            self._mistake(("tables",), "is missing, and so is hourly: there is nothing to sync")
         tables = {name: self._table(name, entry) for name, entry in self._entries(document, "tables")}
         views = {name: self._view(name, entry, tables) for name, entry in self._entries(document, "views")}
-        logs = self._entries(document, "hourly") if "hourly" in document else ()
-        hourly = {name: self._hourly(name, entry) for name, entry in logs}
+        hourly = {name: self._hourly(name, entry) for name, entry in self._entries(document, "hourly")}
         self._refuse_shared(hourly.values())
         for kind, names, others, of in (
             ("views", views, tables, "a table"),
@@ -174,10 +193,10 @@ class _Parser:
         ):
             for name in names.keys() & others.keys():
                 self._mistake((kind, name), f"is also the name of {of}")
-        return Catalog(schema, tables, views, hourly)
+        return Catalog(self._schema, tables, views, hourly)
 
     def _entries(self, document: Mapping[str, object], kind: str) -> Iterator[tuple[str, Mapping[str, object]]]:
-        for name, entry in self._mapping(document, (), kind).items():
+        for name, entry in self._mapping(document, (), kind).items() if kind in document else ():
             if not is_identifier(name):
                 self._mistake((kind, name), "is no identifier (letters, digits and _, 63 at most)")
             elif name.lower().startswith("pg_"):
@@ -192,7 +211,7 @@ class _Parser:
 
     def _table(self, name: str, entry: Mapping[str, object]) -> Table:
         path = ("tables", name)
-        self._known(entry, path, {"source", "dataset", "columns", "allow_empty", "key", "limits", "indexes"})
+        self._known(entry, path, {"source", "dataset", "schema", "columns", "allow_empty", "key", "limits", "indexes"})
         source = self._source(entry, path)
         allow_empty = entry.get("allow_empty", False)
         if not isinstance(allow_empty, bool):
@@ -204,13 +223,26 @@ class _Parser:
         if not _is_choice(key, comparable, len(columns)):
             self._mistake(
                 (*path, "key"),
-                "should list some of the columns, none of json, geometry, interval, an array or a vector",
+                "should list some of the columns, none of json, geometry, geography, interval, an array or a vector",
             )
             key = []
         names = tuple(map(str, key if isinstance(key, list) else ()))
         limits = self._limits(entry, path, {c.name for c in columns}, names)
         indexes = tuple(self._indexes(entry.get("indexes", []), (*path, "indexes"), comparable))
-        return Table(name, source, columns, bool(allow_empty), names, limits, indexes)
+        schema = self._schema_of(entry, path)
+        return Table(name, source, columns, bool(allow_empty), names, limits, indexes, schema)
+
+    def _schema_of(self, entry: Mapping[str, object], path: KeyPath) -> str:
+        """The PostgreSQL schema that an entry names, or else the catalog's."""
+        schema = self._text(entry, path, "schema", default=self._schema)
+        here = (*path, "schema")
+        if schema and not is_identifier(schema):
+            self._mistake(here, "is no identifier")
+        elif schema == LEDGER_SCHEMA:
+            self._mistake(here, "is the ledger's")
+        elif schema == "information_schema" or schema.startswith("pg_"):
+            self._mistake(here, "is one of the server's own")
+        return schema
 
     def _source(self, entry: Mapping[str, object], path: KeyPath) -> Source:
         """A table in the data set that a variable names, or a table with its data set in one text."""
@@ -241,7 +273,12 @@ class _Parser:
             named = [column.split(maxsplit=1) for column in text.split(",") if column.strip()]
             simple = _COLUMNS_OF_INDEX.fullmatch(text)
             whole = re.match(r"\(|USING\s", text, re.IGNORECASE)
-            if not (simple or whole) or len(text) > MAX_INDEX or not text.isprintable() or ";" in text or "--" in text:
+            if not simple and re.match(r"UNIQUE\b", text, re.IGNORECASE):
+                what = "can't be UNIQUE: the rows come in parts, and PostgreSQL sees a repeat within one part alone"
+                self._mistake(path, f"{what}. The repeats of the table's `key` are counted over all: declare that")
+            elif (
+                not (simple or whole) or len(text) > MAX_INDEX or not text.isprintable() or ";" in text or "--" in text
+            ):
                 self._mistake(path, f"should list column names, “(…)” or “USING …”, of {MAX_INDEX} letters at most")
             elif simple and (strange := next((name for name, *_ in named if name not in columns), None)):
                 self._mistake(path, f"name {strange}, which is no column of the table, or of json or geometry")
@@ -304,7 +341,7 @@ class _Parser:
         path = ("views", name)
         if len(name) > MAX_VIEW_NAME:
             self._mistake(path, f"is longer than {MAX_VIEW_NAME} characters")
-        self._known(entry, path, {"template", "reads"})
+        self._known(entry, path, {"template", "reads", "schema"})
         template = self._text(entry, path, "template")
         file = self._views_folder / template
         if template and not _TEMPLATE.fullmatch(template):
@@ -321,7 +358,7 @@ class _Parser:
             if not isinstance(table, str) or table not in tables:
                 named = repr(table) if isinstance(table, str) and is_identifier(table) else "something"
                 self._mistake((*path, "reads"), f"names {named}, which is no table of this catalog")
-        return View(name, file, tuple(str(table) for table in reads))
+        return View(name, file, tuple(str(table) for table in reads), self._schema_of(entry, path))
 
     def _hourly(self, name: str, entry: Mapping[str, object]) -> HourlyTable:
         path = ("hourly", name)
@@ -333,17 +370,15 @@ class _Parser:
         day = IMPORT_DATE if partition_by == time else partition_by
         columns = tuple(self._hourly_columns(given, (*path, "columns"), day))
         of = {column.name: column for column in columns}
-        if time and (time not in of or of[time].target is not BigQueryType.TIMESTAMP):
+        if time and (time not in of or of[time].bigquery != BigQueryType.TIMESTAMP.name):
             self._mistake((*path, "time"), "should name a timestamp column that becomes TIMESTAMP")
-        if key and (key not in of or of[key].target is not BigQueryType.INT64):
+        if key and (key not in of or of[key].bigquery != BigQueryType.INT64.name):
             self._mistake((*path, "key"), "should name an integer column, the primary key")
         minute = self._number(entry.get("minute", MINUTE), (*path, "minute"), 59, whole=True)
         deletes = entry.get("delete_from_source", False)
         if not isinstance(deletes, bool):
             self._mistake((*path, "delete_from_source"), "should be true or false")
-        target = self._target(
-            name, entry, path, partition_by, {c.name for c in columns if c.target.clusterable} | {day}
-        )
+        target = self._target(name, entry, path, partition_by, {c.name for c in columns if c.clusterable} | {day})
         start = self._parsed(_hour, self._text(entry, path, "start"), (*path, "start")) if "start" in entry else None
         return HourlyTable(name, time, key, columns, target, start, int(minute), bool(deletes))
 
@@ -357,8 +392,8 @@ class _Parser:
             self._mistake((*path, "table"), "is no BigQuery table id")
         cluster_by = entry.get("cluster_by", [])
         if not _is_choice(cluster_by, clusterable | {IMPORT_HOUR}, MAX_CLUSTERING):
-            what = f"should list up to {MAX_CLUSTERING} of the columns or {IMPORT_HOUR}, none of FLOAT64 or JSON"
-            self._mistake((*path, "cluster_by"), what)
+            what = f"should list up to {MAX_CLUSTERING} of the columns or {IMPORT_HOUR}"
+            self._mistake((*path, "cluster_by"), f"{what}, none of FLOAT64, TIME, BYTES, JSON or an ARRAY")
         return LogTarget(
             table, dataset, partition_by, tuple(map(str, cluster_by if isinstance(cluster_by, list) else ()))
         )
@@ -376,7 +411,7 @@ class _Parser:
                 f"should be {time}, or a column that the log does not have, which gets the day of {time}: rows of one"
                 f" hour may have several days in {shown(given, MAX_PATH)}",
             )
-        elif given and given != time and (wrong := _wrong_name(given, {IMPORT_HOUR: IMPORT_HOUR})):
+        elif given and given != time and (wrong := unfit_name(given, {IMPORT_HOUR: IMPORT_HOUR})):
             self._mistake(path, wrong)
         else:
             return given
@@ -403,7 +438,7 @@ class _Parser:
 
     def _may_name_column(self, name: str, path: KeyPath, taken: dict[str, str]) -> bool:
         """Whether BigQuery and PostgreSQL both let a column have the name, which is then `taken`."""
-        mistake = _wrong_name(name, taken)
+        mistake = unfit_name(name, taken)
         if mistake is not None:
             self._mistake((*path, name), mistake)
             return False
@@ -411,19 +446,27 @@ class _Parser:
         return True
 
     def _hourly_column(self, name: str, entry: Mapping[str, object], path: KeyPath) -> Iterator[HourlyColumn]:
-        self._known(entry, path, {"type", "bigquery", "excess_scale"})
+        self._known(entry, path, {"type", "bigquery", "excess_scale", "null_array"})
         spelling, target = self._text(entry, path, "type"), self._text(entry, path, "bigquery")
-        excess_scale = entry.get("excess_scale", "round")
-        type_ = TYPE_NAMES.get(spelling)
+        excess_scale, null_array = entry.get("excess_scale", "round"), entry.get("null_array", "refuse")
         if excess_scale not in ("round", "refuse"):
             self._mistake((*path, "excess_scale"), 'should be "round" or "refuse"')
-        if spelling and (type_ is None or not type_.targets):
-            known = sorted(name for name, known in TYPE_NAMES.items() if known.targets)
-            self._mistake((*path, "type"), f"should be a type among {', '.join(known)}")
-        elif type_ is not None and target and target not in type_.targets:
+        if null_array not in ("empty", "refuse"):
+            self._mistake((*path, "null_array"), 'should be "empty" or "refuse"')
+        if not spelling:
+            return
+        try:
+            type_ = PgType.parse(spelling, leaving=True)
+        except ValueError as e:
+            self._mistake((*path, "type"), str(e))
+            return
+        if "null_array" in entry and not type_.array:
+            self._mistake((*path, "null_array"), "is for arrays")
+        if target and target not in type_.targets:
             self._mistake((*path, "bigquery"), f"should be {' or '.join(type_.targets)} for {spelling}")
-        elif type_ is not None and target:
-            yield HourlyColumn(name, type_, BigQueryType[target], excess_scale == "refuse")
+        elif target:
+            of = BigQueryType[target.removeprefix("ARRAY<").removesuffix(">")]
+            yield HourlyColumn(name, type_, of, excess_scale == "refuse", null_array == "empty")
 
     def _known(self, entry: Mapping[str, object], path: KeyPath, known: set[str]) -> None:
         for key in entry.keys() - known:
@@ -453,19 +496,6 @@ def _hour(text: str) -> Hour:
     if hour.day < EPOCH:
         raise ValueError("is before 1970")
     return hour
-
-
-def _wrong_name(name: str, taken: Mapping[str, str]) -> str | None:
-    """Why BigQuery and PostgreSQL can't both let a column have the name."""
-    if not is_identifier(name):
-        return "is no identifier (letters, digits and _, 63 at most)"
-    if name.lower() in taken:
-        return f"is taken by {taken[name.lower()]}: BigQuery does not tell names apart by their case"
-    if name.upper().startswith(RESERVED_PREFIXES):
-        return f"is a name that BigQuery reserves: none begins with {', '.join(RESERVED_PREFIXES)}"
-    if name in SYSTEM_COLUMNS:
-        return "is a system column of every PostgreSQL table"
-    return None
 
 
 def _is_choice(value: object, among: Set[str], limit: int) -> bool:

@@ -16,7 +16,7 @@ from shared.gcp.errors import TRANSIENT_REASONS, reason, translated
 from shared.names import JobName, PartitionRef, TableRef
 
 if TYPE_CHECKING:
-    from google.cloud.bigquery import Client, Table, TableReference
+    from google.cloud.bigquery import Client, SchemaField, Table, TableReference
 
 #: Reasons that say that a resource or a role is missing.
 DEPLOYMENT_REASONS = frozenset(("accessDenied", "billingNotEnabled", "notFound"))
@@ -35,12 +35,15 @@ type Value = int | str | date
 
 @dataclass(frozen=True)
 class Field:
-    """A column of a BigQuery table, its type by its GoogleSQL name."""
+    """A column of a BigQuery table, its type by its GoogleSQL name. `parameters` are its greatest length, or its
+    precision and scale, where it has them.
+    """
 
     name: str
     type: str
     repeated: bool
     required: bool = False
+    parameters: tuple[int, ...] = ()
 
     @property
     def sql(self) -> str:
@@ -132,10 +135,7 @@ class BigQuery:
                 table = self._client.get_table(_reference(ref))
             except NotFound:
                 return None
-            fields = (
-                Field(f.name, _ALIASES.get(f.field_type, f.field_type), f.mode == "REPEATED", f.mode == "REQUIRED")
-                for f in table.schema
-            )
+            fields = map(_field, table.schema)
             return TableInfo(
                 ref=ref,
                 kind=table.table_type,
@@ -243,15 +243,20 @@ class BigQuery:
 
         A load is all or nothing (https://cloud.google.com/bigquery/docs/batch-loading-data).
         """
-        from google.cloud.bigquery import LoadJobConfig, SchemaField
+        from google.cloud.bigquery import LoadJobConfig, ParquetOptions, SchemaField
 
         appends = isinstance(load.into, PartitionRef)
+        # Without it, an array of Parquet is a STRUCT around one, of which a REPEATED column gets nothing
+        # (https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-parquet#list_logical_type).
+        lists = ParquetOptions()  # type: ignore[no-untyped-call]
+        lists.enable_list_inference = True
         config = LoadJobConfig(
             source_format="PARQUET",
             write_disposition="WRITE_APPEND" if appends else "WRITE_EMPTY",
             create_disposition="CREATE_NEVER" if appends else "CREATE_IF_NEEDED",
             schema=[SchemaField.from_api_repr(dict(field)) for field in load.schema],
             decimal_target_types=["NUMERIC", "BIGNUMERIC"],
+            parquet_options=lists,
             labels=dict(labels),
         )
         self._insert(
@@ -321,6 +326,22 @@ class BigQuery:
             return True
 
 
+def _field(found: "SchemaField") -> Field:
+    if found.precision is not None:
+        parameters: tuple[int, ...] = (found.precision, found.scale or 0)
+    else:
+        parameters = (found.max_length,) if found.max_length is not None else ()
+    type_ = _ALIASES.get(found.field_type, found.field_type)
+    return Field(found.name, type_, found.mode == "REPEATED", found.mode == "REQUIRED", parameters)
+
+
+def _reference(ref: TableRef) -> "TableReference":
+    """The client's own form, which it would else make of the text: a table's id may have what it takes for more."""
+    from google.cloud.bigquery import DatasetReference, TableReference
+
+    return TableReference(DatasetReference(ref.project, ref.dataset), ref.table)
+
+
 def _partitions(table: "Table") -> str:
     """By what a table is partitioned (https://cloud.google.com/bigquery/docs/partitioned-tables). One without a column
     is so by the time when its rows came.
@@ -329,13 +350,6 @@ def _partitions(table: "Table") -> str:
         return f"ranges of {table.range_partitioning.field}"
     times = table.time_partitioning
     return f"the {times.type_.lower()} of {times.field or '_PARTITIONTIME'}" if times else "nothing"
-
-
-def _reference(ref: TableRef) -> "TableReference":
-    """The client's own form, which it would else make of the text: a table's id may have what it takes for more."""
-    from google.cloud.bigquery import DatasetReference, TableReference
-
-    return TableReference(DatasetReference(ref.project, ref.dataset), ref.table)
 
 
 def _modified(table: "Table") -> datetime | None:

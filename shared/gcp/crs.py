@@ -12,10 +12,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from shared.catalog import MAX_SRID
 from shared.errors import DataError
-
-#: The greatest SRID that PostGIS keeps (SRID_MAXIMUM).
-MAX_SRID = 998_999
 
 #: Longitude and latitude in this order, as PostGIS has them.
 _WGS84 = 4326

@@ -89,9 +89,11 @@ def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
 
 
 def _repetitive(batch: pa.RecordBatch) -> list[str]:
-    """The columns whose values come again and again."""
+    """The columns whose values come again and again; of lists, nobody knows."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     sample = batch.slice(0, SAMPLE_ROWS)
     limit = sample.num_rows * FEW_DIFFERENT
-    return [name for name in sample.schema.names if pc.count_distinct(sample.column(name)).as_py() <= limit]
+    single = (field.name for field in sample.schema if not pa.types.is_list(field.type))
+    return [name for name in single if pc.count_distinct(sample.column(name)).as_py() <= limit]

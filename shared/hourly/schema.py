@@ -11,10 +11,13 @@ from shared.names import TableRef
 
 
 def schema(table: HourlyTable) -> Sequence[FieldDocument]:
-    """The columns as BigQuery's API writes them, all NULLABLE: a load then takes any Parquet file of this catalog."""
-    columns = [(column.name, column.target) for column in table.columns]
-    columns += [(table.day, BigQueryType.DATE), (IMPORT_HOUR, BigQueryType.INT64)]
-    return [{"name": name, "type": target.api, "mode": "NULLABLE"} for name, target in columns]
+    """The columns as BigQuery's API writes them, none REQUIRED: a load then takes any Parquet file of this catalog."""
+    columns = [(column.name, column.target, column.type.array) for column in table.columns]
+    columns += [(table.day, BigQueryType.DATE, False), (IMPORT_HOUR, BigQueryType.INT64, False)]
+    return [
+        {"name": name, "type": target.api, "mode": "REPEATED" if repeated else "NULLABLE"}
+        for name, target, repeated in columns
+    ]
 
 
 def ensure(bigquery: BigQuery, ref: TableRef, table: HourlyTable, was_loaded: Callable[[], bool]) -> TableInfo:
@@ -46,13 +49,13 @@ def ensure(bigquery: BigQuery, ref: TableRef, table: HourlyTable, was_loaded: Ca
 
 def _check(found: TableInfo, table: HourlyTable) -> bool:
     """Whether columns are missing. Raises TargetError for any other difference."""
-    wanted = {column.name: column.target for column in table.columns}
-    wanted |= {table.day: BigQueryType.DATE, IMPORT_HOUR: BigQueryType.INT64}
+    wanted = {column.name: column.bigquery for column in table.columns}
+    wanted |= {table.day: BigQueryType.DATE.name, IMPORT_HOUR: BigQueryType.INT64.name}
     wrong = [
-        f"column {field.name} is {_shape(field.type, repeated=field.repeated, required=field.required)},"
-        f" the catalog says {wanted[field.name].name if field.name in wanted else 'nothing of it'}"
+        f"column {field.name} is {field.sql}{' REQUIRED' if field.required else ''},"
+        f" the catalog says {wanted.get(field.name, 'nothing of it')}"
         for field in found.fields
-        if field.name not in wanted or field.repeated or field.required or field.type != wanted[field.name].name
+        if field.required or field.sql != wanted.get(field.name)
     ]
     if found.partitions != f"the day of {table.target.partition_by}":
         wrong.append(f"it is partitioned by {found.partitions}, not by the day of {table.target.partition_by}")
@@ -66,7 +69,3 @@ def _check(found: TableInfo, table: HourlyTable) -> bool:
             remedy="Correct the catalog, or copy the rows to a table like it: docs/data.md#adopt-a-logs-table",
         )
     return len(found.fields) < len(wanted)
-
-
-def _shape(type_: str, *, repeated: bool, required: bool) -> str:
-    return f"{type_}{' REPEATED' if repeated else ''}{' REQUIRED' if required else ''}"

@@ -12,10 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from shared.catalog import PG_TYPES, Column, PgType, could_be_of_another
+from shared.catalog import MAX_SRID, PG_TYPES, Column, PgType, could_be_of_another
 from shared.duck import identifier
 from shared.errors import DataError, UnlikeCatalogError
-from shared.gcp.crs import MAX_SRID
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,6 +47,8 @@ _WHOLE, _PLACES = 39, 38
 _WKT = r"(?is)\s*[a-z ]+(\(.*\)|\bempty)\s*"
 #: A number of WKT that may be too large for a float.
 _HUGE = r"(?i)e\+?\d{3}|\d{309}"
+#: The first two numbers of each vertex, as DuckDB writes them.
+_VERTEX = "[(,] ?(-?[0-9][^ ,)]*|-?[a-z]+) (-?[0-9][^ ,)]*|-?[a-z]+)"
 #: The last byte of a type in WKB that has a SRID, and Z, or M, or both.
 _FLAGGED = ", ".join(f"'\\x{flags:02X}'::BLOB" for flags in (0x20, 0x60, 0xA0, 0xE0))
 _REAL_MAX = "3.4028234663852886e38::DOUBLE"
@@ -70,12 +71,14 @@ class Cast:
 
     @property
     def expression(self) -> str:
-        name = identifier(self.column.name)
+        return f"{self.guarded} AS {identifier(self.column.name)}"
+
+    @property
+    def guarded(self) -> str:
         if not self.guard:
-            return f"{self.value} AS {name}"
-        return (
-            f"CASE WHEN {name} IS NULL THEN NULL WHEN {self.guard} THEN {self.value} ELSE error('unfit') END AS {name}"
-        )
+            return self.value
+        name = identifier(self.column.name)
+        return f"CASE WHEN {name} IS NULL THEN NULL WHEN {self.guard} THEN {self.value} ELSE error('unfit') END"
 
 
 def plan(columns: Sequence[Column], footer: Footer, where: str) -> tuple[Cast, ...]:
@@ -133,11 +136,13 @@ def _arrow_type(name: str) -> pa.DataType:
 def _cast(column: Column, source: ParquetColumn) -> Cast | None:
     if source.digits is not None and source.digits > 38:
         return None  # DuckDB would read it as DOUBLE
+    if match := _LIST_IN_GROUP.fullmatch(source.type):
+        return _grouped(column, replace(source, type=match["list"]), match["name"])
     if column.type.array:
         return _array(column, source)
     if source.type.endswith("[]") != (column.type.plain in (PgType.VECTOR, PgType.HALFVEC)):
         return None
-    if column.type == PgType.GEOMETRY:
+    if column.type.plain in (PgType.GEOMETRY, PgType.GEOGRAPHY):
         return _geometry(column, source)
     return _RULES[column.type.plain](column, source.type)
 
@@ -334,10 +339,24 @@ def _array(column: Column, source: ParquetColumn) -> Cast | None:
     of = _cast(Column(_ELEMENT, column.type.element), replace(source, type=source.type.removesuffix("[]")))
     if of is None:
         return None
-    value = of.value
-    if of.guard:
-        value = f"CASE WHEN {element} IS NULL THEN NULL WHEN {of.guard} THEN {value} ELSE error('unfit') END"
-    return Cast(column, f"list_transform({name}, lambda {element}: {value})", f"list<{of.arrow}>", limit=of.limit)
+    value = f"list_transform({name}, lambda {element}: {of.guarded})"
+    return Cast(column, value, f"list<{of.arrow}>", limit=of.limit)
+
+
+#: A list whose group is not said to be one, as DuckDB reads it, and what it is called in an expression.
+_LIST_IN_GROUP = re.compile(r"STRUCT\((?P<name>\w+|\"\w+\") (?P<list>(?:[^(),]|\(\d+,\d+\))*\[\])\)")
+_LIST = "a list"
+
+
+def _grouped(column: Column, source: ParquetColumn, member: str) -> Cast | None:
+    """An array from a list whose writer did not say so: BigQuery's export writes repeated values as repeated groups
+    (https://cloud.google.com/bigquery/docs/exporting-data#parquet_export_details).
+    """
+    of = _cast(replace(column, name=_LIST), source)
+    if of is None:
+        return None
+    value = f"list_transform([{identifier(column.name)}.{member}], lambda {identifier(_LIST)}: {of.guarded})[1]"
+    return Cast(column, value, of.arrow, limit=of.limit)
 
 
 def _vector(column: Column, source: str) -> Cast | None:
@@ -412,19 +431,48 @@ def _timestamp(column: Column, source: str) -> Cast | None:
 
 
 def _geometry(column: Column, source: ParquetColumn) -> Cast | None:
-    name = identifier(column.name)
-    limit = "geometry takes WKB or WKT, finite, and with one SRID"
+    name, declared = identifier(column.name), column.type.srid
+    if None not in (source.srid, declared) and source.srid != declared:
+        return None
+    srid = declared if source.srid is None else source.srid
+    limit = f"{column.type.plain.sql} takes WKB or WKT, finite, and with one SRID"
+    if column.type.shape or column.type.plain == PgType.GEOGRAPHY:
+        limit = f"{column.type.sql} takes WKB or WKT, finite, of that shape and SRID"
+    if column.type.plain == PgType.GEOGRAPHY:
+        limit = f"{limit}, with longitudes of ±180 and latitudes of ±90 at most"
     if source.type.startswith("GEOMETRY"):
-        return Cast(column, _with_srid(f"st_aswkb({name})", source.srid), "binary", limit=limit)
+        guard = _of_shape(column.type, name)
+        return Cast(column, _with_srid(f"st_aswkb({name})", srid), "binary", guard, limit)
     if source.type == "BLOB":
-        return _extended_wkb(column, source.srid, limit)
+        return _extended_wkb(column, srid, limit)
     if source.type == "VARCHAR":
         # DuckDB reads a geometry and drops what stands before and behind it, and takes 1e400 for an infinity.
         alone = f"regexp_full_match({name}, '{_WKT}') AND NOT regexp_matches({name}, '\\)\\s*[^\\s),]|(?i)nan|inf')"
         finite = f"NOT regexp_matches({name}, '{_HUGE}') OR NOT contains(st_astext({name}::GEOMETRY), 'inf')"
-        value = _with_srid(f"st_aswkb({name}::GEOMETRY)", source.srid)
-        return Cast(column, value, "binary", f"{alone} AND ({finite})", limit)
+        value = _with_srid(f"st_aswkb({name}::GEOMETRY)", srid)
+        guard = _all(alone, f"({finite})", _of_shape(column.type, f"{name}::GEOMETRY"))
+        return Cast(column, value, "binary", guard, limit)
     return None
+
+
+def _of_shape(type_: PgType, geometry: str) -> str:
+    """Whether a geometry of DuckDB's is of the type's shape, and on the globe if that is a geography: PostGIS would
+    move a vertex that is not to another place
+    (https://postgis.net/docs/using_postgis_dbmanagement.html#PostGIS_Geography).
+    """
+    guards = []
+    if type_.wkb_types:
+        kinds = (f"unhex('{number.to_bytes(4, 'little').hex()}')" for number in type_.wkb_types)
+        guards.append(f"st_aswkb({geometry})[2:5] IN ({', '.join(kinds)})")
+    if type_.plain == PgType.GEOGRAPHY:
+        for place, most in ((1, 180), (2, 90)):
+            numbers = f"regexp_extract_all(st_astext({geometry}), '{_VERTEX}', {place})"
+            guards.append(f"len(list_filter({numbers}, lambda number: NOT abs(number::DOUBLE) <= {most})) = 0")
+    return _all(*guards)
+
+
+def _all(*guards: str) -> str:
+    return " AND ".join(filter(None, guards))
 
 
 def _extended_wkb(column: Column, srid: int | None, limit: str) -> Cast:
@@ -434,7 +482,8 @@ def _extended_wkb(column: Column, srid: int | None, limit: str) -> Cast:
     put back where it was, and geometries inside have none of their own.
     """
     name = identifier(column.name)
-    wkb, little = f"st_aswkb(st_geomfromwkb({name}))", f"{name}[1:1] = '\\x01'::BLOB"
+    geometry = f"st_geomfromwkb({name})"
+    wkb, little = f"st_aswkb({geometry})", f"{name}[1:1] = '\\x01'::BLOB"
     plain = f"octet_length({name}) = octet_length({wkb})"
     flag = f"CASE WHEN {little} THEN {name}[5:5] ELSE {name}[2:2] END IN ({_FLAGGED})"
     own = f"(CASE WHEN {little} THEN {name}[6:9] ELSE {_reversed(f'{name}[6:9]')} END)"
@@ -442,8 +491,9 @@ def _extended_wkb(column: Column, srid: int | None, limit: str) -> Cast:
     one = f"BETWEEN 0 AND {MAX_SRID}" if srid is None else f"= {srid}"
     extended = f"octet_length({name}) = octet_length({wkb}) + 4 AND {flag} AND {number} {one}"
     value = f"CASE WHEN {plain} THEN {_with_srid(wkb, srid)} ELSE {_with_bytes(wkb, own)} END"
+    either = _all(f"({plain} OR ({extended}))", _of_shape(column.type, geometry))
     # A zero-length WKB would crash the PostgreSQL server; 9 bytes are the shortest there is.
-    guard = f"CASE WHEN octet_length({name}) < 9 THEN false ELSE {plain} OR ({extended}) END"
+    guard = f"CASE WHEN octet_length({name}) < 9 THEN false ELSE {either} END"
     return Cast(column, value, "binary", guard, limit)
 
 
@@ -496,11 +546,14 @@ _OF_NULLS = {
     **dict.fromkeys((PgType.VECTOR, PgType.HALFVEC), ("DOUBLE[]", "list<double>")),
     PgType.TIME: ("TIME", "time64[us]"),
     **dict.fromkeys((PgType.TIMESTAMP, PgType.TIMESTAMPTZ), ("TIMESTAMP", "timestamp")),
-    **dict.fromkeys((PgType.INTERVAL, PgType.BYTEA, PgType.UUID, PgType.GEOMETRY), ("BLOB", "binary")),
+    **dict.fromkeys((PgType.INTERVAL, PgType.BYTEA, PgType.UUID), ("BLOB", "binary")),
+    **dict.fromkeys((PgType.GEOMETRY, PgType.GEOGRAPHY), ("BLOB", "binary")),
 }
 
 
 def _described(source: ParquetColumn) -> str:
+    if source.srid is not None:
+        return f"{source.type.partition('(')[0]} of SRID {source.srid}"
     if source.digits is not None and source.digits > 38:
         return f"a decimal of {source.digits} digits (38 at most)"
     return source.type

@@ -36,17 +36,36 @@ class Fitted:
 
 
 def fit(column: HourlyColumn, found: pa.Array) -> Fitted:
-    """The values of a column that DuckDB read, decimals as text. They are rounded half away from zero."""
-    arrow = arrow_type(column.target)
-    match column.type, column.target:
+    """The values of a column as `outbound` asks for them and DuckDB read them. Decimals round half away from zero."""
+    return _lists(column, found) if column.type.array else _fit(column.type.plain, column.target, found)
+
+
+def _fit(type_: PgType, target: BigQueryType, found: pa.Array) -> Fitted:
+    """Single values, or the elements of arrays."""
+    arrow = arrow_type(target)
+    match type_, target:
         case PgType.NUMERIC, BigQueryType.FLOAT64:
             return _doubles(found)
         case PgType.NUMERIC, _:
             return _decimals(found, arrow)
-        case PgType.TIMESTAMP | PgType.DATE, _:
+        case PgType.TIMESTAMP | PgType.TIMESTAMPTZ | PgType.DATE, _:
             return _in_calendar(found, arrow)
+        case PgType.TIME, _:
+            return _in_day(found)
+        case PgType.INTERVAL, _:
+            return _intervals(found)
         case _:
             return Fitted(found if found.type == arrow else found.cast(arrow))
+
+
+def column_type(column: HourlyColumn) -> pa.DataType:
+    """The Arrow type of a column. A list's elements have the name that Parquet's specification asks for
+    (https://github.com/apache/parquet-format/blob/master/LogicalTypes.md#lists).
+    """
+    import pyarrow as pa
+
+    arrow = arrow_type(column.target)
+    return pa.list_(pa.field("element", arrow)) if column.type.array else arrow
 
 
 def digits_after_point(target: BigQueryType) -> int:
@@ -80,6 +99,10 @@ def arrow_type(target: BigQueryType) -> pa.DataType:
             return pa.timestamp("us")
         case BigQueryType.TIMESTAMP:
             return pa.timestamp("us", tz="UTC")
+        case BigQueryType.TIME:
+            return pa.time64("us")
+        case BigQueryType.BYTES:
+            return pa.binary()
 
 
 def _decimals(texts: pa.Array, arrow: pa.DataType) -> Fitted:
@@ -150,3 +173,57 @@ def _in_calendar(found: pa.Array, arrow: pa.DataType) -> Fitted:
     if not pc.any(unfit).as_py():
         return Fitted(found.view(arrow))
     return Fitted(pc.if_else(unfit, pa.scalar(None, found.type), found).view(arrow), unfit)
+
+
+def _in_day(found: pa.Array) -> Fitted:
+    """PostgreSQL has 24:00:00, the end of a day."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    unfit = pc.greater_equal(found.view(pa.int64()), pa.scalar(86_400_000_000, pa.int64()))
+    if not pc.any(unfit).as_py():
+        return Fitted(found)
+    return Fitted(pc.if_else(unfit, pa.scalar(None, found.type), found), unfit)
+
+
+def _intervals(texts: pa.Array) -> Fitted:
+    """As ISO 8601 writes them. It has no infinities, as PostgreSQL 17 and later do."""
+    import pyarrow.compute as pc
+
+    return Fitted(texts, pc.invert(pc.starts_with(texts, "P")))
+
+
+def _lists(column: HourlyColumn, found: pa.ListArray) -> Fitted:
+    """Lists as arrays of BigQuery, none of which is NULL or has a NULL in it
+    (https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#array_nulls).
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    elements = found.flatten()
+    if column.type.plain.element == PgType.BYTEA:
+        elements = _from_hex(elements)
+    fitted = _fit(column.type.plain.element, column.target, elements)
+    arrow, lengths = column_type(column), pc.list_value_length(found).fill_null(0)
+    starts = pa.array([0, *pc.cumulative_sum(lengths.cast(pa.int64())).to_pylist()], pa.int32())
+    values = pa.ListArray.from_arrays(starts, fitted.values, arrow)
+    absent = pc.or_(found.is_null(), _any(elements.is_null(), starts))
+    unfit = absent if fitted.unfit is None else pc.or_(absent, _any(fitted.unfit, starts))
+    return Fitted(values, unfit, None if fitted.rounded is None else _any(fitted.rounded, starts))
+
+
+def _any(marked: pa.BooleanArray, starts: pa.Array) -> pa.BooleanArray:
+    """Which lists have a marked element."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    counted = pa.array([0, *pc.cumulative_sum(marked.fill_null(False).cast(pa.int64())).to_pylist()])
+    found = counted.take(starts)
+    return pc.greater(found[1:], found[:-1])
+
+
+def _from_hex(texts: pa.Array) -> pa.Array:
+    """Bytes as PostgreSQL writes them (https://www.postgresql.org/docs/current/datatype-binary.html)."""
+    import pyarrow as pa
+
+    return pa.array([None if text is None else bytes.fromhex(text[2:]) for text in texts.to_pylist()], pa.binary())

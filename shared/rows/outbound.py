@@ -15,12 +15,23 @@ from psycopg import sql
 
 from shared.catalog import IMPORT_HOUR, HourlyColumn, HourlyTable, PgType
 from shared.names import Hour
-from shared.rows.fits import Fitted, arrow_type, digits_after_point, fit
+from shared.rows.fits import Fitted, column_type, digits_after_point, fit
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_OF_ANY_LENGTH = {PgType.VARCHAR, PgType.TEXT, PgType.JSON, PgType.JSONB, PgType.NUMERIC}
+_OF_ANY_LENGTH = {
+    *(PgType.VARCHAR, PgType.CHAR, PgType.TEXT, PgType.JSON, PgType.JSONB, PgType.NUMERIC),
+    *(PgType.BYTEA, PgType.ENUM),
+}
+
+#: Types that leave as the text that the server makes of them. DuckDB would read a decimal of no declared size as a
+#: double, and knows nothing of most others.
+_AS_TEXT = {PgType.NUMERIC, PgType.INTERVAL, PgType.UUID, PgType.CIDR, PgType.ENUM}
+
+#: Of these, a cast gives other text than a reader of the column gets: it leaves out the spaces at the end, and adds the
+#: length of the network.
+_SHOWN = {PgType.CHAR: "bpcharout", PgType.INET: "inet_out"}
 
 #: A name that no column has: an identifier of the catalog holds no space.
 XMIN = "row xmin"
@@ -56,9 +67,9 @@ class Outbound:
     def length(self) -> sql.Composed:
         """The expression for a row's length in bytes: that of the columns which have no size of their own."""
         lengths = [
-            sql.SQL("coalesce(octet_length({}::text), 0)").format(sql.Identifier(c.name))
+            sql.SQL("coalesce({}, 0)").format(_length(c))
             for c in self._table.columns
-            if c.type in _OF_ANY_LENGTH
+            if c.type.array or c.type.plain in _OF_ANY_LENGTH
         ]
         return sql.SQL(" + ").join([*lengths, sql.SQL("100::bigint")])
 
@@ -67,7 +78,7 @@ class Outbound:
         """The Arrow types of a part's columns, in order."""
         import pyarrow as pa
 
-        fields = [(column.name, arrow_type(column.target)) for column in self._table.columns]
+        fields = [(column.name, column_type(column)) for column in self._table.columns]
         return pa.schema([*fields, (self._table.day, pa.date32()), (IMPORT_HOUR, pa.int64())])
 
     @cached_property
@@ -100,9 +111,31 @@ class Outbound:
 
 
 def _value(column: HourlyColumn) -> sql.Composable:
-    """DuckDB would read a decimal of no declared size as a double; of JSON it reads the text."""
+    """A column in a form that DuckDB reads as it is: of JSON it reads the text."""
     name = sql.Identifier(column.name)
-    return sql.SQL("{}::text").format(name) if column.type == PgType.NUMERIC else name
+    if column.type.array:
+        return _array(column, name)
+    if shown := _SHOWN.get(column.type.plain):
+        return sql.SQL("textin({}({}))").format(sql.SQL(shown), name)
+    return sql.SQL("{}::text").format(name) if column.type.plain in _AS_TEXT else name
+
+
+def _array(column: HourlyColumn, name: sql.Identifier) -> sql.Composable:
+    """An array, or NULL instead of one with several dimensions: neither DuckDB reads it, nor can BigQuery have it."""
+    element = column.type.plain.element
+    value: sql.Composable = name
+    if element in {*_AS_TEXT, *_SHOWN, PgType.BYTEA}:
+        value = sql.SQL("textin(array_out({}))::text[]").format(name)
+    absent = sql.SQL("WHEN {} IS NULL THEN '{{}}' ").format(name) if column.empty_for_null else sql.SQL("")
+    return sql.SQL("CASE {}WHEN array_ndims({}) > 1 THEN NULL ELSE {} END").format(absent, name, value)
+
+
+def _length(column: HourlyColumn) -> sql.Composable:
+    """The bytes of a value; a number in an array may be shorter as text than it is in memory."""
+    name = sql.Identifier(column.name)
+    if column.type.array:
+        return sql.SQL("octet_length({0}::text) + 8 * cardinality({0})").format(name)
+    return sql.SQL("octet_length({}{})").format(name, sql.SQL("" if column.type.plain == PgType.BYTEA else "::text"))
 
 
 def _notes(column: HourlyColumn, fitted: Fitted, keys: pa.Array) -> Iterator[Note]:
@@ -111,7 +144,10 @@ def _notes(column: HourlyColumn, fitted: Fitted, keys: pa.Array) -> Iterator[Not
     excess = None
     if column.refuse_excess_scale:
         excess = f"has more than {digits_after_point(column.target)} digits after the point"
-    for marked, problem in ((fitted.rounded, excess), (fitted.unfit, f"holds what no {column.target.name} can be")):
+    misfit = f"holds what no {column.bigquery} can be"
+    if column.type.array:
+        misfit += ": it may be NULL, have a NULL in it, or several dimensions"
+    for marked, problem in ((fitted.rounded, excess), (fitted.unfit, misfit)):
         rows = pc.sum(marked).as_py() if marked is not None else 0
         if rows:
             yield Note(column.name, problem, rows, keys[pc.index(marked, True).as_py()].as_py())

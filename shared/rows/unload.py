@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
 #: The hour's halves are read side by side: workers of PostgreSQL's own would hand rows from process to process, and
 #: compiling a list of columns takes longer than it saves. PostgreSQL 17 and later may end a transaction for its length.
+#: BigQuery has no INTERVAL of Parquet's, and reads the text of ISO 8601 as one.
 _SETTINGS = (
     "SET LOCAL max_parallel_workers_per_gather = 0",
     "SET LOCAL jit = off",
+    "SET LOCAL intervalstyle = iso_8601",
     "SELECT set_config(name, '0', true) FROM pg_settings WHERE name = 'transaction_timeout'",
 )
 

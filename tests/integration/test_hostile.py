@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shared.catalog import PgType
 from shared.errors import CatalogError, DataError, RetryableError
 from shared.gcp.storage import MAX_DOCUMENT_BYTES
 from shared.names import SnapshotId
@@ -72,6 +73,9 @@ def wkb(*parts: object) -> bytes:
 POINT = wkb(1, 2.5, 48.75)
 RING = (0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0)
 GEOMETRY = "geometry takes WKB or WKT, finite, and with one SRID"
+SHAPE = "{} takes WKB or WKT, finite, of that shape and SRID"
+GLOBE = f"{SHAPE}, with longitudes of ±180 and latitudes of ±90 at most"
+PLACE = "geometry(Point,4326)"
 INTEGER = "integer holds whole numbers from -2147483648 to 2147483647"
 REAL = "real takes finite numbers in its range"
 WHOLE = "{} holds each whole number up to "
@@ -114,6 +118,39 @@ VALUES = {
         "GEOMETRYCOLLECTION(" * 9_000 + "POINT(1 2)" + ")" * 9_000,
         GEOMETRY,
     ),
+    "another shape": (PLACE, pa.string(), "POINT(1 2)", "LINESTRING(1 2,3 4)", SHAPE),
+    "another shape in WKB": (PLACE, pa.binary(), POINT, wkb(2, 2, *RING[:4]), SHAPE),
+    "a third dimension": (PLACE, pa.string(), "POINT(1 2)", "POINT Z (1 2 3)", SHAPE),
+    "a third dimension of any": ("geometry(Geometry,4326)", pa.binary(), POINT, wkb(1001, 1.0, 2.0, 3.0), SHAPE),
+    "a dimension too few": ("geometry(PointZ)", pa.string(), "POINT Z (1 2 3)", "POINT(1 2)", SHAPE),
+    "another SRID": (
+        PLACE,
+        pa.binary(),
+        wkb(1 | 0x20000000, 4326, 1.0, 2.0),
+        wkb(1 | 0x20000000, 2154, 1.0, 2.0),
+        SHAPE,
+    ),
+    "garbage for a shape": (PLACE, pa.binary(), POINT, b"", SHAPE),
+    "garbage WKT for a shape": (PLACE, pa.string(), "POINT(1 2)", "POINT(1 2", SHAPE),
+    "beyond the poles": ("geography", pa.string(), "POINT(180 -90)", "POINT(2 90.000000001)", GLOBE),
+    "around the globe": ("geography", pa.binary(), POINT, wkb(2, 2, 0.0, 0.0, -180.00000000000003, 1.0), GLOBE),
+    "a far vertex inside": (
+        "geography(GeometryCollectionZM)",
+        pa.string(),
+        "GEOMETRYCOLLECTION ZM (POINT ZM (1 2 1e3 1e3))",
+        "GEOMETRYCOLLECTION ZM (POINT ZM (1 2 3 4), LINESTRING ZM (0 0 0 0,1e3 0 0 0))",
+        GLOBE,
+    ),
+    "no number in a geography": ("geography", pa.binary(), POINT, wkb(2, 2, 0.0, 0.0, float("nan"), 1.0), GLOBE),
+    "a geography of another SRID": ("geography", pa.binary(), POINT, wkb(1 | 0x20000000, 2154, 1.0, 2.0), GLOBE),
+    "a geography of another shape": (
+        "geography(Polygon)",
+        pa.string(),
+        "POLYGON((0 0,1 0,1 1,0 0))",
+        "POINT(1 2)",
+        GLOBE,
+    ),
+    "an unclosed ring in a geography": ("geography", pa.binary(), POINT, wkb(3, 1, 4, *RING[:-1], 7.0), GLOBE),
     "NUL in varchar": ("varchar", pa.string(), "a", "sec\0ret", TEXT),
     "NUL in text": ("text", pa.string(), "a", "\0", TEXT),
     "NUL in json": ("json", pa.string(), "{}", '"sec\0ret"', DOCUMENT),
@@ -229,7 +266,8 @@ def test_a_value_that_does_not_fit_is_named_by_place_and_limit(here, case):
     rows = numbered(good=["x"] * 7, c=pa.array([good, None, good, good, None, bad, good], source))
     error = refused_part(here, {"good": "varchar", "c": type_}, rows)
     assert error.where.startswith(f"{TABLE}.c, row group 2 of gs://")
-    assert error.what.startswith(f"a value does not fit: {limit.format(type_.removesuffix('[]'))}")
+    said = PgType.parse(type_).sql if "{}" in limit and "takes WKB" in limit else type_.removesuffix("[]")
+    assert error.what.startswith(f"a value does not fit: {limit.format(said)}")
 
 
 @pytest.mark.matrix

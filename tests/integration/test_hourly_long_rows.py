@@ -6,7 +6,7 @@ from shared.db import postgres
 from shared.names import Hour
 from shared.rows import log_table
 from shared.rows.log_table import Range
-from tests.kit.logs import START, at
+from tests.kit.logs import START, at, block, create, place
 
 
 def add_long(log, rows, length):
@@ -61,3 +61,16 @@ def test_pieces_are_the_same_rows_and_near_the_length_that_is_wanted(log, monkey
         counts = [opened.content(piece)[0] for piece in pieces]
     assert sum(counts) == 100
     assert max(counts) <= piece_bytes // 1_000 + 1
+
+
+def test_pieces_of_any_types_are_the_same_rows(cloud, tmp_path, monkeypatch):
+    monkeypatch.setattr(log_table, "PIECE_BYTES", 1)
+    columns = {"at": "timestamptz TIMESTAMP", "c": "bytea BYTES", "d": "char(9) STRING", "e": "bytea[] ARRAY<BYTES>"}
+    with place(cloud, "hourly-pieces", tmp_path, block("pieced", columns)) as log:
+        log.name = "pieced"
+        create(log)
+        log.add(START, c=b"1", d="a", e=[b"1", b"2"])
+        log.add(START, 2)
+        with postgres.connect(log.services.settings, "test") as connection:
+            opened = log_table.LogTable(connection, "public", log.table)
+            assert [opened.content(piece)[0] for piece in opened.pieces(Range.of(Hour(at(START))))] == [1, 1, 1]

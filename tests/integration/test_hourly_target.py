@@ -68,7 +68,7 @@ WRONG = {
     "a time without zone": ({"date": ("DATETIME",)}, {}, "column date is DATETIME, the catalog says TIMESTAMP"),
     "a double": ({"offer_stock_price": ("FLOAT",)}, {}, "column offer_stock_price is FLOAT64, the catalog says NUM"),
     "required": ({"call_id": ("STRING", "REQUIRED")}, {}, "column call_id is STRING REQUIRED, the catalog says STRING"),
-    "repeated": ({"call_id": ("STRING", "REPEATED")}, {}, "column call_id is STRING REPEATED, the catalog says STRING"),
+    "repeated": ({"call_id": ("STRING", "REPEATED")}, {}, "column call_id is ARRAY<STRING>, the catalog says STRING"),
     "a foreign column": ({"loaded_at": ("DATE",)}, {}, "column loaded_at is DATE, the catalog says nothing of it"),
     "no partitions": ({}, {"type_": None}, "it is partitioned by nothing, not by the day of import_date"),
     "another partition": ({}, {"partition_by": "date"}, "by the day of date, not by the day of import_date"),

@@ -2,7 +2,8 @@
 
 import io
 import json
-from datetime import UTC, date, datetime
+import re
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from local import context
+from shared.catalog import PgType, log_type_table
 from tests.kit.logs import at, block, create, place
 
 TEXTS = [
@@ -35,6 +37,26 @@ TIMES = [
 MAX_NUMERIC = "9" * 29 + "." + "9" * 9
 MAX_BIGNUMERIC = "9" * 38 + "." + "9" * 38
 MAX_DOUBLE = 1.7976931348623157e308
+
+CLOCK = [
+    ("00:00", time()),
+    ("23:59:59.999999", time(23, 59, 59, 999_999)),
+    ("12:34:56.000001", time(12, 34, 56, 1)),
+]
+BYTES = [("\\x", b""), ("\\x00ff5c", b"\0\xff\\"), ("\\x" + "ab" * 100_000, b"\xab" * 100_000)]
+ID = "6f9619ff-8b86-d011-b42d-00cf4fc964ff"
+UUIDS = [
+    ("00000000-0000-0000-0000-000000000000",) * 2,
+    (ID.upper(), ID),
+    ("{" + "f" * 32 + "}", "ffffffff-ffff-ffff-ffff-ffffffffffff"),
+]
+NETWORKS = [
+    ("10.1.2.3", "10.1.2.3"),
+    ("10.1.2.3/8", "10.1.2.3/8"),
+    ("::ffff:1.2.3.4", "::ffff:1.2.3.4"),
+    ("::/0", "::/0"),
+]
+MOODS = ["", "sad", 'très "happy"']
 
 #: Types, the Arrow type between them, and values as PostgreSQL reads them with what BigQuery should have.
 COLUMNS = {
@@ -82,8 +104,38 @@ COLUMNS = {
     ),
     "boolean BOOL": (pa.bool_(), [("true", True), ("false", False)]),
     "date DATE": (pa.date32(), DATES),
-    "timestamp TIMESTAMP": (pa.timestamp("us", "UTC"), [(text, time.replace(tzinfo=UTC)) for text, time in TIMES]),
+    "timestamp TIMESTAMP": (pa.timestamp("us", "UTC"), [(text, at.replace(tzinfo=UTC)) for text, at in TIMES]),
     "timestamp DATETIME": (pa.timestamp("us"), TIMES),
+    "timestamptz TIMESTAMP": (
+        pa.timestamp("us", "UTC"),
+        [
+            *((f"{text}+00", at.replace(tzinfo=UTC)) for text, at in TIMES),
+            ("2026-03-29 02:30:00.000001+05:30", datetime(2026, 3, 28, 21, 0, 0, 1, tzinfo=UTC)),
+        ],
+    ),
+    "time TIME": (pa.time64("us"), CLOCK),
+    "interval STRING": (
+        pa.string(),
+        [
+            ("0", "PT0S"),
+            ("-1 year -2 months 3 days -04:05:06.789", "P-1Y-2M3DT-4H-5M-6.789S"),
+            ("178000000 years", "P178000000Y"),
+            ("2147483647 days 2562047788:00:54.775807", "P2147483647DT2562047788H54.775807S"),
+        ],
+    ),
+    "bytea BYTES": (pa.binary(), BYTES),
+    "uuid STRING": (pa.string(), UUIDS),
+    "inet STRING": (pa.string(), NETWORKS),
+    "cidr STRING": (pa.string(), [("10.0.0.0/8", "10.0.0.0/8"), ("0.0.0.0/0", "0.0.0.0/0"), ("::1", "::1/128")]),
+    "enum STRING": (pa.string(), [(mood, mood) for mood in MOODS]),
+    "char(3) STRING": (pa.string(), [("", "   "), ("é", "é  "), ("日本🎌", "日本🎌")]),
+    "varchar(3) STRING": (pa.string(), [("", ""), ("é ", "é "), ("日本🎌", "日本🎌")]),
+    "numeric(38,9) NUMERIC": (
+        pa.decimal128(38, 9),
+        [(text, Decimal(text)) for text in (MAX_NUMERIC, f"-{MAX_NUMERIC}", "0", "1e-9", "NaN")[:4]],
+    ),
+    "numeric(20,10) BIGNUMERIC": (pa.decimal256(76, 38), [(text, Decimal(text)) for text in ("0", "-1.5", "42.25")]),
+    "numeric(60,2) FLOAT64": (pa.float64(), [("0.1", 0.1), ("-1e50", -1e50), ("NaN", float("nan"))]),
     # json keeps its text to the letter, jsonb is printed anew.
     "json STRING": (
         pa.string(),
@@ -102,7 +154,31 @@ COLUMNS = {
     "json JSON": (pa.string(), [('{"b": [1, null, "é"]}', {"b": [1, None, "é"]}), ("[]", [])]),
     "jsonb JSON": (pa.string(), [('{"b": [1, null, "é"]}', {"b": [1, None, "é"]}), ("[]", [])]),
 }  # fmt: skip
-NAMES = {types: types.replace(" ", "_") for types in COLUMNS}
+
+#: Of each of these, arrays of all values, in one after the other, and of none.
+ARRAYS = (
+    "varchar STRING", "text STRING", "smallint INT64", "integer INT64", "bigint INT64", "real FLOAT64",
+    "double precision FLOAT64", "numeric FLOAT64", "numeric NUMERIC", "numeric BIGNUMERIC", "boolean BOOL", "date DATE",
+    "timestamp TIMESTAMP", "timestamp DATETIME", "timestamptz TIMESTAMP", "time TIME", "interval STRING", "bytea BYTES",
+    "uuid STRING", "inet STRING", "cidr STRING", "enum STRING", "varchar(3) STRING", "numeric(38,9) NUMERIC",
+)  # fmt: skip
+for types in ARRAYS:
+    arrow, pairs = COLUMNS[types]
+    type_, target = types.rsplit(" ", 1)
+    written, read = map(list, zip(*pairs, strict=True))
+    COLUMNS[f"{type_}[] ARRAY<{target}> empty"] = (
+        pa.list_(pa.field("element", arrow)),
+        [(written, read), ([], []), (written[:1], read[:1]), (written[::-1], read[::-1])],
+    )
+NAMES = {types: re.sub(r"\W+", "_", types).strip("_") for types in COLUMNS}
+
+
+def literal(value):
+    """A value as PostgreSQL reads it (https://www.postgresql.org/docs/current/arrays.html#ARRAYS-INPUT)."""
+    if not isinstance(value, list):
+        return value
+    escaped = (text.replace("\\", "\\\\").replace('"', '\\"') for text in value)
+    return "{" + ",".join(f'"{text}"' for text in escaped) + "}"
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +190,7 @@ def typed(cloud, tmp_path_factory):
         create(log)
         for index in range(max(len(values) for _, values in COLUMNS.values()) + 1):
             row = {NAMES[types]: values[index][0] for types, (_, values) in COLUMNS.items() if index < len(values)}
-            log.add(10, **row)
+            log.add(10, **{name: literal(value) for name, value in row.items()})
         answer = log.call(11)
         assert answer["failed"] == []
         assert answer["hours"][0]["rounded"] == {}
@@ -133,18 +209,27 @@ def in_parquet(typed):
 
 def same(values):
     """Values so that NaN equals itself, and 0 is not -0."""
-    return [repr(value) if isinstance(value, float) else value for value in values]
+    return [
+        same(value) if isinstance(value, list) else repr(value) if isinstance(value, float) else value
+        for value in values
+    ]
+
+
+def absent(types):
+    """What BigQuery has for NULL."""
+    return [] if "ARRAY" in types else None
 
 
 @pytest.mark.parametrize("types", COLUMNS)
 def test_a_type_arrives_in_bigquery_as_declared(typed, in_bigquery, types):
     _, values = COLUMNS[types]
     expected = [value for _, value in values]
-    expected += [None] * (len(in_bigquery) - len(expected))
+    expected += [absent(types)] * (len(in_bigquery) - len(expected))
     assert same(row[NAMES[types]] for row in in_bigquery) == same(expected)
-    declared = {column.name: column.target.api for column in typed.table.columns}
+    declared = {column.name: (column.target.api, column.type.array) for column in typed.table.columns}
     fields = typed.here.bigquery_client.get_table("raw_local.typed").schema
-    assert {field.name: field.field_type for field in fields}[NAMES[types]] == declared[NAMES[types]]
+    made = {field.name: (field.field_type, field.mode == "REPEATED") for field in fields}
+    assert made[NAMES[types]] == declared[NAMES[types]]
 
 
 @pytest.mark.parametrize("types", COLUMNS)
@@ -152,7 +237,7 @@ def test_a_type_travels_in_parquet_as_bigquery_reads_it(in_parquet, types):
     arrow, values = COLUMNS[types]
     assert in_parquet.schema.field(NAMES[types]).type == arrow
     expected = [json.loads(text) if types.endswith(" JSON") else value for text, value in values]
-    expected += [None] * (in_parquet.num_rows - len(expected))
+    expected += [absent(types)] * (in_parquet.num_rows - len(expected))
     found = in_parquet.column(NAMES[types]).to_pylist()
     if types.endswith(" JSON"):
         found = [value if value is None else json.loads(value) for value in found]
@@ -165,6 +250,16 @@ def test_parquet_is_snappy_and_nothing_of_ours_but_the_columns_is_in_it(typed, i
     (part,) = typed.parts(10)
     file = pq.ParquetFile(io.BytesIO(typed.blob(part).download_as_bytes()))
     assert {file.metadata.row_group(0).column(i).compression for i in range(len(names))} == {"SNAPPY"}
+
+
+def test_every_type_of_a_log_is_tried_as_each_that_it_becomes():
+    tried = {tuple(types.removesuffix(" empty").rsplit(" ", 1)) for types in COLUMNS}
+    tried = {(PgType.parse(type_, leaving=True).plain, target) for type_, target in tried}
+    *scalars, (arrays, _) = log_type_table()
+    names = [name.partition(",")[0].replace("char(n)", "char(1)") for name, _ in scalars]
+    names += [f"{name}[]" for name in arrays.removeprefix("T[] of ").split(", ")]
+    types = [PgType.parse(name, leaving=True) for name in names]
+    assert {(type_.plain, target) for type_ in types for target in type_.targets} <= tried
 
 
 #: As many digits as there are; the emulator can't load them.
@@ -197,3 +292,27 @@ def test_the_apis_rows_arrive_as_postgresql_has_them(log):
         row |= {"import_date": at(10).date(), "import_hour": 10}
     assert all(any(row[name] is not None for row in expected) for name in columns)
     assert log.rows() == expected
+
+
+def test_arrays_and_a_time_with_a_zone_go_through_every_step_of_an_hour(cloud, tmp_path):
+    columns = {"at": "timestamptz TIMESTAMP", "tags": "text[] ARRAY<STRING>", "counts": "integer[] ARRAY<INT64> empty"}
+    with place(cloud, "hourly-arrays", tmp_path, block("zoned", columns)) as log:
+        log.name = "zoned"
+        create(log)
+        log.database.execute("SET timezone TO 'Asia/Kathmandu'")
+        log.add(10, 3, at=at(10.1), tags=["a", ""], counts=None)
+        log.add(10, at=at(11) - timedelta(microseconds=1), tags=[], counts="[0:1]={7,8}")
+        log.add(11, at=at(11), tags=[], counts=[9])
+        assert log.done(11) == {10: "exported"}
+        log.add(10, at=at(10), tags=["late"], counts=[])
+        assert log.done(12, delete_from_source=True) == {10: "late rows exported", 11: "exported"}
+        log.manifest().delete()
+        assert log.done(13, date=f"{at(10):%Y%m%d}", hour=10) == {10: "done already"}
+        assert [(row["tags"], row["counts"]) for row in log.rows()] == [
+            *[(["a", ""], [])] * 3,
+            ([], [7, 8]),
+            ([], [9]),
+            (["late"], []),
+        ]
+        assert log.bigquery() == {10: [1, 2, 3, 4, 6], 11: [5]}
+        assert log.source() == [1, 2, 3, 4, 6]

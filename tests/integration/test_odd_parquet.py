@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as pe
 import pytest
 
-from shared.errors import DataError
+from shared.errors import CatalogError, DataError
 from shared.gcp.objects import Objects
 from tests.kit.footers import CODEC, ENCODINGS, TYPE, chunks, patched, shortened, with_statistics
 from tests.kit.typed_tables import TABLE, numbered, place
@@ -386,6 +386,14 @@ def test_a_geometry_gets_the_srid_of_its_types_crs(here, tmp_path, crs, srid):
     duckdb.connect().execute(f"COPY (SELECT 0::BIGINT AS n, {shape} AS c) TO '{file}' ({how})")
     publish(here, {"c": "geometry"}, file.read_bytes(), 1)
     assert stored_shapes(here) == [f"SRID={srid};POINT(1 2)" if srid else "POINT(1 2)"]
+
+
+@pytest.mark.parametrize("type_", ["geometry(Point,4326)", "geography"])
+def test_a_file_whose_crs_is_not_the_columns_srid_is_one_for_another_catalog(here, type_):
+    wkb, _ = extended(here, ["POINT(1 2)"])
+    with pytest.raises(CatalogError) as e:
+        refused(here, {"c": type_}, geoparquet(wkb, LAMBERT))
+    assert e.value.what == f"c is BLOB of SRID 2154, which can't become {type_}"
 
 
 def test_a_geometry_of_another_srid_than_its_files_crs_is_refused(here):

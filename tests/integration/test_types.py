@@ -448,13 +448,51 @@ def test_a_geometry_arrives_from_wkt(arrived, geometries):
     assert arrived("geometry", pa.array([*SHAPES, None])) == geometries
 
 
+#: Columns of PostGIS, and geometries that they take, with what readers see of them.
+PLACES = {
+    "geometry(Point,4326)": {"POINT(2.5 48.5)": "SRID=4326;POINT(2.5 48.5)", "POINT EMPTY": "SRID=4326;POINT EMPTY"},
+    "geometry(PointZ)": {"POINT Z (1 2 3)": "POINT(1 2 3)"},
+    "geometry(MultiPolygon, 2154)": {
+        "MULTIPOLYGON(((0 0,1 0,1 1,0 0)))": "SRID=2154;MULTIPOLYGON(((0 0,1 0,1 1,0 0)))"
+    },
+    "geometry(3857)": {
+        "POINT(1e7 2)": "SRID=3857;POINT(10000000 2)",
+        "LINESTRING(0 0,1 1)": "SRID=3857;LINESTRING(0 0,1 1)",
+    },
+    "geography": {
+        "POINT(-180 90)": "SRID=4326;POINT(-180 90)",
+        "POINT ZM (1 2 3000 4000)": "SRID=4326;POINT(1 2 3000 4000)",
+        "POLYGON EMPTY": "SRID=4326;POLYGON EMPTY",
+        "GEOMETRYCOLLECTION(POINT(1e-9 2),LINESTRING(180 -90,1 1))": (
+            "SRID=4326;GEOMETRYCOLLECTION(POINT(1e-9 2),LINESTRING(180 -90,1 1))"
+        ),
+    },
+    "geography(Polygon)": {"POLYGON((0 0,1 0,1 1,0 0))": "SRID=4326;POLYGON((0 0,1 0,1 1,0 0))"},
+    "geography(PointM,4326)": {"POINT M (1 2 3)": "SRID=4326;POINTM(1 2 3)"},
+}
+
+
+@pytest.mark.parametrize("form", ["WKT", "WKB", "EWKB"])
+@pytest.mark.parametrize("type_", PLACES)
+def test_a_geometry_arrives_in_a_column_of_its_shape_and_srid(here, arrived, type_, form):
+    shapes = PLACES[type_]
+    column = pa.array([*shapes, None])
+    if form != "WKT":
+        function, given = ("st_asbinary", shapes) if form == "WKB" else ("st_asewkb", shapes.values())
+        rows = here.database.execute(f"SELECT {function}(s::geometry) FROM unnest(%s::text[]) AS s", [list(given)])
+        column = pa.array([*(shape for (shape,) in rows), None], pa.binary())
+    arrived(type_, column)
+    found = here.database.execute(f"SELECT st_asewkt(c::geometry) FROM {TABLE} ORDER BY n").fetchall()
+    assert [shape for (shape,) in found] == [*shapes.values(), None]
+
+
 def test_a_column_of_nulls_arrives_as_nulls(here):
     types = {
         "varchar": pa.string(), "text": pa.string(), "json": pa.string(), "jsonb": pa.string(), "smallint": pa.int64(),
         "integer": pa.int64(), "bigint": pa.int64(), "real": pa.float64(), "double precision": pa.float64(),
         "numeric": pa.decimal128(38, 9), "boolean": pa.bool_(), "date": pa.date32(), "timestamp": pa.timestamp("us"),
         "geometry": pa.binary(), "timestamptz": pa.timestamp("us", "UTC"), "time": pa.time64("us"), "uuid": pa.string(),
-        "interval": pa.string(),
+        "interval": pa.string(), "geography": pa.binary(), "geometry(Point,4326)": pa.int64(),
         "bytea": pa.binary(), "text[]": pa.list_(pa.string()), "varchar(3)": pa.string(), "char(3)": pa.string(),
     }  # fmt: skip
     names = [f"c{number}" for number in range(len(types))]
@@ -488,6 +526,7 @@ def test_rows_flow_in_many_batches_and_row_groups(here):
         "timestamptz[]",
         "vector(3)",
         "halfvec(3)",
+        *PLACES,
     ],
 )
 def test_a_column_that_stays_what_it_is_needs_no_change(here, type_):

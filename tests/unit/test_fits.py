@@ -67,3 +67,26 @@ def test_a_decimal_beyond_the_doubles_does_not_fit_and_the_infinities_do():
     found = fitted(BigQueryType.FLOAT64, ["1" + "0" * 400, "-Infinity", "0." + "0" * 400 + "1"])
     assert found.values.to_pylist() == [None, float("-inf"), 0.0]
     assert found.unfit.to_pylist() == [True, False, False]
+
+
+def test_an_interval_without_end_which_newer_servers_have_does_not_fit():
+    column = HourlyColumn("n", PgType.INTERVAL, BigQueryType.STRING)
+    found = fit(column, pa.array(["P1Y", "infinity", "-infinity", None]))
+    assert found.unfit.to_pylist() == [False, True, True, None]
+
+
+@given(values=st.lists(st.none() | st.lists(st.none() | texts, max_size=4), max_size=6), start=st.integers(0, 3))
+def test_an_array_is_judged_by_its_elements(values, start):
+    found = fit(
+        HourlyColumn("n", PgType("numeric", array=True), BigQueryType.NUMERIC),
+        pa.array(values, pa.list_(pa.string())).slice(start),
+    )
+    values = values[start:]
+    wanted = [[expected(text, BigQueryType.NUMERIC) for text in value or []] for value in values]
+    unfit = [
+        value is None or None in value or any(misfit for _, _, misfit in each)
+        for value, each in zip(values, wanted, strict=True)
+    ]
+    assert [bool(one) for one in found.unfit.to_pylist()] == unfit
+    kept = [[number for number, _, _ in each] for each, wrong in zip(wanted, unfit, strict=True) if not wrong]
+    assert [v for v, wrong in zip(found.values.to_pylist(), unfit, strict=True) if not wrong] == kept

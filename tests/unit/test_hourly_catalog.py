@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from shared import catalog
-from shared.catalog import TYPE_NAMES, BigQueryType, HourlyColumn, LogTarget, PgType
+from shared.catalog import BigQueryType, HourlyColumn, LogTarget, PgType
 from shared.errors import ConfigurationError
 from shared.names import DatasetRef
 
@@ -34,6 +34,8 @@ price = {{ type = "numeric", bigquery = "NUMERIC", excess_scale = "refuse" }}
 #: Each PostgreSQL type with the BigQuery types that hold all its values, or whose misfits are found.
 TARGETS = {
     "varchar": ["STRING"],
+    "varchar(3)": ["STRING"],
+    "char(3)": ["STRING"],
     "text": ["STRING"],
     "smallint": ["INT64"],
     "integer": ["INT64"],
@@ -41,12 +43,39 @@ TARGETS = {
     "real": ["FLOAT64"],
     "double precision": ["FLOAT64"],
     "numeric": ["NUMERIC", "BIGNUMERIC", "FLOAT64"],
+    "numeric(38,9)": ["NUMERIC", "BIGNUMERIC", "FLOAT64"],
+    "numeric(10,2)": ["NUMERIC", "BIGNUMERIC", "FLOAT64"],
+    "numeric(30)": ["BIGNUMERIC", "FLOAT64"],
+    "numeric(10,10)": ["BIGNUMERIC", "FLOAT64"],
+    "numeric(76,38)": ["BIGNUMERIC", "FLOAT64"],
+    "numeric(39)": ["FLOAT64"],
+    "numeric(39,39)": ["FLOAT64"],
     "boolean": ["BOOL"],
     "date": ["DATE"],
+    "time": ["TIME"],
     "timestamp": ["TIMESTAMP", "DATETIME"],
+    "timestamptz": ["TIMESTAMP"],
+    "interval": ["STRING"],
+    "bytea": ["BYTES"],
+    "uuid": ["STRING"],
+    "inet": ["STRING"],
+    "cidr": ["STRING"],
+    "enum": ["STRING"],
     "json": ["STRING", "JSON"],
     "jsonb": ["STRING", "JSON"],
+    "text[]": ["ARRAY<STRING>"],
+    "enum[]": ["ARRAY<STRING>"],
+    "inet[]": ["ARRAY<STRING>"],
+    "bytea[]": ["ARRAY<BYTES>"],
+    "smallint[]": ["ARRAY<INT64>"],
+    "numeric[]": ["ARRAY<NUMERIC>", "ARRAY<BIGNUMERIC>", "ARRAY<FLOAT64>"],
+    "numeric(30)[]": ["ARRAY<BIGNUMERIC>", "ARRAY<FLOAT64>"],
+    "json[]": [],
+    "char(3)[]": [],
+    "char": [],
     "geometry": [],
+    "vector(3)": [],
+    "xml": [],
 }
 
 
@@ -129,14 +158,14 @@ def test_the_shipped_log_has_the_columns_of_the_apis_table():
     assert not any(column.refuse_excess_scale for column in log.columns)
 
 
-@pytest.mark.parametrize("target", [target.name for target in BigQueryType])
+@pytest.mark.parametrize("target", [t for type_ in BigQueryType for t in (type_.name, f"ARRAY<{type_.name}>")])
 @pytest.mark.parametrize("type_", TARGETS)
 def test_a_type_becomes_only_what_can_hold_it(load, type_, target):
     text = GOOD.replace('type = "varchar", bigquery = "STRING"', f'type = "{type_}", bigquery = "{target}"')
     text = text.replace('"import_hour", "page"', '"import_hour"')
     if target in TARGETS[type_]:
         column = load(text).hourly["visits"].columns[2]
-        assert (column.type, column.target) == (TYPE_NAMES[type_], BigQueryType[target])
+        assert (column.type, column.bigquery) == (PgType.parse(type_, leaving=True), target)
     else:
         with pytest.raises(ConfigurationError, match=r"catalog.toml:16: hourly.visits.columns.page\.(type|bigquery)"):
             load(text)
@@ -174,7 +203,7 @@ def test_a_type_becomes_only_what_can_hold_it(load, type_, target):
         ('["import_hour", "page"]', '[["page"]]', "12: visits.cluster_by", "should list up to 4 of the columns"),
         ('["import_hour", "page"]', '["page", "page"]', "12: visits.cluster_by", "should list up to 4"),
         ('"page"]', '"page", "Id", "At", "price"]', "12: visits.cluster_by", "should list up to 4"),
-        ('"varchar", bigquery = "STRING"', '"jsonb", bigquery = "JSON"', "12: visits.cluster_by", "FLOAT64 or JSON"),
+        ('"varchar", bigquery = "STRING"', '"jsonb", bigquery = "JSON"', "12: visits.cluster_by", "none of FLOAT64, "),
         ("[hourly.visits.columns]", "[hourly.visits.column]", "9: visits.columns", "is missing"),
         ("[hourly.visits.columns]", "[hourly.visits.column]", "13: visits.column", "is unknown here"),
         ("page = {", '"page no" = {', "16: visits.columns.page no", "is no identifier"),
@@ -186,13 +215,24 @@ def test_a_type_becomes_only_what_can_hold_it(load, type_, target):
         ("page = {", "import_hour = {", "16: visits.columns.import_hour", "is taken by import_hour"),
         ('{ type = "varchar", bigquery = "STRING" }', '"varchar"', "16: visits.columns.page", "should be like {"),
         ('type = "varchar", ', "", "16: visits.columns.page.type", "is missing"),
-        ('type = "varchar"', 'type = "money"', "16: visits.columns.page.type", "should be a type among bigint"),
-        ('type = "varchar"', 'type = "geometry"', "16: visits.columns.page.type", "should be a type among bigint"),
+        ('type = "varchar"', 'type = "money"', "16: visits.columns.page.type", "should have a type among bigint"),
+        ('type = "varchar"', 'type = "geometry"', "16: visits.columns.page.type", "should have a type among bigint"),
         (', bigquery = "STRING"', "", "16: visits.columns.page.bigquery", "is missing"),
         ('bigquery = "STRING"', 'bigquery = "BYTES"', "16: visits.columns.page.bigquery", "should be STRING for"),
         ('bigquery = "STRING"', 'bigquery = "string"', "16: visits.columns.page.bigquery", "should be STRING for"),
         ('"STRING"', '"STRING", scale = 2', "16: visits.columns.page.scale", "is unknown here; known are bigquery"),
         ('"refuse"', '"drop"', "17: visits.columns.price.excess_scale", 'should be "round" or "refuse"'),
+        ('"refuse"', '"refuse", null_array = "empty"', "17: visits.columns.price.null_array", "is for arrays"),
+        ('"varchar", bigquery = "STRING"', '"text[]", bigquery = "ARRAY<STRING>", null_array = true',
+         "16: visits.columns.page.null_array", 'should be "empty" or "refuse"'),
+        ('"varchar", bigquery = "STRING"', '"text[]", bigquery = "ARRAY<STRING>"', "12: visits.cluster_by", "an ARRAY"),
+        ('"varchar", bigquery = "STRING"', '"json[]", bigquery = "ARRAY<STRING>"',
+         "16: visits.columns.page.type", "should be no array: there are some of text"),
+        ('"varchar", bigquery = "STRING"', '"numeric(30)", bigquery = "NUMERIC"',
+         "16: visits.columns.page.bigquery", "should be BIGNUMERIC or FLOAT64 for numeric(30)"),
+        ('"integer", bigquery = "INT64"', '"integer[]", bigquery = "ARRAY<INT64>"', "11: visits.key", "integer column"),
+        ('"timestamp", bigquery = "TIMESTAMP"', '"timestamp[]", bigquery = "ARRAY<TIMESTAMP>"', "10: visits.time",
+         "should name a timestamp column"),
         ('"refuse"', "true", "17: visits.columns.price.excess_scale", 'should be "round" or "refuse"'),
     ],
 )  # fmt: skip
@@ -216,3 +256,16 @@ def test_every_mistake_is_reported_at_once(load):
     with pytest.raises(ConfigurationError, match="mistakes in the catalog") as e:
         load(text)
     assert {line.split(":")[1] for line in e.value.what.splitlines()} == {"10", "12", "16", "17"}
+
+
+def test_an_array_that_is_null_is_refused_unless_the_catalog_makes_it_empty(load):
+    for setting, empty in (("", False), (', null_array = "refuse"', False), (', null_array = "empty"', True)):
+        text = GOOD.replace('"varchar", bigquery = "STRING"', f'"text[]", bigquery = "ARRAY<STRING>"{setting}')
+        column = load(text.replace('"import_hour", "page"', "")).hourly["visits"].columns[2]
+        assert column.empty_for_null is empty
+
+
+@pytest.mark.parametrize("type_", ["enum", "inet", "cidr", "enum[]"])
+def test_a_type_that_only_leaves_is_none_of_a_tables(load, type_):
+    with pytest.raises(ConfigurationError, match=r"catalog.toml:5: tables.users.columns.user_id: should have a type"):
+        load(GOOD.replace('user_id = "varchar"', f'user_id = "{type_}"'))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shared.catalog import FOLDER_VARIABLE
 from shared.errors import BadRequestError, ConfigurationError, SyncError
-from shared.operate.cli.commands import AsJson, Group, Verbose
+from shared.operate.cli.commands import AsJson, Group, Verbose, daily_services
 from shared.operate.cli.output import Exit, Output, reporting
 
 if TYPE_CHECKING:
@@ -28,12 +30,15 @@ def check(
     file: Annotated[
         Path | None, typer.Option("--file", exists=True, metavar="PATH", help="Another catalog, or its folder.")
     ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Also compare it with BigQuery and PostgreSQL as they are now.")
+    ] = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
     """Check the catalog, render every template, and compare what Terraform reads.
 
-    It needs no environment and no network.
+    It needs no environment and no network, unless --live asks for what differs from BigQuery and PostgreSQL.
     """
     with reporting(as_json, verbose) as output:
         from shared import catalog
@@ -50,26 +55,39 @@ def check(
             mistakes = [*_unrenderable(found), *_stale(found, place)]
         for mistake in mistakes:
             output.problem(f"recosync: {mistake}")
+        differences: list[str] = []
+        notes: list[str] = []
         if found is not None and not mistakes:
             _summarize(output, found)
+            if live:
+                if file:
+                    os.environ[FOLDER_VARIABLE] = str(file)  # for the services
+                differences, notes = _compare(output, found, place)
         counts = {kind: list(getattr(found, kind)) if found else [] for kind in ("tables", "views", "hourly")}
-        output.document({"valid": not mistakes, "mistakes": mistakes, **counts})
-        if mistakes:
+        told = {"mistakes": mistakes, "differences": differences, "notes": notes}
+        output.document({"valid": not mistakes, **told, **counts})
+        if mistakes or differences:
             raise typer.Exit(Exit.FAILED)
 
 
 @CATALOG.command("types", example="recosync catalog types")
 def types(as_json: AsJson = False, verbose: Verbose = False) -> None:
-    """Tell which types a column of a table may have, and what each is made from.
+    """Tell which types a column of a table or log may have, and what each is made from or becomes.
 
     It needs no environment and no network.
     """
     with reporting(as_json, verbose) as output:
         from shared import catalog
 
-        known = catalog.type_table()
-        output.table("Types of a table's columns", ["PostgreSQL", "BigQuery"], [list(row) for row in known])
-        output.document({"types": [{"postgresql": type_, "bigquery": sources} for type_, sources in known]})
+        tables, logs = catalog.type_table(), catalog.log_type_table()
+        output.table("Types of a table's columns", ["PostgreSQL", "BigQuery"], [list(row) for row in tables])
+        output.table("Types of a log's columns", ["PostgreSQL", "BigQuery"], [list(row) for row in logs])
+        output.document(
+            {
+                kind: [{"postgresql": type_, "bigquery": others} for type_, others in known]
+                for kind, known in (("types", tables), ("log_types", logs))
+            }
+        )
 
 
 @CATALOG.command("terraform", example="recosync catalog terraform")
@@ -131,6 +149,24 @@ def _unrenderable(catalog: Catalog) -> list[str]:
         except SyncError as e:
             mistakes.append(str(e))
     return mistakes
+
+
+def _compare(output: Output, catalog: Catalog, place: Place) -> tuple[list[str], list[str]]:
+    """What differs from BigQuery and PostgreSQL, and what is worth knowing, each with its line."""
+    from shared.catalog import located, text_of
+    from shared.operate import live
+
+    with output.progress("comparing", total=len(catalog.tables) + len(catalog.hourly)) as bar:
+        found = live.of_tables(daily_services(), lambda name: bar.advance(doing=name))
+    text = text_of(place.file)
+    differences, notes = (list(located(place.file, text, told)) for told in (found.differences, found.notes))
+    for note in notes:
+        output.line(note)
+    for difference in differences:
+        output.problem(f"recosync: {difference}")
+    if not differences:
+        output.line("Nothing differs from BigQuery and PostgreSQL.")
+    return differences, notes
 
 
 def _summarize(output: Output, catalog: Catalog) -> None:
