@@ -116,7 +116,8 @@ def parse(services: Services, body: Mapping[str, object], scheduled: datetime | 
     asked = body.get("tables", list(known))
     names = [str(name) for name in asked] if isinstance(asked, list) else []
     unknown = [name if is_identifier(name) else "…" for name in names if name not in known]
-    if unknown or not names:
+    # A catalog of logs alone has none to export.
+    if unknown or (not names and "tables" in body):
         raise BadRequestError(f"tables should list some of {', '.join(known)}; got {', '.join(unknown) or 'none'}")
     day = None
     if "date" in body:
@@ -146,7 +147,7 @@ def run(services: Services, request: ExportRequest) -> tuple[ExportAnswer, int]:
     with connect(services.settings, "bq_export") as connection, translated("reading the ledger"):
         migrations.prepare(connection, migrates=services.migrates)
         known = {table.name: newest.of(connection, table) for table in request.tables}
-    with ThreadPoolExecutor(len(request.tables)) as executor:
+    with ThreadPoolExecutor(max(len(request.tables), 1)) as executor:
         futures = {
             table.name: log.submit(executor, _export_logged, call, table, known[table.name]) for table in request.tables
         }

@@ -59,7 +59,9 @@ def orphans(connection: psycopg.Connection, catalog: Catalog) -> list[Orphan]:
         *(("table", row) for row in connection.execute(_query("orphaned_tables"), {"tables": list(catalog.tables)})),
     ]
     return [
-        Orphan("view" if kind == "view" else "table", name, tuple((s, n) for s, n in relations or ()), tuple(parts), size)
+        Orphan(
+            "view" if kind == "view" else "table", name, tuple((s, n) for s, n in relations or ()), tuple(parts), size
+        )
         for kind, (name, relations, parts, size) in rows
     ]
 
