@@ -156,6 +156,7 @@ class TableStatus(Struct, frozen=True):
     """One table of the catalog. `trouble` says what a human should look at, besides holds and age."""
 
     name: str
+    source: Annotated[str, Meta(description="As the catalog has it: a variable that names its data set is in braces.")]
     fresh: Annotated[
         bool,
         Meta(
