@@ -15,6 +15,7 @@ from shared.operate import decisions, removal
 from shared.operate.cli.output import Exit
 from shared.operate.migrate import migrate
 from shared.operate.status import gather
+from shared.operate.status.page import render
 from shared.services import HourlyServices
 from shared.upkeep import housekeeping, reconcile
 from tests.kit.commands import recosync
@@ -260,10 +261,18 @@ def test_the_page_housekeeping_and_lost_events_go_on_beside_it(less):
     assert reconcile.run(less.services, now) == []
     report = look(less)
     assert (report.problems, [table.name for table in report.tables]) == ((), ["items"])
+    assert [(orphan.kind, orphan.drop) for orphan in report.orphans] == [
+        ("view", "recosync drop shown"), ("table", "recosync drop users"),
+    ]  # fmt: skip
+    assert report.attention == look(less.of(USERS.format(type="text") + ITEMS + SHOWN)).attention
+    page = render(report, None)
+    assert "Left the catalog" in page
+    assert "users" in page
     for name in ("shown", "users"):
         removal.drop(less.services, name, "test")
     assert None not in (housekeeping.run(less.services, now) or {"": None}).values()
-    assert look(less).problems == ()
+    assert (look(less).problems, look(less).orphans) == ((), ())
+    assert "Left the catalog" not in render(look(less), None)
 
 
 def look(own: Own):
@@ -274,6 +283,7 @@ def test_the_commands_name_it_and_drop_it(here, full, less, monkeypatch):
     monkeypatch.setenv(FOLDER_VARIABLE, str(full.folder))
     (full.folder / "views").symlink_to(full.folder)
     here.bigquery_client.query("CREATE TABLE seed_local.items AS SELECT 1 AS n, 'a' AS item").result()
+    assert "table users left the catalog, and readers keep it until:" in recosync("status").out
     planned = recosync("plan", "--json").json
     assert [(o["kind"], o["name"]) for o in planned["orphans"]] == [("view", "shown"), ("table", "users")]
     assert "recosync drop users" in recosync("plan").out

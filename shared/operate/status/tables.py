@@ -20,6 +20,7 @@ from shared.operate.status.report import (
     Failure,
     Failures,
     Held,
+    Orphan,
     Outcome,
     Pin,
     Published,
@@ -109,6 +110,11 @@ def failing(rows: LedgerRows, now: datetime) -> tuple[Failing, ...]:
         )
         for row in rows.failing
     )
+
+
+def orphans(rows: LedgerRows) -> tuple[Orphan, ...]:
+    """What left the catalog, and the commands that drop it."""
+    return tuple(Orphan(row.kind, row.name, shlex.join(("recosync", "drop", row.name))) for row in rows.orphans)
 
 
 def _view_status(
