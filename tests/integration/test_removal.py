@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 
 from shared.catalog import FOLDER_VARIABLE
 from shared.daily import export, extract
 from shared.db.locks import Lock
-from shared.errors import BadRequestError, BusyError, TargetError
+from shared.errors import BadRequestError, BusyError, RetryableError, TargetError
 from shared.operate import decisions, removal
 from shared.operate.cli.output import Exit
 from shared.operate.migrate import migrate
@@ -132,6 +133,25 @@ def test_nothing_is_dropped_that_others_hung_on_it(less):
     assert str(refused.value).endswith("Drop them, and then: recosync drop users")
     assert (left(less), less.rows("app.users")) == (before, [(1, "ann"), (2, "bob")])
     less.database.execute("DROP VIEW public.theirs, public.of_a_part")
+    assert removal.drop(less.services, "users", "test")
+
+
+def test_a_view_on_which_others_depend_is_not_dropped(less):
+    less.database.execute("CREATE VIEW public.over AS SELECT name FROM shown")
+    with pytest.raises(
+        TargetError, match=r"depend on it: view public\.over .* Drop them, and then: recosync drop shown"
+    ):
+        removal.drop(less.services, "shown", "test")
+    assert less.database.execute("SELECT name FROM public.over ORDER BY 1").fetchall() == [("ann",), ("bob",)]
+
+
+def test_readers_that_stay_long_keep_it(here, less):
+    removal.drop(less.services, "shown", "test")
+    with psycopg.connect(here.cloud.postgres.dsn(here.name, "recosync")) as reader:
+        reader.execute("SELECT * FROM app.users")
+        with pytest.raises(RetryableError, match="lock timeout"):
+            removal.drop(less.services, "users", "test")
+        assert named(less) == ["table app.users"]
     assert removal.drop(less.services, "users", "test")
 
 
