@@ -42,7 +42,7 @@ PATIENCE = 30
 @dataclass(frozen=True)
 class TableVerdict:
     """One table. `receipt_rows` are the rows that every system counted at the export, `source_rows` those that BigQuery
-    counts now; `notes` are no faults.
+    counts now in the `source`, as the catalog has it; `notes` are no faults.
     """
 
     table: str
@@ -52,6 +52,7 @@ class TableVerdict:
     source_rows: int | None
     differences: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,10 @@ class DayVerdict:
 def table(services: Services, of: Table) -> TableVerdict:
     """Recount one table and its views. A failure that keeps the table from being counted is a difference."""
     try:
-        return _table(services, of)
+        found = _table(services, of)
     except PermanentError as e:
-        return TableVerdict(of.name, None, None, None, None, [str(e)])
+        found = TableVerdict(of.name, None, None, None, None, [str(e)])
+    return replace(found, source=str(of.source))
 
 
 def days(

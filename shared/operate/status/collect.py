@@ -34,6 +34,7 @@ def gather(services: HourlyServices, now: datetime | None = None) -> Report:
         failures=None if rows is None else tables.failures(services.catalog, rows),
         logs=logs,
         failing=None if rows is None else tables.failing(rows, now),
+        orphans=None if rows is None else tables.orphans(rows),
     )
     return summarized(report)
 
