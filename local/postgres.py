@@ -29,10 +29,12 @@ _STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": si
 StopMode = Literal["smart", "fast", "immediate"]
 
 
-def deployment(database: str, loader: str = "recosync", status: str = "status") -> list[str]:
+def deployment(
+    database: str, loader: str = "recosync", status: str = "status", file: str = "database", schema: str = ""
+) -> list[str]:
     """The statements that an administrator executes for a deployment, as psql would read them."""
-    text = (ROOT / "sql" / "deploy" / "database.sql").read_text()
-    names = {"DBNAME": database, "loader": loader, "status": status, "api": "api"}
+    text = (ROOT / "sql" / "deploy" / f"{file}.sql").read_text()
+    names = {"DBNAME": database, "loader": loader, "status": status, "api": "api", "schema": schema}
     for name, value in names.items():
         text = text.replace(f':"{name}"', f'"{value}"')
     return [statement.strip() for statement in re.sub(r"^--.*\n", "", text, flags=re.MULTILINE).split(";")[:-1]]

@@ -1,6 +1,7 @@
 """The catalog: every table and view that is kept in sync, read from one TOML file."""
 
 from shared.catalog.model import (
+    DEFAULT_SCHEMA,
     FOLDER_VARIABLE,
     IMPORT_DATE,
     IMPORT_HOUR,
@@ -36,6 +37,7 @@ from shared.catalog.types import (
 )
 
 __all__ = [
+    "DEFAULT_SCHEMA",
     "FOLDER_VARIABLE",
     "IMPORT_DATE",
     "IMPORT_HOUR",

@@ -18,6 +18,9 @@ ROOT = Path(__file__).parent.parent.parent
 FOLDER_VARIABLE = "RECOSYNC_CATALOG"
 
 
+#: Where readers find tables, views and logs unless the catalog says otherwise.
+DEFAULT_SCHEMA = "public"
+
 #: A view is built under its name and a timestamp of 21 characters, and makes room under that with `_old`.
 MAX_VIEW_NAME = MAX_IDENTIFIER_BYTES - len("20260101T000000000000_") - len("_old")
 
@@ -131,7 +134,9 @@ class Index:
 
 @dataclass(frozen=True)
 class Table:
-    """A BigQuery source and its PostgreSQL target. `key` are the columns that tell its rows apart, if any do."""
+    """A BigQuery source and its PostgreSQL target in `schema`. `key` are the columns that tell its rows apart, if any
+    do.
+    """
 
     name: str
     source: Source
@@ -140,6 +145,7 @@ class Table:
     key: tuple[str, ...] = ()
     limits: Limits = Limits()
     indexes: tuple[Index, ...] = ()
+    schema: str = DEFAULT_SCHEMA
 
 
 @dataclass(frozen=True)
@@ -149,6 +155,7 @@ class View:
     name: str
     template: Path
     reads: tuple[str, ...]
+    schema: str = DEFAULT_SCHEMA
 
 
 #: The columns that BigQuery has besides the log's own: the day and hour (0-23, UTC) of its time column.
@@ -232,7 +239,9 @@ class HourlyTable:
 
 @dataclass(frozen=True)
 class Catalog:
-    """Everything that is kept in sync. `schema` is the PostgreSQL schema where readers find it."""
+    """Everything that is kept in sync. `schema` is the PostgreSQL schema of the logs, and of each table and view that
+    names no other.
+    """
 
     schema: str
     tables: Mapping[str, Table]
@@ -247,3 +256,10 @@ class Catalog:
 
     def views_of(self, table: str) -> tuple[View, ...]:
         return tuple(view for view in self.views.values() if table in view.reads)
+
+    def path_of(self, view: View) -> tuple[str, ...]:
+        """The schemas where a template finds what it names without one: the view's own, those of the tables that the
+        view reads, and the catalog's.
+        """
+        reads = (self.tables[name].schema for name in view.reads)
+        return tuple(dict.fromkeys((view.schema, *reads, self.schema)))

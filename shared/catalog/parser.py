@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from shared.catalog.model import (
+    DEFAULT_SCHEMA,
     ENVIRONMENT,
     IMPORT_DATE,
     IMPORT_HOUR,
@@ -178,21 +179,17 @@ class _Parser:
 
     def __init__(self, views_folder: Path) -> None:
         self._views_folder = views_folder
+        self._schema = DEFAULT_SCHEMA
         self.mistakes: list[tuple[KeyPath, str]] = []
 
     def catalog(self, document: Mapping[str, object]) -> Catalog:
         self._known(document, (), {"schema", "tables", "views", "hourly"})
-        schema = self._text(document, (), "schema", default="public")
-        if not is_identifier(schema):
-            self._mistake(("schema",), "is no identifier")
-        elif schema == LEDGER_SCHEMA:
-            self._mistake(("schema",), "is the ledger's")
-        elif schema == "information_schema" or schema.startswith("pg_"):
-            self._mistake(("schema",), "is one of the server's own")
+        self._schema = self._schema_of(document, ())
+        if not {"tables", "hourly"} & document.keys():
+            self._mistake(("tables",), "is missing, and so is hourly: there is nothing to sync")
         tables = {name: self._table(name, entry) for name, entry in self._entries(document, "tables")}
         views = {name: self._view(name, entry, tables) for name, entry in self._entries(document, "views")}
-        logs = self._entries(document, "hourly") if "hourly" in document else ()
-        hourly = {name: self._hourly(name, entry) for name, entry in logs}
+        hourly = {name: self._hourly(name, entry) for name, entry in self._entries(document, "hourly")}
         self._refuse_shared(hourly.values())
         for kind, names, others, of in (
             ("views", views, tables, "a table"),
@@ -201,10 +198,10 @@ class _Parser:
         ):
             for name in names.keys() & others.keys():
                 self._mistake((kind, name), f"is also the name of {of}")
-        return Catalog(schema, tables, views, hourly)
+        return Catalog(self._schema, tables, views, hourly)
 
     def _entries(self, document: Mapping[str, object], kind: str) -> Iterator[tuple[str, Mapping[str, object]]]:
-        for name, entry in self._mapping(document, (), kind).items():
+        for name, entry in self._mapping(document, (), kind).items() if kind in document else ():
             if not is_identifier(name):
                 self._mistake((kind, name), "is no identifier (letters, digits and _, 63 at most)")
             elif name.lower().startswith("pg_"):
@@ -219,7 +216,7 @@ class _Parser:
 
     def _table(self, name: str, entry: Mapping[str, object]) -> Table:
         path = ("tables", name)
-        self._known(entry, path, {"source", "dataset", "columns", "allow_empty", "key", "limits", "indexes"})
+        self._known(entry, path, {"source", "dataset", "schema", "columns", "allow_empty", "key", "limits", "indexes"})
         source = self._source(entry, path)
         allow_empty = entry.get("allow_empty", False)
         if not isinstance(allow_empty, bool):
@@ -237,7 +234,20 @@ class _Parser:
         names = tuple(map(str, key if isinstance(key, list) else ()))
         limits = self._limits(entry, path, {c.name for c in columns}, names)
         indexes = tuple(self._indexes(entry.get("indexes", []), (*path, "indexes"), comparable))
-        return Table(name, source, columns, bool(allow_empty), names, limits, indexes)
+        schema = self._schema_of(entry, path)
+        return Table(name, source, columns, bool(allow_empty), names, limits, indexes, schema)
+
+    def _schema_of(self, entry: Mapping[str, object], path: KeyPath) -> str:
+        """The PostgreSQL schema that an entry names, or else the catalog's."""
+        schema = self._text(entry, path, "schema", default=self._schema)
+        here = (*path, "schema")
+        if schema and not is_identifier(schema):
+            self._mistake(here, "is no identifier")
+        elif schema == LEDGER_SCHEMA:
+            self._mistake(here, "is the ledger's")
+        elif schema == "information_schema" or schema.startswith("pg_"):
+            self._mistake(here, "is one of the server's own")
+        return schema
 
     def _source(self, entry: Mapping[str, object], path: KeyPath) -> Source:
         """A table in the data set that a variable names, or a table with its data set in one text."""
@@ -331,7 +341,7 @@ class _Parser:
         path = ("views", name)
         if len(name) > MAX_VIEW_NAME:
             self._mistake(path, f"is longer than {MAX_VIEW_NAME} characters")
-        self._known(entry, path, {"template", "reads"})
+        self._known(entry, path, {"template", "reads", "schema"})
         template = self._text(entry, path, "template")
         file = self._views_folder / template
         if template and not _TEMPLATE.fullmatch(template):
@@ -348,7 +358,7 @@ class _Parser:
             if not isinstance(table, str) or table not in tables:
                 named = repr(table) if isinstance(table, str) and is_identifier(table) else "something"
                 self._mistake((*path, "reads"), f"names {named}, which is no table of this catalog")
-        return View(name, file, tuple(str(table) for table in reads))
+        return View(name, file, tuple(str(table) for table in reads), self._schema_of(entry, path))
 
     def _hourly(self, name: str, entry: Mapping[str, object]) -> HourlyTable:
         path = ("hourly", name)

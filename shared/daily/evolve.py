@@ -173,7 +173,7 @@ def blocking(run: TableRun, changes: Changes) -> list[Dependant]:
 
 def foreign(run: TableRun, found: Sequence[Dependant]) -> list[str]:
     """The names of those objects that are not views of the catalog."""
-    own = {view.name for view in run.views}
+    own = {(view.schema, view.name) for view in run.views}
     return sorted({f"{one.name} ({one.column})" for one in found if one.view not in own})
 
 
@@ -199,7 +199,7 @@ def _refuse_new(run: TableRun, changes: Changes) -> None:
 
 
 def _is_live(run: TableRun, view: View) -> bool:
-    return views.exists(run.connection, run.relation(view.name))
+    return views.exists(run.connection, run.relation(view))
 
 
 def _build(run: TableRun, found: Evolution, views: Sequence[View]) -> list[Build]:

@@ -169,12 +169,12 @@ def refuse_absent(connection: psycopg.Connection, columns: Sequence[Column], whe
             )
 
 
-def find_names(connection: psycopg.Connection, schema: str, *, local: bool) -> None:
-    """Have SQL of the catalog find names that have no schema: the catalog's own first. With `local`, until the
+def find_names(connection: psycopg.Connection, schemas: Sequence[str], *, local: bool) -> None:
+    """Have SQL of the catalog find names that have no schema: in these schemas first. With `local`, until the
     transaction ends.
     """
     postgis = connection.postgis if isinstance(connection, Session) else None
-    values = {"schema": schema, "postgis": postgis, "local": local}
+    values = {"schemas": list(schemas), "postgis": postgis, "local": local}
     connection.execute(queries.load("session")["path_of_catalog"], values)
 
 

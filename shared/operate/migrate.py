@@ -18,7 +18,7 @@ from shared.errors import BadRequestError
 from shared.ledger import migrations
 from shared.ledger.names import SCHEMA
 from shared.services import Services
-from shared.target import columns, tables
+from shared.target import columns, places, tables
 
 
 def migrate(
@@ -50,6 +50,8 @@ def _changes(services: Services, reader: str | None) -> Iterator[str]:
             with log.bound(table=table.name), translated(f"migrating {table.name}"):
                 yield from _table(run.of(table))
         for view in services.catalog.views.values():
+            if (statement := places.move(connection, view)) is not None:
+                yield f"{view.name}: it is not in the schema {view.schema}, where the catalog has it: {statement}"
             if told := refresh.template_changed(run, view):
                 yield told
         if reader is not None:
@@ -66,6 +68,9 @@ def _ledger(connection: psycopg.Connection) -> list[str]:
 def _table(run: TableRun) -> Iterator[str]:
     connection, table = run.connection, run.table
     refuse_absent(connection, table.columns, run.where)
+    if (statement := places.move(connection, table)) is not None:
+        yield f"{table.name}: it is not in the schema {run.schema}, where the catalog has it: {statement}"
+        return
     if not columns.of_relation(connection, run.schema, table.name):
         return  # its first publish makes it
     tables.ensure(connection, run.schema, table)

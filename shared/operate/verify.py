@@ -175,7 +175,7 @@ def _views(run: TableRun, published: Publication) -> tuple[list[str], list[str]]
 
 
 def _lag(run: TableRun, view: View, published: Publication) -> str | None:
-    if not views.exists(run.connection, run.relation(view.name)):
+    if not views.exists(run.connection, run.relation(view)):
         return f"view {view.name} does not exist"
     held = view_builds.of_view(run.connection, view.name).get(run.table.name)
     if held is None or held.publication < published.number:

@@ -42,13 +42,13 @@ class Changes:
 
 @dataclass(frozen=True)
 class Dependant:
-    """An object that uses a column of a table. `view` is its name if it is a materialized view of the given schema. If
-    it `follows`, PostgreSQL itself alters it when the column's type changes.
+    """An object that uses a column of a table. `view` is its schema and name if it is a materialized view. If it
+    `follows`, PostgreSQL itself alters it when the column's type changes.
     """
 
     column: str
     name: str
-    view: str | None
+    view: tuple[str, str] | None
     follows: bool
 
 
@@ -115,8 +115,9 @@ def of_others(connection: psycopg.Connection, table: Table, present: Collection[
 
 def dependants(connection: psycopg.Connection, schema: str, table: str, names: Sequence[str]) -> list[Dependant]:
     """What uses these columns of the table, besides the table itself."""
-    values = {"schema": schema, "table": f'"{schema}"."{table}"', "columns": list(names)}
-    return [Dependant(*row) for row in connection.execute(_query("column_dependants"), values)]
+    values = {"table": f'"{schema}"."{table}"', "columns": list(names)}
+    rows = connection.execute(_query("column_dependants"), values).fetchall()
+    return [Dependant(column, of, (home, view) if view else None, follows) for column, of, home, view, follows in rows]
 
 
 def altered(table: sql.Identifier, wanted: Changes) -> list[sql.Composed]:

@@ -22,7 +22,7 @@ from shared.db.session import SEARCH_PATH, TypeName, check_sees_all, find_names,
 from shared.errors import TargetError
 from shared.ledger import snapshots
 from shared.ledger.names import SCHEMA, part_table
-from shared.target import belongings, demands
+from shared.target import belongings, demands, places
 from shared.target.belongings import Belonging, Heir
 from shared.target.columns import of_others
 
@@ -42,11 +42,14 @@ def heir(part_id: int) -> Heir:
 
 
 def ensure(connection: psycopg.Connection, schema: str, table: Table) -> None:
-    """Create the table on first use. Raises TargetError when it is there but can't take children. Its columns may
-    differ from the catalog's: a publish changes them. Raises ConfigurationError when the database lacks a type of it.
+    """Create the table on first use. Raises TargetError when it is there but can't take children, ConfigurationError
+    when its schema is not there, when it is in another one, or when the database lacks a type of it. Its columns may
+    differ from the catalog's: a publish changes them.
     """
     refuse_absent(connection, table.columns, f"{schema}.{table.name}")
     with translated(f"looking at {schema}.{table.name}"):
+        places.refuse_unusable(connection, schema, f"{schema}.{table.name}")
+        places.refuse_elsewhere(connection, table)
         found = _find(connection, schema, table.name)
         if found is None:
             with connection.transaction():
@@ -62,8 +65,10 @@ def ensure(connection: psycopg.Connection, schema: str, table: Table) -> None:
 
 
 def check(connection: psycopg.Connection, schema: str, table: Table) -> bool:
-    """Whether the table is there. Raises TargetError when it is, but can't take children."""
+    """Whether the table is there. Raises what `ensure` raises, and makes nothing."""
     with translated(f"looking at {schema}.{table.name}"):
+        places.refuse_unusable(connection, schema, f"{schema}.{table.name}")
+        places.refuse_elsewhere(connection, table)
         found = _find(connection, schema, table.name)
         if found is not None:
             _check(connection, schema, table, found)
@@ -137,7 +142,7 @@ def declare(connection: psycopg.Connection, schema: str, table: Table, part_id: 
             continue
         try:
             with connection.transaction():
-                find_names(connection, schema, local=True)
+                find_names(connection, [schema], local=True)
                 statement = sql.SQL("CREATE INDEX {} ON {} {}")
                 definition = _verbatim(index.definition)
                 connection.execute(statement.format(sql.Identifier(name), child(part_id), definition))

@@ -154,6 +154,14 @@ def test_a_source_may_be_in_any_data_set_of_any_project(load, lines, printed, sa
     assert str(source.ref("here", {name: DatasetRef.parse(said) for name in variables})) == ref
 
 
+def test_a_table_and_a_view_stand_in_the_catalogs_schema_or_in_their_own(load):
+    read = load(GOOD)
+    assert (read.tables["users"].schema, read.views["users_mv"].schema) == ("public", "public")
+    read = load('schema = "reco"\n' + GOOD.replace("template", 'schema = "shown"\ntemplate'))
+    assert (read.tables["users"].schema, read.views["users_mv"].schema) == ("reco", "shown")
+    assert read.path_of(read.views["users_mv"]) == ("shown", "reco")
+
+
 def test_a_table_id_has_1024_bytes_at_most(load):
     for letter in ("x", "é"):
         longest = letter * (1024 // len(letter.encode()))
@@ -232,6 +240,10 @@ def test_a_table_may_be_empty_when_the_catalog_says_so(load):
         ("[tables.users]", 'schema = "pg_catalog"\n[tables.users]', "1: schema", "is one of the server's own"),
         ("[tables.users]", 'schema = "pg_temp"\n[tables.users]', "1: schema", "is one of the server's own"),
         ("[tables.users]", 'schema = "information_schema"\n[tables.users]', "1: schema", "is one of the server's own"),
+        ("dataset", 'schema = "a b"\ndataset', "3: tables.users.schema", "is no identifier"),
+        ("dataset", 'schema = "recosync"\ndataset', "3: tables.users.schema", "is the ledger's"),
+        ("template", 'schema = "pg_temp"\ntemplate', "9: views.users_mv.schema", "is one of the server's own"),
+        ("template", 'schema = 1\ntemplate', "9: views.users_mv.schema", "should be text"),
         ("[tables.users]", "[hourly.users]\n[tables.users]", "1: hourly.users", "is also the name of a table"),
         ("[tables.users]", "[hourly.users_mv]\n[tables.users]", "1: hourly.users_mv", "is also the name of a view"),
         ("user_id", "tableoid", "5: tables.users.columns.tableoid", "is a system column of every PostgreSQL table"),
@@ -285,11 +297,18 @@ def test_a_name_that_only_resembles_a_reserved_one_is_a_columns(load, name):
     assert load(GOOD.replace("user_id", name)).tables["users"].columns[0].name == name
 
 
-@pytest.mark.parametrize(("text", "missing"), [("", ["tables", "views"]), ("[tables.users]", ["views"])])
-def test_a_missing_section_is_reported(load, text, missing):
-    with pytest.raises(ConfigurationError) as e:
-        load(text)
-    assert all(f": {section}: is missing" in e.value.what for section in missing)
+def test_a_catalog_of_nothing_is_a_mistake(load):
+    for text in ("", 'schema = "reco"', "[views.users_mv]"):
+        with pytest.raises(ConfigurationError, match="there is nothing to sync"):
+            load(text)
+
+
+def test_a_catalog_may_have_tables_without_views_and_logs_without_tables(load):
+    tables, _, _ = GOOD.partition("[views")
+    assert (list(load(tables).tables), list(load(tables).views)) == (["users"], [])
+    log = """[hourly.clicks]\ntime = "at"\nkey = "id"\n[hourly.clicks.columns]
+        id = { type = "bigint", bigquery = "INT64" }\nat = { type = "timestamp", bigquery = "TIMESTAMP" }\n"""
+    assert (list(load(log).tables), list(load(log).hourly)) == ([], ["clicks"])
 
 
 def test_every_mistake_is_reported_at_once(load):
