@@ -6,15 +6,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from shared.catalog import KeyPath, Table
+from shared.catalog import HourlyTable, KeyPath, Table
 from shared.daily import evolve
 from shared.daily import source as sources
 from shared.daily.context import TableRun
 from shared.db.postgres import connect, translated
 from shared.db.session import refuse_absent
 from shared.errors import ConfigurationError, PermanentError
+from shared.hourly import schema
+from shared.hourly.names import LogFolder
+from shared.hourly.raw_table import reference
+from shared.hourly.recover import was_loaded
+from shared.hourly.store import Store
 from shared.operate.migrate import pending
-from shared.services import Services
+from shared.rows.log_table import LogTable
+from shared.services import HourlyServices, Services
 from shared.target import columns, tables
 
 
@@ -44,6 +50,43 @@ def of_tables(services: Services, done: Callable[[str], None]) -> Findings:
                 _target(found, TableRun(services, connection, table))
             done(table.name)
     return found
+
+
+def of_logs(services: HourlyServices, done: Callable[[str], None]) -> Findings:
+    """Compare the logs with their tables in PostgreSQL and in BigQuery. `done` is called with the name of each."""
+    found = Findings()
+    with connect(services.settings, "catalog check") as connection:
+        for log in services.catalog.hourly.values():
+            with translated(f"looking at {log.name}"):
+                _log(found, LogTable(connection, services.catalog.schema, log))
+            _raw_table(found, services, log)
+            done(log.name)
+    return found
+
+
+def _log(found: Findings, log_table: LogTable) -> None:
+    path = ("hourly", log_table.table.name)
+    wrong = [((*path, *of), str(what)) for of, what in log_table.differences()]
+    found.differences += wrong
+    if not wrong:
+        with found.at(*path):
+            log_table.check()
+
+
+def _raw_table(found: Findings, services: HourlyServices, log: HourlyTable) -> None:
+    path, ref = ("hourly", log.name), reference(services.settings, log)
+    table = services.bigquery.table(ref)
+    if table is None:
+        store = Store(services.storage, services.settings.bucket, LogFolder(services.settings.prefix, log.name))
+        with found.at(*path):
+            if was_loaded(store):
+                raise schema.gone(ref)
+            found.notes.append((path, f"{ref} does not exist yet: `terraform apply` makes it, or the first hour"))
+        return
+    found.differences += [((*path, *of), f"{ref}: {what}") for of, what in schema.differences(table, log)]
+    lacking = schema.missing(table, log)
+    if lacking:
+        found.notes.append(((*path, "columns"), f"{ref} lacks {', '.join(lacking)}, which the next hour adds"))
 
 
 def _source(found: Findings, services: Services, table: Table) -> None:

@@ -60,7 +60,7 @@ def test_a_block_is_written_that_the_catalog_takes(here, folder):
             "made": "timestamptz",
         },
     )
-    assert recosync("catalog", "check").code == 0
+    assert recosync("catalog", "terraform").code == recosync("catalog", "check").code == 0
 
 
 def test_the_data_set_of_a_variable_is_named_by_it(here, folder):
