@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -25,6 +25,13 @@ _TEMPLATE = "recosync_template"
 _SETTINGS = {"listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
 #: A power cut may take this data. A crash of the server may not: synchronous_commit stays on.
 RELAXED = {"shared_buffers": "128MB", "max_wal_size": "2GB", "fsync": "off", "full_page_writes": "off"}
+#: As sql/deploy/database.sql has it of public.
+_SCHEMA: tuple[LiteralString, ...] = (
+    "CREATE SCHEMA IF NOT EXISTS {}",
+    "GRANT USAGE, CREATE ON SCHEMA {} TO recosync",
+    "ALTER DEFAULT PRIVILEGES FOR ROLE recosync IN SCHEMA {} GRANT SELECT ON TABLES TO api",
+    "GRANT USAGE ON SCHEMA {} TO api",
+)
 _STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 StopMode = Literal["smart", "fast", "immediate"]
 
@@ -122,6 +129,12 @@ class Cluster:
             # The rights on a database are not copied with it.
             admin.execute(sql.SQL("GRANT CREATE ON DATABASE {} TO recosync").format(sql.Identifier(name)))
         return self.dsn(name)
+
+    def make_schema(self, database: str, name: str) -> None:
+        """A schema of a catalog, with the rights that public has."""
+        with psycopg.connect(self.dsn(database, "administrator"), autocommit=True) as administrator:
+            for statement in _SCHEMA:
+                administrator.execute(sql.SQL(statement).format(sql.Identifier(name)))
 
     def drop(self, name: str) -> None:
         """Drop a database, whoever is connected to it."""

@@ -278,7 +278,12 @@ class _Parser:
             named = [column.split(maxsplit=1) for column in text.split(",") if column.strip()]
             simple = _COLUMNS_OF_INDEX.fullmatch(text)
             whole = re.match(r"\(|USING\s", text, re.IGNORECASE)
-            if not (simple or whole) or len(text) > MAX_INDEX or not text.isprintable() or ";" in text or "--" in text:
+            if not simple and re.match(r"UNIQUE\b", text, re.IGNORECASE):
+                what = "can't be UNIQUE: the rows come in parts, and PostgreSQL sees a repeat within one part alone"
+                self._mistake(path, f"{what}. The repeats of the table's `key` are counted over all: declare that")
+            elif (
+                not (simple or whole) or len(text) > MAX_INDEX or not text.isprintable() or ";" in text or "--" in text
+            ):
                 self._mistake(path, f"should list column names, “(…)” or “USING …”, of {MAX_INDEX} letters at most")
             elif simple and (strange := next((name for name, *_ in named if name not in columns), None)):
                 self._mistake(path, f"name {strange}, which is no column of the table, or of json or geometry")

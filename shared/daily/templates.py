@@ -19,7 +19,7 @@ _COMMENTS = re.compile(r"\A(\s+|--[^\n]*(\n|\Z)|/\*.*?\*/)*", re.DOTALL)
 _CREATE_VIEW = re.compile(r"CREATE\s+MATERIALIZED\s+VIEW\b", re.IGNORECASE)
 _CREATE_INDEX = re.compile(r"CREATE\s+(UNIQUE\s+)?INDEX\b", re.IGNORECASE)
 _SELECT = re.compile(r"SELECT\b", re.IGNORECASE)
-_GIST = re.compile(r"\bUSING\s+(gist|spgist|gin)\b", re.IGNORECASE)
+_SLOW = re.compile(r"\bUSING\s+(hnsw|ivfflat|gist|spgist|gin)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def render(view: View, ts_nodash: str) -> Rendered:
         build,
         _digest(source),
         f"{create}\nWITH NO DATA",
-        tuple(i for i in sorted(indexes, key=lambda i: not _GIST.search(i))),
+        tuple(i for i in sorted(indexes, key=lambda i: not _SLOW.search(i))),
         tuple(counts),
     )
 

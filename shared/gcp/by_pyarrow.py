@@ -87,7 +87,7 @@ def _made(connection: duckdb.DuckDBPyConnection, given: pa.RecordBatch | pa.Tabl
     import pyarrow as pa
 
     types = {column.name: column.type for column in part.footer.columns}
-    columns = ", ".join(_retyped(name, types[name]) for name in given.schema.names)
+    columns = ", ".join(_retyped(field, types[field.name]) for field in given.schema)
     connection.register("given", given if isinstance(given, pa.Table) else pa.Table.from_batches([given]))
     made: dict[str, pa.ChunkedArray] = {}
     try:
@@ -100,8 +100,20 @@ def _made(connection: duckdb.DuckDBPyConnection, given: pa.RecordBatch | pa.Tabl
     return pa.table(made)
 
 
-def _retyped(name: str, type_: str) -> str:
+def _retyped(field: pa.Field, type_: str) -> str:
     """A column that pyarrow read, as DuckDB would have read it."""
-    column = identifier(name)
+    import pyarrow as pa
+
+    column = identifier(field.name)
     made = f"st_geomfromwkb({column})" if type_.startswith("GEOMETRY") else f"{column}::{type_}"
+    if pa.types.is_struct(field.type) and pa.types.is_list((list_ := field.type[0]).type):
+        element = list_.type.value_type
+        if pa.types.is_struct(element) and element.num_fields == 1:
+            # A repeated group of one member, which DuckDB reads as that member.
+            members = (
+                f"list_transform({column}.{identifier(list_.name)}, lambda each: each.{identifier(element[0].name)})"
+            )
+            made = (
+                f"CASE WHEN {column} IS NOT NULL THEN struct_pack({identifier(list_.name)} := {members}) END::{type_}"
+            )
     return f"{made} AS {column}"

@@ -46,7 +46,7 @@ def leading(packed: bytes, codec: str, unpacked: int) -> bytes | None:
 
     try:
         page = packed if codec == "UNCOMPRESSED" else pa.decompress(packed, unpacked, codec.lower())
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError, ValueError):  # the last of a codec that is none of its
         return None
     found = memoryview(page)
     length = int.from_bytes(found[:_LENGTH], "little")

@@ -17,6 +17,7 @@ from shared.db.session import refuse_absent
 from shared.errors import BadRequestError
 from shared.ledger import migrations
 from shared.ledger.names import SCHEMA
+from shared.operate import removal
 from shared.services import Services
 from shared.target import columns, places, tables
 
@@ -29,8 +30,8 @@ def migrate(
 
     The ledger gets its newest schema, and tables the columns that the catalog has more, with the parts that are kept
     for the way back. A column that the catalog drops or gives another type changes with the next publish, because the
-    rows do. A view that was built from another template is told of, and not rebuilt. `reader` is a role that may read
-    the ledger from now on.
+    rows do. A view that was built from another template is told of, and not rebuilt. What left the catalog is told of,
+    and not dropped. `reader` is a role that may read the ledger from now on.
 
     Raises BadRequestError when there is no such role, TargetError when a table can't be one of the catalog's, and
     ConfigurationError when the database lacks the extension of a type.
@@ -54,6 +55,7 @@ def _changes(services: Services, reader: str | None) -> Iterator[str]:
                 yield f"{view.name}: it is not in the schema {view.schema}, where the catalog has it: {statement}"
             if told := refresh.template_changed(run, view):
                 yield told
+        yield from map(str, removal.orphans(connection, services.catalog))
         if reader is not None:
             yield from _reader(connection, reader)
 
@@ -67,10 +69,10 @@ def _ledger(connection: psycopg.Connection) -> list[str]:
 
 def _table(run: TableRun) -> Iterator[str]:
     connection, table = run.connection, run.table
-    refuse_absent(connection, table.columns, run.where)
     if (statement := places.move(connection, table)) is not None:
         yield f"{table.name}: it is not in the schema {run.schema}, where the catalog has it: {statement}"
         return
+    refuse_absent(connection, table.columns, run.where)
     if not columns.of_relation(connection, run.schema, table.name):
         return  # its first publish makes it
     tables.ensure(connection, run.schema, table)

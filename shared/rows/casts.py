@@ -71,12 +71,14 @@ class Cast:
 
     @property
     def expression(self) -> str:
-        name = identifier(self.column.name)
+        return f"{self.guarded} AS {identifier(self.column.name)}"
+
+    @property
+    def guarded(self) -> str:
         if not self.guard:
-            return f"{self.value} AS {name}"
-        return (
-            f"CASE WHEN {name} IS NULL THEN NULL WHEN {self.guard} THEN {self.value} ELSE error('unfit') END AS {name}"
-        )
+            return self.value
+        name = identifier(self.column.name)
+        return f"CASE WHEN {name} IS NULL THEN NULL WHEN {self.guard} THEN {self.value} ELSE error('unfit') END"
 
 
 def plan(columns: Sequence[Column], footer: Footer, where: str) -> tuple[Cast, ...]:
@@ -134,6 +136,8 @@ def _arrow_type(name: str) -> pa.DataType:
 def _cast(column: Column, source: ParquetColumn) -> Cast | None:
     if source.digits is not None and source.digits > 38:
         return None  # DuckDB would read it as DOUBLE
+    if match := _LIST_IN_GROUP.fullmatch(source.type):
+        return _grouped(column, replace(source, type=match["list"]), match["name"])
     if column.type.array:
         return _array(column, source)
     if source.type.endswith("[]") != (column.type.plain in (PgType.VECTOR, PgType.HALFVEC)):
@@ -335,10 +339,24 @@ def _array(column: Column, source: ParquetColumn) -> Cast | None:
     of = _cast(Column(_ELEMENT, column.type.element), replace(source, type=source.type.removesuffix("[]")))
     if of is None:
         return None
-    value = of.value
-    if of.guard:
-        value = f"CASE WHEN {element} IS NULL THEN NULL WHEN {of.guard} THEN {value} ELSE error('unfit') END"
-    return Cast(column, f"list_transform({name}, lambda {element}: {value})", f"list<{of.arrow}>", limit=of.limit)
+    value = f"list_transform({name}, lambda {element}: {of.guarded})"
+    return Cast(column, value, f"list<{of.arrow}>", limit=of.limit)
+
+
+#: A list whose group is not said to be one, as DuckDB reads it, and what it is called in an expression.
+_LIST_IN_GROUP = re.compile(r"STRUCT\((?P<name>\w+|\"\w+\") (?P<list>(?:[^(),]|\(\d+,\d+\))*\[\])\)")
+_LIST = "a list"
+
+
+def _grouped(column: Column, source: ParquetColumn, member: str) -> Cast | None:
+    """An array from a list whose writer did not say so: BigQuery's export writes repeated values as repeated groups
+    (https://cloud.google.com/bigquery/docs/exporting-data#parquet_export_details).
+    """
+    of = _cast(replace(column, name=_LIST), source)
+    if of is None:
+        return None
+    value = f"list_transform([{identifier(column.name)}.{member}], lambda {identifier(_LIST)}: {of.guarded})[1]"
+    return Cast(column, value, of.arrow, limit=of.limit)
 
 
 def _vector(column: Column, source: str) -> Cast | None:

@@ -43,7 +43,7 @@ def heir(part_id: int) -> Heir:
 
 def ensure(connection: psycopg.Connection, schema: str, table: Table) -> None:
     """Create the table on first use. Raises TargetError when it is there but can't take children, ConfigurationError
-    when its schema is not there, when it is in another one, or when the database lacks a type of it. Its columns may
+    when its schema is not there, or when it is in another one, or when the database lacks a type of it. Its columns may
     differ from the catalog's: a publish changes them.
     """
     refuse_absent(connection, table.columns, f"{schema}.{table.name}")

@@ -153,7 +153,7 @@ def _tell_keepers(run: DailyRun) -> None:
     for schema, view in run.connection.execute(queries.load("housekeeping")["readers_of_stand_ins"]).fetchall():
         if (schema, view) not in own:
             log.warning(
-                "a view that left the catalog keeps old parts from being dropped: DROP MATERIALIZED VIEW it", view=view
+                f"a view that left the catalog keeps old parts from being dropped: recosync drop {view}", view=view
             )
 
 

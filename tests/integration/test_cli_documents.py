@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,6 +32,7 @@ PLACEHOLDERS = {
     "VIEW": "iris_france_mv",
     "LOG": "past_offer_context",
     "ROLE": "api",
+    "NAME": "former_table",
 }
 
 EXAMPLES = {
@@ -70,6 +72,8 @@ class World:
         assert recosync("materialize", *views).code == 0
         context.create(self._here.dsn)
         context.write(self._here.dsn, HOUR, HOUR.replace(hour=6), 20)
+        if name in ("drop", "plan"):
+            self._orphan()
         if name in ("hourly-load", "verify"):
             assert recosync("hourly", "--date", f"{HOUR:%Y%m%d}", "--hour", HOUR.hour).code == 0
 
@@ -80,6 +84,13 @@ class World:
         self._here.bigquery_client.create_dataset("analytics")
         artists = "SELECT 'a' AS artist_id, 1 AS `the name`"
         self._here.bigquery_client.query(f"CREATE TABLE analytics.similar_artist AS {artists}").result()
+
+    def _orphan(self) -> None:
+        """A table that was published, and that the catalog has no more."""
+        known = self._services.catalog
+        table = replace(known.tables[TABLE], name="former_table")
+        self._services = replace(self._services, catalog=replace(known, tables={**known.tables, table.name: table}))
+        self._upload(table, NOW, "published")
 
     def _fill_sources(self) -> None:
         """One row each, of the first type that its column can come from."""

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from local import context
+from shared.catalog import PgType, log_type_table
 from tests.kit.logs import at, block, create, place
 
 TEXTS = [
@@ -249,6 +250,16 @@ def test_parquet_is_snappy_and_nothing_of_ours_but_the_columns_is_in_it(typed, i
     (part,) = typed.parts(10)
     file = pq.ParquetFile(io.BytesIO(typed.blob(part).download_as_bytes()))
     assert {file.metadata.row_group(0).column(i).compression for i in range(len(names))} == {"SNAPPY"}
+
+
+def test_every_type_of_a_log_is_tried_as_each_that_it_becomes():
+    tried = {tuple(types.removesuffix(" empty").rsplit(" ", 1)) for types in COLUMNS}
+    tried = {(PgType.parse(type_, leaving=True).plain, target) for type_, target in tried}
+    *scalars, (arrays, _) = log_type_table()
+    names = [name.partition(",")[0].replace("char(n)", "char(1)") for name, _ in scalars]
+    names += [f"{name}[]" for name in arrays.removeprefix("T[] of ").split(", ")]
+    types = [PgType.parse(name, leaving=True) for name in names]
+    assert {(type_.plain, target) for type_ in types for target in type_.targets} <= tried
 
 
 #: As many digits as there are; the emulator can't load them.

@@ -56,7 +56,14 @@ def test_an_array_is_made_from_one_of_what_its_elements_are_made_from():
         target = {"c": PgType("integer", array=True)}
         if source in NUMBERS:
             assert plan(target, {"c": f"{source}[]"})
-        for wrong in (source, f"{source}[][]", *([] if source in NUMBERS else [f"{source}[]"])):
+            assert plan(target, {"c": f"STRUCT(list {source}[])"})
+        for wrong in (
+            source,
+            f"{source}[][]",
+            f"STRUCT(a {source}[], b {source}[])",
+            f"STRUCT(a {source})",
+            *([] if source in NUMBERS else [f"{source}[]"]),
+        ):
             with pytest.raises(DataError, match="which can't become integer"):
                 plan(target, {"c": wrong})
 

@@ -68,7 +68,11 @@ INDEXES = [
     ('indexes = ["user_id; DROP TABLE users"]', "should list column names"),
     ('indexes = ["user_id, nobody"]', "name nobody, which is no column of the table"),
     ('indexes = ["user_id", "user_id"]', "name one index twice"),
-    *((f'indexes = ["{text}"]', "should list column names") for text in ("UNIQUE (a)", "lower(user_id)", "(a) -- x")),
+    *((f'indexes = ["{text}"]', "should list column names") for text in ("lower(user_id)", "(a) -- x")),
+    *(
+        (f'indexes = ["{text}"]', "can't be UNIQUE: ")
+        for text in ("UNIQUE (a)", "unique user_id", "Unique USING x (a)")
+    ),
 ]
 
 #: Where the table comes from, what is no source without `dataset`, and what is none.
