@@ -136,6 +136,7 @@ def test_what_is_only_printed_can_be_pasted(folder):
         (("seed_local.offers", "--name", "example"), "example: is in the catalog already. Give another --name"),
         (("seed_local.offers", "--name", "pg_offers"), "tables.pg_offers: begins with pg_, as the server's own"),
         (("seed_local.nowhere",), "seed_local.nowhere: does not exist"),
+        (("{SEED_DATASET}.offers",), "{SEED_DATASET}.offers: names a variable: write the data set that it names"),
         (("offers",), "offers: should be dataset.table or project.dataset.table"),
     ],
 )

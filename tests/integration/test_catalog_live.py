@@ -140,6 +140,21 @@ def test_an_extension_that_a_type_needs_is_told_where_the_type_is(world, extensi
     assert f"extension {extension}, for place ({type_}). CREATE EXTENSION {extension} there" in told
 
 
+def test_a_right_that_the_loader_lacks_is_told_where_it_is_needed(world):
+    world.publish()
+    owner = f"{world.here.name}_owner"
+    with world.here.cloud.postgres.superuser(world.here.name) as admin:
+        admin.execute(f"CREATE ROLE {owner}; CREATE SCHEMA closed AUTHORIZATION {owner}".encode())
+        try:
+            world.file.write_text(world.file.read_text().replace("[tables.users]", '[tables.users]\nschema = "closed"'))
+            assert recosync("catalog", "terraform").code == 0
+            differences, _ = world.check()
+        finally:
+            admin.execute(f"DROP SCHEMA closed; DROP ROLE {owner}".encode())
+    assert len(differences) == 1
+    assert "catalog.toml:1: tables.users: closed.users: permission denied for schema closed. GRANT" in differences[0]
+
+
 def test_mistakes_of_the_catalog_itself_come_first_and_alone(world):
     world.declare(score="money")
     ran = recosync("catalog", "check", "--live", "--json")
