@@ -156,6 +156,28 @@ def test_the_shipped_catalog_is_left_alone(folder, monkeypatch):
     assert recosync("catalog", "add", "seed_local.offers", "--print").code == 0
 
 
+EVERYTHING = """
+    'a' AS c_string, 1 AS c_int64, 0.5 AS c_float64, NUMERIC '1.5' AS c_numeric, BIGNUMERIC '1e-18' AS c_bignumeric,
+    TRUE AS c_bool, DATE '2026-01-01' AS c_date, TIME '12:00:00' AS c_time,
+    DATETIME '2026-01-01 12:00:00' AS c_datetime, TIMESTAMP '2026-01-01 12:00:00+00' AS c_timestamp,
+    INTERVAL 3 DAY AS c_interval, FROM_HEX('00ff') AS c_bytes,
+    JSON '{"a": 1}' AS c_json, STRUCT(1 AS a) AS c_struct, [STRUCT(1 AS a)] AS c_structs,
+    ST_GEOGPOINT(2, 48) AS c_geography, RANGE(DATE '2026-01-01', NULL) AS c_range, ['a', 'b'] AS c_strings,
+    [0.5, 1.5] AS c_floats, [NUMERIC '1.5'] AS c_numerics, [TIMESTAMP '2026-01-01 12:00:00+00'] AS c_timestamps
+"""
+
+
+def test_what_is_proposed_for_any_type_travels(here, folder, database):
+    here.bigquery_client.query(f"CREATE OR REPLACE TABLE seed_local.everything AS SELECT {EVERYTHING}").result()
+    ran = recosync("catalog", "add", "seed_local.everything", "--json")
+    assert (ran.code, ran.json["left_out"]) == (0, [])
+    elsewhere = f"gs://{here.bucket}/elsewhere"
+    ran = recosync("export", "everything", "--force", "--bucket-path", elsewhere, "--json")
+    assert [each["status"] for each in ran.json["imported"]] == ["published"]
+    (row,) = database.execute("SELECT * FROM everything").fetchall()
+    assert None not in row
+
+
 LOG = """
     CREATE TYPE mood AS ENUM ('glad', 'sad');
     CREATE TABLE visits (
