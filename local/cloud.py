@@ -38,7 +38,7 @@ from local.postgres import RELAXED, Cluster
 from local.pubsub import PubSub
 from local.storage import Storage
 from shared import catalog
-from shared.catalog import HourlyTable, Place, Table
+from shared.catalog import DEFAULT_SCHEMA, HourlyTable, Place, Table
 from shared.names import DatasetRef, TableRef
 
 _PROJECT = "recosync-cloud"
@@ -228,17 +228,21 @@ class Deployment:
 
     def target(self, log: HourlyTable) -> TableRef:
         """Where a log goes."""
-        return TableRef(self.project, "raw_local", log.name)
+        project, dataset = log.target.dataset_of(self.env["ENV_SHORT_NAME"])
+        return TableRef(project or self.project, dataset, log.target.table)
 
     def make_dataset(self, ref: TableRef) -> None:
-        """Have the data set of a table be there."""
+        """Have the data set of a table be there, in whatever project."""
         self.bigquery_client.create_dataset(f"{ref.project}.{ref.dataset}", exists_ok=True)
         if ref.project != self.project:
             self._stack.callback(self._forget_bigquery, ref.project)
 
     def _make_schemas(self) -> None:
-        schema = catalog.load(self.place).schema
-        if schema != "public":
+        of = catalog.load(self.place)
+        schemas = (
+            {of.schema} | {table.schema for table in of.tables.values()} | {view.schema for view in of.views.values()}
+        )
+        for schema in sorted(schemas - {DEFAULT_SCHEMA}):
             self.cloud.postgres.make_schema(self.name, schema)
 
     def _environment(self) -> dict[str, str]:

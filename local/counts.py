@@ -58,7 +58,7 @@ def count(here: Deployment) -> Iterator[Counts]:
                 table=table.name,
                 bigquery=rows,
                 parquet=_footers(here, table.name),
-                postgres=_rows(connection, of, table.name),
+                postgres=_rows(connection, table),
                 views=dict(_views(connection, of, table, dict(zip(told, expected, strict=True)))),
             )
 
@@ -88,17 +88,17 @@ def _views(
 ) -> Iterator[tuple[str, ViewCount]]:
     for view in of.views_of(table.name):
         if view.reads[0] == table.name:
-            expected = told[view.name] if view.name in told else _selected(connection, of, view.name)
-            yield view.name, ViewCount(expected, _rows(connection, of, view.name), view.name in told)
+            expected = told[view.name] if view.name in told else _selected(connection, view)
+            yield view.name, ViewCount(expected, _rows(connection, view), view.name in told)
 
 
-def _rows(connection: psycopg.Connection, of: Catalog, relation: str) -> int:
-    return _scalar(connection, sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(of.schema, relation)))
+def _rows(connection: psycopg.Connection, of: Table | View) -> int:
+    return _scalar(connection, sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(of.schema, of.name)))
 
 
-def _selected(connection: psycopg.Connection, of: Catalog, view: str) -> int:
+def _selected(connection: psycopg.Connection, view: View) -> int:
     """The rows that the query of a view gives now."""
-    name = sql.Identifier(of.schema, view).as_string(connection)
+    name = sql.Identifier(view.schema, view.name).as_string(connection)
     with connection.cursor(row_factory=scalar_row) as cursor:
         query = cursor.execute("SELECT rtrim(pg_get_viewdef(%s::regclass), ';')", [name]).fetchone()
     return _scalar(connection, sql.SQL("SELECT count(*) FROM ({}) AS view").format(sql.SQL(str(query))))

@@ -7,9 +7,9 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,13 +21,13 @@ from local import demo_hourly
 from local.cloud import Cloud, Deployment
 from local.counts import Counts, count
 from local.demo_common import FailedError, call, new_table, verdict
-from local.edits import checked, named
+from local.edits import checked, copied, named
 from local.prerequisites import MissingError
 from local.process import ProcessError
 from local.progress import Export, Ledger, Progress
 from local.sources import InputError, Sources
 from shared import catalog
-from shared.catalog import FOLDER_VARIABLE, Catalog
+from shared.catalog import FOLDER_VARIABLE, Catalog, Place
 from shared.errors import ConfigurationError
 from shared.words import quantity
 
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         checked(place)
         console.print("Starting BigQuery, Cloud Storage, Pub/Sub, PostgreSQL and the functions …")
-        with Cloud() as cloud, cloud.deploy(env={FOLDER_VARIABLE: str(place.file)}) as here:
+        with Cloud() as cloud, deployed(cloud, place) as here:
             try:
                 agree = daily(console, here, asked.rows)
                 agree = demo_hourly.run(console, here) and agree
@@ -66,6 +66,14 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.print("Stopped.")
     return 1
+
+
+@contextmanager
+def deployed(cloud: Cloud, place: Place, name: str = "local") -> Iterator[Deployment]:
+    """A project with the catalog in a place."""
+    copy = copied(place, cloud.folder / f"{name}-catalog")
+    with cloud.deploy(name, env={FOLDER_VARIABLE: str(copy.place.file)}) as here:
+        yield here
 
 
 def daily(console: Console, here: Deployment, rows: int) -> bool:

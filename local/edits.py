@@ -7,8 +7,8 @@ again with it. What is wrong is told, and the copy stays in use.
 
 import hashlib
 import os
-import shutil
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ from shared.daily.templates import render, timestamp
 from shared.errors import ConfigurationError, SyncError
 from shared.words import quantity
 
-#: What files hold, by the name that they have in a copy.
+#: Digests of what files hold, by the name that they have in a copy.
 type _Contents = dict[str, str]
 
 
@@ -49,12 +49,34 @@ def checked(place: Place) -> Catalog:
     return found
 
 
-def copied(place: Place, to: Path) -> Place:
-    """A copy of a catalog, with its templates and its own input."""
-    for name, file in _files(place).items():
+@dataclass(frozen=True)
+class Copy:
+    """A copy of a catalog, with its templates and its own input, and what it is a copy of."""
+
+    place: Place
+    contents: _Contents
+
+
+def copied(place: Place, to: Path) -> Copy:
+    """A copy for the functions. Here every log begins at HOURLY_START, whatever hour its block names: of the hours that
+    have been since, there are no rows.
+    """
+    read = _read(place)
+    for name, content in read.items():
         (to / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, to / name)
-    return Place(to / _CATALOG, to / _VIEWS)
+        (to / name).write_bytes(_without_starts(content) if name == _CATALOG else content)
+    return Copy(Place(to / _CATALOG, to / _VIEWS), _digests(read))
+
+
+def _without_starts(text: bytes) -> bytes:
+    """A catalog in which no log has a first hour; its lines stay where they are."""
+    lines, in_log = text.splitlines(keepends=True), False
+    for number, line in enumerate(lines):
+        if line.lstrip().startswith(b"["):
+            in_log = re.match(rb"\s*\[\s*hourly\s*\.[^.\]]+\]", line) is not None
+        elif in_log and re.match(rb"\s*start\s*=", line):
+            lines[number] = b"#" + line
+    return b"".join(lines)
 
 
 @dataclass
@@ -76,28 +98,35 @@ class World:
             if name not in self.logs:
                 self.fill(logs.create(self.here, log))
                 yield f"log {name} was made, and has rows"
-            elif self.logs[name] != log:
+            elif _shape(self.logs[name]) != _shape(log):
                 yield f"log {name} is another now, and its table is as it was: start `make local` anew for a new one"
                 continue
+            self.here.make_dataset(self.here.target(log))
             self.logs[name] = log
+
+
+def _shape(log: HourlyTable) -> object:
+    """What a log's table in PostgreSQL is made of."""
+    return log.time, log.key, [(column.name, column.type) for column in log.columns]
 
 
 class Edits:
     """What happens to the catalog in a `place`, of which the functions have a copy in a `folder`."""
 
-    def __init__(self, place: Place, folder: Path, world: World) -> None:
+    def __init__(self, place: Place, folder: Path, copy: Copy, world: World) -> None:
+        """`copy` is what the functions have; the place may have changed since."""
         self._place, self._folder, self._world = place, folder, world
-        self._told = self._seen = _contents(world.here.place)  # which may have changed since
+        self._told = self._seen = copy.contents
         self._number = 0
 
     def look(self) -> Iterator[str]:
         """What is to be told since the last look. A change counts once two looks have found it the same."""
-        seen, now = self._seen, _contents(self._place)
+        seen, now = self._seen, _digests(_read(self._place))
         self._seen = now
         if now == self._told or now != seen:
             return
-        names = sorted(name for name in {*now, *self._told} if now.get(name) != self._told.get(name))
-        self._told = now
+        told, self._told = self._told, now
+        names = sorted(name for name in {*now, *told} if now.get(name) != told.get(name))
         changed = f"{', '.join(names)} changed"
         try:
             checked(self._place)
@@ -105,11 +134,15 @@ class Edits:
             yield f"{changed}, and the functions keep the catalog that they have: {e}"
             return
         self._number += 1
-        yield from self._take(copied(self._place, self._folder / str(self._number)), changed)
+        copy = copied(self._place, self._folder / str(self._number))
+        if copy.contents != now:
+            self._told = told  # it is being edited again
+            return
+        yield from self._take(copy.place, changed)
 
     def _take(self, place: Place, changed: str) -> Iterator[str]:
         here = self._world.here
-        before, old = here.place, catalog.load(here.place)
+        before, old, known = here.place, catalog.load(here.place), here.env.keys()
         here.place = place
         try:
             made = list(self._world.make())
@@ -120,6 +153,8 @@ class Edits:
         here.restart_functions()
         yield f"{changed}: the functions use it from the next event on."
         yield from (f"  {line}." for line in [*made, *_differences(old, catalog.load(place))])
+        if added := sorted(here.env.keys() - known):
+            yield f"  .local/env has {' and '.join(added)} too: read it again."
 
 
 def _differences(old: Catalog, new: Catalog) -> Iterator[str]:
@@ -147,10 +182,14 @@ def _files(place: Place) -> dict[str, Path]:
     return {_CATALOG: place.file, **found}
 
 
-def _contents(place: Place) -> _Contents:
-    """A digest of each file; none of one that an editor is about to write anew."""
+def _read(place: Place) -> dict[str, bytes]:
+    """What the files hold; nothing of one that an editor is about to write anew."""
     found = {}
     for name, file in _files(place).items():
         with suppress(FileNotFoundError):
-            found[name] = hashlib.sha256(file.read_bytes()).hexdigest()
+            found[name] = file.read_bytes()
     return found
+
+
+def _digests(read: Mapping[str, bytes]) -> _Contents:
+    return {name: hashlib.sha256(content).hexdigest() for name, content in read.items()}

@@ -98,7 +98,7 @@ def _in_parquet(here: Deployment, log: HourlyTable) -> dict[datetime, list[int]]
 
 def _in_bigquery(here: Deployment, log: HourlyTable) -> dict[datetime, list[int]]:
     key, table = f"`{log.key}`", here.target(log).quoted
-    query = f"SELECT import_date, import_hour, array_agg({key} ORDER BY {key}) FROM {table} GROUP BY 1, 2"
+    query = f"SELECT `{log.day}`, import_hour, array_agg({key} ORDER BY {key}) FROM {table} GROUP BY 1, 2"
     rows = here.bigquery_client.query(query).result()
     return {_hour(day, hour): ids for day, hour, ids in (row.values() for row in rows)}
 

@@ -17,11 +17,8 @@ from local.cloud import Deployment
 from local.sources import InputError
 from shared import catalog
 from shared.catalog import HourlyTable
-
-_COLUMNS = """
-SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
-WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped
-"""
+from shared.errors import TargetError
+from shared.rows.log_table import LogTable
 
 
 @dataclass(frozen=True)
@@ -55,23 +52,24 @@ def create(here: Deployment, table: HourlyTable) -> Log:
 
     Raises InputError when the folder's own files make another table.
     """
-    own = here.place.file.parent / "input"
-    where = sql.Identifier(catalog.load(here.place).schema, table.name)
+    here.make_dataset(here.target(table))  # as Terraform does
+    own, schema = here.place.file.parent / "input", catalog.load(here.place).schema
     with psycopg.connect(here.dsn) as connection:
         for folder in (own, data.INPUT):
             if not (folder / f"{table.name}.sql").is_file():
                 continue
             log = of_files(table.name, folder)
-            with connection.transaction() as made:
-                connection.execute(log.table)
-                found: dict[str, str] = dict(connection.execute(_COLUMNS, [where.as_string(connection)]).fetchall())
-                lacking = [f"{c.name} {c.type.sql}" for c in table.columns if found.get(c.name) != c.type.sql]
-                if not lacking:
-                    return log
-                raise psycopg.Rollback(made)
-            if folder == own:
-                raise InputError(f"{folder / table.name}.sql makes no table with {', '.join(lacking)}")
-        log = Log(*(each.as_string(connection).encode() for each in made_up_log.log(table, where)))
+            try:
+                with connection.transaction():
+                    connection.execute(log.table)
+                    LogTable(connection, schema, table).check()
+            except (psycopg.Error, TargetError) as e:
+                if folder == own:
+                    raise InputError(f"{folder / table.name}.sql makes no such log: {e}") from None
+            else:
+                return log
+        made = made_up_log.log(table, sql.Identifier(schema, table.name))
+        log = Log(*(statement.as_string(connection).encode() for statement in made))
         connection.execute(log.table)
         return log
 

@@ -9,6 +9,7 @@ is made from the next of the types of BigQuery that can become it.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -95,8 +96,8 @@ def value(type_: PgType, source: str, number: str) -> str:
     number = f"MOD({number}, {room(type_)})"
     if type_.plain in (PgType.JSON, PgType.JSONB):
         return _document(source, number)
-    if type_.plain == PgType.GEOMETRY:
-        return _place(source, number)
+    if type_.name in ("geometry", "geography"):
+        return _place(type_, source, number)
     if source == "STRING" and type_.plain != PgType.UUID:
         return _text(type_, number)
     if source == "FLOAT64" and type_.plain in (PgType.REAL, PgType.DOUBLE):
@@ -153,7 +154,30 @@ def _document(source: str, number: str) -> str:
             return f"TO_JSON_STRING({struct})"
 
 
-def _place(source: str, number: str) -> str:
-    """A point in France."""
-    point = f"ST_GEOGPOINT(MOD({number}, 1000) / 125 - 1, MOD({number}, 997) / 125 + 42)"
-    return {"STRING": f"ST_ASTEXT({point})", "BYTES": f"ST_ASBINARY({point})"}.get(source, point)
+#: By the shape that a geometry is declared to have, the WKT of one with three corners.
+_SHAPES = {
+    "Point": "POINT(A)",
+    "LineString": "LINESTRING(A, B)",
+    "Polygon": "POLYGON((A, B, C, A))",
+    "MultiPoint": "MULTIPOINT(A, B)",
+    "MultiLineString": "MULTILINESTRING((A, B), (A, C))",
+    "MultiPolygon": "MULTIPOLYGON(((A, B, C, A)))",
+    "GeometryCollection": "GEOMETRYCOLLECTION(POINT(A), LINESTRING(B, C))",
+}
+
+
+def _place(type_: PgType, source: str, number: str) -> str:
+    """A shape in France, small enough that no edge is bent."""
+    declared = re.search(r"\((\w+?)(?:,|\))", type_.sql)
+    wkt = _SHAPES.get(declared[1] if declared else "Point")
+    if wkt is None:
+        return "NULL"  # as no GEOGRAPHY is: with heights, or measures
+    x, y = f"MOD({number}, 1000) / 125 - 1", f"MOD({number}, 997) / 125 + 42"
+    corners = {"A": (x, y), "B": (f"{x} + 0.01", y), "C": (x, f"{y} + 0.01")}
+    text = re.sub(r"\b[ABC]\b", lambda corner: "', {}, ' ', {}, '".format(*map(_number, corners[corner[0]])), wkt)
+    made = f"CONCAT('{text}')"
+    return {"STRING": made, "BYTES": f"ST_ASBINARY(ST_GEOGFROMTEXT({made}))"}.get(source, f"ST_GEOGFROMTEXT({made})")
+
+
+def _number(expression: str) -> str:
+    return f"CAST(ROUND({expression}, 3) AS STRING)"

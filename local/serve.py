@@ -87,15 +87,16 @@ def serving(cloud: Cloud, place: Place, name: str = "local") -> Iterator[tuple[D
     def fill(log: Log) -> None:
         log.write(here.dsn, first_hour, now, int(_ROWS_PER_HOUR * (now - first_hour) / timedelta(hours=1)))
 
-    of_functions = copied(place, cloud.folder / f"{name}-catalog")
-    env = {FOLDER_VARIABLE: str(of_functions.file), "HOURLY_START": f"{first_hour:%Y%m%dT%H}"}
+    copy = copied(place, cloud.folder / f"{name}-catalog")
+    env = {FOLDER_VARIABLE: str(copy.place.file), "HOURLY_START": f"{first_hour:%Y%m%dT%H}"}
     with cloud.deploy(name, env=env) as here:
         sources = Sources(here, _ROWS)
         world = World(here, sources, fill)
         list(world.make())
         with psycopg.connect(here.dsn, autocommit=True) as database:
             migrations.migrate(database)  # the status page only reads it
-        yield here, Edits(place, cloud.folder / f"{name}-catalogs", world), _what_to_try(here, place, sources.told())
+        edits = Edits(place, cloud.folder / f"{name}-catalogs", copy, world)
+        yield here, edits, _what_to_try(here, place, sources.told())
 
 
 def _what_to_try(here: Deployment, place: Place, offers: str) -> str:
@@ -106,9 +107,8 @@ def _what_to_try(here: Deployment, place: Place, offers: str) -> str:
         for log in of.hourly
     ]
     commands += ["recosync status", """psql "$DATABASE_URL" -c 'SELECT * FROM recosync.publication'"""]
-    commands += [
-        f"""psql "$API_DATABASE_URL" -c 'SELECT * FROM {of.schema}."{view}" LIMIT 3'""" for view in list(of.views)[:1]
-    ]
+    for view in list(of.views.values())[:1]:
+        commands.append(f"""psql "$API_DATABASE_URL" -c 'SELECT * FROM {view.schema}."{view.name}" LIMIT 3'""")
     return _WHAT_TO_TRY.format(
         offers=offers,
         hours=_HOURS,

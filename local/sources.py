@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 from duckdb.sqltypes import DuckDBPyType
-from google.cloud.bigquery import LoadJobConfig, SchemaField, SourceFormat, WriteDisposition
+from google.cloud.bigquery import LoadJobConfig, ParquetOptions, SchemaField, SourceFormat, WriteDisposition
 
 from local import data, made_up
 from local.cloud import Deployment
@@ -108,8 +108,13 @@ class Sources:
         rows = db.sql(source.query)
         parquet = self._here.cloud.folder / f"{source.ref.table}.parquet"
         rows.write_parquet(str(parquet), compression="snappy")
+        lists = ParquetOptions()  # type: ignore[no-untyped-call]
+        lists.enable_list_inference = True
         settings = LoadJobConfig(
-            source_format=SourceFormat.PARQUET, write_disposition=WriteDisposition.WRITE_TRUNCATE, schema=_schema(rows)
+            source_format=SourceFormat.PARQUET,
+            write_disposition=WriteDisposition.WRITE_TRUNCATE,
+            schema=_schema(rows),
+            parquet_options=lists,
         )
         with parquet.open("rb") as content:
             self._here.bigquery_client.load_table_from_file(content, str(source.ref), job_config=settings).result()

@@ -13,9 +13,10 @@ import pytest
 from rich.console import Console
 
 from local import demo, demo_hourly
+from local.edits import copied
 from local.serve import serving
 from shared import catalog
-from shared.catalog import FOLDER_VARIABLE, Place
+from shared.catalog import Place
 from tests.kit.commands import recosync
 
 _names = (f"own{number}" for number in itertools.count())
@@ -34,7 +35,7 @@ def played(cloud, folder, monkeypatch):
     """The demo on a folder, with few rows: the project that it leaves, and what it printed. All counts agree."""
     printed = io.StringIO()
     console = Console(file=printed, width=200)
-    with cloud.deploy(next(_names), env={FOLDER_VARIABLE: str(folder)}) as here:
+    with demo.deployed(cloud, Place.of(folder), next(_names)) as here:
         for name, value in here.env.items():
             monkeypatch.setenv(name, value)
         assert demo.daily(console, here, 900), printed.getvalue()
@@ -57,6 +58,17 @@ def test_the_demo_of_a_new_folder_agrees_at_each_end(cloud, folder, monkeypatch)
         verified()
 
 
+def test_every_log_begins_here_at_the_hours_that_there_are(tmp_path):
+    block = (
+        '[hourly.log]\n  start = "20250101T00"\n[hourly.log.columns]\nstart = { type = "date", bigquery = "DATE" }\n'
+    )
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "catalog.toml").write_text(f"[tables.t.columns]\nstart = 'text'\n{block}")
+    found = copied(Place.of(folder), tmp_path / "copy").place.file.read_text()
+    assert found == f"[tables.t.columns]\nstart = 'text'\n{block.replace('  start', '#  start')}"
+
+
 STRANGER = Path(__file__).parents[1] / "catalogs" / "stranger"
 
 
@@ -64,6 +76,7 @@ def test_a_catalog_that_we_know_nothing_of_goes_all_the_way(cloud, monkeypatch):
     with cloud.postgres.superuser("recosync_template") as database:
         if database.execute("SELECT FROM pg_extension WHERE extname = 'vector'").fetchone() is None:
             pytest.skip("pgvector is not installed (Debian: postgresql-15-pgvector): no catalog with vectors was tried")
+    assert recosync("--catalog", STRANGER, "catalog", "check").code == 0  # terraform.json too
     of = catalog.load(Place.of(STRANGER))
     assert (len(of.tables), len(of.views), len(of.hourly)) == (12, 4, 3)
     with played(cloud, STRANGER, monkeypatch) as (here, told):
@@ -181,6 +194,7 @@ def test_tables_and_logs_that_are_new_get_their_source_and_their_rows(local):
     assert "  source elsewhere.of_theirs.added was made." in told
     assert f"  source {local.here.project}.a_dataset_of_mine.named was made." in told
     assert "  log clicks was made, and has rows." in told
+    assert "  .local/env has A_DATASET_OF_MINE too: read it again." in told
     assert "  table added is new, and will be there with its first export: recosync export added --wait." in told
     local.publish("added", "named")
     assert local.ask("SELECT count(DISTINCT n) > 1000 FROM added") == [(True,)]

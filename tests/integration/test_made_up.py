@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -61,10 +62,7 @@ def publish(services, name):
 
 def spelled(type_: PgType) -> str:
     """A type as a catalog may spell it, with a length if it needs one."""
-    try:
-        return PgType.parse(type_.name).sql
-    except ValueError:
-        return PgType.parse(f"{type_.name}(3)").sql
+    return f"{type_.name}(3)" if type_.plain in (PgType.CHAR, PgType.VECTOR, PgType.HALFVEC) else type_.name
 
 
 def columns_of_every_type(*, vectors: bool) -> dict[str, str]:
@@ -172,12 +170,52 @@ def test_input_of_the_folder_comes_first_and_what_does_not_fit_is_told(cloud, tm
                 sources.make()
 
 
+LOG = """
+[hourly.own_log]
+time = "at"
+key = "id"
+[hourly.own_log.columns]
+id = { type = "integer", bigquery = "INT64" }
+at = { type = "timestamp", bigquery = "TIMESTAMP" }
+"""
+OWN_TABLE = """
+CREATE TABLE own_log (id serial PRIMARY KEY, at timestamp NOT NULL, further text);
+CREATE INDEX ON own_log (at);
+"""
+OWN_ROWS = """
+INSERT INTO own_log (at, further) SELECT %(start)s::timestamp + n * interval '1 second', 'mine'
+FROM generate_series(1, %(rows)s::integer) AS n WHERE %(end)s::timestamp > %(start)s::timestamp
+"""
+
+
+def test_a_log_is_made_and_filled_by_the_folders_own_statements(cloud, tmp_path, monkeypatch):
+    folder = tmp_path / "mine"
+    with deployed(cloud, monkeypatch, folder, table("other", {"id": "integer"}) + LOG) as here:
+        (folder / "input").mkdir()
+        log = catalog.load().hourly["own_log"]
+        for name, statement in (("own_log", "CREATE TABLE own_log (id integer)"), ("own_log_rows", OWN_ROWS)):
+            (folder / "input" / f"{name}.sql").write_text(statement)
+        with pytest.raises(InputError, match=r"own_log.sql makes no such log: .*column at is missing"):
+            create(here, log)
+        (folder / "input" / "own_log.sql").write_text(OWN_TABLE)
+        now = datetime.now(UTC)
+        create(here, log).write(here.dsn, now, now + timedelta(hours=1), 3)
+        with psycopg.connect(here.dsn) as database:
+            assert database.execute("SELECT count(*) FROM own_log WHERE further = 'mine'").fetchone() == (3,)
+
+
+NO_ARRAYS = (PgType.CHAR, PgType.JSON, PgType.JSONB)
+
+
 def log_columns() -> dict[str, tuple[str, str]]:
     """For each type that may leave PostgreSQL a column for each type of BigQuery that it becomes."""
     found = {}
     for name, type_ in catalog.TYPE_NAMES.items():
+        short = name.replace(" ", "_")
         for target in type_.targets if name == type_.name else ():
-            found[f"{name.replace(' ', '_')}_{target.lower()}"] = (spelled(type_), target)
+            found[f"{short}_{target.lower()}"] = (spelled(type_), target)
+        for target in replace(type_, array=True).targets[:1] if name == type_.name and type_ not in NO_ARRAYS else ():
+            found[f"{short}_array"] = (f"{spelled(type_)}[]", target)
     return found
 
 
@@ -200,4 +238,4 @@ def test_a_log_of_every_type_is_made_of_its_block_and_leaves(cloud, tmp_path, mo
         assert (status, answer["failed"], answer["hours"][0]["rows"]) == (200, [], 70)
         counted = ", ".join(f"COUNT(`{name}`)" for name in columns)
         (row,) = here.bigquery_client.query(f"SELECT {counted} FROM {here.target(log).quoted}").result()
-        assert set(row.values()) == {60}
+        assert dict(zip(columns, row.values(), strict=True)) == {n: 70 if "array" in n else 60 for n in columns}
