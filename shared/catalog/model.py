@@ -187,7 +187,8 @@ class HourlyColumn:
 class HourlyTable:
     """A PostgreSQL log and its BigQuery target of the same name.
 
-    `time` is the timestamp, in UTC, that says to which hour a row belongs; `key` is the integer primary key.
+    `time` is the timestamp, in UTC or with a zone, that says to which hour a row belongs. `key` is the integer primary
+    key.
     """
 
     name: str

@@ -160,7 +160,7 @@ def _nothing(column: Column, source: ParquetColumn) -> Cast | None:
 
 def _may_become_any(source: ParquetColumn) -> bool:
     """Whether there is a type that another catalog could give the column."""
-    array = source.type.endswith("[]")
+    array = bool(source.type.endswith("[]") or _LIST_IN_GROUP.fullmatch(source.type))
     types = (replace(type_, array=array) for type_ in PG_TYPES if type_ not in (PgType.VECTOR, PgType.HALFVEC))
     return any(_cast(Column(source.name, type_), source) is not None for type_ in types)
 
