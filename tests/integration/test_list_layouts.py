@@ -17,7 +17,7 @@ import pytest
 
 from shared.errors import DataError
 from tests.kit.footers import Struct, chunks, patched
-from tests.kit.typed_tables import TABLE, place, skip_without_pgvector
+from tests.kit.typed_tables import TABLE, numbered, place, skip_without_pgvector
 from tests.kit.uploads import arrive
 
 SCHEMA, PATH = 2, 3
@@ -143,3 +143,13 @@ def test_a_misfit_in_any_layout_is_named_by_its_row_group(here, layout):
     with pytest.raises(DataError, match="a value does not fit: smallint holds whole numbers from -32768 to 32767") as e:
         arrive(upload.services, part)
     assert e.value.where.startswith(f"{TABLE}.c, row group 1 of gs://")
+
+
+def test_an_empty_list_arrives_as_it_is_and_counts_like_one_that_is_null(here):
+    lists = [["a"], [], None, [None]]
+    here.publish({"c": "text[]"}, numbered(c=pa.array(lists, pa.list_(pa.string()))))
+    assert here.stored("c") == lists
+    query = (
+        "SELECT parquet -> 'columns' -> 'c' -> 'values', postgresql -> 'columns' -> 'c' -> 'values' FROM recosync.part"
+    )
+    assert here.database.execute(query).fetchone() == (2, 2)
