@@ -6,9 +6,12 @@ ifdef SEED
 export PYTEST_ADDOPTS += --randomly-seed=$(SEED)
 endif
 
+# A folder of your own, or what RECOSYNC_CATALOG names: make demo CATALOG=my-sync
+OF := $(if $(CATALOG),--catalog $(CATALOG))
+
 # The daily job and a day of hourly ones, on emulators. ROWS scales the daily one: make demo ROWS=3000000
 demo: setup
-	@.venv/bin/python -m local.demo $(if $(ROWS),--rows $(ROWS))
+	@.venv/bin/python -m local.demo $(OF) $(if $(ROWS),--rows $(ROWS))
 
 # The tests, of the longest matrices a random quarter; the same again with SEED=…. Or what pytest makes of ARGS:
 # make test ARGS="tests/unit -x"
@@ -19,9 +22,9 @@ test: setup
 test-all: setup
 	@$(NOX) -s compat tests_all
 
-# The emulated cloud in the foreground, until Ctrl-C
+# The emulated cloud in the foreground, until Ctrl-C. It sees edits to the catalog
 local: setup
-	@.venv/bin/python -m local.serve
+	@.venv/bin/python -m local.serve $(OF)
 
 lint types terraform: setup
 	@$(NOX) -s $@

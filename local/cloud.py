@@ -37,9 +37,13 @@ from local.functions import COLD, FLEET, Instance, Runtime, Spec
 from local.postgres import RELAXED, Cluster
 from local.pubsub import PubSub
 from local.storage import Storage
+from shared import catalog
+from shared.catalog import HourlyTable, Place, Table
+from shared.names import DatasetRef, TableRef
 
 _PROJECT = "recosync-cloud"
 _NOTIFICATIONS = f"projects/{_PROJECT}/topics/storage-notifications"
+#: What variables say that are not called like their data set.
 DATASETS = {
     "BIGQUERY_ML_RECOMMENDATION_DATASET": "ml_reco_local",
     "BIGQUERY_SEED_DATASET": "seed_local",
@@ -107,7 +111,9 @@ class Cloud:
         env: Mapping[str, str] | None = None,
         runtime: Runtime | None = None,
     ) -> "Deployment":
-        """A new project called `name`, with instances of `functions` that see `env` besides their own settings."""
+        """A new project called `name`, with instances of `functions` that see `env` besides their own settings. The
+        catalog is the one that RECOSYNC_CATALOG names, there or in our own environment, or the one that is shipped.
+        """
         return Deployment(self, name, functions, env or {}, runtime or self._runtime)
 
     @cached_property
@@ -137,6 +143,8 @@ class Deployment:
         self.bucket, self.hourly_bucket = f"{self.project}-exports", f"{self.project}-hourly"
         self.topic = f"projects/{self.project}/topics/snapshot-published"
         self.instances: dict[str, list[Instance]] = {}
+        named = env.get(catalog.FOLDER_VARIABLE)
+        self._place = Place.of(Path(named)) if named else Place.here()
         self._functions, self._extra_env, self._runtime = functions, env, runtime
         self._stack = ExitStack()
 
@@ -145,11 +153,12 @@ class Deployment:
             self.dsn = self.cloud.postgres.clone(self.name)
             stack.callback(self.cloud.postgres.drop, self.name)
             self.env = self._environment()
+            self._make_schemas()
             for bucket in (self.bucket, self.hourly_bucket):
                 self.storage_client.create_bucket(bucket)
                 stack.callback(self._delete_bucket, bucket)
-            stack.callback(self._forget_bigquery)
-            self._emulated("PUT", f"?datasets={','.join((*DATASETS.values(), *_OTHER_DATASETS))}")
+            stack.callback(self._forget_bigquery, self.project)
+            self._emulated("PUT", self.project, f"?datasets={','.join((*DATASETS.values(), *_OTHER_DATASETS))}")
             self.cloud.publisher.create_topic(name=self.topic)
             stack.callback(self.cloud.publisher.delete_topic, topic=self.topic)
             self._start_functions(stack)
@@ -194,9 +203,48 @@ class Deployment:
         options = ClientOptions(api_endpoint=self.cloud.storage.url)
         return storage.Client(self.project, _nobody(), client_options=options)
 
+    @property
+    def place(self) -> Place:
+        """Where the catalog is. Functions have another one once they are restarted."""
+        return self._place
+
+    @place.setter
+    def place(self, place: Place) -> None:
+        self._place, self._extra_env = place, {**self._extra_env, catalog.FOLDER_VARIABLE: str(place.file)}
+        self.env = self._environment()
+        self._make_schemas()
+
+    def restart_functions(self) -> None:
+        """Restart them one by one, in the environment that there is now. What they are at is done first, or broken off
+        after a while: then an event comes again.
+        """
+        for instance in self.all_instances:
+            instance.restart(self.env | self._role(self._functions[instance.name]))
+
+    def source(self, table: Table) -> TableRef:
+        """Where a table comes from."""
+        names = catalog.load(self.place).dataset_variables
+        return table.source.ref(self.project, {name: DatasetRef.parse(self.env[name]) for name in names})
+
+    def target(self, log: HourlyTable) -> TableRef:
+        """Where a log goes."""
+        return TableRef(self.project, "raw_local", log.name)
+
+    def make_dataset(self, ref: TableRef) -> None:
+        """Have the data set of a table be there."""
+        self.bigquery_client.create_dataset(f"{ref.project}.{ref.dataset}", exists_ok=True)
+        if ref.project != self.project:
+            self._stack.callback(self._forget_bigquery, ref.project)
+
+    def _make_schemas(self) -> None:
+        schema = catalog.load(self.place).schema
+        if schema != "public":
+            self.cloud.postgres.make_schema(self.name, schema)
+
     def _environment(self) -> dict[str, str]:
         return {
             **self.cloud.env,
+            **{name: name.lower() for name in catalog.load(self.place).dataset_variables},
             **DATASETS,
             "ENV_SHORT_NAME": "local",
             "GCP_PROJECT_ID": self.project,
@@ -216,13 +264,15 @@ class Deployment:
         stack.callback(self._stop_functions)
         for function, spec in self._functions.items():
             self.instances[function] = []
-            role = {"DATABASE_URL": self.cloud.postgres.dsn(self.name, spec.role)} if spec.role else {}
             for number in range(spec.instances):
                 log = self.cloud.folder / f"{self.name}-{function}-{number}.log"
-                instance = Instance(function, spec, log, self.env | role, self._runtime)
+                instance = Instance(function, spec, log, self.env | self._role(spec), self._runtime)
                 self.instances[function].append(instance)
         for instance in self.all_instances:
             instance.ready()
+
+    def _role(self, spec: Spec) -> dict[str, str]:
+        return {"DATABASE_URL": self.cloud.postgres.dsn(self.name, spec.role)} if spec.role else {}
 
     def _stop_functions(self) -> None:
         with ThreadPoolExecutor() as pool:
@@ -251,13 +301,13 @@ class Deployment:
             blob.delete()
         bucket.delete()
 
-    def _forget_bigquery(self) -> None:
+    def _forget_bigquery(self, project: str) -> None:
         """Every project that the emulator has makes each of its queries slower."""
-        self._emulated("DELETE")
+        self._emulated("DELETE", project)
 
-    def _emulated(self, method: str, query: str = "") -> None:
-        """Have the emulator do to the project what BigQuery would not."""
-        url = f"{self.cloud.bigquery.url}/emulated/{self.project}{query}"
+    def _emulated(self, method: str, project: str, query: str = "") -> None:
+        """Have the emulator do to a project what BigQuery would not."""
+        url = f"{self.cloud.bigquery.url}/emulated/{project}{query}"
         urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=30).close()
 
 

@@ -1,8 +1,10 @@
 """Counts the rows of each table everywhere it is, by asking each system: do they agree?"""
 
 import json
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
 import pyarrow.parquet as pq
@@ -10,70 +12,100 @@ from psycopg import sql
 from psycopg.rows import scalar_row
 
 from local.cloud import Deployment
+from local.data import INPUT
+from shared import catalog
+from shared.catalog import SHIPPED, Catalog, Place, Table, View
 
 
 @dataclass(frozen=True)
-class Expectation:
-    """A table's source, and what each of its views should hold, asked of BigQuery: written apart from the product."""
+class ViewCount:
+    """Rows that a view should have and has. What it should have is counted in BigQuery, of the source, where
+    `input/views.toml` says how; else in PostgreSQL, by the view's own query over the tables that it reads.
+    """
 
-    source: str
-    views: Mapping[str, str]
-
-
-EXPECTATIONS: Mapping[str, Expectation] = {
-    "enriched_user": Expectation("ml_reco_local.user_statistics", {"enriched_user_mv": "count(*)"}),
-    "recommendable_offers_raw": Expectation(
-        "ml_reco_local.recommendable_offer",
-        {
-            "item_ids_mv": "count(DISTINCT offer_id)",
-            "recommendable_offers_raw_mv": "countif(is_geolocated AND NOT is_sensitive)",
-        },
-    ),
-    "non_recommendable_items_data": Expectation(
-        "ml_reco_local.user_booked_item",
-        {"non_recommendable_items_mv": "count(DISTINCT concat(user_id, ' ', item_id))"},
-    ),
-    "iris_france": Expectation("seed_local.iris_france", {"iris_france_mv": "count(*)"}),
-}
+    expected: int
+    actual: int
+    by_bigquery: bool
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Rows of one table; `views` maps a view to the rows it should have and has."""
+    """Rows of one table, and of the views that read it first."""
 
     table: str
     bigquery: int
     parquet: int
     postgres: int
-    views: Mapping[str, tuple[int, int]]
+    views: Mapping[str, ViewCount]
 
     @property
     def agree(self) -> bool:
         same = self.bigquery == self.parquet == self.postgres
-        return same and all(expected == actual for expected, actual in self.views.values())
+        return same and all(view.expected == view.actual for view in self.views.values())
 
 
 def count(here: Deployment) -> Iterator[Counts]:
     """Ask BigQuery, the Parquet footers that the newest manifest names, and PostgreSQL."""
+    of = catalog.load(here.place)
     with psycopg.connect(here.dsn) as connection:
-        for table, expectation in EXPECTATIONS.items():
-            columns = ", ".join(["count(*)", *expectation.views.values()])
-            query = f"SELECT {columns} FROM `{here.project}.{expectation.source}`"
+        for table in of.tables.values():
+            told = _told(of, table, here.place)
+            columns = ", ".join(["count(*)", *told.values()])
+            query = f"SELECT {columns} FROM {here.source(table).quoted}"
             (answer,) = here.bigquery_client.query(query).result()
             rows, *expected = answer.values()
-            actual = [_rows(connection, view) for view in expectation.views]
             yield Counts(
-                table=table,
+                table=table.name,
                 bigquery=rows,
-                parquet=_footers(here, table),
-                postgres=_rows(connection, table),
-                views=dict(zip(expectation.views, zip(expected, actual, strict=True), strict=True)),
+                parquet=_footers(here, table.name),
+                postgres=_rows(connection, of, table.name),
+                views=dict(_views(connection, of, table, dict(zip(told, expected, strict=True)))),
             )
 
 
-def _rows(connection: psycopg.Connection, relation: str) -> int:
+def _told(of: Catalog, table: Table, place: Place) -> dict[str, str]:
+    """How BigQuery counts what views of the table should hold, as far as it is told."""
+    own, ours = _expressions(place.file.parent / "input"), _expressions(INPUT)
+    return {
+        view.name: own.get(view.name, ours.get(view.name, ""))
+        for view in of.views_of(table.name)
+        if view.reads == (table.name,) and (view.name in own or (view.name in ours and _is_shipped(view)))
+    }
+
+
+def _expressions(folder: Path) -> Mapping[str, str]:
+    file = folder / "views.toml"
+    return tomllib.loads(file.read_text()) if file.is_file() else {}
+
+
+def _is_shipped(view: View) -> bool:
+    shipped = SHIPPED.views / view.template.name
+    return shipped.is_file() and shipped.read_bytes() == view.template.read_bytes()
+
+
+def _views(
+    connection: psycopg.Connection, of: Catalog, table: Table, told: Mapping[str, int]
+) -> Iterator[tuple[str, ViewCount]]:
+    for view in of.views_of(table.name):
+        if view.reads[0] == table.name:
+            expected = told[view.name] if view.name in told else _selected(connection, of, view.name)
+            yield view.name, ViewCount(expected, _rows(connection, of, view.name), view.name in told)
+
+
+def _rows(connection: psycopg.Connection, of: Catalog, relation: str) -> int:
+    return _scalar(connection, sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(of.schema, relation)))
+
+
+def _selected(connection: psycopg.Connection, of: Catalog, view: str) -> int:
+    """The rows that the query of a view gives now."""
+    name = sql.Identifier(of.schema, view).as_string(connection)
     with connection.cursor(row_factory=scalar_row) as cursor:
-        statement = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(relation))
+        query = cursor.execute("SELECT rtrim(pg_get_viewdef(%s::regclass), ';')", [name]).fetchone()
+    return _scalar(connection, sql.SQL("SELECT count(*) FROM ({}) AS view").format(sql.SQL(str(query))))
+
+
+def _scalar(connection: psycopg.Connection, statement: sql.Composed) -> int:
+    with connection.cursor(row_factory=scalar_row) as cursor:
         return int(cursor.execute(statement).fetchone() or 0)
 
 

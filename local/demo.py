@@ -11,18 +11,24 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from local import data, demo_hourly
+from local import demo_hourly
 from local.cloud import Cloud, Deployment
-from local.counts import EXPECTATIONS, Counts, count
+from local.counts import Counts, count
 from local.demo_common import FailedError, call, new_table, verdict
+from local.edits import checked, named
 from local.prerequisites import MissingError
 from local.process import ProcessError
 from local.progress import Export, Ledger, Progress
+from local.sources import InputError, Sources
+from shared import catalog
+from shared.catalog import FOLDER_VARIABLE, Catalog
+from shared.errors import ConfigurationError
 from shared.words import quantity
 
 _POLL = 0.25
@@ -32,45 +38,49 @@ _PATIENCE = 120.0
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--rows", type=int, default=300_000, help="offers; users and bookings in proportion")
-    rows = parser.parse_args(arguments).rows
+    parser.add_argument("--catalog", type=Path, help="the folder of a catalog of your own")
+    asked = parser.parse_args(arguments)
     began = time.monotonic()
     # Without a terminal nobody can widen the window.
     console = Console(width=None if sys.stdout.isatty() else 120)
     # Stopped from outside, it stops what it started as it does at Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    place = named(asked.catalog)
     try:
+        checked(place)
         console.print("Starting BigQuery, Cloud Storage, Pub/Sub, PostgreSQL and the functions …")
-        with Cloud() as cloud, cloud.deploy() as here:
+        with Cloud() as cloud, cloud.deploy(env={FOLDER_VARIABLE: str(place.file)}) as here:
             try:
-                agree = _daily(console, here, rows)
+                agree = daily(console, here, asked.rows)
                 agree = demo_hourly.run(console, here) and agree
             except FailedError as error:
-                console.print(f"[bold red]{error}", soft_wrap=True)
+                console.print(str(error), style="bold red", markup=False, soft_wrap=True)
                 for instance in here.all_instances:
                     console.print(f"[bold]{instance.name}[/], the end of its log:\n{instance.process.tail()}")
                 return 1
             console.print("", _memory_table(here), "")
         console.print(f"Everything is stopped again, {time.monotonic() - began:.0f} s after the start.")
         return 0 if agree else 1
-    except (MissingError, ProcessError) as error:
-        console.print(f"[bold red]{error}", soft_wrap=True)
+    except (ConfigurationError, InputError, MissingError, ProcessError) as error:
+        console.print(str(error), style="bold red", markup=False, soft_wrap=True)
     except KeyboardInterrupt:
         console.print("Stopped.")
     return 1
 
 
-def _daily(console: Console, here: Deployment, rows: int) -> bool:
+def daily(console: Console, here: Deployment, rows: int) -> bool:
     """Run the daily job; whether all systems have as many rows in the end."""
     started = time.monotonic()
-    console.print(f"Making input: {quantity(rows, 'offer')} …")
-    data.load(here.bigquery_client, here.cloud.folder, rows)
+    of, sources = catalog.load(here.place), Sources(here, rows)
+    console.print(f"Making input: {sources.told()} …")
+    sources.make()
     console.print(f"… in {time.monotonic() - started:.1f} s. Calling bq_export as Cloud Scheduler does.")
     began = datetime.now(UTC)
-    with closing(Progress(here, EXPECTATIONS)) as progress, ThreadPoolExecutor(1) as caller:
-        _watch(console, progress, caller.submit(call, here, "bq_export", began))
+    with closing(Progress(here, of.tables)) as progress, ThreadPoolExecutor(1) as caller:
+        _watch(console, of, progress, caller.submit(call, here, "bq_export", began))
         exports, ledger = progress.exports(), progress.ledger()
     counts = list(count(here))
-    last = max(filter(None, (of.refreshed_at for of in ledger.values())), default=began)
+    last = max(filter(None, (of.ended_at for of in ledger.values())), default=began)
     for table in (_rows_table(counts), _seconds_table(began, exports, ledger)):
         console.print(table, "")
     agree = all(table.agree for table in counts)
@@ -79,7 +89,7 @@ def _daily(console: Console, here: Deployment, rows: int) -> bool:
     return agree
 
 
-def _watch(console: Console, progress: Progress, calling: Future[Mapping[str, object]]) -> None:
+def _watch(console: Console, of: Catalog, progress: Progress, calling: Future[Mapping[str, object]]) -> None:
     """Show progress until every view is at its table's publication."""
     began = changed = time.monotonic()
     previous: list[tuple[str, ...]] = []
@@ -87,7 +97,8 @@ def _watch(console: Console, progress: Progress, calling: Future[Mapping[str, ob
         while True:
             _check(progress, calling)
             exports, ledger = progress.exports(), progress.ledger()
-            rows = [_progress_row(table, exports[table], ledger[table]) for table in EXPECTATIONS]
+            views = {table: len(of.views_of(table)) for table in of.tables}
+            rows = [_progress_row(exports[table], ledger[table], views[table]) for table in of.tables]
             if rows != previous:
                 changed = time.monotonic()
                 for row in (row for row in rows if row not in previous and not console.is_terminal):
@@ -95,7 +106,7 @@ def _watch(console: Console, progress: Progress, calling: Future[Mapping[str, ob
                 previous = rows
             if console.is_terminal:
                 live.update(_progress_table(rows, time.monotonic() - began), refresh=True)
-            if calling.done() and all(ledger[table].views == len(EXPECTATIONS[table].views) for table in EXPECTATIONS):
+            if calling.done() and all(ledger[table].done(views[table]) for table in of.tables):
                 return
             if time.monotonic() - changed > _PATIENCE:
                 far = "; ".join(map(_progress_line, rows))
@@ -113,14 +124,14 @@ def _check(progress: Progress, calling: Future[Mapping[str, object]]) -> None:
 _PROGRESS_COLUMNS = ("Table", "Exported", "Staged", "Published", "Refreshed", "Rows/s")
 
 
-def _progress_row(table: str, export: Export, ledger: Ledger) -> tuple[str, ...]:
+def _progress_row(export: Export, ledger: Ledger, of_views: int) -> tuple[str, ...]:
     exported = f"{export.rows:,}" if export.rows is not None else quantity(export.parts, "part") if export.parts else ""
     staged = f"{ledger.staged:,}" if ledger.staged else ""
     published = "" if ledger.published is None else f"{ledger.published:,}"
-    views = f"{ledger.views} of {len(EXPECTATIONS[table].views)}" if ledger.published is not None else ""
+    views = f"{ledger.views} of {of_views}" if of_views and ledger.published is not None else ""
     seconds = _seconds(ledger.staging_began, ledger.staging_ended)
     rate = f"{ledger.staged / seconds:,.0f}" if seconds else ""
-    return table, exported, staged, published, views, rate
+    return ledger.table, exported, staged, published, views, rate
 
 
 def _progress_table(rows: list[tuple[str, ...]], elapsed: float) -> Table:
@@ -137,13 +148,17 @@ def _progress_line(row: tuple[str, ...]) -> str:
 
 
 def _rows_table(counts: list[Counts]) -> Table:
-    """What the systems count themselves; on a view's line, BigQuery's count is of what the view should hold."""
+    """What the systems count themselves; on a view's line, BigQuery's count is of what the view should hold, and
+    PostgreSQL's of what its query gives.
+    """
     table = new_table("Rows", "BigQuery", "Parquet", "PostgreSQL", "View")
     for of in counts:
         style = None if of.agree else "red"
         table.add_row(of.table, f"{of.bigquery:,}", f"{of.parquet:,}", f"{of.postgres:,}", style=style)
-        for view, (expected, actual) in of.views.items():
-            table.add_row(f"  {view}", f"{expected:,}", "", "", f"{actual:,}", style=style)
+        for name, view in of.views.items():
+            counted = f"{view.expected:,}"
+            where = (counted, "", "") if view.by_bigquery else ("", "", counted)
+            table.add_row(f"  {name}", *where, f"{view.actual:,}", style=style)
     return table
 
 
@@ -156,7 +171,7 @@ def _seconds_table(began: datetime, exports: dict[str, Export], ledger: dict[str
             (of.staging_began, of.staging_ended),
             (complete, of.published_at),
             (of.published_at, of.refreshed_at),
-            (began, of.refreshed_at),
+            (began, of.ended_at),
         ]
         table.add_row(name, *(f"{_seconds(start, end):.1f}" for start, end in stages))
     return table

@@ -13,10 +13,10 @@ class FailedError(Exception):
     """The job did not get through."""
 
 
-def call(here: Deployment, function: str, at: datetime) -> Mapping[str, object]:
+def call(here: Deployment, function: str, at: datetime, body: object = None) -> Mapping[str, object]:
     """Call a function as Cloud Scheduler does at a planned time; its answer. Raises FailedError when it failed."""
     try:
-        answer = here.call(function, {}, {"X-CloudScheduler-ScheduleTime": at.isoformat()})
+        answer = here.call(function, body, {"X-CloudScheduler-ScheduleTime": at.isoformat()})
     except urllib.error.HTTPError as error:
         raise FailedError(f"{function} answered {error.code}: {error.read().decode()}") from None
     if not isinstance(answer, dict) or answer.get("failed"):

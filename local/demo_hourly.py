@@ -1,4 +1,4 @@
-"""A day of the API's log, played hour by hour with what can go wrong in one: the hourly half of `make demo`.
+"""A day of each log, played hour by hour with what can go wrong in one: the hourly half of `make demo`.
 
 One hour is empty. In one, the function is killed at work, and a later call recovers the hour. In one, a transaction is
 still open when the hour is exported, and a later call finds what it wrote.
@@ -16,10 +16,13 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
-from local import context, hours
+from local import hours, logs
 from local.cloud import Deployment
 from local.demo_common import FailedError, call, new_table, verdict
 from local.hours import Hour
+from local.logs import Log
+from shared import catalog
+from shared.catalog import HourlyTable
 from shared.words import quantity
 
 #: The rows of each hour: young people sleep, are bored after lunch, and look for something to do in the evening.
@@ -37,19 +40,29 @@ _BEGUN = ("exporting", "exported", "loaded")
 _POLL = 0.003
 
 
-def run(console: Console, here: Deployment) -> bool:
-    """Play the day; whether all systems have the same rows in the end."""
-    day = _Day(here, datetime.strptime(here.env["HOURLY_START"], "%Y%m%dT%H").replace(tzinfo=UTC))
-    console.print(f"Writing the API's log of {day.start:%Y-%m-%d}, and calling hourly_export after each hour of it.")
+def run(console: Console, here: Deployment, fewer: int = 1) -> bool:
+    """Play the day, log by log, with so many times fewer rows; whether all systems have the same rows in the end."""
+    agree: list[bool] = []
+    for log in catalog.load(here.place).hourly.values():
+        if agree:
+            console.print()
+        agree.append(_play(console, here, log, fewer))
+    return all(agree)
+
+
+def _play(console: Console, here: Deployment, log: HourlyTable, fewer: int) -> bool:
+    start = datetime.strptime(here.env["HOURLY_START"], "%Y%m%dT%H").replace(tzinfo=UTC)
+    called = "the API's log" if len(catalog.load(here.place).hourly) == 1 else log.name
+    console.print(f"Writing {called} of {start:%Y-%m-%d}, and calling hourly_export after each hour of it.")
     began = time.monotonic()
     with console.status("") as status:
-        context.create(here.dsn)
+        day = _Day(here, log, logs.create(here, log), start, fewer)
         for number in range(len(_RHYTHM)):
             status.update(f"{number:02} h of the day, {time.monotonic() - began:.1f} s")
             for event in day.play(number):
                 console.print(f"{number:02} h: {event}", soft_wrap=True)
     took = time.monotonic() - began
-    found = hours.ask(here, map(day.at, range(len(_RHYTHM))))
+    found = hours.ask(here, log, map(day.at, range(len(_RHYTHM))))
     console.print(_table(day, found), "")
     agree = all(hour.agree and hour.settled for hour in found)
     rows = sum(len(hour.postgres) for hour in found)
@@ -62,7 +75,10 @@ class _Day:
     """The day as it goes. `mended` has, for each hour that a later call worked on, the hour whose call it was."""
 
     here: Deployment
+    log: HourlyTable
+    rows: Log
     start: datetime
+    fewer: int
     mended: dict[datetime, int] = field(default_factory=dict)
 
     def at(self, number: int) -> datetime:
@@ -71,14 +87,14 @@ class _Day:
     def play(self, number: int) -> Iterator[str]:
         """Write an hour's rows as the API does, and make the call that follows; yields what is out of the ordinary."""
         api = self.here.cloud.postgres.dsn(self.here.name, "api")
-        rows = _RHYTHM[number] - (_LATE_ROWS if number == _LATE else 0)
-        context.write(api, self.at(number), self.at(number + 1), rows)
+        rows = _RHYTHM[number] // self.fewer - (_LATE_ROWS if number == _LATE else 0)
+        self.rows.write(api, self.at(number), self.at(number + 1), rows)
         if number == _KILLED:
             yield self._kill(number)
         elif number == _LATE:
             with psycopg.connect(api) as late:
                 # Their ids come before those of the hours that follow, and nobody sees them before the block ends.
-                context.insert(late, self.at(number) + _HOUR / 2, self.at(number + 1), _LATE_ROWS)
+                self.rows.insert(late, self.at(number) + _HOUR / 2, self.at(number + 1), _LATE_ROWS)
                 self._call(number)
                 if (state := self._state(number)) != "done":
                     raise FailedError(f"{number:02} h is {state} after its call.")
@@ -87,7 +103,7 @@ class _Day:
             self._call(number)
 
     def _call(self, number: int) -> None:
-        answer: Any = call(self.here, "hourly_export", self.at(number + 1) + _PAUSE)
+        answer: Any = call(self.here, "hourly_export", self.at(number + 1) + _PAUSE, {"table_name": self.log.name})
         for entry in answer.get("hours", []):
             hour = datetime.strptime(entry["hour"], "%Y%m%dT%H").replace(tzinfo=UTC)
             if hour != self.at(number) and entry["status"] != "done already":
@@ -120,7 +136,7 @@ class _Day:
         )
 
     def _state(self, number: int) -> str | None:
-        return hours.entry(self.here, self.at(number)).get("state")
+        return hours.entry(self.here, self.log, self.at(number)).get("state")
 
 
 def _table(day: _Day, found: list[Hour]) -> Table:

@@ -67,7 +67,8 @@ class Instance:
         sockets = log.parent / str(port)
         sockets.mkdir()
         own = {"THREADS": str(spec.threads), "K_SERVICE": name, "XDG_RUNTIME_DIR": str(sockets)}
-        self._env = {**env, **python, **own}
+        self._own_env = {**python, **own}
+        self._env = {**env, **self._own_env}
         self.start()
 
     def start(self) -> None:
@@ -86,8 +87,11 @@ class Instance:
     def stop(self) -> None:
         self.process.stop()
 
-    def restart(self) -> None:
+    def restart(self, env: Mapping[str, str] | None = None) -> None:
+        """Start it anew, in another environment if one is given."""
         self.stop()
+        if env is not None:
+            self._env = {**env, **self._own_env}
         self.start()
         self.ready()
 

@@ -1,4 +1,4 @@
-"""The API's log hour by hour: do PostgreSQL, the Parquet objects and BigQuery hold the same rows?
+"""A log hour by hour: do PostgreSQL, the Parquet objects and BigQuery hold the same rows?
 
 What is counted is asked of each system itself; the manifest only tells how far an hour is.
 """
@@ -14,16 +14,15 @@ from typing import Any
 import psycopg
 import pyarrow.parquet as pq
 from google.api_core.exceptions import NotFound
+from psycopg import sql
 
 from local.cloud import Deployment
+from shared import catalog
+from shared.catalog import HourlyTable
 
-_TABLE = "past_offer_context"
 _PART = re.compile(r"/date=(\d{8})/hour=(\d\d)/part-[^/]*\.parquet$")
 _IN_POSTGRES = """
-SELECT date_trunc('hour', date) AT TIME ZONE 'UTC', array_agg(id ORDER BY id) FROM public.past_offer_context GROUP BY 1
-"""
-_IN_BIGQUERY = """
-SELECT import_date, import_hour, array_agg(id ORDER BY id) AS ids FROM raw_local.past_offer_context GROUP BY 1, 2
+SELECT date_trunc('hour', {time}::timestamptz), array_agg({key} ORDER BY {key}) FROM {log} GROUP BY 1
 """
 
 
@@ -53,18 +52,18 @@ class Hour:
         return max(0, len(self.entry.get("batches", [])) - 1)
 
 
-def ask(here: Deployment, expected: Iterable[datetime]) -> list[Hour]:
+def ask(here: Deployment, log: HourlyTable, expected: Iterable[datetime]) -> list[Hour]:
     """Every expected hour, and whatever other one some system has rows of."""
-    postgres, parquet, bigquery = _in_postgres(here), _in_parquet(here), _in_bigquery(here)
+    postgres, parquet, bigquery = _in_postgres(here, log), _in_parquet(here, log), _in_bigquery(here, log)
     return [
-        Hour(at, postgres.get(at, []), parquet.get(at, []), bigquery.get(at, []), entry(here, at))
+        Hour(at, postgres.get(at, []), parquet.get(at, []), bigquery.get(at, []), entry(here, log, at))
         for at in sorted({*expected, *postgres, *parquet, *bigquery})
     ]
 
 
-def entry(here: Deployment, hour: datetime) -> Mapping[str, Any]:
+def entry(here: Deployment, log: HourlyTable, hour: datetime) -> Mapping[str, Any]:
     """What the manifest of its day says of an hour now; nothing when it has not begun."""
-    name = f"{_folder(here)}/manifests/{hour:%Y%m%d}.json"
+    name = f"{_folder(here, log)}/manifests/{hour:%Y%m%d}.json"
     try:
         manifest = json.loads(here.storage_client.bucket(here.hourly_bucket).blob(name).download_as_bytes())
     except NotFound:
@@ -73,28 +72,34 @@ def entry(here: Deployment, hour: datetime) -> Mapping[str, Any]:
     return found
 
 
-def _in_postgres(here: Deployment) -> dict[datetime, list[int]]:
-    with psycopg.connect(here.dsn) as connection:
-        return {at.astimezone(UTC): ids for at, ids in connection.execute(_IN_POSTGRES)}
+def _in_postgres(here: Deployment, log: HourlyTable) -> dict[datetime, list[int]]:
+    names = {"time": sql.Identifier(log.time), "key": sql.Identifier(log.key)}
+    relation = sql.Identifier(catalog.load(here.place).schema, log.name)
+    # Times without a zone are in UTC, and so is the session.
+    with psycopg.connect(here.dsn, options="-c timezone=UTC") as connection:
+        found = connection.execute(sql.SQL(_IN_POSTGRES).format(log=relation, **names))
+        return {at.astimezone(UTC): ids for at, ids in found}
 
 
-def _in_parquet(here: Deployment) -> dict[datetime, list[int]]:
+def _in_parquet(here: Deployment, log: HourlyTable) -> dict[datetime, list[int]]:
     """The ids in all parts that are there, whether a manifest names them or not: anybody may read the folder."""
     found: defaultdict[datetime, list[int]] = defaultdict(list)
-    for blob in here.storage_client.list_blobs(here.hourly_bucket, prefix=f"{_folder(here)}/"):
+    for blob in here.storage_client.list_blobs(here.hourly_bucket, prefix=f"{_folder(here, log)}/"):
         if match := _PART.search(blob.name):
             hour = datetime.strptime(match[1] + match[2], "%Y%m%d%H").replace(tzinfo=UTC)
             with blob.open("rb") as content:
                 part = pq.ParquetFile(content)
-                ids = part.read(["id"]).column("id").to_pylist()
+                ids = part.read([log.key]).column(log.key).to_pylist()
                 if len(ids) != part.metadata.num_rows:
                     raise ValueError(f"{blob.name}: its footer counts {part.metadata.num_rows} rows of {len(ids)}")
             found[hour] += ids
     return {hour: sorted(ids) for hour, ids in found.items()}
 
 
-def _in_bigquery(here: Deployment) -> dict[datetime, list[int]]:
-    rows = here.bigquery_client.query(_IN_BIGQUERY).result()
+def _in_bigquery(here: Deployment, log: HourlyTable) -> dict[datetime, list[int]]:
+    key, table = f"`{log.key}`", here.target(log).quoted
+    query = f"SELECT import_date, import_hour, array_agg({key} ORDER BY {key}) FROM {table} GROUP BY 1, 2"
+    rows = here.bigquery_client.query(query).result()
     return {_hour(day, hour): ids for day, hour, ids in (row.values() for row in rows)}
 
 
@@ -102,5 +107,5 @@ def _hour(day: date, hour: int) -> datetime:
     return datetime.combine(day, time(), UTC) + timedelta(hours=hour)
 
 
-def _folder(here: Deployment) -> str:
-    return f"{here.env['HOURLY_PREFIX']}/{_TABLE}"
+def _folder(here: Deployment, log: HourlyTable) -> str:
+    return f"{here.env['HOURLY_PREFIX']}/{log.name}"

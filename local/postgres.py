@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -25,14 +25,23 @@ _TEMPLATE = "recosync_template"
 _SETTINGS = {"listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
 #: A power cut may take this data. A crash of the server may not: synchronous_commit stays on.
 RELAXED = {"shared_buffers": "128MB", "max_wal_size": "2GB", "fsync": "off", "full_page_writes": "off"}
+#: As sql/deploy/database.sql has it of public.
+_SCHEMA: tuple[LiteralString, ...] = (
+    "CREATE SCHEMA IF NOT EXISTS {}",
+    "GRANT USAGE, CREATE ON SCHEMA {} TO recosync",
+    "ALTER DEFAULT PRIVILEGES FOR ROLE recosync IN SCHEMA {} GRANT SELECT ON TABLES TO api",
+    "GRANT USAGE ON SCHEMA {} TO api",
+)
 _STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 StopMode = Literal["smart", "fast", "immediate"]
 
 
-def deployment(database: str, loader: str = "recosync", status: str = "status") -> list[str]:
+def deployment(
+    database: str, loader: str = "recosync", status: str = "status", file: str = "database", schema: str = ""
+) -> list[str]:
     """The statements that an administrator executes for a deployment, as psql would read them."""
-    text = (ROOT / "sql" / "deploy" / "database.sql").read_text()
-    names = {"DBNAME": database, "loader": loader, "status": status, "api": "api"}
+    text = (ROOT / "sql" / "deploy" / f"{file}.sql").read_text()
+    names = {"DBNAME": database, "loader": loader, "status": status, "api": "api", "schema": schema}
     for name, value in names.items():
         text = text.replace(f':"{name}"', f'"{value}"')
     return [statement.strip() for statement in re.sub(r"^--.*\n", "", text, flags=re.MULTILINE).split(";")[:-1]]
@@ -120,6 +129,12 @@ class Cluster:
             # The rights on a database are not copied with it.
             admin.execute(sql.SQL("GRANT CREATE ON DATABASE {} TO recosync").format(sql.Identifier(name)))
         return self.dsn(name)
+
+    def make_schema(self, database: str, name: str) -> None:
+        """A schema of a catalog, with the rights that public has."""
+        with psycopg.connect(self.dsn(database, "administrator"), autocommit=True) as administrator:
+            for statement in _SCHEMA:
+                administrator.execute(sql.SQL(statement).format(sql.Identifier(name)))
 
     def drop(self, name: str) -> None:
         """Drop a database, whoever is connected to it."""

@@ -50,6 +50,15 @@ class Ledger:
     views: int = 0
     refreshed_at: datetime | None = None
 
+    @property
+    def ended_at(self) -> datetime | None:
+        """When readers had all of it."""
+        return self.refreshed_at or self.published_at
+
+    def done(self, views: int) -> bool:
+        """Whether it is published, and has so many views of that."""
+        return self.published is not None and self.views == views
+
 
 @dataclass(frozen=True)
 class Export:

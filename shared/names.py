@@ -1,10 +1,11 @@
-"""Names that both flows share, which parse and print: snapshot ids, hours, object versions, BigQuery tables and jobs.
+"""Names that both flows share, which parse and print: snapshot ids, hours, object versions, BigQuery's tables and jobs.
 
 A value of one of these types is valid by construction. A text that does not parse is answered with None or ValueError,
 and a caller never takes a name apart by hand.
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Self
@@ -24,10 +25,28 @@ _SNAPSHOT_ID = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
 _HOUR = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)", re.ASCII)
 _DAY = re.compile(r"(\d{4})(\d\d)(\d\d)", re.ASCII)
 
+#: A project's id, which may have a domain before it, as `example.com:project`
+#: (https://cloud.google.com/resource-manager/docs/creating-managing-projects), and a data set's
+#: (https://cloud.google.com/bigquery/docs/datasets#dataset-naming).
+_DATASET = re.compile(
+    r"(?:(?P<project>(?:[a-z0-9][a-z0-9.-]{0,251}:)?[a-z][a-z0-9-]{0,61}[a-z0-9])\.)?(?P<dataset>[A-Za-z0-9_]{1,1024})"
+)
+
+#: What a table's id may have: bytes, categories of Unicode
+#: (https://cloud.google.com/bigquery/docs/tables#table_naming). A dot, a quote and a backslash are in none of them.
+_MAX_TABLE_ID_BYTES = 1024
+_TABLE_ID_CATEGORIES = ("L", "M", "N", "Pc", "Pd", "Zs")
+
 
 def is_identifier(text: str) -> bool:
     """Whether PostgreSQL and BigQuery can both carry this name, quoted, without cutting or escaping it."""
     return bool(_IDENTIFIER.fullmatch(text)) and len(text.encode()) <= MAX_IDENTIFIER_BYTES
+
+
+def is_table_id(text: str) -> bool:
+    """Whether BigQuery lets a table have this id."""
+    fits = 0 < len(text.encode(errors="replace")) <= _MAX_TABLE_ID_BYTES
+    return fits and all(unicodedata.category(letter).startswith(_TABLE_ID_CATEGORIES) for letter in text)
 
 
 def format_day(day: date) -> str:
@@ -135,6 +154,25 @@ class ObjectVersion:
 
     def __str__(self) -> str:
         return f"gs://{self.bucket}/{self.name}#{self.generation}"
+
+
+@dataclass(frozen=True)
+class DatasetRef:
+    """A BigQuery data set, `dataset` or `project.dataset`. Without a project it is in the deployment's own."""
+
+    project: str | None
+    dataset: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The inverse of `str`. Raises ValueError."""
+        match = _DATASET.fullmatch(text)
+        if match is None:
+            raise ValueError("a data set is written dataset or project.dataset")
+        return cls(match["project"], match["dataset"])
+
+    def __str__(self) -> str:
+        return f"{self.project}.{self.dataset}" if self.project else self.dataset
 
 
 @dataclass(frozen=True)

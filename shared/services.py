@@ -37,11 +37,12 @@ class Services:
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """Raises ConfigurationError that names everything wrong with the environment or the catalog."""
-        settings = Settings.from_environment(environ)
+        read = catalog.load()
+        settings = Settings.from_environment(environ, datasets=read.dataset_variables)
         storage = Storage(settings.project)
         return cls(
             settings=settings,
-            catalog=catalog.load(),
+            catalog=read,
             bigquery=_bigquery(settings),
             storage=storage,
             parquet=_parquet(settings, storage),

@@ -5,21 +5,18 @@ Every mistake is reported at once, by the variable's name and the shape it shoul
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypedDict
 
 from shared.errors import ConfigurationError
-from shared.names import AHEAD, EPOCH, Hour
+from shared.names import AHEAD, EPOCH, DatasetRef, Hour
 
 #: The hours that a call looks back at, or works on: those of a year. The seconds that a call has: those of a day, where
 #: the platforms give an hour (https://cloud.google.com/run/docs/configuring/request-timeout).
 MOST_HOURS, MOST_SECONDS = 8_784, 86_400
-
-#: The variables a catalog entry may name as the home of its BigQuery source.
-DATASET_VARIABLES = ("BIGQUERY_ML_RECOMMENDATION_DATASET", "BIGQUERY_SEED_DATASET")
 
 #: Characters of a name, of a prefix of objects at the longest, whose own have 1,024 bytes.
 _LONGEST_NAME = 500
@@ -106,11 +103,11 @@ class CommonSettings:
 class Settings(CommonSettings):
     """The daily flow's configuration.
 
-    `retention` is how long housekeeping leaves what it may drop. `reconcile_after` is how long a snapshot may stand
-    still before its event counts as lost.
+    `datasets` are those that the variables of the catalog name. `retention` is how long housekeeping leaves what it may
+    drop. `reconcile_after` is how long a snapshot may stand still before its event counts as lost.
     """
 
-    datasets: Mapping[str, str]
+    datasets: Mapping[str, DatasetRef]
     bucket: str
     prefix: str
     topic: str
@@ -120,12 +117,14 @@ class Settings(CommonSettings):
     reconcile_after: timedelta
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
-        """Raises ConfigurationError naming every variable that is missing or malformed."""
+    def from_environment(cls, environ: Mapping[str, str] = os.environ, *, datasets: Iterable[str]) -> "Settings":
+        """`datasets` are the variables that name data sets. Raises ConfigurationError naming every variable that is
+        missing or malformed.
+        """
         read = _Reader(environ)
         settings = cls(
             **read.common(),
-            datasets={name: read.text(name, r"[A-Za-z0-9_]+", "a BigQuery data set id") for name in DATASET_VARIABLES},
+            datasets=read.datasets(datasets),
             bucket=read.bucket("EXPORT_BUCKET"),
             prefix=read.prefix("EXPORT_PREFIX", "recommendation_exports"),
             topic=read.text("COMPLETION_TOPIC", r"[A-Za-z][A-Za-z0-9._~%+-]{2,}", "the short name of a topic"),
@@ -151,10 +150,6 @@ class HourlySettings(CommonSettings):
     start: Hour | None
     late_hours: int
     max_hours: int
-
-    @property
-    def dataset(self) -> str:
-        return f"raw_{self.environment}"
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "HourlySettings":
@@ -197,6 +192,15 @@ class _Reader:
 
     def bucket(self, name: str) -> str:
         return self.text(name, r"[a-z0-9][a-z0-9._-]+[a-z0-9]", "a bucket name, without gs://")
+
+    def datasets(self, names: Iterable[str]) -> Mapping[str, DatasetRef]:
+        found = {}
+        for name in names:
+            try:
+                found[name] = DatasetRef.parse(self._environ.get(name, ""))
+            except ValueError:
+                self._mistake(name, "a BigQuery data set, dataset or project.dataset")
+        return found
 
     def prefix(self, name: str, example: str) -> str:
         shape = f"a path such as {example}, without slashes at its ends"

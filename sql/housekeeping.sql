@@ -44,8 +44,11 @@ WHERE
 ORDER BY relation.relname;
 
 -- name: readers_of_stand_ins
--- The materialized views of a schema that read parts, because they were built for other columns of their table.
-SELECT DISTINCT reader.relname FROM pg_class AS relation
+-- The materialized views that read parts, because they were built for other columns of their table.
+SELECT DISTINCT
+    home.nspname,
+    reader.relname
+FROM pg_class AS relation
 INNER JOIN pg_namespace AS namespace ON relation.relnamespace = namespace.oid
 INNER JOIN pg_depend AS depend
     ON
@@ -60,9 +63,8 @@ WHERE
     AND relation.relkind = 'v'
     AND relation.relname ~ '^[0-9]{8}T[0-9]{12}_'
     AND reader.relkind = 'm'
-    AND home.nspname = %(schema)s
     AND reader.relname NOT IN (SELECT building.build_name FROM recosync.building)
-ORDER BY reader.relname;
+ORDER BY home.nspname, reader.relname;
 
 -- name: builds
 SELECT

@@ -45,7 +45,10 @@ SELECT set_config(
     'search_path',
     concat_ws(
         ', ',
-        quote_ident(%(schema)s),
+        (
+            SELECT string_agg(quote_ident(named.name), ', ' ORDER BY named.place)
+            FROM unnest(%(schemas)s::text[]) WITH ORDINALITY AS named (name, place)
+        ),
         %(postgis)s::text,
         (
             SELECT quote_ident(pg_namespace.nspname)

@@ -102,7 +102,8 @@ ORDER BY part.id;
 SELECT DISTINCT
     attribute.attname,
     coalesce(viewed.oid::regclass::text, pg_describe_object(depend.classid, depend.objid, depend.objsubid)) AS name,
-    CASE WHEN viewed.relkind = 'm' AND namespace.nspname = %(schema)s THEN viewed.relname END AS view,
+    namespace.nspname AS home,
+    CASE WHEN viewed.relkind = 'm' THEN viewed.relname END AS view,
     depend.classid IN ('pg_constraint'::regclass, 'pg_statistic_ext'::regclass)
     OR (depend.classid = 'pg_class'::regclass AND depend.objsubid = 0) AS follows
 FROM pg_attribute AS attribute

@@ -135,10 +135,18 @@ WHERE attrelid = to_regclass(%(view)s) AND attnum > 0 AND NOT attisdropped
 ORDER BY attnum;
 
 -- name: sources
--- The relations of a schema that a view reads.
-SELECT DISTINCT source.relname
+-- The relations that a view reads.
+SELECT DISTINCT
+    namespace.nspname,
+    source.relname
 FROM pg_rewrite AS rule
 INNER JOIN pg_depend AS depend ON depend.classid = 'pg_rewrite'::regclass AND rule.oid = depend.objid
 INNER JOIN pg_class AS source ON depend.refclassid = 'pg_class'::regclass AND depend.refobjid = source.oid
 INNER JOIN pg_namespace AS namespace ON source.relnamespace = namespace.oid
-WHERE rule.ev_class = to_regclass(%(view)s) AND namespace.nspname = %(schema)s AND source.oid <> rule.ev_class;
+WHERE rule.ev_class = to_regclass(%(view)s) AND source.oid <> rule.ev_class;
+
+-- name: homes
+SELECT namespace.nspname FROM pg_class AS relation
+INNER JOIN pg_namespace AS namespace ON relation.relnamespace = namespace.oid
+WHERE relation.relname = %(name)s AND relation.relkind = 'm'
+ORDER BY namespace.nspname;

@@ -24,20 +24,40 @@ module "raw_dataset" {
   location      = local.bigquery_location
   force_destroy = !var.keep_data
 
-  # The schemas are generated from the catalog: recosync catalog schemas
-  tables = {
-    for name, log in local.logs : name => {
-      schema              = log.schema
-      partition_by        = "import_date"
-      cluster_by          = log.cluster_by
-      expiration_days     = var.retention.raw_partitions
-      deletion_protection = var.keep_data
-      # Others may keep tables here, so it is the log's own table that hourly_export may write.
-      editors = { hourly_export = local.runtime["hourly_export"] }
-    }
+  depends_on = [google_project_service.this]
+}
+
+resource "google_bigquery_table" "log" {
+  #checkov:skip=CKV_GCP_80:Google's own keys encrypt it, as they do the sources that it is made of
+  #checkov:skip=CKV_GCP_121:It is a variable, and on unless an environment's data may go
+  for_each = local.logs
+
+  project    = each.value.project
+  dataset_id = each.value.dataset
+  table_id   = each.value.table
+  schema     = jsonencode(each.value.schema)
+  clustering = length(each.value.cluster_by) == 0 ? null : each.value.cluster_by
+  # What is in a data set of others is theirs, even if everything of ours may go.
+  deletion_protection = var.keep_data || !local.own_tables[each.key]
+
+  time_partitioning {
+    type          = "DAY"
+    field         = each.value.partition_by
+    expiration_ms = local.own_tables[each.key] && var.retention.raw_partitions != null ? var.retention.raw_partitions * 24 * 60 * 60 * 1000 : null
   }
 
-  depends_on = [google_project_service.this]
+  depends_on = [module.raw_dataset]
+}
+
+# Others may keep tables beside it, so it is the log's own table that hourly_export may write.
+resource "google_bigquery_table_iam_member" "log" {
+  for_each = { for name in keys(local.logs) : "${name} hourly_export" => google_bigquery_table.log[name] }
+
+  project    = each.value.project
+  dataset_id = each.value.dataset_id
+  table_id   = each.value.table_id
+  role       = "roles/bigquery.dataEditor"
+  member     = local.runtime["hourly_export"]
 }
 
 # The sources belong to others: all that is done to them here is to let bq_export read.

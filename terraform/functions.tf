@@ -52,9 +52,11 @@ locals {
   }
 
   invokers = {
-    gcs_import = { trigger = google_service_account.trigger.member }
-    mv_refresh = { trigger = google_service_account.trigger.member }
-    status     = { for member in var.status_viewers : member => member }
+    bq_export     = { scheduler = google_service_account.scheduler.member }
+    gcs_import    = { trigger = google_service_account.trigger.member }
+    mv_refresh    = { trigger = google_service_account.trigger.member }
+    hourly_export = { scheduler = google_service_account.scheduler.member }
+    status        = { for member in var.status_viewers : member => member }
   }
 }
 

@@ -12,16 +12,17 @@ locals {
 
   catalog_folder = coalesce(var.catalog_folder, "${local.repository}/shared")
 
-  # Terraform reads no TOML. Only the headings are wanted, and the columns that a log is clustered by: whatever is written
-  # otherwise than the catalog's parser takes it fails the plan here, or the tests.
-  catalog      = file("${local.catalog_folder}/catalog.toml")
-  daily_tables = sort(flatten(regexall("(?m)^\\[tables\\.([A-Za-z0-9_]+)\\]\\s*$", local.catalog)))
+  # Terraform reads no TOML: this file says all that is needed of it. `recosync catalog terraform` writes it.
+  catalog = jsondecode(file("${local.catalog_folder}/terraform.json"))
+
+  # Each log with the project and the data set of its BigQuery table. The data set is made here, or is of others.
   logs = {
-    for log in sort(flatten(regexall("(?m)^\\[hourly\\.([A-Za-z0-9_]+)\\]\\s*$", local.catalog))) : log => {
-      schema     = file("${local.catalog_folder}/schemas/${log}.json")
-      cluster_by = jsondecode(try(regex("(?ms)^\\[hourly\\.${log}\\]\\s*$[^\\[]*?^cluster_by = (\\[[^\\]]*\\])", local.catalog)[0], "[]"))
-    }
+    for name, log in local.catalog.logs : name => merge(log, {
+      for key, found in zipmap(["project", "dataset"], regex("^(?:(.+)\\.)?([^.]+)$", replace(log.dataset, "{env}", var.environment))) :
+      key => coalesce(found, var.project_id)
+    })
   }
+  own_tables = { for name, log in local.logs : name => log.project == var.project_id && log.dataset == "raw_${var.environment}" }
 }
 
 data "google_project" "this" {

@@ -5,7 +5,7 @@ module "monitoring" {
   environment               = var.environment
   functions                 = { for name, function in module.function : name => function.name }
   event_functions           = keys(local.triggers)
-  daily_tables              = local.daily_tables
+  daily_tables              = local.catalog.tables
   logs                      = keys(local.logs)
   cloud_sql                 = var.cloud_sql
   dead_letter_subscriptions = module.completion_topic.dead_letter_subscriptions

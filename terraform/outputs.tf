@@ -39,8 +39,8 @@ output "secrets" {
 }
 
 output "schedules" {
-  description = "The jobs of Cloud Scheduler."
-  value       = { daily = module.daily_schedule.name, hourly = module.hourly_schedule.name }
+  description = "The jobs of Cloud Scheduler: the daily one, and one for each log."
+  value       = { daily = module.daily_schedule.name, hourly = { for log, job in module.hourly_schedule : log => job.name } }
 }
 
 output "connections" {

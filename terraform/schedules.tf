@@ -14,18 +14,30 @@ module "daily_schedule" {
   retry = { count = 2, min_backoff = 60, max_backoff = 600 }
 }
 
-module "hourly_schedule" {
-  source = "./modules/schedule"
+locals {
+  # Which log's job deletes: the variable can keep all from it, and can have the log do so that calls need not name.
+  deletes = {
+    for name, log in local.logs : name => var.delete_from_source == null ? log.delete_from_source : (
+      var.delete_from_source && (log.delete_from_source || name == local.catalog.default_log)
+    )
+  }
+}
 
-  name             = "export_cloudsql_tables_to_bigquery_hourly"
-  description      = "Exports the last complete hour of past_offer_context, and what earlier calls have left"
+# A job for each log. The first one has the name of the job that it replaces.
+module "hourly_schedule" {
+  source   = "./modules/schedule"
+  for_each = local.logs
+
+  name             = join("_", concat(["export_cloudsql_tables_to_bigquery_hourly"], each.key == "past_offer_context" ? [] : [each.key]))
+  description      = "Exports the last complete hour of ${each.key}, and what earlier calls have left"
   region           = var.region
-  schedule         = var.schedules.hourly
+  schedule         = coalesce(var.schedules.hourly, "${each.value.minute} * * * *")
   time_zone        = var.schedules.time_zone
   paused           = var.schedules.paused
   function         = module.function["hourly_export"]
   service_account  = google_service_account.scheduler
   deadline_seconds = var.limits.hourly_export.timeout_seconds
-  body             = { delete_from_source = var.delete_from_source }
   retry            = { count = 3, min_backoff = 120, max_backoff = 900 }
+
+  body = { table_name = each.key, delete_from_source = local.deletes[each.key] }
 }

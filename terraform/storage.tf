@@ -30,7 +30,10 @@ module "hourly_bucket" {
   soft_delete_days  = 7
   colder_after_days = var.retention.hours_colder
   # Not the manifests beside them, which are all that knows of an hour.
-  delete_after_days = [{ days = var.retention.hours, prefixes = [for log in keys(local.logs) : "${var.hourly_prefix}/${log}/date="] }]
+  delete_after_days = [
+    for prefixes in [[for log in keys(local.logs) : "${var.hourly_prefix}/${log}/date="]] :
+    { days = var.retention.hours, prefixes = prefixes } if length(prefixes) > 0
+  ]
 
   grants = {
     hourly_export         = { role = "roles/storage.objectUser", member = local.runtime["hourly_export"] }

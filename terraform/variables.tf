@@ -10,13 +10,21 @@ variable "project_id" {
 }
 
 variable "catalog_folder" {
-  description = "A folder of your own with catalog.toml, views/ and schemas/, as `recosync init` writes one. Default, what is shipped."
+  description = "A folder of your own with catalog.toml, terraform.json and views/, as `recosync init` writes one. Default, what is shipped."
   type        = string
   default     = null
 
   validation {
     condition     = var.catalog_folder == null || fileexists("${coalesce(var.catalog_folder, ".")}/catalog.toml")
     error_message = "The folder has no catalog.toml: `recosync init FOLDER` writes one."
+  }
+
+  validation {
+    condition = (
+      try(jsondecode(file("${coalesce(var.catalog_folder, "${path.module}/../shared")}/terraform.json")).catalog_sha256, "") ==
+      try(filesha256("${coalesce(var.catalog_folder, "${path.module}/../shared")}/catalog.toml"), "")
+    )
+    error_message = "Beside catalog.toml, terraform.json is missing or was made of another one. Write it, and commit it: `recosync --catalog FOLDER catalog terraform`."
   }
 }
 

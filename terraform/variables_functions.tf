@@ -104,10 +104,9 @@ variable "hourly_max_hours" {
 }
 
 variable "delete_from_source" {
-  description = "Let hourly_export delete from PostgreSQL exactly the rows that were verified in BigQuery."
+  description = "Whether hourly_export deletes from PostgreSQL exactly the rows that were verified in BigQuery. null: of each log as its block in the catalog says. true: also of the log that a call without table_name is for. false: of none."
   type        = bool
-  default     = false
-  nullable    = false
+  default     = null
 }
 
 variable "maximum_bytes_billed" {

@@ -1,8 +1,8 @@
 variable "schedules" {
-  description = "When Cloud Scheduler calls, in cron's fields. A source that has not changed costs a try one metadata call."
+  description = "When Cloud Scheduler calls, in cron's fields. A source that has not changed costs a try one metadata call. `hourly` is for all logs; without it, each is called for at its `minute` in the catalog."
   type = object({
     daily     = optional(string, "0,30 4-7 * * *")
-    hourly    = optional(string, "5 * * * *")
+    hourly    = optional(string)
     time_zone = optional(string, "Etc/UTC")
     paused    = optional(bool, false)
   })

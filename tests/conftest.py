@@ -8,6 +8,7 @@ import os
 import subprocess
 from collections import Counter
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -16,12 +17,17 @@ from hypothesis import HealthCheck, settings
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from local.prerequisites import MissingError, postgres_bin
+from shared.catalog import FOLDER_VARIABLE
 from tests.kit.log_lines import LogLines
 from tests.kit.shares import left_out
 
 if TYPE_CHECKING:
     from local.cloud import Cloud, Deployment
     from shared.services import Services
+
+# The tests have a catalog of their own: what is deployed may be edited, and none of them minds. Modules read it as they
+# are collected, and processes that tests start inherit it.
+os.environ[FOLDER_VARIABLE] = str(Path(__file__).parent / "catalog")
 
 _names = (f"t{number}" for number in itertools.count())
 _log_lines = pytest.StashKey[LogLines]()

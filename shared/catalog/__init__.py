@@ -1,6 +1,7 @@
 """The catalog: every table and view that is kept in sync, read from one TOML file."""
 
 from shared.catalog.model import (
+    DEFAULT_SCHEMA,
     FOLDER_VARIABLE,
     IMPORT_DATE,
     IMPORT_HOUR,
@@ -15,15 +16,28 @@ from shared.catalog.model import (
     HourlyTable,
     Index,
     Limits,
+    LogTarget,
     Place,
     Table,
     View,
     could_be_of_another,
+    least_row_bytes,
 )
-from shared.catalog.parser import load
-from shared.catalog.types import MAX_SRID, PG_TYPES, TYPE_NAMES, BigQueryType, PgType, log_type_table, type_table
+from shared.catalog.parser import KeyPath, load, located, parse, text_of, unfit_name
+from shared.catalog.source import DatasetVariable, Source
+from shared.catalog.types import (
+    MAX_SRID,
+    PG_TYPES,
+    TYPE_NAMES,
+    BigQueryType,
+    PgType,
+    log_type_table,
+    roomy,
+    type_table,
+)
 
 __all__ = [
+    "DEFAULT_SCHEMA",
     "FOLDER_VARIABLE",
     "IMPORT_DATE",
     "IMPORT_HOUR",
@@ -38,16 +52,26 @@ __all__ = [
     "BigQueryType",
     "Catalog",
     "Column",
+    "DatasetVariable",
     "HourlyColumn",
     "HourlyTable",
     "Index",
+    "KeyPath",
     "Limits",
+    "LogTarget",
     "PgType",
     "Place",
+    "Source",
     "Table",
     "View",
     "could_be_of_another",
+    "least_row_bytes",
     "load",
+    "located",
     "log_type_table",
+    "parse",
+    "roomy",
+    "text_of",
     "type_table",
+    "unfit_name",
 ]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from shared.catalog.source import DatasetVariable, Source
 from shared.catalog.types import BigQueryType, PgType
 from shared.names import MAX_IDENTIFIER_BYTES, is_identifier
 
@@ -16,6 +17,9 @@ ROOT = Path(__file__).parent.parent.parent
 #: The variable that names a deployment's own folder.
 FOLDER_VARIABLE = "RECOSYNC_CATALOG"
 
+
+#: Where readers find tables, views and logs unless the catalog says otherwise.
+DEFAULT_SCHEMA = "public"
 
 #: A view is built under its name and a timestamp of 21 characters, and makes room under that with `_old`.
 MAX_VIEW_NAME = MAX_IDENTIFIER_BYTES - len("20260101T000000000000_") - len("_old")
@@ -29,9 +33,9 @@ class Place:
     views: Path
 
     @property
-    def schemas(self) -> Path:
-        """The folder with the BigQuery schemas of its logs, which Terraform reads."""
-        return self.file.parent / "schemas"
+    def terraform(self) -> Path:
+        """The file with what Terraform needs to know of the catalog."""
+        return self.file.parent / "terraform.json"
 
     @staticmethod
     def of(path: Path) -> Place:
@@ -130,19 +134,18 @@ class Index:
 
 @dataclass(frozen=True)
 class Table:
-    """A BigQuery source and its PostgreSQL target. `dataset` is the variable that names the source's data set.
-
-    `key` are the columns that tell the table's rows apart, if any do.
+    """A BigQuery source and its PostgreSQL target in `schema`. `key` are the columns that tell its rows apart, if any
+    do.
     """
 
     name: str
-    source: str
-    dataset: str
+    source: Source
     columns: tuple[Column, ...]
     allow_empty: bool = False
     key: tuple[str, ...] = ()
     limits: Limits = Limits()
     indexes: tuple[Index, ...] = ()
+    schema: str = DEFAULT_SCHEMA
 
 
 @dataclass(frozen=True)
@@ -152,10 +155,20 @@ class View:
     name: str
     template: Path
     reads: tuple[str, ...]
+    schema: str = DEFAULT_SCHEMA
 
 
 #: The columns that BigQuery has besides the log's own: the day and hour (0-23, UTC) of its time column.
 IMPORT_DATE, IMPORT_HOUR = "import_date", "import_hour"
+
+#: What stands for ENV_SHORT_NAME in the data set of a log.
+ENVIRONMENT = "{env}"
+
+#: The data set of a log that names none.
+RAW_DATASET = f"raw_{ENVIRONMENT}"
+
+#: The minute of the hour at which Cloud Scheduler calls for a log that names none.
+MINUTE = 5
 
 
 @dataclass(frozen=True)
@@ -184,28 +197,69 @@ class HourlyColumn:
 
 
 @dataclass(frozen=True)
+class LogTarget:
+    """The BigQuery table of a log. `dataset` is `dataset` or `project.dataset`, with `{env}` for ENV_SHORT_NAME;
+    `partition_by` is the column by whose days the table is partitioned.
+    """
+
+    table: str
+    dataset: str = RAW_DATASET
+    partition_by: str = IMPORT_DATE
+    cluster_by: tuple[str, ...] = ()
+
+    def dataset_of(self, environment: str) -> tuple[str | None, str]:
+        """The project, None of the deployment's own, and the data set's id."""
+        project, _, dataset = self.dataset.replace(ENVIRONMENT, environment).rpartition(".")
+        return project or None, dataset
+
+
+@dataclass(frozen=True)
 class HourlyTable:
-    """A PostgreSQL log and its BigQuery target of the same name.
+    """A PostgreSQL log and its BigQuery target.
 
     `time` is the timestamp, in UTC or with a zone, that says to which hour a row belongs. `key` is the integer primary
-    key.
+    key. Cloud Scheduler calls at each hour's `minute`, and with `delete_from_source` has deleted what is verified.
     """
 
     name: str
     time: str
     key: str
-    cluster_by: tuple[str, ...]
     columns: tuple[HourlyColumn, ...]
+    target: LogTarget
+    minute: int = MINUTE
+    delete_from_source: bool = False
+
+    @property
+    def day(self) -> str:
+        """The BigQuery column with the day of a row's time: the one that the table is partitioned by, unless that is
+        the time itself.
+        """
+        return IMPORT_DATE if self.target.partition_by == self.time else self.target.partition_by
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """Everything that is kept in sync. `schema` is the PostgreSQL schema where readers find it."""
+    """Everything that is kept in sync. `schema` is the PostgreSQL schema of the logs, and of each table and view that
+    names no other.
+    """
 
     schema: str
     tables: Mapping[str, Table]
     views: Mapping[str, View]
     hourly: Mapping[str, HourlyTable]
 
+    @property
+    def dataset_variables(self) -> tuple[str, ...]:
+        """The variables of the environment that name data sets of sources, each once."""
+        of = (table.source.dataset for table in self.tables.values())
+        return tuple(dict.fromkeys(each.name for each in of if isinstance(each, DatasetVariable)))
+
     def views_of(self, table: str) -> tuple[View, ...]:
         return tuple(view for view in self.views.values() if table in view.reads)
+
+    def path_of(self, view: View) -> tuple[str, ...]:
+        """The schemas where a template finds what it names without one: the view's own, those of the tables that the
+        view reads, and the catalog's.
+        """
+        reads = (self.tables[name].schema for name in view.reads)
+        return tuple(dict.fromkeys((view.schema, *reads, self.schema)))

@@ -2,30 +2,35 @@
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from shared.catalog.model import (
+    DEFAULT_SCHEMA,
+    ENVIRONMENT,
     IMPORT_DATE,
     IMPORT_HOUR,
     MAX_COLUMNS,
     MAX_ROW_BYTES,
     MAX_VIEW_NAME,
+    MINUTE,
+    RAW_DATASET,
     Catalog,
     Column,
     HourlyColumn,
     HourlyTable,
     Index,
     Limits,
+    LogTarget,
     Place,
     Table,
     View,
     least_row_bytes,
 )
+from shared.catalog.source import DatasetVariable, Source
 from shared.catalog.types import BigQueryType, PgType
 from shared.errors import ConfigurationError, shown
-from shared.names import is_identifier
-from shared.settings import DATASET_VARIABLES
+from shared.names import DatasetRef, is_identifier, is_table_id
 from shared.words import quantity
 
 #: The size of a catalog that is read, and how many mistakes in it are told at once.
@@ -40,6 +45,9 @@ MAX_INDEX = 1_000
 #: Limits that no table needs to be above, and that no sum or date overflows with: growth by a million, the rows of any
 #: table, and hours of a century.
 MAX_GROWTH, MAX_ROWS, MAX_HOURS = 1_000_000, 10**15, 876_000
+
+#: Of a table whose source is a mistake, which nobody gets to see.
+_NOWHERE = Source(DatasetRef(None, "nowhere"), "nowhere")
 
 #: https://cloud.google.com/bigquery/docs/clustered-tables#limitations
 MAX_CLUSTERING = 4
@@ -79,6 +87,11 @@ _LEDGER_NAME = re.compile(
 #: The name of a template; a file's has 255 bytes at most.
 _TEMPLATE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,189}\.sql\.jinja")
 
+#: `dataset` or `project.dataset` (https://cloud.google.com/bigquery/docs/datasets#dataset-naming), and a table
+#: (https://cloud.google.com/bigquery/docs/tables#table_naming) as far as it needs no escape.
+_DATASET = re.compile(r"(?:[a-z][a-z0-9:.-]{4,60}[a-z0-9]\.)?[A-Za-z0-9_]{1,1000}")
+_TABLE = re.compile(r"[A-Za-z0-9_-]{1,1000}")
+
 #: Keys, and the lines that begin with them (https://toml.io/en/v1.0.0#keys).
 _KEY = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
 _DOTTED = rf"{_KEY}(?:[ \t]*\.[ \t]*{_KEY})*"
@@ -91,8 +104,12 @@ _ENTRY = re.compile(rf"[ \t]*({_DOTTED})[ \t]*=")
 def load(place: Place | None = None) -> Catalog:
     """Read and validate a catalog, by default this deployment's. Raises ConfigurationError that lists every mistake."""
     place = place or Place.here()
+    return parse(text_of(place.file), place)
+
+
+def parse(text: str, place: Place) -> Catalog:
+    """The catalog that a text is, in that place. Raises ConfigurationError that lists every mistake."""
     file = place.file
-    text = _text_of(file)
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as e:
@@ -105,22 +122,22 @@ def load(place: Place | None = None) -> Catalog:
     parser = _Parser(place.views)
     catalog = parser.catalog(document)
     if parser.mistakes:
-        told = "\n".join(_told(file, text, parser.mistakes))
+        told = "\n".join(located(file, text, parser.mistakes, MAX_TOLD))
         raise ConfigurationError(told, where=f"{quantity(len(parser.mistakes), 'mistake')} in the catalog")
     return catalog
 
 
-def _told(file: Path, text: str, mistakes: Sequence[tuple[KeyPath, str]]) -> Iterator[str]:
-    """A line for each mistake, in the order of the file; of many, for the first."""
+def located(file: Path, text: str, mistakes: Sequence[tuple[KeyPath, str]], most: int | None = None) -> Iterator[str]:
+    """A line for each mistake, in the order of the file; of more than `most`, for the first."""
     lines = _lines(text)
     found = sorted((_line(lines, path), ".".join(path), what) for path, what in mistakes)
-    for line, path, what in found[:MAX_TOLD]:
+    for line, path, what in found[:most]:
         yield f"{file.name}:{line}: {shown(path, MAX_PATH)}: {what}"
-    if len(mistakes) > MAX_TOLD:
-        yield f"and {len(mistakes) - MAX_TOLD} more"
+    if most is not None and len(mistakes) > most:
+        yield f"and {len(mistakes) - most} more"
 
 
-def _text_of(file: Path) -> str:
+def text_of(file: Path) -> str:
     """What the file holds; a byte order mark, which some editors write first, is none of it."""
     try:
         with file.open("rb") as opened:
@@ -142,26 +159,38 @@ def is_ledger_name(name: str) -> bool:
     return bool(_LEDGER_NAME.fullmatch(name))
 
 
+def unfit_name(name: str, taken: Mapping[str, str]) -> str | None:
+    """Why BigQuery and PostgreSQL don't both let a column have the name, if they don't. `taken` are the names that
+    others have, by these in small letters.
+    """
+    if not is_identifier(name):
+        return "is no identifier (letters, digits and _, 63 at most)"
+    if name.lower() in taken:
+        return f"is taken by {taken[name.lower()]}: BigQuery does not tell names apart by their case"
+    if name.upper().startswith(RESERVED_PREFIXES):
+        return f"is a name that BigQuery reserves: none begins with {', '.join(RESERVED_PREFIXES)}"
+    if name in SYSTEM_COLUMNS:
+        return "is a system column of every PostgreSQL table"
+    return None
+
+
 class _Parser:
     """Turns the document into dataclasses and collects (path, mistake) on the way."""
 
     def __init__(self, views_folder: Path) -> None:
         self._views_folder = views_folder
+        self._schema = DEFAULT_SCHEMA
         self.mistakes: list[tuple[KeyPath, str]] = []
 
     def catalog(self, document: Mapping[str, object]) -> Catalog:
         self._known(document, (), {"schema", "tables", "views", "hourly"})
-        schema = self._text(document, (), "schema", default="public")
-        if not is_identifier(schema):
-            self._mistake(("schema",), "is no identifier")
-        elif schema == LEDGER_SCHEMA:
-            self._mistake(("schema",), "is the ledger's")
-        elif schema == "information_schema" or schema.startswith("pg_"):
-            self._mistake(("schema",), "is one of the server's own")
+        self._schema = self._schema_of(document, ())
+        if not {"tables", "hourly"} & document.keys():
+            self._mistake(("tables",), "is missing, and so is hourly: there is nothing to sync")
         tables = {name: self._table(name, entry) for name, entry in self._entries(document, "tables")}
         views = {name: self._view(name, entry, tables) for name, entry in self._entries(document, "views")}
-        logs = self._entries(document, "hourly") if "hourly" in document else ()
-        hourly = {name: self._hourly(name, entry) for name, entry in logs}
+        hourly = {name: self._hourly(name, entry) for name, entry in self._entries(document, "hourly")}
+        self._refuse_shared(hourly.values())
         for kind, names, others, of in (
             ("views", views, tables, "a table"),
             ("hourly", hourly, tables, "a table"),
@@ -169,10 +198,10 @@ class _Parser:
         ):
             for name in names.keys() & others.keys():
                 self._mistake((kind, name), f"is also the name of {of}")
-        return Catalog(schema, tables, views, hourly)
+        return Catalog(self._schema, tables, views, hourly)
 
     def _entries(self, document: Mapping[str, object], kind: str) -> Iterator[tuple[str, Mapping[str, object]]]:
-        for name, entry in self._mapping(document, (), kind).items():
+        for name, entry in self._mapping(document, (), kind).items() if kind in document else ():
             if not is_identifier(name):
                 self._mistake((kind, name), "is no identifier (letters, digits and _, 63 at most)")
             elif name.lower().startswith("pg_"):
@@ -187,13 +216,8 @@ class _Parser:
 
     def _table(self, name: str, entry: Mapping[str, object]) -> Table:
         path = ("tables", name)
-        self._known(entry, path, {"source", "dataset", "columns", "allow_empty", "key", "limits", "indexes"})
-        source = self._text(entry, path, "source")
-        if source and not is_identifier(source):
-            self._mistake((*path, "source"), "is no BigQuery table id")
-        dataset = self._text(entry, path, "dataset")
-        if dataset and dataset not in DATASET_VARIABLES:
-            self._mistake((*path, "dataset"), f"should be one of {', '.join(DATASET_VARIABLES)}")
+        self._known(entry, path, {"source", "dataset", "schema", "columns", "allow_empty", "key", "limits", "indexes"})
+        source = self._source(entry, path)
         allow_empty = entry.get("allow_empty", False)
         if not isinstance(allow_empty, bool):
             self._mistake((*path, "allow_empty"), "should be true or false")
@@ -210,7 +234,39 @@ class _Parser:
         names = tuple(map(str, key if isinstance(key, list) else ()))
         limits = self._limits(entry, path, {c.name for c in columns}, names)
         indexes = tuple(self._indexes(entry.get("indexes", []), (*path, "indexes"), comparable))
-        return Table(name, source, dataset, columns, bool(allow_empty), names, limits, indexes)
+        schema = self._schema_of(entry, path)
+        return Table(name, source, columns, bool(allow_empty), names, limits, indexes, schema)
+
+    def _schema_of(self, entry: Mapping[str, object], path: KeyPath) -> str:
+        """The PostgreSQL schema that an entry names, or else the catalog's."""
+        schema = self._text(entry, path, "schema", default=self._schema)
+        here = (*path, "schema")
+        if schema and not is_identifier(schema):
+            self._mistake(here, "is no identifier")
+        elif schema == LEDGER_SCHEMA:
+            self._mistake(here, "is the ledger's")
+        elif schema == "information_schema" or schema.startswith("pg_"):
+            self._mistake(here, "is one of the server's own")
+        return schema
+
+    def _source(self, entry: Mapping[str, object], path: KeyPath) -> Source:
+        """A table in the data set that a variable names, or a table with its data set in one text."""
+        named = self._text(entry, path, "source")
+        if "dataset" not in entry:
+            return self._parsed(Source.parse, named, (*path, "source")) or _NOWHERE
+        dataset = self._parsed(DatasetVariable, self._text(entry, path, "dataset"), (*path, "dataset"))
+        if named and not is_table_id(named):
+            self._mistake((*path, "source"), "is no BigQuery table id, as it should be beside dataset")
+        elif named and dataset:
+            return Source(dataset, named)
+        return _NOWHERE
+
+    def _parsed[T](self, parse: Callable[[str], T], text: str, path: KeyPath) -> T | None:
+        try:
+            return parse(text) if text else None
+        except ValueError as e:
+            self._mistake(path, str(e))
+            return None
 
     def _indexes(self, given: object, path: KeyPath, columns: Set[str]) -> Iterator[Index]:
         """The indexes of a table: some of its columns, or what CREATE INDEX says after the table's name."""
@@ -290,7 +346,7 @@ class _Parser:
         path = ("views", name)
         if len(name) > MAX_VIEW_NAME:
             self._mistake(path, f"is longer than {MAX_VIEW_NAME} characters")
-        self._known(entry, path, {"template", "reads"})
+        self._known(entry, path, {"template", "reads", "schema"})
         template = self._text(entry, path, "template")
         file = self._views_folder / template
         if template and not _TEMPLATE.fullmatch(template):
@@ -307,29 +363,76 @@ class _Parser:
             if not isinstance(table, str) or table not in tables:
                 named = repr(table) if isinstance(table, str) and is_identifier(table) else "something"
                 self._mistake((*path, "reads"), f"names {named}, which is no table of this catalog")
-        return View(name, file, tuple(str(table) for table in reads))
+        return View(name, file, tuple(str(table) for table in reads), self._schema_of(entry, path))
 
     def _hourly(self, name: str, entry: Mapping[str, object]) -> HourlyTable:
         path = ("hourly", name)
-        self._known(entry, path, {"time", "key", "cluster_by", "columns"})
+        known = {"time", "key", "columns", "minute", "delete_from_source"}
+        self._known(entry, path, known | {"dataset", "table", "partition_by", "cluster_by"})
         time, key = self._text(entry, path, "time"), self._text(entry, path, "key")
-        columns = tuple(self._hourly_columns(self._mapping(entry, path, "columns"), (*path, "columns")))
+        given = self._mapping(entry, path, "columns")
+        partition_by = self._partition_by(entry, path, time, given)
+        day = IMPORT_DATE if partition_by == time else partition_by
+        columns = tuple(self._hourly_columns(given, (*path, "columns"), day))
         of = {column.name: column for column in columns}
         if time and (time not in of or of[time].bigquery != BigQueryType.TIMESTAMP.name):
             self._mistake((*path, "time"), "should name a timestamp column that becomes TIMESTAMP")
         if key and (key not in of or of[key].bigquery != BigQueryType.INT64.name):
             self._mistake((*path, "key"), "should name an integer column, the primary key")
+        minute = self._number(entry.get("minute", MINUTE), (*path, "minute"), 59, whole=True)
+        deletes = entry.get("delete_from_source", False)
+        if not isinstance(deletes, bool):
+            self._mistake((*path, "delete_from_source"), "should be true or false")
+        target = self._target(name, entry, path, partition_by, {c.name for c in columns if c.clusterable} | {day})
+        return HourlyTable(name, time, key, columns, target, int(minute), bool(deletes))
+
+    def _target(
+        self, name: str, entry: Mapping[str, object], path: KeyPath, partition_by: str, clusterable: Set[str]
+    ) -> LogTarget:
+        """The BigQuery table of a log."""
+        dataset, table = self._text(entry, path, "dataset", RAW_DATASET), self._text(entry, path, "table", name)
+        if dataset and not _DATASET.fullmatch(dataset.replace(ENVIRONMENT, "env")):
+            what = f'should be "dataset" or "project.dataset", with {ENVIRONMENT} for ENV_SHORT_NAME if wanted'
+            self._mistake((*path, "dataset"), what)
+        if table and not _TABLE.fullmatch(table):
+            self._mistake((*path, "table"), "is no BigQuery table id (letters, digits, _ and -)")
         cluster_by = entry.get("cluster_by", [])
-        clusterable = {c.name for c in columns if c.clusterable} | {IMPORT_DATE, IMPORT_HOUR}
-        if not _is_choice(cluster_by, clusterable, MAX_CLUSTERING):
+        if not _is_choice(cluster_by, clusterable | {IMPORT_HOUR}, MAX_CLUSTERING):
             what = f"should list up to {MAX_CLUSTERING} of the columns or {IMPORT_HOUR}"
             self._mistake((*path, "cluster_by"), f"{what}, none of FLOAT64, TIME, BYTES, JSON or an ARRAY")
-        return HourlyTable(
-            name, time, key, tuple(map(str, cluster_by if isinstance(cluster_by, list) else ())), columns
+        return LogTarget(
+            table, dataset, partition_by, tuple(map(str, cluster_by if isinstance(cluster_by, list) else ()))
         )
 
-    def _hourly_columns(self, entry: Mapping[str, object], path: KeyPath) -> Iterator[HourlyColumn]:
-        taken = {name: name for name in (IMPORT_DATE, IMPORT_HOUR)}
+    def _partition_by(
+        self, entry: Mapping[str, object], path: KeyPath, time: str, columns: Mapping[str, object]
+    ) -> str:
+        """The column by whose days the BigQuery table is partitioned. All rows of an hour have to be of one day of it:
+        so the day is that of the time.
+        """
+        given, path = self._text(entry, path, "partition_by", IMPORT_DATE), (*path, "partition_by")
+        if given in columns and given not in (time, IMPORT_DATE):
+            self._mistake(
+                path,
+                f"should be {time}, or a column that the log does not have, which gets the day of {time}: rows of one"
+                f" hour may have several days in {shown(given, MAX_PATH)}",
+            )
+        elif given and given != time and (wrong := unfit_name(given, {IMPORT_HOUR: IMPORT_HOUR})):
+            self._mistake(path, wrong)
+        else:
+            return given
+        return IMPORT_DATE
+
+    def _refuse_shared(self, logs: Iterable[HourlyTable]) -> None:
+        """Rows of another log in a log's table would be strangers there."""
+        of: dict[tuple[str, str], str] = {}
+        for log in logs:
+            first = of.setdefault((log.target.dataset, log.target.table), log.name)
+            if first != log.name:
+                self._mistake(("hourly", log.name), f"has the BigQuery table of {first}: each log needs one of its own")
+
+    def _hourly_columns(self, entry: Mapping[str, object], path: KeyPath, day: str) -> Iterator[HourlyColumn]:
+        taken = {name.lower(): name for name in (day, IMPORT_HOUR)}
         for name, column in entry.items():
             here = (*path, name)
             if not self._may_name_column(name, path, taken):
@@ -341,15 +444,7 @@ class _Parser:
 
     def _may_name_column(self, name: str, path: KeyPath, taken: dict[str, str]) -> bool:
         """Whether BigQuery and PostgreSQL both let a column have the name, which is then `taken`."""
-        mistake = None
-        if not is_identifier(name):
-            mistake = "is no identifier (letters, digits and _, 63 at most)"
-        elif name.lower() in taken:
-            mistake = f"is taken by {taken[name.lower()]}: BigQuery does not tell names apart by their case"
-        elif name.upper().startswith(RESERVED_PREFIXES):
-            mistake = f"is a name that BigQuery reserves: none begins with {', '.join(RESERVED_PREFIXES)}"
-        elif name in SYSTEM_COLUMNS:
-            mistake = "is a system column of every PostgreSQL table"
+        mistake = unfit_name(name, taken)
         if mistake is not None:
             self._mistake((*path, name), mistake)
             return False

@@ -57,6 +57,12 @@ class PgType:
         return f"{self.name}{f'({parameters})' if parameters else ''}{'[]' if self.array else ''}"
 
     @property
+    def spelling(self) -> str:
+        """As the catalog spells it, with the shortest of its names."""
+        name = self.name if self.plain.element == PgType.NUMERIC else next(iter(_KNOWN[self.name].spellings), self.name)
+        return f"{name}{self.sql.removeprefix(self.name)}"
+
+    @property
     def plain(self) -> PgType:
         """The type without its parameters; one of `PG_TYPES` unless it is an array."""
         return PgType(self.name, array=self.array)
@@ -235,6 +241,44 @@ _DIGITS: Mapping[str, tuple[int, int]] = {"NUMERIC": (29, 9), "BIGNUMERIC": (38,
 TYPE_NAMES: Mapping[str, PgType] = {
     spelling: PgType(name) for name, known in _KNOWN.items() for spelling in (name, *known.spellings)
 }
+
+
+#: What holds every value of a type of BigQuery, as it is.
+_ROOMY = {
+    "STRING": PgType.TEXT,
+    "INT64": PgType.BIGINT,
+    "FLOAT64": PgType.DOUBLE,
+    "NUMERIC": PgType.NUMERIC,
+    "BIGNUMERIC": PgType.NUMERIC,
+    "BOOL": PgType.BOOLEAN,
+    "DATE": PgType.DATE,
+    "TIME": PgType.TIME,
+    "DATETIME": PgType.TIMESTAMP,
+    "TIMESTAMP": PgType.TIMESTAMPTZ,
+    "INTERVAL": PgType.INTERVAL,
+    "BYTES": PgType.BYTEA,
+    "JSON": PgType.JSONB,
+    "STRUCT": PgType.JSONB,
+    "ARRAY<STRUCT>": PgType.JSONB,
+    "RANGE": PgType.JSONB,
+    "GEOGRAPHY": PgType.GEOGRAPHY,
+}
+
+
+def roomy(source: str, parameters: tuple[int, ...] = ()) -> PgType | None:
+    """The type that takes every value of a type of BigQuery, whose `parameters` are its greatest length, or its
+    precision and scale; None where there is none.
+    """
+    element = source.removeprefix("ARRAY<").removesuffix(">")
+    found = _ROOMY.get(source) or _ROOMY.get(element)
+    if found is None:
+        return None
+    array = source not in _ROOMY
+    if array and not _KNOWN[found.name].in_arrays:
+        return None
+    if found == PgType.TEXT and parameters and parameters[0] <= _KNOWN[PgType.VARCHAR.name].lengths:
+        found = PgType.VARCHAR
+    return PgType(found.name, parameters if found in (PgType.VARCHAR, PgType.NUMERIC) else (), array)
 
 
 def _in_arrays(*, leaving: bool = False) -> list[str]:

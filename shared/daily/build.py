@@ -117,7 +117,9 @@ def drop(run: DailyRun, builds: Sequence[str]) -> None:
         try:
             with run.connection.transaction():
                 run.connection.execute("SET LOCAL lock_timeout = '10s'")
-                views.drop(run.connection, run.relation(build))
+                # Its view may have left the catalog since, or have another schema there.
+                for relation in views.homes(run.connection, build):
+                    views.drop(run.connection, relation)
                 drop_stand_in(run.connection, build)
                 view_builds.forget(run.connection, build)
         except psycopg.Error as e:
@@ -146,8 +148,8 @@ def _build(services: Services, view: View, current: Mapping[str, int], stand_in:
         started = time.monotonic()
         stamp = timestamp(datetime.now(UTC))
         rendered = render(view, stamp)
-        name = run.relation(rendered.build)
-        live, heir = run.relation(view.name), Heir(name, stamp)
+        name = run.relation(view, rendered.build)
+        live, heir = run.relation(view), Heir(name, stamp)
         held = {table: current[table] for table in view.reads if stand_in is None or table != stand_in.table}
         try:
             _create(builder, rendered, stand_in)
@@ -194,11 +196,29 @@ def _create(builder: _Builder, rendered: Rendered, stand_in: StandIn | None) -> 
             builder.execute(rendered.create)
         else:
             _create_over(builder, rendered, stand_in)
-        if not views.exists(run.connection, run.relation(rendered.build)):
+        made = run.relation(builder.view, rendered.build)
+        if not views.exists(run.connection, made):
             raise TargetError(
                 "does not create {{ view | identifier }}",
                 where=f"template {builder.view.template.name}",
                 remedy="Correct it",
+            )
+        _refuse_mistaken(builder, made)
+
+
+def _refuse_mistaken(builder: _Builder, made: sql.Identifier) -> None:
+    """Raise TargetError when the view reads what has the name of a table in another schema of its path, and not the
+    table.
+    """
+    catalog, view = builder.run.catalog, builder.view
+    found = views.sources(builder.run.connection, made)
+    for table in (catalog.tables[name] for name in view.reads):
+        others = [schema for schema in catalog.path_of(view) if (schema, table.name) in found]
+        if others and (table.schema, table.name) not in found:
+            raise TargetError(
+                f"finds {others[0]}.{table.name} before {table.schema}.{table.name}, which the catalog says it reads",
+                where=f"template {view.template.name}",
+                remedy=f"Rename {others[0]}.{table.name}, or give the view the schema {table.schema} in the catalog",
             )
 
 
@@ -206,7 +226,7 @@ def _create_over(builder: _Builder, rendered: Rendered, stand_in: StandIn) -> No
     """Create the view over the stand-in, which has the table's name in a schema before the table's, until the view
     knows it. Raises TargetError when the view reads anything else of that schema, or the table itself.
     """
-    connection, schema = builder.run.connection, builder.run.schema
+    connection, run, view = builder.run.connection, builder.run, builder.view
     name = tables.relation(SCHEMA, stand_in.table)
     connection.execute(sql.SQL("CREATE VIEW {} AS {}").format(name, stand_in.query))
     connection.execute(
@@ -216,11 +236,11 @@ def _create_over(builder: _Builder, rendered: Rendered, stand_in: StandIn) -> No
     builder.execute(rendered.create)
     made = tables.relation(SCHEMA, rendered.build)
     connection.execute(
-        sql.SQL("ALTER MATERIALIZED VIEW IF EXISTS {} SET SCHEMA {}").format(made, sql.Identifier(schema))
+        sql.SQL("ALTER MATERIALIZED VIEW IF EXISTS {} SET SCHEMA {}").format(made, sql.Identifier(view.schema))
     )
-    made = tables.relation(schema, rendered.build)
-    beside = views.sources(connection, made, SCHEMA) - {stand_in.table}
-    if beside or stand_in.table in views.sources(connection, made, schema):
+    found = views.sources(connection, run.relation(view, rendered.build))
+    beside = {name for schema, name in found if schema == SCHEMA} - {stand_in.table}
+    if beside or (run.catalog.tables[stand_in.table].schema, stand_in.table) in found:
         raise TargetError(
             f"{', '.join(sorted(beside)) or stand_in.table} can't be told from a table of the schema {SCHEMA}",
             where=f"what builds {rendered.build}",
@@ -236,7 +256,7 @@ def _fill(run: DailyRun, build: sql.Identifier, held: Mapping[str, int]) -> None
     """
     with run.connection.transaction():
         for table in held:
-            parent = run.relation(table)
+            parent = run.relation(run.catalog.tables[table])
             run.connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(parent))
         if publications.numbers(run.connection, list(held)) != held:
             raise BusyError("its tables were published meanwhile", where=build.as_string(run.connection))
@@ -309,9 +329,9 @@ class _Builder:
 
 @contextmanager
 def _builder(services: Services, view: View) -> Iterator[_Builder]:
-    """A connection with bounded memory, that finds what templates name without a schema: the catalog's first."""
+    """A connection with bounded memory, that finds what templates name without a schema: what the catalog has first."""
     with connect(services.settings, f"mv_refresh {view.name}") as connection:
-        find_names(connection, services.catalog.schema, local=False)
+        find_names(connection, services.catalog.path_of(view), local=False)
         for name, value in SETTINGS.items():
             connection.execute("SELECT set_config(%s, %s, false)", [name, value])
         yield _Builder(DailyRun(services, connection), view)

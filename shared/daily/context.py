@@ -34,14 +34,9 @@ class DailyRun:
     def catalog(self) -> Catalog:
         return self.services.catalog
 
-    @property
-    def schema(self) -> str:
-        """The schema of the tables and views that readers know."""
-        return self.services.catalog.schema
-
-    def relation(self, name: str) -> sql.Identifier:
-        """A table or view that readers know, or that is about to take its place."""
-        return tables.relation(self.schema, name)
+    def relation(self, of: Table | View, name: str | None = None) -> sql.Identifier:
+        """A table or view that readers know, or by its `name` what is about to take its place, or had it."""
+        return tables.relation(of.schema, name or of.name)
 
     def of(self, table: Table) -> TableRun:
         return TableRun(self.services, self.connection, table)
@@ -54,9 +49,14 @@ class TableRun(DailyRun):
     table: Table
 
     @property
+    def schema(self) -> str:
+        """The schema where readers find the table."""
+        return self.table.schema
+
+    @property
     def parent(self) -> sql.Identifier:
         """The table that readers know; its rows are in its children."""
-        return self.relation(self.table.name)
+        return self.relation(self.table)
 
     @property
     def where(self) -> str:

@@ -21,7 +21,7 @@ from shared.daily.build import Build, StandIn, build_all
 from shared.daily.context import TableRun
 from shared.db.locks import Lock, lock_or_busy, session_locks
 from shared.errors import BusyError, TargetError
-from shared.ledger import publications
+from shared.ledger import migrations, publications
 from shared.target import columns, demands, tables, views
 from shared.target.columns import Changes, Columns, Dependant
 from shared.target.demands import Demands
@@ -79,7 +79,7 @@ def is_new(run: TableRun) -> bool:
     """Whether nothing was ever published to the table. Then its columns are others', and no publish drops or retypes
     them.
     """
-    return publications.published(run.connection, run.table.name) is None
+    return not migrations.exists(run.connection) or publications.published(run.connection, run.table.name) is None
 
 
 @contextmanager
@@ -173,7 +173,7 @@ def blocking(run: TableRun, changes: Changes) -> list[Dependant]:
 
 def foreign(run: TableRun, found: Sequence[Dependant]) -> list[str]:
     """The names of those objects that are not views of the catalog."""
-    own = {view.name for view in run.views}
+    own = {(view.schema, view.name) for view in run.views}
     return sorted({f"{one.name} ({one.column})" for one in found if one.view not in own})
 
 
@@ -199,7 +199,7 @@ def _refuse_new(run: TableRun, changes: Changes) -> None:
 
 
 def _is_live(run: TableRun, view: View) -> bool:
-    return views.exists(run.connection, run.relation(view.name))
+    return views.exists(run.connection, run.relation(view))
 
 
 def _build(run: TableRun, found: Evolution, views: Sequence[View]) -> list[Build]:

@@ -16,7 +16,7 @@ from shared.daily.context import DailyRun
 from shared.errors import BusyError, TargetError
 from shared.ledger import view_builds
 from shared.ledger.names import SCHEMA
-from shared.target import belongings, columns, tables, views
+from shared.target import belongings, columns, places, tables, views
 from shared.target.belongings import Belonging, Heir
 from shared.target.views import Grant, ViewState
 
@@ -47,7 +47,11 @@ class Replacement:
 
 def clear(run: DailyRun, view: View, patience: float) -> None:
     """Refuse the build of a view that could not take the live one's place, and drop what a killed build left behind."""
-    live = run.relation(view.name)
+    live = run.relation(view)
+    places.refuse_unusable(run.connection, view.schema, view.name, creates=True)
+    for table in (run.catalog.tables[name] for name in view.reads):
+        places.refuse_unusable(run.connection, table.schema, view.name)
+    places.refuse_elsewhere(run.connection, view)
     if views.name_is_taken(run.connection, live):
         raise TargetError("is no materialized view", where=view.name, remedy="Rename it, or the catalog's entry")
     refuse_dependants(run, view)
@@ -69,8 +73,8 @@ def drop_leftovers(run: DailyRun, view: View) -> None:
 
 def prepare(run: DailyRun, build: Build) -> Replacement:
     """Do all that can be done before readers are locked out: once they are, they wait, and a round trip is long."""
-    schema, name = run.schema, build.view.name
-    live, new = run.relation(build.view.name), run.relation(build.name)
+    schema, name = build.view.schema, build.view.name
+    live, new = run.relation(build.view), run.relation(build.view, build.name)
     view_builds.forget(run.connection, build.name)
     stood = views.standing(run.connection, live)
     if stood is None:
@@ -80,11 +84,11 @@ def prepare(run: DailyRun, build: Build) -> Replacement:
     view_builds.start(run.connection, old, name)
     theirs = pass_on(run, build)
     lost = views.pass_on(run.connection, live, new)
-    for stand_in in views.sources(run.connection, new, SCHEMA):
+    for stand_in in _ledgers(run, new):
         views.let_owner_read(run.connection, new, tables.relation(SCHEMA, stand_in))
     stand_ins = tuple(
         stand_in
-        for stand_in in views.sources(run.connection, live, SCHEMA)
+        for stand_in in _ledgers(run, live)
         if stand_in.endswith(f"_{name}") and len(stand_in) == len(build.name)
     )
     before, after = (columns.of_relation(run.connection, schema, view) for view in (name, build.name))
@@ -93,10 +97,15 @@ def prepare(run: DailyRun, build: Build) -> Replacement:
 
 def pass_on(run: DailyRun, build: Build) -> list[Belonging]:
     """Give the build the live view's belongings, as far as they changed since it was built; those belongings."""
-    heir = Heir(run.relation(build.name), build.stamp)
-    wanted = belongings.of(run.connection, run.relation(build.view.name), heir)
+    heir = Heir(run.relation(build.view, build.name), build.stamp)
+    wanted = belongings.of(run.connection, run.relation(build.view), heir)
     belongings.settle(run.connection, heir, wanted, build.stated, build.view.name)
     return wanted
+
+
+def _ledgers(run: DailyRun, view: sql.Identifier) -> list[str]:
+    """The relations of the ledger's schema that the view reads."""
+    return sorted(name for schema, name in views.sources(run.connection, view) if schema == SCHEMA)
 
 
 def replaced(run: DailyRun, replacements: Sequence[Replacement]) -> list[sql.Composable]:
@@ -105,10 +114,10 @@ def replaced(run: DailyRun, replacements: Sequence[Replacement]) -> list[sql.Com
     """
     away = [(each, each.old) for each in replacements if each.old is not None]
     return [
-        *(views.renamed(run.relation(each.view.name), old) for each, old in away),
-        *(views.renamed(run.relation(each.build.name), each.view.name) for each in replacements),
+        *(views.renamed(run.relation(each.view), old) for each, old in away),
+        *(views.renamed(run.relation(each.view, each.build.name), each.view.name) for each in replacements),
         # Now that it is locked, nothing of that can change any more.
-        *(views.asked_for_standing(run.connection, run.relation(old)) for _, old in away),
+        *(views.asked_for_standing(run.connection, run.relation(each.view, old)) for each, old in away),
         *(sql.SQL(theirs.rename) for each in replacements for theirs in each.belongings if theirs.rename),
     ]
 
@@ -126,7 +135,7 @@ def check(replacements: Iterable[Replacement], found: Iterable[Sequence[TupleRow
 
 def dropped(run: DailyRun, replacements: Iterable[Replacement]) -> list[sql.Composed]:
     """The statements that drop the old views, and the stand-ins that these read instead of tables."""
-    old = [views.dropped(run.relation(each.old)) for each in replacements if each.old is not None]
+    old = [views.dropped(run.relation(each.view, each.old)) for each in replacements if each.old is not None]
     stand_ins = [dropped_stand_in(name) for each in replacements for name in each.stand_ins]
     return [*old, *stand_ins]
 
@@ -158,7 +167,7 @@ def tell(replacements: Iterable[Replacement]) -> None:
 
 def refuse_dependants(run: DailyRun, view: View) -> None:
     """Raise TargetError when something depends on the view, and would be lost with it."""
-    stands = views.standing(run.connection, run.relation(view.name))
+    stands = views.standing(run.connection, run.relation(view))
     _refuse(view, stands.dependants if stands else ())
 
 

@@ -150,7 +150,7 @@ def _work(view: View, current: Mapping[str, int]) -> Work:
 
 
 def _outdated(run: DailyRun, view: View, current: Mapping[str, int]) -> bool:
-    if not views.exists(run.connection, run.relation(view.name)):
+    if not views.exists(run.connection, run.relation(view)):
         return True  # whatever the ledger says: somebody dropped it
     held = _held(run, view)
     if any(table not in held or held[table].publication < current[table] for table in view.reads):
@@ -169,5 +169,5 @@ def unlike(run: DailyRun, views: Sequence[View]) -> list[str]:
     Another catalog publishes them, or this one has yet to publish them.
     """
     tables = [run.catalog.tables[name] for name in sorted({name for view in views for name in view.reads})]
-    found = {table.name: columns.of_relation(run.connection, run.schema, table.name) for table in tables}
+    found = {table.name: columns.of_relation(run.connection, table.schema, table.name) for table in tables}
     return [table.name for table in tables if not columns.of_catalog(table).items() <= found[table.name].items()]

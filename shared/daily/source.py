@@ -20,19 +20,31 @@ def check(services: Services, table: Table) -> TableInfo:
     """The source's metadata. Raises DriftError when it lacks a column or has another type for it, SourceError when it
     does not exist.
     """
-    ref = TableRef(services.settings.project, services.settings.datasets[table.dataset], table.source)
+    source = find(services, table)
+    mistakes = [f"column {name} {what}" for name, what in drifted(table, source).items()]
+    if mistakes:
+        raise DriftError("; ".join(mistakes), where=str(source.ref), remedy="Mend the source, or change the catalog")
+    return source
+
+
+def find(services: Services, table: Table) -> TableInfo:
+    """The source's metadata, whatever its columns. Raises SourceError when it does not exist."""
+    settings, of = services.settings, table.source
+    ref = of.ref(settings.project, settings.datasets)
     source = services.bigquery.table(ref)
     if source is None:
-        raise SourceError("does not exist", where=str(ref), remedy=f"Make it, or correct {table.dataset}")
+        raise SourceError("does not exist", where=str(ref), remedy=f"Make it, or correct {of.said_by}")
+    return source
+
+
+def drifted(table: Table, source: TableInfo) -> dict[str, str]:
+    """The columns that the source lacks, or has of a type that can't become the catalog's, with what is wrong."""
     types = {field.name: field.sql for field in source.fields}
-    mistakes = [
-        f"column {column.name} is {types.get(column.name, 'missing')}, {column.type.sql} takes {_either(column)}"
+    return {
+        column.name: f"is {types.get(column.name, 'missing')}, {column.type.sql} takes {_either(column)}"
         for column in table.columns
         if types.get(column.name) not in column.type.sources
-    ]
-    if mistakes:
-        raise DriftError("; ".join(mistakes), where=str(ref), remedy="Mend the source, or change the catalog")
-    return source
+    }
 
 
 def select(table: Table, source: TableInfo, as_of: datetime) -> str:

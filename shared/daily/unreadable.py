@@ -36,9 +36,7 @@ def located(connection: psycopg.Connection, catalog: Catalog, view: View, error:
     for name in view.reads:
         table = catalog.tables[name]
         for column in table.columns:
-            place = (
-                _place(connection, catalog.schema, table, column.name) if column.type.plain in _MAY_HOLD_IT else None
-            )
+            place = _place(connection, table, column.name) if column.type.plain in _MAY_HOLD_IT else None
             if place is not None:
                 return DataError(
                     r"holds the character \u0000 in JSON, which PostgreSQL keeps and can't read",
@@ -48,9 +46,9 @@ def located(connection: psycopg.Connection, catalog: Catalog, view: View, error:
     return None
 
 
-def _place(connection: psycopg.Connection, schema: str, table: Table, column: str) -> str | None:
+def _place(connection: psycopg.Connection, table: Table, column: str) -> str | None:
     """The first row of a table whose column holds it: its number, from 1, in its part."""
-    parent, name = tables.relation(schema, table.name), sql.Identifier(column)
+    parent, name = tables.relation(table.schema, table.name), sql.Identifier(column)
     first = sql.SQL("SELECT tableoid, ctid AS place FROM {} WHERE {}::text ~ {} ORDER BY 1, 2 LIMIT 1").format(
         parent, name, sql.Literal(_NUL)
     )

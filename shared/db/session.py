@@ -6,7 +6,7 @@ A setting that changes what we send, what we read, or how long we wait is part o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from os import environ
 
 import psycopg
@@ -14,7 +14,7 @@ from psycopg import sql
 from psycopg.abc import AdaptContext
 from psycopg.rows import TupleRow
 
-from shared.catalog import PgType
+from shared.catalog import Column, PgType
 from shared.db import queries
 from shared.db.url import refused_value
 from shared.errors import ConfigurationError, RetryableError, SyncError
@@ -34,6 +34,9 @@ SEARCH_PATH = "pg_catalog, pg_temp"
 #: PostGIS and pgvector may be installed anywhere: their types are named with that schema.
 _POSTGIS = {PgType.GEOMETRY.name, PgType.GEOGRAPHY.name}
 _PGVECTOR = {PgType.VECTOR.name, PgType.HALFVEC.name}
+
+#: What has them to be installed.
+_INSTALLED = {"postgis": "PostGIS", "vector": "pgvector"}
 
 #: https://www.postgresql.org/docs/current/runtime-config-client.html
 PINNED: Mapping[str, str] = {
@@ -144,12 +147,34 @@ def pin(connection: Session) -> None:
         )
 
 
-def find_names(connection: psycopg.Connection, schema: str, *, local: bool) -> None:
-    """Have SQL of the catalog find names that have no schema: the catalog's own first. With `local`, until the
+def refuse_absent(connection: psycopg.Connection, columns: Sequence[Column], where: str) -> None:
+    """Raise ConfigurationError that names the extension which a column's type is of, and which the database lacks.
+
+    Who may make it: https://www.postgresql.org/docs/current/sql-createextension.html, and on Cloud SQL
+    https://cloud.google.com/sql/docs/postgres/extensions.
+    """
+    if not isinstance(connection, Session):
+        return
+    for types, schema, extension in (
+        (_POSTGIS, connection.postgis, "postgis"),
+        (_PGVECTOR, connection.pgvector, "vector"),
+    ):
+        lacking = [f"{column.name} ({column.type.sql})" for column in columns if column.type.name in types]
+        if lacking and schema is None:
+            raise ConfigurationError(
+                f"the database does not have the extension {extension}, for {', '.join(lacking)}",
+                where=where,
+                remedy=f"CREATE EXTENSION {extension} there, as a superuser, or an administrator such as Cloud SQL's"
+                f" postgres. Elsewhere, install {_INSTALLED[extension]} first",
+            )
+
+
+def find_names(connection: psycopg.Connection, schemas: Sequence[str], *, local: bool) -> None:
+    """Have SQL of the catalog find names that have no schema: in these schemas first. With `local`, until the
     transaction ends.
     """
     postgis = connection.postgis if isinstance(connection, Session) else None
-    values = {"schema": schema, "postgis": postgis, "local": local}
+    values = {"schemas": list(schemas), "postgis": postgis, "local": local}
     connection.execute(queries.load("session")["path_of_catalog"], values)
 
 

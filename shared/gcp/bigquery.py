@@ -16,7 +16,7 @@ from shared.gcp.errors import TRANSIENT_REASONS, reason, translated
 from shared.names import JobName, PartitionRef, TableRef
 
 if TYPE_CHECKING:
-    from google.cloud.bigquery import Client, Table
+    from google.cloud.bigquery import Client, SchemaField, Table, TableReference
 
 #: Reasons that say that a resource or a role is missing.
 DEPLOYMENT_REASONS = frozenset(("accessDenied", "billingNotEnabled", "notFound"))
@@ -35,12 +35,15 @@ type Value = int | str | date
 
 @dataclass(frozen=True)
 class Field:
-    """A column of a BigQuery table, its type by its GoogleSQL name."""
+    """A column of a BigQuery table, its type by its GoogleSQL name. `parameters` are its greatest length, or its
+    precision and scale, where it has them.
+    """
 
     name: str
     type: str
     repeated: bool
     required: bool = False
+    parameters: tuple[int, ...] = ()
 
     @property
     def sql(self) -> str:
@@ -50,8 +53,8 @@ class Field:
 
 @dataclass(frozen=True)
 class TableInfo:
-    """A table's metadata. `rows` is None where only a query counts them (a view); `partitioned_by` is the column by
-    whose days it is partitioned.
+    """A table's metadata. `rows` is None where only a query counts them (a view); `partitions` is by what it is
+    partitioned, in words: `the day of <column>`.
     """
 
     ref: TableRef
@@ -59,7 +62,7 @@ class TableInfo:
     location: str
     rows: int | None
     fields: tuple[Field, ...]
-    partitioned_by: str | None = None
+    partitions: str = "nothing"
     clustered_by: tuple[str, ...] = ()
     modified: datetime | None = None
 
@@ -129,21 +132,17 @@ class BigQuery:
 
         with translated(f"reading the schema of {ref}"):
             try:
-                table = self._client.get_table(str(ref))
+                table = self._client.get_table(_reference(ref))
             except NotFound:
                 return None
-            fields = (
-                Field(f.name, _ALIASES.get(f.field_type, f.field_type), f.mode == "REPEATED", f.mode == "REQUIRED")
-                for f in table.schema
-            )
-            days = table.time_partitioning
+            fields = map(_field, table.schema)
             return TableInfo(
                 ref=ref,
                 kind=table.table_type,
                 location=table.location,
                 rows=table.num_rows if table.table_type in _COUNTED else None,
                 fields=tuple(fields),
-                partitioned_by=days.field if days and days.type_ == "DAY" else None,
+                partitions=_partitions(table),
                 clustered_by=tuple(table.clustering_fields or ()),
                 modified=_modified(table),
             )
@@ -325,6 +324,32 @@ class BigQuery:
             except Conflict:
                 return False  # the job exists: another call, or this one's lost answer, started it
             return True
+
+
+def _field(found: "SchemaField") -> Field:
+    if found.precision is not None:
+        parameters: tuple[int, ...] = (found.precision, found.scale or 0)
+    else:
+        parameters = (found.max_length,) if found.max_length is not None else ()
+    type_ = _ALIASES.get(found.field_type, found.field_type)
+    return Field(found.name, type_, found.mode == "REPEATED", found.mode == "REQUIRED", parameters)
+
+
+def _reference(ref: TableRef) -> "TableReference":
+    """The client's own form, which it would else make of the text: a table's id may have what it takes for more."""
+    from google.cloud.bigquery import DatasetReference, TableReference
+
+    return TableReference(DatasetReference(ref.project, ref.dataset), ref.table)
+
+
+def _partitions(table: "Table") -> str:
+    """By what a table is partitioned (https://cloud.google.com/bigquery/docs/partitioned-tables). One without a column
+    is so by the time when its rows came.
+    """
+    if table.range_partitioning is not None:
+        return f"ranges of {table.range_partitioning.field}"
+    times = table.time_partitioning
+    return f"the {times.type_.lower()} of {times.field or '_PARTITIONTIME'}" if times else "nothing"
 
 
 def _modified(table: "Table") -> datetime | None:

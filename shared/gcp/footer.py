@@ -17,7 +17,7 @@ CHUNK = """
     row_group_id, row_group_num_rows, path_in_schema, num_values, data_page_offset, dictionary_page_offset,
     index_page_offset, total_compressed_size, total_uncompressed_size, type, compression, encodings, stats_null_count
 """
-FIELD = "name, num_children, precision, type, logical_type, converted_type"
+FIELD = "name, num_children, precision, type, logical_type, converted_type, repetition_type"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,10 @@ def footer_of(types: Sequence[str], schema: Sequence[tuple[Any, ...]], chunks: S
     fields = [_of(type_, group) for type_, group in zip(types, _top(schema), strict=True)]
     of = defaultdict(list)
     # DuckDB writes the path of a part of a column with commas, pyarrow as `c.list.element`.
-    chunks = [replace(chunk, column=chunk.column.replace(", ", ".")) for chunk in chunks]
+    optional = {field.name for field in fields if field.repetition == "OPTIONAL" and not field.inside}
+    chunks = [
+        replace(chunk, column=chunk.column.replace(", ", "."), optional=chunk.column in optional) for chunk in chunks
+    ]
     for chunk in chunks:
         of[chunk.column].append(chunk)
     return Footer(
@@ -89,6 +92,7 @@ class _Field:
     physical: str | None
     logical: str | None
     converted: str | None
+    repetition: str | None
     inside: Sequence[_Field] = ()
 
     @property

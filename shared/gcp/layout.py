@@ -43,7 +43,7 @@ class File:
 class Chunk:
     """The values of a column in a row group, as the footer describes them: offsets and sizes in bytes, the offsets from
     the start of the file. `dictionary` and `index` are None or 0 where there is none. `nulls` is how many of the values
-    it says to be NULL.
+    it says to be NULL; `optional` that each is a value or NULL, and nothing else.
     """
 
     row_group: int
@@ -59,6 +59,7 @@ class Chunk:
     codec: str = ""
     encodings: str = ""
     nulls: int | None = None
+    optional: bool = False
 
     @property
     def beyond_duckdb(self) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, TypeGuard
 
 from shared.errors import UnreadableError
-from shared.gcp import thrift
+from shared.gcp import levels, thrift
 from shared.gcp.layout import DELTAS_OF_LENGTHS, Chunk
 
 #: Bytes that are read for a header at first. It may hold a least and a greatest value.
@@ -34,6 +34,9 @@ _DICTIONARY = 2
 #: In the header of a data page of version 2, whose levels lie before its values, and are not compressed: how many bytes
 #: say which values are NULL, and how many where lists begin.
 _VERSION_2, _DEFINED, _REPEATED = 3, 5, 6
+
+#: In the header of one of version 1: the encoding of the levels that say which values are NULL.
+_VERSION_1, _LEVELS_ENCODING, _RLE = 0, 3, 3
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,9 @@ class Pages:
 
 @dataclass(frozen=True)
 class _Page:
-    """What a header says, and where the bytes lie that it describes. The first of them are the `levels`, which say of
-    each value whether it is NULL; 0 where they are not to be seen, or can be other numbers than 0 and 1.
+    """What a header says, and where the bytes lie that it describes. In a page of version 2, the first of them are the
+    `levels`, which say of each value whether it is NULL; 0 where they can be other numbers than 0 and 1. `in_runs` says
+    that in a page of version 1, they are in the hybrid of runs and bits.
     """
 
     type: int
@@ -75,6 +79,7 @@ class _Page:
     checksum: int | None
     start: int
     levels: int = 0
+    in_runs: bool = False
 
     @property
     def end(self) -> int:
@@ -116,7 +121,7 @@ def _pages(file: BinaryIO, chunk: Chunk, where: str) -> Iterator[_Page]:
         page = _page(file, at, end) if at < end else None
         if page is None or (chunk.dictionary or 0) > chunk.data:
             raise _broken(chunk.undecoded, chunk, where)
-        if page.levels and not _says_of_all(file, page):
+        if not _says_of_all(file, page, chunk):
             raise _broken(chunk.undecoded, chunk, where)
         if page.checksum is not None and page.checksum != _checksum(file, page):
             raise _broken("has a page whose bytes are not those of its checksum", chunk, where)
@@ -147,31 +152,23 @@ def _page(file: BinaryIO, at: int, end: int) -> _Page | None:
     # No writer's dictionary has more values than bytes; a reader makes room for so many.
     if at + length + packed > end or (type_ == _DICTIONARY and values > unpacked):
         return None
-    levels = described.get(_DEFINED, 0) if type_ == _VERSION_2 and not described.get(_REPEATED) else 0
-    if not _counts(levels) or levels > packed:
+    defined = described.get(_DEFINED, 0) if type_ == _VERSION_2 and not described.get(_REPEATED) else 0
+    if not _counts(defined) or defined > packed:
         return None
+    in_runs = described.get(_LEVELS_ENCODING) == _RLE
     checksum = header.get(_CHECKSUM)
     checksum = checksum & 0xFFFFFFFF if isinstance(checksum, int) else None
-    return _Page(type_, values, encoding, packed, unpacked, checksum, at + length, levels)
+    return _Page(type_, values, encoding, packed, unpacked, checksum, at + length, defined, in_runs)
 
 
-def _says_of_all(file: BinaryIO, page: _Page) -> bool:
-    """Whether the levels of a page, in the hybrid of runs and bits, are as many as its values: DuckDB takes what is
-    behind them for the rest (https://parquet.apache.org/docs/file-format/data-pages/encodings/#RLE).
-    """
+def _says_of_all(file: BinaryIO, page: _Page, chunk: Chunk) -> bool:
+    """Whether a page says of all its values which are NULL, where that is to be seen."""
     file.seek(page.start)
-    levels, at, said = file.read(page.levels), 0, 0
-    while said < page.values:
-        try:
-            header, at = thrift.varint(levels, at)
-        except (IndexError, ValueError):
-            return False
-        # Groups of 8 levels, each a bit; or one level in a byte, so many times.
-        in_bits, number = header & 1, header >> 1
-        end, count = (at + number, number * 8) if in_bits else (at + 1, number)
-        if end > len(levels) or not count or not (in_bits or levels[at] <= 1):
-            return False
-        at, said = end, said + count
+    if page.levels:
+        return levels.say_of_all(file.read(page.levels), page.values)
+    if page.type == _VERSION_1 and page.in_runs and chunk.optional and not chunk.beyond_duckdb:
+        found = levels.leading(file.read(page.packed), chunk.codec, page.unpacked)
+        return found is not None and levels.say_of_all(found, page.values)
     return True
 
 

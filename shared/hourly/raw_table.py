@@ -6,11 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from shared.catalog import IMPORT_DATE, IMPORT_HOUR, HourlyTable
+from shared.catalog import IMPORT_HOUR, HourlyTable
 from shared.gcp.bigquery import BigQuery, FieldDocument
 from shared.hourly import schema
 from shared.hourly.manifest import NOTHING, Content
 from shared.names import Hour, TableRef
+from shared.settings import HourlySettings
+
+
+def reference(settings: HourlySettings, log: HourlyTable) -> TableRef:
+    """The table of a log in this deployment."""
+    project, dataset = log.target.dataset_of(settings.environment)
+    return TableRef(project or settings.project, dataset, log.target.table)
 
 
 @dataclass(frozen=True)
@@ -33,15 +40,19 @@ class RawTable:
     def of_day(self, day: date, first: int = 0, last: int = 23) -> dict[Hour, Content]:
         """What the table holds of the hours of a day; an hour of which it holds nothing is left out.
 
-        The filter on the partition and on the first clustering column bounds what is read. The sum of keys can exceed
-        an INT64.
+        The filter on the partition and on the first clustering column bounds what is read. In a table that was adopted,
+        rows of before have no import_hour, and their time says of which hour they are. The sum of keys can exceed an
+        INT64.
         """
-        key = f"`{self.log.key}`"
+        key, time = f"`{self.log.key}`", f"`{self.log.time}`"
+        partition = f"DATE({time})" if self.log.target.partition_by == self.log.time else f"`{self.log.day}`"
         rows = self.bigquery.rows(
             self.location,
-            f"SELECT `{IMPORT_HOUR}`, COUNT(*), CAST(SUM(CAST({key} AS NUMERIC)) AS STRING), BIT_XOR({key})"
+            f"SELECT COALESCE(`{IMPORT_HOUR}`, EXTRACT(HOUR FROM {time})), COUNT(*),"
+            f" CAST(SUM(CAST({key} AS NUMERIC)) AS STRING), BIT_XOR({key})"
             f" FROM {self.ref.quoted}"
-            f" WHERE `{IMPORT_DATE}` = @day AND `{IMPORT_HOUR}` BETWEEN @first AND @last GROUP BY `{IMPORT_HOUR}`",
+            f" WHERE {partition} = @day AND (`{IMPORT_HOUR}` BETWEEN @first AND @last OR `{IMPORT_HOUR}` IS NULL)"
+            " GROUP BY 1",
             day=day,
             first=first,
             last=last,
@@ -49,6 +60,7 @@ class RawTable:
         return {
             Hour.of_day(day, int(str(number))): Content.of(count, _whole(key_sum), xor)
             for number, count, key_sum, xor in rows
+            if number is not None and first <= int(str(number)) <= last
         }
 
 

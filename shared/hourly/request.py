@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.catalog import HourlyTable
+from shared.catalog import Catalog, HourlyTable
 from shared.errors import BadRequestError
 from shared.names import EPOCH, Hour, parse_day
 from shared.services import HourlyServices
@@ -21,7 +21,8 @@ FIELDS: Mapping[str, type] = {
     "recover_missed": bool,
 }
 
-DEFAULT_TABLE = "past_offer_context"
+#: The log of a call that names none, wherever it is in the catalog: calls of the job before do not name it.
+DEFAULT_LOG = "past_offer_context"
 
 
 @dataclass(frozen=True)
@@ -43,18 +44,32 @@ def parse(
     services: HourlyServices, body: Mapping[str, object], scheduled: datetime | None, now: datetime
 ) -> HourlyRequest:
     """The request that a body of FIELDS makes. Raises BadRequestError for unknown tables and impossible hours."""
-    tables = services.catalog.hourly
-    name = str(body.get("table_name", DEFAULT_TABLE))
-    if name not in tables:
-        raise BadRequestError(f"table_name should be one of {', '.join(tables)}")
     current = Hour(now)
     return HourlyRequest(
-        table=tables[name],
+        table=_log(services.catalog, body),
         hours=_hours(body, current) if "date" in body else _last_complete(body, scheduled or now, current),
         explicit="date" in body,
         delete=bool(body.get("delete_from_source", False)),
         recover=bool(body.get("recover_missed", True)),
     )
+
+
+def default_log(catalog: Catalog) -> str | None:
+    """The log of a call that names none; None where there are several, or none."""
+    logs = list(catalog.hourly)
+    return DEFAULT_LOG if DEFAULT_LOG in logs else logs[0] if len(logs) == 1 else None
+
+
+def _log(catalog: Catalog, body: Mapping[str, object]) -> HourlyTable:
+    """The log that a body names, or means."""
+    name = body.get("table_name", default_log(catalog))
+    log = catalog.hourly.get(str(name))
+    if log is not None:
+        return log
+    if not catalog.hourly:
+        raise BadRequestError("the catalog has no log")
+    missing = " is missing: it" if name is None else ""
+    raise BadRequestError(f"table_name{missing} should be one of {', '.join(catalog.hourly)}")
 
 
 def _hours(body: Mapping[str, object], current: Hour) -> tuple[Hour, ...]:

@@ -18,12 +18,12 @@ from shared.hourly.hours import delete_asked, load_exported, settle
 from shared.hourly.manifest import HourRecord
 from shared.hourly.names import LogFolder
 from shared.hourly.objects import BatchObjects
-from shared.hourly.raw_table import RawTable
+from shared.hourly.raw_table import RawTable, reference
 from shared.hourly.rebuild import open_day
 from shared.hourly.request import HourlyRequest
 from shared.hourly.store import Store
 from shared.ledger import attempts, failing
-from shared.names import Hour, TableRef
+from shared.names import Hour
 from shared.rows.log_table import LogTable
 from shared.services import HourlyServices
 
@@ -63,7 +63,7 @@ def load(services: HourlyServices, request: HourlyRequest) -> tuple[HourlyAnswer
 def opened(services: HourlyServices, table: HourlyTable) -> Iterator[LogRun]:
     """The only run over a log at a time: it holds the log's lock."""
     settings = services.settings
-    target = TableRef(settings.project, settings.dataset, table.name)
+    target = reference(settings, table)
     deadline = time.monotonic() + settings.function_timeout * 0.9
     with (
         log.bound(table=table.name),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 
-from shared.catalog import IMPORT_DATE, IMPORT_HOUR, BigQueryType, HourlyTable
+from shared.catalog import IMPORT_HOUR, BigQueryType, HourlyTable
 from shared.errors import ConfigurationError, RetryableError, TargetError
 from shared.gcp.bigquery import BigQuery, FieldDocument, TableInfo
 from shared.names import TableRef
@@ -14,16 +13,11 @@ from shared.names import TableRef
 def schema(table: HourlyTable) -> Sequence[FieldDocument]:
     """The columns as BigQuery's API writes them, none REQUIRED: a load then takes any Parquet file of this catalog."""
     columns = [(column.name, column.target, column.type.array) for column in table.columns]
-    columns += [(IMPORT_DATE, BigQueryType.DATE, False), (IMPORT_HOUR, BigQueryType.INT64, False)]
+    columns += [(table.day, BigQueryType.DATE, False), (IMPORT_HOUR, BigQueryType.INT64, False)]
     return [
         {"name": name, "type": target.api, "mode": "REPEATED" if repeated else "NULLABLE"}
         for name, target, repeated in columns
     ]
-
-
-def to_json(table: HourlyTable) -> str:
-    """The schema as a file; Terraform reads it."""
-    return json.dumps(schema(table), indent=2) + "\n"
 
 
 def ensure(bigquery: BigQuery, ref: TableRef, table: HourlyTable, was_loaded: Callable[[], bool]) -> TableInfo:
@@ -42,7 +36,7 @@ def ensure(bigquery: BigQuery, ref: TableRef, table: HourlyTable, was_loaded: Ca
                 remedy="Restore it, by time travel within 7 days: bq cp TABLE@MILLISECONDS TABLE. To go on without its"
                 " rows, make it anew by `terraform apply`",
             )
-        bigquery.create_table(ref, schema(table), IMPORT_DATE, table.cluster_by)
+        bigquery.create_table(ref, schema(table), table.target.partition_by, table.target.cluster_by)
     elif _check(found, table):
         bigquery.add_columns(ref, schema(table))
     else:
@@ -56,20 +50,22 @@ def ensure(bigquery: BigQuery, ref: TableRef, table: HourlyTable, was_loaded: Ca
 def _check(found: TableInfo, table: HourlyTable) -> bool:
     """Whether columns are missing. Raises TargetError for any other difference."""
     wanted = {column.name: column.bigquery for column in table.columns}
-    wanted |= {IMPORT_DATE: BigQueryType.DATE.name, IMPORT_HOUR: BigQueryType.INT64.name}
+    wanted |= {table.day: BigQueryType.DATE.name, IMPORT_HOUR: BigQueryType.INT64.name}
     wrong = [
         f"column {field.name} is {field.sql}{' REQUIRED' if field.required else ''},"
         f" the catalog says {wanted.get(field.name, 'nothing of it')}"
         for field in found.fields
         if field.required or field.sql != wanted.get(field.name)
     ]
-    if found.partitioned_by != IMPORT_DATE:
-        wrong.append(f"it is partitioned by the day of {found.partitioned_by}, not of {IMPORT_DATE}")
-    if found.clustered_by != table.cluster_by:
-        is_, should = (", ".join(columns) or "nothing" for columns in (found.clustered_by, table.cluster_by))
+    if found.partitions != f"the day of {table.target.partition_by}":
+        wrong.append(f"it is partitioned by {found.partitions}, not by the day of {table.target.partition_by}")
+    if found.clustered_by != table.target.cluster_by:
+        is_, should = (", ".join(columns) or "nothing" for columns in (found.clustered_by, table.target.cluster_by))
         wrong.append(f"it is clustered by {is_}, the catalog says {should}")
     if wrong:
         raise TargetError(
-            "; ".join(wrong), where=str(found.ref), remedy="Correct the catalog, or copy the rows to a table like it"
+            "; ".join(wrong),
+            where=str(found.ref),
+            remedy="Correct the catalog, or copy the rows to a table like it: docs/data.md#adopt-a-logs-table",
         )
     return len(found.fields) < len(wanted)

@@ -13,11 +13,13 @@ from shared.daily.context import DailyRun, TableRun
 from shared.daily.live import RECYCLE
 from shared.daily.swap_table import add_columns
 from shared.db.postgres import connect, translated
+from shared.db.session import refuse_absent
 from shared.errors import BadRequestError
 from shared.ledger import migrations
 from shared.ledger.names import SCHEMA
+from shared.operate import removal
 from shared.services import Services
-from shared.target import columns, tables
+from shared.target import columns, places, tables
 
 
 def migrate(
@@ -28,10 +30,11 @@ def migrate(
 
     The ledger gets its newest schema, and tables the columns that the catalog has more, with the parts that are kept
     for the way back. A column that the catalog drops or gives another type changes with the next publish, because the
-    rows do. A view that was built from another template is told of, and not rebuilt. `reader` is a role that may read
-    the ledger from now on.
+    rows do. A view that was built from another template is told of, and not rebuilt. What left the catalog is told of,
+    and not dropped. `reader` is a role that may read the ledger from now on.
 
-    Raises BadRequestError when there is no such role, and TargetError when a table can't be one of the catalog's.
+    Raises BadRequestError when there is no such role, TargetError when a table can't be one of the catalog's, and
+    ConfigurationError when the database lacks the extension of a type.
     """
     changes = []
     for change in _changes(services, reader):
@@ -48,8 +51,11 @@ def _changes(services: Services, reader: str | None) -> Iterator[str]:
             with log.bound(table=table.name), translated(f"migrating {table.name}"):
                 yield from _table(run.of(table))
         for view in services.catalog.views.values():
+            if (statement := places.move(connection, view)) is not None:
+                yield f"{view.name}: it is not in the schema {view.schema}, where the catalog has it: {statement}"
             if told := refresh.template_changed(run, view):
                 yield told
+        yield from map(str, removal.orphans(connection, services.catalog))
         if reader is not None:
             yield from _reader(connection, reader)
 
@@ -63,6 +69,10 @@ def _ledger(connection: psycopg.Connection) -> list[str]:
 
 def _table(run: TableRun) -> Iterator[str]:
     connection, table = run.connection, run.table
+    if (statement := places.move(connection, table)) is not None:
+        yield f"{table.name}: it is not in the schema {run.schema}, where the catalog has it: {statement}"
+        return
+    refuse_absent(connection, table.columns, run.where)
     if not columns.of_relation(connection, run.schema, table.name):
         return  # its first publish makes it
     tables.ensure(connection, run.schema, table)
@@ -70,7 +80,12 @@ def _table(run: TableRun) -> Iterator[str]:
     yield from (f"{table.name}: {name} {type_} added" for name, type_ in added.items())
     if added:
         yield f"{table.name}: {RECYCLE}"
-    present = columns.of_relation(connection, run.schema, table.name)
+    yield from (f"{table.name}: {name} {what}" for name, what in pending(run))
+
+
+def pending(run: TableRun) -> Iterator[tuple[str, str]]:
+    """The columns that the catalog drops or gives another type, with what becomes of each."""
+    present = columns.of_relation(run.connection, run.schema, run.table.name)
     changes = evolve.compare(run, [], keep=False).changes
     new = evolve.is_new(run)
     found = evolve.blocking(run, changes)
@@ -83,7 +98,7 @@ def _table(run: TableRun) -> Iterator[str]:
             fate = f"the next publish will refuse that while other objects use it: {', '.join(users)}"
         else:
             fate = f"it changes with the next publish; then {RECYCLE}"
-        yield f"{table.name}: {name} {what}; {fate}"
+        yield name, f"{what}; {fate}"
 
 
 def _refuse_unless_role(connection: psycopg.Connection, name: str) -> None:

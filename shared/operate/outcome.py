@@ -78,5 +78,5 @@ def _behind(run: TableRun, publication: int) -> Iterator[str]:
     """The views that do not hold the table as of that publication or a later one, or are not there."""
     for view in run.views:
         held = view_builds.of_view(run.connection, view.name).get(run.table.name)
-        if held is None or held.publication < publication or not views.exists(run.connection, run.relation(view.name)):
+        if held is None or held.publication < publication or not views.exists(run.connection, run.relation(view)):
             yield view.name

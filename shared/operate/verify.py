@@ -20,11 +20,11 @@ from shared.hourly import orphans, recover
 from shared.hourly.manifest import NOTHING, Content, DayManifest, State
 from shared.hourly.names import LogFolder
 from shared.hourly.objects import BatchObjects, Listed
-from shared.hourly.raw_table import RawTable
+from shared.hourly.raw_table import RawTable, reference
 from shared.hourly.store import Store
 from shared.ledger import failures, migrations, publications, receipts, snapshots, view_builds
 from shared.ledger.publications import Publication
-from shared.names import Hour, TableRef, format_day
+from shared.names import Hour, format_day
 from shared.rows import profile
 from shared.rows.log_table import LogTable
 from shared.services import HourlyServices, Services
@@ -80,7 +80,7 @@ def days(
 ) -> Iterator[DayVerdict]:
     """Recount the days of a log that have a manifest, or should have; `done` is called once per day of the range."""
     settings = services.settings
-    folder, ref = LogFolder(settings.prefix, log.name), TableRef(settings.project, settings.dataset, log.name)
+    folder, ref = LogFolder(settings.prefix, log.name), reference(settings, log)
     store = Store(services.storage, settings.bucket, folder)
     info = services.bigquery.table(ref)
     raw_table = RawTable(services.bigquery, ref, info.location, log) if info else None
@@ -175,7 +175,7 @@ def _views(run: TableRun, published: Publication) -> tuple[list[str], list[str]]
 
 
 def _lag(run: TableRun, view: View, published: Publication) -> str | None:
-    if not views.exists(run.connection, run.relation(view.name)):
+    if not views.exists(run.connection, run.relation(view)):
         return f"view {view.name} does not exist"
     held = view_builds.of_view(run.connection, view.name).get(run.table.name)
     if held is None or held.publication < published.number:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from itertools import pairwise
 import psycopg
 from psycopg import sql
 
-from shared.catalog import HourlyTable
+from shared.catalog import HourlyTable, KeyPath
 from shared.db import queries, session
 from shared.db.postgres import translated
 from shared.errors import DataError, TargetError
@@ -53,6 +53,36 @@ class Range:
         return Range(self.start, middle, self.keys), Range(middle, self.end, self.keys)
 
 
+@dataclass(frozen=True)
+class Found:
+    """What the server has of a log: the type of each column, as it is printed with its modifiers and without; the
+    columns of which an index serves ranges; and the columns that alone are a key, that of the primary key first.
+    """
+
+    columns: Mapping[str, tuple[str, str]]
+    indexed: frozenset[str]
+    keys: tuple[str, ...]
+    has_children: bool
+
+
+def find(connection: psycopg.Connection, schema: str, name: str) -> Found | None:
+    """What the server has of a table; None when there is no such table."""
+    table = {"table": sql.Identifier(schema, name).as_string(connection)}
+    block = queries.load("log_table")
+    with translated(f"looking at {schema}.{name}"):
+        columns = connection.execute(block["columns"], table).fetchall()
+        return (
+            Found(
+                columns={column: (type_, plain) for column, type_, plain in columns},
+                indexed=frozenset(column for (column,) in connection.execute(block["indexed"], table)),
+                keys=tuple(column for (column,) in connection.execute(block["keys"], table)),
+                has_children=connection.execute(block["has_children"], table).fetchone() == (True,),
+            )
+            if columns
+            else None
+        )
+
+
 class LogTable:
     """One log, over a connection of its own. Times in the log are UTC, without a time zone."""
 
@@ -63,38 +93,44 @@ class LogTable:
         self._time, self._key = sql.Identifier(table.time), sql.Identifier(table.key)
 
     def check(self) -> None:
-        """Raises TargetError unless the table is as the catalog says, with the key and the index that the flow needs.
+        """Raises TargetError unless the table is as the catalog says, with the key and the index that it needs."""
+        found = [what for _, what in self.differences()]
+        if found:
+            alike = [each.what for each in found if each.remedy == found[0].remedy]
+            raise TargetError("; ".join(alike), where=found[0].where, remedy=found[0].remedy)
+        with translated(f"looking at {self.where}"):
+            session.check_sees_all(self.connection, self._relation.as_string(self.connection), self.where)
+
+    @property
+    def where(self) -> str:
+        """The table's name in messages."""
+        return f"{self._schema}.{self.table.name}"
+
+    def differences(self) -> Iterator[tuple[KeyPath, TargetError]]:
+        """What is not as the catalog says, or as the flow needs it, by its path in the log's block.
 
         Without the index, an hour would cost a read of the whole table.
         """
-        where = f"{self._schema}.{self.table.name}"
-        table = {"table": self._relation.as_string(self.connection)}
-        block = queries.load("log_table")
-        with translated(f"looking at {where}"):
-            columns = self.connection.execute(block["columns"], table).fetchall()
-            if not columns:
-                raise TargetError("does not exist", where=where, remedy="Make it, or correct the catalog")
-            found = {name: (type_, plain) for name, type_, plain in columns}
-            wrong = [
-                f"column {c.name} is {found.get(c.name, ('missing',))[0]}, the catalog says {c.type.sql}"
-                for c in self.table.columns
-                if c.type.sql not in found.get(c.name, ())
-            ]
-            if wrong:
-                raise TargetError("; ".join(wrong), where=where, remedy="Correct the catalog, or mend the table")
-            if self.connection.execute(block["has_children"], table).fetchone() == (True,):
-                raise TargetError(
-                    "has child tables, for whose rows its key does not hold",
-                    where=where,
-                    remedy="Make it a partitioned table, or export the children as logs of their own",
-                )
-            session.check_sees_all(self.connection, table["table"], where)
-            for query, column, what in (
-                ("indexed_by", self.table.time, "has no B-tree index that begins with"),
-                ("is_key", self.table.key, "has no primary key or unique index on NOT NULL"),
-            ):
-                if self.connection.execute(block[query], table | {"name": column}).fetchone() != (True,):
-                    raise TargetError(f"{what} {column}", where=where, remedy="Create it")
+        found, log = find(self.connection, self._schema, self.table.name), self.table
+        if found is None:
+            yield (), TargetError("does not exist", where=self.where, remedy="Make it, or correct the catalog")
+            return
+        for column in log.columns:
+            types = found.columns.get(column.name, ("missing",))
+            if column.type.sql not in types:
+                what = f"column {column.name} is {types[0]}, the catalog says {column.type.sql}"
+                remedy = "Correct the catalog, or mend the table"
+                yield ("columns", column.name), TargetError(what, where=self.where, remedy=remedy)
+        if found.has_children:
+            what = "has child tables, for whose rows its key does not hold"
+            remedy = "Make it a partitioned table, or export the children as logs of their own"
+            yield (), TargetError(what, where=self.where, remedy=remedy)
+        if log.time not in found.indexed:
+            what = f"has no B-tree index that begins with {log.time}"
+            yield ("time",), TargetError(what, where=self.where, remedy="Create it")
+        if log.key not in found.keys:
+            what = f"has no primary key or unique index on NOT NULL {log.key}"
+            yield ("key",), TargetError(what, where=self.where, remedy="Create it")
 
     @contextmanager
     def snapshot(self) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from shared.catalog import IMPORT_DATE, IMPORT_HOUR, HourlyColumn, HourlyTable, PgType
+from shared.catalog import IMPORT_HOUR, HourlyColumn, HourlyTable, PgType
 from shared.names import Hour
 from shared.rows.fits import Fitted, column_type, digits_after_point, fit
 
@@ -79,7 +79,7 @@ class Outbound:
         import pyarrow as pa
 
         fields = [(column.name, column_type(column)) for column in self._table.columns]
-        return pa.schema([*fields, (IMPORT_DATE, pa.date32()), (IMPORT_HOUR, pa.int64())])
+        return pa.schema([*fields, (self._table.day, pa.date32()), (IMPORT_HOUR, pa.int64())])
 
     @cached_property
     def keys_schema(self) -> pa.Schema:

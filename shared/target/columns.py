@@ -15,7 +15,7 @@ from shared.catalog import Table
 from shared.db import queries
 from shared.db.session import TypeName, catalogs_name
 from shared.errors import TargetError
-from shared.ledger import publications
+from shared.ledger import migrations, publications
 from shared.ledger.names import SCHEMA, part_table
 
 #: Columns by name, with their types as the server prints them.
@@ -42,13 +42,13 @@ class Changes:
 
 @dataclass(frozen=True)
 class Dependant:
-    """An object that uses a column of a table. `view` is its name if it is a materialized view of the given schema. If
-    it `follows`, PostgreSQL itself alters it when the column's type changes.
+    """An object that uses a column of a table. `view` is its schema and name if it is a materialized view. If it
+    `follows`, PostgreSQL itself alters it when the column's type changes.
     """
 
     column: str
     name: str
-    view: str | None
+    view: tuple[str, str] | None
     follows: bool
 
 
@@ -108,15 +108,16 @@ def of_others(connection: psycopg.Connection, table: Table, present: Collection[
     catalog that is about to be deployed counts as others. None before the first publish, when nobody can tell.
     """
     found = set(present) - {column.name for column in table.columns}
-    if not found or publications.published(connection, table.name) is None:
+    if not found or not migrations.exists(connection) or publications.published(connection, table.name) is None:
         return set()
     return found - recorded(connection, table.name)
 
 
 def dependants(connection: psycopg.Connection, schema: str, table: str, names: Sequence[str]) -> list[Dependant]:
     """What uses these columns of the table, besides the table itself."""
-    values = {"schema": schema, "table": f'"{schema}"."{table}"', "columns": list(names)}
-    return [Dependant(*row) for row in connection.execute(_query("column_dependants"), values)]
+    values = {"table": f'"{schema}"."{table}"', "columns": list(names)}
+    rows = connection.execute(_query("column_dependants"), values).fetchall()
+    return [Dependant(column, of, (home, view) if view else None, follows) for column, of, home, view, follows in rows]
 
 
 def altered(table: sql.Identifier, wanted: Changes) -> list[sql.Composed]:

@@ -18,11 +18,11 @@ from shared.catalog import Table
 from shared.db import queries
 from shared.db.locks import Lock, await_lock, lock_or_busy
 from shared.db.postgres import is_transient, is_wrong_deployment, translated
-from shared.db.session import SEARCH_PATH, TypeName, check_sees_all, find_names
+from shared.db.session import SEARCH_PATH, TypeName, check_sees_all, find_names, refuse_absent
 from shared.errors import TargetError
 from shared.ledger import snapshots
 from shared.ledger.names import SCHEMA, part_table
-from shared.target import belongings, demands
+from shared.target import belongings, demands, places
 from shared.target.belongings import Belonging, Heir
 from shared.target.columns import of_others
 
@@ -42,10 +42,14 @@ def heir(part_id: int) -> Heir:
 
 
 def ensure(connection: psycopg.Connection, schema: str, table: Table) -> None:
-    """Create the table on first use. Raises TargetError when it is there but can't take children. Its columns may
+    """Create the table on first use. Raises TargetError when it is there but can't take children, ConfigurationError
+    when its schema is not there, or when it is in another one, or when the database lacks a type of it. Its columns may
     differ from the catalog's: a publish changes them.
     """
+    refuse_absent(connection, table.columns, f"{schema}.{table.name}")
     with translated(f"looking at {schema}.{table.name}"):
+        places.refuse_unusable(connection, schema, f"{schema}.{table.name}")
+        places.refuse_elsewhere(connection, table)
         found = _find(connection, schema, table.name)
         if found is None:
             with connection.transaction():
@@ -58,6 +62,16 @@ def ensure(connection: psycopg.Connection, schema: str, table: Table) -> None:
         if found is None:
             raise TargetError("was dropped just now", where=f"{schema}.{table.name}", remedy="Export it again")
         _check(connection, schema, table, found)
+
+
+def check(connection: psycopg.Connection, schema: str, table: Table) -> bool:
+    """Whether the table is there. Raises TargetError when it is, but can't take children."""
+    with translated(f"looking at {schema}.{table.name}"):
+        found = _find(connection, schema, table.name)
+        if found is not None:
+            _check(connection, schema, table, found)
+            children(connection, schema, table.name)
+        return found is not None
 
 
 def refuse_unkept(connection: psycopg.Connection, schema: str, table: str) -> None:
@@ -126,7 +140,7 @@ def declare(connection: psycopg.Connection, schema: str, table: Table, part_id: 
             continue
         try:
             with connection.transaction():
-                find_names(connection, schema, local=True)
+                find_names(connection, [schema], local=True)
                 statement = sql.SQL("CREATE INDEX {} ON {} {}")
                 definition = _verbatim(index.definition)
                 connection.execute(statement.format(sql.Identifier(name), child(part_id), definition))

@@ -58,10 +58,15 @@ def asked_for_standing(connection: psycopg.Connection, view: sql.Identifier) -> 
     return bound(connection, _query("standing"), _values(connection, view))
 
 
-def sources(connection: psycopg.Connection, view: sql.Identifier, schema: str) -> set[str]:
-    """The relations of a schema that the view reads."""
-    values = _values(connection, view) | {"schema": schema}
-    return {name for (name,) in connection.execute(_query("sources"), values)}
+def sources(connection: psycopg.Connection, view: sql.Identifier) -> set[tuple[str, str]]:
+    """The relations that the view reads, each with its schema before it."""
+    return set(connection.execute(_query("sources"), _values(connection, view)).fetchall())
+
+
+def homes(connection: psycopg.Connection, name: str) -> list[sql.Identifier]:
+    """The materialized views of that name, in whatever schema."""
+    rows = connection.execute(_query("homes"), {"name": name}).fetchall()
+    return [sql.Identifier(schema, name) for (schema,) in rows]
 
 
 def has_old_readers(connection: psycopg.Connection, view: sql.Identifier, seconds: float) -> bool:

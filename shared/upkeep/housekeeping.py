@@ -149,11 +149,11 @@ def _drop_parts(run: DailyRun, before: datetime) -> int:
 
 def _tell_keepers(run: DailyRun) -> None:
     """Tell of views that read parts and that no refresh builds anew any more: the server keeps the parts for them."""
-    statement = queries.load("housekeeping")["readers_of_stand_ins"]
-    for (view,) in run.connection.execute(statement, {"schema": run.schema}).fetchall():
-        if view not in run.catalog.views:
+    own = {(view.schema, view.name) for view in run.catalog.views.values()}
+    for schema, view in run.connection.execute(queries.load("housekeeping")["readers_of_stand_ins"]).fetchall():
+        if (schema, view) not in own:
             log.warning(
-                "a view that left the catalog keeps old parts from being dropped: DROP MATERIALIZED VIEW it", view=view
+                f"a view that left the catalog keeps old parts from being dropped: recosync drop {view}", view=view
             )
 
 

@@ -20,6 +20,7 @@ mock_provider "google" {
 
 variables {
   project_id      = "example-project"
+  catalog_folder  = "tests/catalog"
   environment     = "dev"
   region          = "europe-west1"
   source_datasets = { ml_recommendation = "ml_reco_dev", seed = "seed_dev" }
@@ -40,7 +41,7 @@ run "names" {
     error_message = "A function's name says what it is and where."
   }
   assert {
-    condition     = output.schedules == { daily = "sync_bq_to_cloudsql_recommendation_tables", hourly = "export_cloudsql_tables_to_bigquery_hourly" }
+    condition     = output.schedules.daily == "sync_bq_to_cloudsql_recommendation_tables" && output.schedules.hourly["past_offer_context"] == "export_cloudsql_tables_to_bigquery_hourly"
     error_message = "The jobs are named as those they replace."
   }
   assert {
@@ -61,12 +62,38 @@ run "catalog" {
   command = plan
 
   assert {
-    condition     = toset(local.daily_tables) == toset(["enriched_user", "recommendable_offers_raw", "non_recommendable_items_data", "iris_france"])
+    condition     = toset(local.catalog.tables) == toset(["artists", "tracks"])
     error_message = "The tables are the catalog's."
   }
   assert {
-    condition     = local.logs["past_offer_context"].cluster_by == ["import_hour", "user_id"] && length(jsondecode(local.logs["past_offer_context"].schema)) == 30
-    error_message = "A log has the schema and the clustering of the catalog."
+    condition     = local.deletes == { past_offer_context = false, plays = true, searches = false }
+    error_message = "A log deletes if its block says so."
+  }
+}
+
+run "the_log_of_calls_that_name_none_deletes" {
+  command = plan
+
+  variables {
+    delete_from_source = true
+  }
+
+  assert {
+    condition     = local.deletes == { past_offer_context = true, plays = true, searches = false }
+    error_message = "What the variable turned on before there were other logs, it turns on for the same log."
+  }
+}
+
+run "no_log_deletes" {
+  command = plan
+
+  variables {
+    delete_from_source = false
+  }
+
+  assert {
+    condition     = local.deletes == { past_offer_context = false, plays = false, searches = false }
+    error_message = "The variable keeps every log from deleting."
   }
 }
 

@@ -71,7 +71,7 @@ class Bench:
             columns = ", ".join(f'"{column.name}"' for column in table.columns)
             with duckdb.connect() as db:
                 data.prepare(db, **sizes)
-                rows_of = db.sql(f"SELECT {columns} FROM ({data.source(table.source)})")
+                rows_of = db.sql(f"SELECT {columns} FROM ({data.source(table.source.table)})")
                 rows_of.write_parquet(str(file), compression="snappy")
         return file
 

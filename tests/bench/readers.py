@@ -130,7 +130,7 @@ def _product(bench: Bench, here: Deployment, sync: Sync, readers: _Readers) -> W
 def _bare(bench: Bench, here: Deployment, readers: _Readers) -> Way:
     """What the server does at least: the same rows from binary files, in as many tables, and the views as tables."""
     tables, files = list(catalog.load().tables), _unload(bench, here)
-    at_once = Settings.from_environment(here.env).max_builds
+    at_once = Settings.from_environment(here.env, datasets=()).max_builds
 
     def execute(*statements: str) -> None:
         """Statements of one transaction, with the product's settings."""

@@ -125,7 +125,7 @@ def _phases(lines: Sequence[Mapping[str, object]]) -> dict[str, float]:
 def _by_hand(bench: Bench, here: Deployment) -> Way:
     """As many views at once as the product builds, over as many connections each; the one with most indexes first."""
     views = list(catalog.load().views.values())
-    at_once = Settings.from_environment(here.env).max_builds
+    at_once = Settings.from_environment(here.env, datasets=()).max_builds
 
     def run(_: int) -> Sample:
         todo = [Statements.of(view) for view in views]

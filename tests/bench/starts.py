@@ -14,10 +14,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from local import ROOT, context, data
+from local import ROOT, context
 from local.cloud import Deployment
 from local.eventarc import CloudEvent
 from local.functions import FLEET, Instance, Runtime, Spec
+from local.sources import Sources
 from tests.bench import bench as benches
 from tests.bench.bench import Bench, completed, execute, finalized, send, upload, upload_manifest
 from tests.bench.measure import Result, Sample, Way, in_turn
@@ -91,7 +92,7 @@ def cold_starts(bench: Bench) -> Iterator[Result]:
         source = _source(Path(place))
         env = {"HOURLY_START": f"{datetime.now(UTC) - timedelta(hours=1):%Y%m%dT%H}", "PYTHONDONTWRITEBYTECODE": "1"}
         with bench.deployed(dict.fromkeys(FLEET, 1), env=env, source=source) as here:
-            _fill(bench, here, Path(place))
+            _fill(bench, here)
             for instance in here.all_instances:
                 instance.stop()
             requests = _requests(bench, here)
@@ -182,9 +183,9 @@ def _source(place: Path) -> Path:
     return place / "functions"
 
 
-def _fill(bench: Bench, here: Deployment, place: Path) -> None:
+def _fill(bench: Bench, here: Deployment) -> None:
     """Do once what is not to be done at a first request: a table is exported, another is published, a log is empty."""
-    data.load(here.bigquery_client, place, _ROWS)
+    Sources(here, _ROWS).make()
     context.create(here.dsn)
     time.sleep(_SURE)
     here.call("bq_export", {"tables": [_SOURCE]})

@@ -50,7 +50,7 @@ HOUR = (
     "NaN (https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#numeric_types); "
     "4 more columns of this row, and 1,204 more rows of this hour, have values that their type in BigQuery can't take: "
     "user_deposit_remaining_credit, offer_item_score, offer_extra_data, context_extra_data. "
-    'Correct the rows, or say excess_scale = "round" in shared/catalog.toml and deploy; then ask for the hour again'
+    'Correct the rows, or say excess_scale = "round" in catalog.toml and deploy; then ask for the hour again'
 )
 
 

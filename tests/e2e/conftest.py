@@ -50,8 +50,7 @@ def system(request: pytest.FixtureRequest) -> System:
     from google.auth.credentials import AnonymousCredentials
     from google.cloud.bigquery import Client
 
-    from shared.settings import DATASET_VARIABLES
-    from tests.e2e.system import System
+    from tests.e2e.system import CATALOG, System
 
     if REAL not in os.environ:
         here: Deployment = request.getfixturevalue("emulated")
@@ -60,7 +59,7 @@ def system(request: pytest.FixtureRequest) -> System:
     credentials = AnonymousCredentials() if "BIGQUERY_EMULATOR_HOST" in os.environ else None
     return System(
         bigquery=Client(os.environ["GCP_PROJECT_ID"], credentials),
-        datasets={name: os.environ[name] for name in DATASET_VARIABLES},
+        datasets={name: os.environ[name] for name in CATALOG.dataset_variables},
         dsn=os.environ["DATABASE_URL"],
         url=os.environ[REAL],
         token=os.environ.get("RECOSYNC_E2E_ID_TOKEN", ""),

@@ -116,7 +116,7 @@ class Log:
             assert left.keys() == self.kept & self.written[at].keys()
         else:
             assert Counter(left.values()) == expected
-        record = hours.entry(self.here, at)
+        record = hours.entry(self.here, LOG, at)
         assert record["state"] == ("deleted" if at in self.deleting else "done")
         assert self.objects(at) == _named(record)
 

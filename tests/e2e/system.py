@@ -43,7 +43,7 @@ class System:
     def fill(self, day: int) -> None:
         """Give the sources the rows of a day, which are all others than those of the day before."""
         for table, query in SOURCES.items():
-            source = CATALOG.tables[table].source
+            source = CATALOG.tables[table].source.table
             self.bigquery.query(
                 f"CREATE OR REPLACE TABLE {self.dataset(table)}.{source} AS {query.format(day=day)}"
             ).result()
@@ -111,7 +111,7 @@ class System:
         columns = ", ".join(
             f"ST_ASTEXT({c.name}) AS {c.name}" if c.type == PgType.GEOMETRY else c.name for c in table.columns
         )
-        rows = self.bigquery.query(f"SELECT {columns} FROM {self.dataset(table.name)}.{table.source}").result()
+        rows = self.bigquery.query(f"SELECT {columns} FROM {self.dataset(table.name)}.{table.source.table}").result()
         return normal(table, (row.values() for row in rows))
 
     def target_rows(self, table: Table) -> Counter[tuple[object, ...]]:
@@ -130,7 +130,7 @@ class System:
         return [str(snapshot) for (snapshot,) in self.select(query)]
 
     def dataset(self, table: str) -> str:
-        return self.datasets[CATALOG.tables[table].dataset]
+        return self.datasets[CATALOG.tables[table].source.said_by]
 
 
 def scheduled(day: int) -> datetime:

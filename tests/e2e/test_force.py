@@ -33,7 +33,7 @@ def shell(emulated, tmp_path):
     with psycopg.connect(emulated.dsn, autocommit=True) as database:
         migrations.migrate(database)
     (tmp_path / ".local").mkdir()
-    (tmp_path / ".local" / "env").write_text(serve.environment(emulated))
+    (tmp_path / ".local" / "env").write_text(serve.environment(emulated, emulated.place))
     base = {"PATH": f"{os.defpath}:{postgres_bin()}", "LANG": "C.UTF-8"}
 
     def run(lines):

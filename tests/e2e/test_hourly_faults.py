@@ -18,7 +18,7 @@ from local import context, hours
 from local.cloud import Cloud
 from local.functions import FLEET
 from tests.e2e.conftest import REAL
-from tests.e2e.hourly_system import HOUR, Log, gates, step_of
+from tests.e2e.hourly_system import HOUR, LOG, Log, gates, step_of
 from tests.e2e.proxy import Answer, CutOffError, Forward, Request, standing_before
 from tests.kit.background import Background, wait_for
 
@@ -146,7 +146,7 @@ def test_a_run_is_killed_between_two_parts_and_the_next_between_two_batches_of_t
         assert 0 < len(deleted) < MANY * 3 // 4
         assert deleted <= {row[0] for row in log.in_bigquery(hour, ["id"])}
     log.recover(hour)
-    deletion = hours.entry(log.here, hour)["deletion"]
+    deletion = hours.entry(log.here, LOG, hour)["deletion"]
     assert (deletion["rows"], deletion["kept"]["rows"]) == (MANY - 1, 1)
 
 
@@ -163,7 +163,7 @@ def test_a_run_is_killed_at_rows_that_came_late(log, hour):
     with log.killed("load", hour):
         assert log.call(hour) == (0, {})
     log.recover(hour)
-    assert [batch["export"]["content"]["rows"] for batch in hours.entry(log.here, hour)["batches"]] == [ROWS, 7]
+    assert [batch["export"]["content"]["rows"] for batch in hours.entry(log.here, LOG, hour)["batches"]] == [ROWS, 7]
 
 
 def test_the_load_of_a_dead_worker_is_asked_for_when_another_has_made_it(log, hour):
@@ -336,7 +336,7 @@ def test_each_call_starts_one_load_until_one_does_not_fail(log, hour):
             assert (status, answer["failed"][0]["retryable"]) == (500, True)
             assert len(bad.jobs) == calls
     log.recover(hour)
-    assert hours.entry(log.here, hour)["batches"][0]["job"] not in bad.jobs
+    assert hours.entry(log.here, LOG, hour)["batches"][0]["job"] not in bad.jobs
 
 
 def test_a_load_fails_for_good_until_somebody_asks_for_its_hour(log, hour):

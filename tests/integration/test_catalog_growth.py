@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from shared.catalog import FOLDER_VARIABLE
+
 ROOT = Path(__file__).parents[2]
 
 BLOCKS = """
@@ -113,7 +115,7 @@ def source_tree(tmp_path: Path) -> Path:
 def test_two_tables_and_their_views_are_added_without_code(here, database, source_tree):
     for table, query in SOURCES.items():
         here.bigquery_client.query(f"CREATE TABLE ml_reco_local.{table} AS {query}").result()
-    environment = {**os.environ, "PYTHONPATH": str(source_tree)}
+    environment = {**os.environ, "PYTHONPATH": str(source_tree), FOLDER_VARIABLE: ""}
     driver = [sys.executable, "-c", DRIVER]
     done = subprocess.run(driver, cwd=source_tree, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from local import context
 from local.cloud import DATASETS, Deployment
-from shared.catalog import Table
+from shared.catalog import FOLDER_VARIABLE, Table
 from shared.names import SnapshotId
 from shared.operate.cli import GROUPS
 from shared.services import Services
@@ -31,6 +32,7 @@ PLACEHOLDERS = {
     "VIEW": "iris_france_mv",
     "LOG": "past_offer_context",
     "ROLE": "api",
+    "NAME": "former_table",
 }
 
 EXAMPLES = {
@@ -58,8 +60,11 @@ class World:
     def prepare(self, command: str) -> None:
         """Bring about what the command is for."""
         name, tables = name_of(command), self._services.catalog.tables
+        if name == "catalog add":
+            self._own_catalog()
+            return
         table = next((tables[word] for word in filled_in(command) if word in tables), tables[TABLE])
-        if name in READ_BIGQUERY:
+        if name in READ_BIGQUERY or "--live" in command:
             self._fill_sources()
         self._upload(table, BEFORE, "published")
         self._upload(table, NOW, "held" if name in ("approve", "reject") else "published")
@@ -67,8 +72,25 @@ class World:
         assert recosync("materialize", *views).code == 0
         context.create(self._here.dsn)
         context.write(self._here.dsn, HOUR, HOUR.replace(hour=6), 20)
+        if name in ("drop", "plan"):
+            self._orphan()
         if name in ("hourly-load", "verify"):
             assert recosync("hourly", "--date", f"{HOUR:%Y%m%d}", "--hour", HOUR.hour).code == 0
+
+    def _own_catalog(self) -> None:
+        """A folder that may be written to, and a table that no block of it has."""
+        assert recosync("init", "my-sync").code == 0
+        os.environ[FOLDER_VARIABLE] = "my-sync"
+        self._here.bigquery_client.create_dataset("analytics")
+        artists = "SELECT 'a' AS artist_id, 1 AS `the name`"
+        self._here.bigquery_client.query(f"CREATE TABLE analytics.similar_artist AS {artists}").result()
+
+    def _orphan(self) -> None:
+        """A table that was published, and that the catalog has no more."""
+        known = self._services.catalog
+        table = replace(known.tables[TABLE], name="former_table")
+        self._services = replace(self._services, catalog=replace(known, tables={**known.tables, table.name: table}))
+        self._upload(table, NOW, "published")
 
     def _fill_sources(self) -> None:
         """One row each, of the first type that its column can come from."""
@@ -80,7 +102,7 @@ class World:
                 f" AS `{column.name}`"
                 for column in table.columns
             )
-            name = f"{DATASETS[table.dataset]}.{table.source}"
+            name = f"{DATASETS[table.source.said_by]}.{table.source.table}"
             self._here.bigquery_client.query(f"CREATE OR REPLACE TABLE {name} AS SELECT {values}").result()
 
     def _upload(self, table: Table, snapshot: SnapshotId, outcome: str) -> None:
@@ -97,6 +119,7 @@ class World:
 def prepare(here: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
     # Where a command writes what it is asked for.
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(FOLDER_VARIABLE, os.environ[FOLDER_VARIABLE])
     # Days since then would lack their manifests.
     monkeypatch.setenv("HOURLY_START", f"{datetime.now(UTC):%Y%m%dT%H}")
     return World(here, Services.from_environment()).prepare

@@ -199,7 +199,9 @@ def test_a_type_that_is_not_there_is_a_wrong_deployment_and_the_event_outlives_i
         admin.execute("DROP EXTENSION postgis")
     manifest = Upload(services, "iris_france", day(1))
     manifest.part(rows("iris_france", services, {"id": ["1"]}))
-    with pytest.raises(ConfigurationError, match=r'type "geometry" does not exist.*CREATE EXTENSION'):
+    with pytest.raises(
+        ConfigurationError, match=r"does not have the extension postgis, for centroid.*CREATE EXTENSION"
+    ):
         arrive(services, manifest.manifest())
     with here.cloud.postgres.superuser(name) as admin:
         admin.execute('CREATE EXTENSION postgis SCHEMA "Geo data"')

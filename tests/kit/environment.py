@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from shared.catalog import ROOT
 from shared.errors import ConfigurationError
 from shared.settings import HourlySettings, Settings
 
-FLOWS: Mapping[str, type[Settings] | type[HourlySettings]] = {"daily": Settings, "hourly": HourlySettings}
+#: The variables that the catalog names.
+DATASETS = ("BIGQUERY_ML_RECOMMENDATION_DATASET", "BIGQUERY_SEED_DATASET")
+FLOWS: Mapping[str, Callable[[Mapping[str, str]], Settings | HourlySettings]] = {
+    "daily": partial(Settings.from_environment, datasets=DATASETS),
+    "hourly": HourlySettings.from_environment,
+}
 FUNCTIONS = sorted(file.parent.name for file in (ROOT / "functions").glob("*/main.py"))
 #: Where Google's client libraries find an emulator: nothing that is deployed.
 EMULATORS = {"BIGQUERY_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"}
@@ -49,19 +55,19 @@ class Recorder(Mapping[str, str]):
         return len(self._values)
 
 
-def flows_of(function: str) -> list[type[Settings] | type[HourlySettings]]:
-    """The settings that a function's code makes."""
+def flows_of(function: str) -> list[str]:
+    """The flows whose settings a function's code makes."""
     text = (ROOT / "functions" / function / "main.py").read_text()
     found = set(re.findall(r"services\.(daily|hourly)\b", text))
     if "entry.answer_event" in text:
         found.add("daily")
     assert found, f"nothing in {function} makes its settings"
-    return [FLOWS[name] for name in sorted(found)]
+    return sorted(found)
 
 
 def made_by(function: str, environment: Mapping[str, str]) -> list[Settings | HourlySettings]:
     """The settings that a function makes of an environment. Raises ConfigurationError, as the function does."""
-    return [settings.from_environment(environment) for settings in flows_of(function)]
+    return [FLOWS[flow](environment) for flow in flows_of(function)]
 
 
 def read_by(function: str) -> set[str]:

@@ -188,8 +188,8 @@ def number(hour: Hour) -> int:
 def with_tables(folder: Path, blocks: str) -> catalog.Catalog:
     """The shipped catalog with more blocks of TOML."""
     file = folder / "catalog.toml"
-    file.write_text(f"{catalog.SHIPPED.file.read_text()}\n{blocks}")
-    return catalog.load(catalog.Place(file, catalog.SHIPPED.views))
+    file.write_text(f"{catalog.Place.here().file.read_text()}\n{blocks}")
+    return catalog.load(catalog.Place(file, catalog.Place.here().views))
 
 
 @contextmanager

@@ -84,5 +84,7 @@ def rows(table: str, services: Services, values: Mapping[str, Sequence[object]])
     for column in known.columns:
         key = column.name in known.key
         given = values.get(column.name, list(map(str, range(length))) if key else [None] * length)
-        arrays[column.name] = given if isinstance(given, pa.Array) else pa.array(given, types[column.type.sql])
+        arrays[column.name] = (
+            given if isinstance(given, pa.Array) else pa.array(given, types[column.type.sql.partition("(")[0]])
+        )
     return pa.table(arrays)

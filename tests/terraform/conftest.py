@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.terraform.workspace import Workspace, copy_of_the_tree
+from tests.terraform.workspace import ROOT, Workspace, copy_of_the_tree
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +20,7 @@ def plan(workspace: Workspace) -> Any:
     """Of an environment that names everybody who can be named."""
     return workspace.plan(
         "environments/dev.tfvars",
+        catalog_folder=str(ROOT / "tests" / "catalog"),
         status_viewers=["group:viewers@example.com"],
         completion_subscriptions={"cache": {"subscriber": "serviceAccount:cache@other.iam.gserviceaccount.com"}},
     )

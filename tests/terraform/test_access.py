@@ -31,7 +31,7 @@ WORDS = {
     "ml_reco_dev": "the source data sets",
     "seed_dev": "the source data sets",
     "tmp_dev": "tmp_{env}",
-    "past_offer_context": "raw_{env}.past_offer_context",
+    "past_offer_context": "each log's table",
     "recosync-dev": "image repository",
     "recosync-dev-published": "completion topic",
     "cache": "its subscription",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from local.functions import FLEET
-from tests.kit.environment import EITHER, EMULATORS, flows_of, needed_by, read_by
+from tests.kit.environment import EITHER, EMULATORS, made_by, needed_by, read_by
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,7 @@ def test_terraform_sets_what_a_function_reads_and_nothing_else(planned, function
 @pytest.mark.parametrize("function", FLEET)
 def test_the_function_takes_what_terraform_sets(planned, function):
     given = planned[function]["environment_variables"]
-    for settings in flows_of(function):
-        made = settings.from_environment(given)
+    for made in made_by(function, given):
         assert made.function_timeout == planned[function]["timeout_seconds"]
         assert str(made.database.file) in [
             f"{volume['mount_path']}/{version['path']}"

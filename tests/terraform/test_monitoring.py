@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 
 from shared import catalog
 from shared.hourly.manifest import State
-from shared.hourly.schema import to_json
+from shared.hourly.schema import schema
 from tests.terraform.workspace import ROOT
 
 METRICS = (ROOT / "terraform" / "modules" / "monitoring" / "metrics.tf").read_text()
@@ -81,6 +82,6 @@ def test_every_log_of_the_catalog_has_its_table(plan):
     logs = catalog.load().hourly
     assert made.keys() == logs.keys()
     for name, log in logs.items():
-        assert tuple(made[name]["clustering"]) == log.cluster_by
+        assert tuple(made[name]["clustering"]) == log.target.cluster_by
         assert made[name]["time_partitioning"][0]["field"] == "import_date"
-        assert to_json(log) == (ROOT / "shared" / "schemas" / f"{name}.json").read_text()
+        assert json.loads(made[name]["schema"]) == schema(log)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.catalog import Column, Limits, PgType, Table
+from shared.catalog import Column, Limits, PgType, Source, Table
 from shared.daily.breaker import Facts, reasons
 from shared.rows.profile import ColumnProfile, Profile
 
@@ -14,7 +14,7 @@ NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 def table(**limits):
     columns = (Column("id", PgType.VARCHAR), Column("place", PgType.NUMERIC))
     limits = {"null_share": {"id": 0.0}} | limits
-    return Table("t", "t", "D", columns, key=("id",), limits=Limits(**limits))
+    return Table("t", Source.parse("d.t"), columns, key=("id",), limits=Limits(**limits))
 
 
 def facts(rows=10_000, *, ids=None, places=None, duplicates=0, modified=NOON - timedelta(hours=1)):

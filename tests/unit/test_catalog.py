@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from shared import catalog
 from shared.catalog import PG_TYPES, PgType
 from shared.errors import ConfigurationError
-from shared.names import is_identifier
+from shared.names import DatasetRef, is_identifier
 from tests.kit.mutations import answered, mutated
 
 #: PostgreSQL table: source, data set and columns.
@@ -75,6 +75,11 @@ INDEXES = [
     ),
 ]
 
+#: Where the table comes from, what is no source without `dataset`, and what is none.
+ORIGIN = 'source = "users"\ndataset = "BIGQUERY_SEED_DATASET"'
+NO_SOURCES = ("users", "a.b.c.d", ".users", "Seed-1.users", "-p.seed.users", "seed.us/ers", "seed.`users`", "{X}.users")
+NO_VARIABLES = ("DATABASE_URL", "EXPORT_BUCKET", "SeedDATASET", "1_DATASET", "A DATASET", "_DATASET", "a.b")
+
 #: Limits that are none, where they stand, and what is said of them.
 LIMITS = [
     ("limits.source_age = 99999999999999", "4: tables.users.limits.source_age", "whole number, from 0 to 876,000"),
@@ -124,11 +129,55 @@ def test_an_index_is_declared_by_columns_or_by_what_the_server_takes(load):
 def test_a_shipped_table_has_its_columns_in_order(name):
     head, _, columns = TABLES[name].partition("\n")
     table = catalog.load().tables[name]
-    assert [table.source, table.dataset] == head.split()
+    assert [table.source.table, table.source.said_by] == head.split()
     assert not table.allow_empty
     assert [[c.name, c.type] for c in table.columns] == [
         [name, SPELLINGS[type_]] for name, type_ in map(str.split, columns.split(","))
     ]
+
+
+#: A source as it stands in the catalog, as it prints, and the table that it is where SCORES_DATASET is `said`.
+SOURCES = [
+    ('source = "users"\ndataset = "SCORES_DATASET"', "{SCORES_DATASET}.users", "seed", "here.seed.users"),
+    ('source = "users"\ndataset = "SCORES_DATASET"', "{SCORES_DATASET}.users", "there.seed", "there.seed.users"),
+    ('source = "seed.users"', "seed.users", "else", "here.seed.users"),
+    ('source = "there.seed.users"', "there.seed.users", "else", "there.seed.users"),
+    ('source = "a.org:there.seed.users"', "a.org:there.seed.users", "else", "a.org:there.seed.users"),
+    ('source = "seed.users-of today_é"', "seed.users-of today_é", "else", "here.seed.users-of today_é"),
+    ('source = "用户-1"\ndataset = "DATASET_2"', "{DATASET_2}.用户-1", "seed", "here.seed.用户-1"),
+]
+
+
+@pytest.mark.parametrize(("lines", "printed", "said", "ref"), SOURCES)
+def test_a_source_may_be_in_any_data_set_of_any_project(load, lines, printed, said, ref):
+    read = load(GOOD.replace(ORIGIN, lines))
+    source = read.tables["users"].source
+    assert (str(source), catalog.Source.parse(printed)) == (printed, source)
+    variables = [printed[1:].partition("}")[0]] if printed.startswith("{") else []
+    assert list(read.dataset_variables) == variables
+    assert str(source.ref("here", {name: DatasetRef.parse(said) for name in variables})) == ref
+
+
+def test_a_table_and_a_view_stand_in_the_catalogs_schema_or_in_their_own(load):
+    read = load(GOOD)
+    assert (read.tables["users"].schema, read.views["users_mv"].schema) == ("public", "public")
+    read = load('schema = "reco"\n' + GOOD.replace("template", 'schema = "shown"\ntemplate'))
+    assert (read.tables["users"].schema, read.views["users_mv"].schema) == ("reco", "shown")
+    assert read.path_of(read.views["users_mv"]) == ("shown", "reco")
+
+
+def test_a_table_id_has_1024_bytes_at_most(load):
+    for letter in ("x", "é"):
+        longest = letter * (1024 // len(letter.encode()))
+        assert load(GOOD.replace('source = "users"', f'source = "{longest}"')).tables["users"].source.table == longest
+        with pytest.raises(ConfigurationError, match="is no BigQuery table id"):
+            load(GOOD.replace('source = "users"', f'source = "{longest}{letter}"'))
+
+
+def test_a_variable_is_read_once_however_many_tables_name_it(load):
+    second = GOOD.partition("[views")[0].replace("tables.users", "tables.visits").replace("BIGQUERY_SEED", "VISITS")
+    third = second.replace("visits", "clicks")
+    assert load(second + third + GOOD).dataset_variables == ("VISITS_DATASET", "BIGQUERY_SEED_DATASET")
 
 
 def test_the_shipped_catalog_has_these_tables_and_views():
@@ -161,7 +210,10 @@ def test_a_table_may_be_empty_when_the_catalog_says_so(load):
         ('source = "users"', "", "1: tables.users.source", "is missing"),
         ('source = "users"', "source = 3", "2: tables.users.source", "should be text"),
         ('source = "users"', 'source = "a.b"', "2: tables.users.source", "is no BigQuery table id"),
-        ("BIGQUERY_SEED_DATASET", "SEED", "3: tables.users.dataset", "should be one of BIGQUERY_ML"),
+        ("BIGQUERY_SEED_DATASET", "SEED", "3: tables.users.dataset", "capitals, digits and _, with DATASET among them"),
+        ('"users"\ndataset', '"us ers/x"\ndataset', "2: tables.users.source", "is no BigQuery table id"),
+        *((ORIGIN, f'source = "{text}"', "2: tables.users.source", "should be dataset.table") for text in NO_SOURCES),
+        *(("BIGQUERY_SEED_DATASET", name, "3: tables.users.dataset", "DATASET among them") for name in NO_VARIABLES),
         ('dataset = "', 'allow_empty = "no"\ndataset = "', "3: tables.users.allow_empty", "should be true or false"),
         ("dataset", "sauce = 1\ndataset", "3: tables.users.sauce", "is unknown here; known are allow_empty, columns"),
         ('"varchar"', '"money"', "5: tables.users.columns.user_id", "should have a type among bigint, boolean"),
@@ -192,6 +244,10 @@ def test_a_table_may_be_empty_when_the_catalog_says_so(load):
         ("[tables.users]", 'schema = "pg_catalog"\n[tables.users]', "1: schema", "is one of the server's own"),
         ("[tables.users]", 'schema = "pg_temp"\n[tables.users]', "1: schema", "is one of the server's own"),
         ("[tables.users]", 'schema = "information_schema"\n[tables.users]', "1: schema", "is one of the server's own"),
+        ("dataset", 'schema = "a b"\ndataset', "3: tables.users.schema", "is no identifier"),
+        ("dataset", 'schema = "recosync"\ndataset', "3: tables.users.schema", "is the ledger's"),
+        ("template", 'schema = "pg_temp"\ntemplate', "9: views.users_mv.schema", "is one of the server's own"),
+        ("template", 'schema = 1\ntemplate', "9: views.users_mv.schema", "should be text"),
         ("[tables.users]", "[hourly.users]\n[tables.users]", "1: hourly.users", "is also the name of a table"),
         ("[tables.users]", "[hourly.users_mv]\n[tables.users]", "1: hourly.users_mv", "is also the name of a view"),
         ("user_id", "tableoid", "5: tables.users.columns.tableoid", "is a system column of every PostgreSQL table"),
@@ -245,17 +301,24 @@ def test_a_name_that_only_resembles_a_reserved_one_is_a_columns(load, name):
     assert load(GOOD.replace("user_id", name)).tables["users"].columns[0].name == name
 
 
-@pytest.mark.parametrize(("text", "missing"), [("", ["tables", "views"]), ("[tables.users]", ["views"])])
-def test_a_missing_section_is_reported(load, text, missing):
-    with pytest.raises(ConfigurationError) as e:
-        load(text)
-    assert all(f": {section}: is missing" in e.value.what for section in missing)
+def test_a_catalog_of_nothing_is_a_mistake(load):
+    for text in ("", 'schema = "reco"', "[views.users_mv]"):
+        with pytest.raises(ConfigurationError, match="there is nothing to sync"):
+            load(text)
+
+
+def test_a_catalog_may_have_tables_without_views_and_logs_without_tables(load):
+    tables, _, _ = GOOD.partition("[views")
+    assert (list(load(tables).tables), list(load(tables).views)) == (["users"], [])
+    log = """[hourly.clicks]\ntime = "at"\nkey = "id"\n[hourly.clicks.columns]
+        id = { type = "bigint", bigquery = "INT64" }\nat = { type = "timestamp", bigquery = "TIMESTAMP" }\n"""
+    assert (list(load(log).tables), list(load(log).hourly)) == ([], ["clicks"])
 
 
 def test_every_mistake_is_reported_at_once(load):
     text = (
         GOOD.replace('"users"', "1")
-        .replace("SEED", "WEED")
+        .replace("SEED", "seed")
         .replace("varchar", "money")
         .replace("users_mv.sql", "x.sql")
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
@@ -28,11 +29,10 @@ def test_a_new_folder_passes_the_check_and_has_all_that_a_deployment_needs(folde
     found = catalog.load()
     assert list(found.tables) == ["example"]
     assert found.views["example_mv"].template == folder / "views" / "example_mv.sql.jinja"
-    assert json.loads((folder / "schemas" / "example_log.json").read_text())[0]["name"] == "id"
+    assert json.loads((folder / "terraform.json").read_text())["logs"]["example_log"]["schema"][0]["name"] == "id"
     # Every setting is told of.
     words = (folder / "catalog.toml").read_text()
     assert all(f"#   {word} " in words for word in ("source", "key", "indexes", "null_share", "cluster_by", "reads"))
-    assert "iris_france" not in words
 
 
 def test_a_folder_may_be_named_before_the_command_too(folder, monkeypatch):
@@ -40,7 +40,8 @@ def test_a_folder_may_be_named_before_the_command_too(folder, monkeypatch):
     assert recosync("--catalog", folder, "catalog", "check", "--json").json["tables"] == ["example"]
     assert recosync("catalog", "check", "--file", folder, "--json").json["tables"] == ["example"]
     monkeypatch.delenv(catalog.FOLDER_VARIABLE)
-    assert "iris_france" in recosync("catalog", "check", "--json").json["tables"]
+    shipped = catalog.load(catalog.SHIPPED)
+    assert recosync("catalog", "check", "--json").json["tables"] == list(shipped.tables)
 
 
 def test_nothing_is_written_over(folder):
@@ -50,16 +51,32 @@ def test_nothing_is_written_over(folder):
     assert (folder / "catalog.toml").read_bytes() == before
 
 
-def test_a_schema_that_terraform_would_read_and_the_catalog_does_not_say_is_a_mistake(folder, monkeypatch):
+def test_what_terraform_would_read_and_the_catalog_does_not_say_is_a_mistake(folder, monkeypatch):
     monkeypatch.setenv(catalog.FOLDER_VARIABLE, str(folder))
-    schema = folder / "schemas" / "example_log.json"
-    for spoil in (lambda: schema.write_text("[]"), schema.unlink):
+    file, words = folder / "terraform.json", folder / "catalog.toml"
+    for spoil in (
+        lambda: file.write_text("{}"),
+        file.unlink,
+        lambda: words.write_text(words.read_text().replace('cluster_by = ["import_hour"]', "")),
+    ):
         spoil()
         ran = recosync("catalog", "check")
         assert ran.code == Exit.FAILED
-        assert f"{schema} is not what the catalog says. Write it: recosync catalog schemas" in ran.err
-        assert recosync("catalog", "schemas").code == 0
+        assert f"{file} is not what the catalog says. Write it: recosync catalog terraform" in ran.err
+        ran = recosync("catalog", "terraform", "--json")
+        assert (ran.code, ran.json) == (0, {"written": str(file)})
         assert recosync("catalog", "check").code == 0
+
+
+@pytest.mark.parametrize("folder", ["shared", "tests/catalog", "terraform/tests/catalog"])
+def test_what_is_committed_is_what_its_catalog_says(folder):
+    assert recosync("catalog", "check", "--file", catalog.ROOT / folder).code == 0
+
+
+def test_terraform_is_told_of_the_catalog_that_the_file_was_made_of(folder):
+    told = json.loads((folder / "terraform.json").read_text())
+    assert told["catalog_sha256"] == hashlib.sha256((folder / "catalog.toml").read_bytes()).hexdigest()
+    assert (told["tables"], list(told["logs"])) == (["example"], ["example_log"])
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shared import catalog
-from shared.catalog import BigQueryType, HourlyColumn, PgType
+from shared.catalog import BigQueryType, HourlyColumn, LogTarget, PgType
 from shared.errors import ConfigurationError
 
 LINES = """\
@@ -93,7 +93,7 @@ def load(tmp_path: Path):
 
 def test_a_log_is_read(load):
     log = load(GOOD).hourly["visits"]
-    assert (log.name, log.time, log.key, log.cluster_by) == ("visits", "At", "Id", ("import_hour", "page"))
+    assert (log.name, log.time, log.key, log.target.cluster_by) == ("visits", "At", "Id", ("import_hour", "page"))
     assert log.columns == (
         HourlyColumn("Id", PgType.INTEGER, BigQueryType.INT64),
         HourlyColumn("At", PgType.TIMESTAMP, BigQueryType.TIMESTAMP),
@@ -106,8 +106,42 @@ def test_a_catalog_may_have_no_logs(load):
     assert load(LINES).hourly == {}
 
 
+def test_what_a_log_does_not_say_has_a_default(load):
+    log = load(GOOD).hourly["visits"]
+    assert log.target == LogTarget("visits", "raw_{env}", "import_date", ("import_hour", "page"))
+    assert log.target.dataset_of("stg") == (None, "raw_stg")
+    assert (log.day, log.minute, log.delete_from_source) == ("import_date", 5, False)
+
+
+@pytest.mark.parametrize(
+    ("partition_by", "day"), [("At", "import_date"), ("import_date", "import_date"), ("Day", "Day")]
+)
+def test_a_log_may_go_to_a_table_that_is_there(load, partition_by, day):
+    said = 'minute = 50\ndelete_from_source = true\ndataset = "acme-{env}.logs_{env}"\ntable = "site-visits"'
+    log = load(GOOD.replace('key = "Id"', f'key = "Id"\n{said}\npartition_by = "{partition_by}"')).hourly["visits"]
+    assert log.target == LogTarget("site-visits", "acme-{env}.logs_{env}", partition_by, ("import_hour", "page"))
+    assert log.target.dataset_of("prod") == ("acme-prod", "logs_prod")
+    assert (log.day, log.minute, log.delete_from_source) == (day, 50, True)
+
+
+def test_the_day_of_a_log_may_be_clustered_by_and_is_no_name_of_a_column_of_its_own(load):
+    text = GOOD.replace('key = "Id"', 'key = "Id"\npartition_by = "Day"')
+    assert load(text.replace('"import_hour", "page"', '"Day"')).hourly["visits"].target.cluster_by == ("Day",)
+    with pytest.raises(ConfigurationError, match="should list up to 4"):
+        load(text.replace('"import_hour", "page"', '"import_date"'))
+    with pytest.raises(ConfigurationError, match="is taken by Day"):
+        load(text.replace("page = ", "day = ").replace('"page"', '"Id"'))
+
+
+def test_two_logs_may_not_have_one_table(load):
+    other = GOOD.removeprefix(LINES).replace("visits", "others")
+    with pytest.raises(ConfigurationError, match=r":18: hourly.others: has the BigQuery table of visits"):
+        load(GOOD + other.replace('key = "Id"', 'key = "Id"\ntable = "visits"'))
+    assert len(load(GOOD + other).hourly) == 2
+
+
 def test_clustering_is_optional(load):
-    assert load(GOOD.replace('cluster_by = ["import_hour", "page"]', "")).hourly["visits"].cluster_by == ()
+    assert load(GOOD.replace('cluster_by = ["import_hour", "page"]', "")).hourly["visits"].target.cluster_by == ()
 
 
 def test_digits_that_do_not_fit_are_rounded_unless_the_catalog_refuses_them(load):
@@ -118,7 +152,7 @@ def test_digits_that_do_not_fit_are_rounded_unless_the_catalog_refuses_them(load
 
 def test_the_shipped_log_has_the_columns_of_the_apis_table():
     log = catalog.load().hourly["past_offer_context"]
-    assert (log.time, log.key, log.cluster_by) == ("date", "id", ("import_hour", "user_id"))
+    assert (log.time, log.key, log.target.cluster_by) == ("date", "id", ("import_hour", "user_id"))
     assert len(log.columns) == 28
     assert not any(column.refuse_excess_scale for column in log.columns)
 
@@ -152,6 +186,15 @@ def test_a_type_becomes_only_what_can_hold_it(load, type_, form):
         ("[hourly.visits]", "[hourly.users]\n[hourly.visits]", "9: users", "is also the name of a table"),
         ("[hourly.visits]", "[hourly.visits]\ncolour = 1", "10: visits.colour", "is unknown here; known are"),
         ('time = "At"', "", "9: visits.time", "is missing"),
+        ('key = "Id"', 'key = "Id"\nminute = 60', "12: visits.minute", "should be a whole number, from 0 to 59"),
+        ('key = "Id"', 'key = "Id"\nminute = true', "12: visits.minute", "should be a whole number, from 0 to 59"),
+        ('key = "Id"', 'key = "Id"\ndelete_from_source = 1', "12: visits.delete_from_source", "be true or false"),
+        ('key = "Id"', 'key = "Id"\ndataset = "a.b.c"', "12: visits.dataset", 'should be "dataset" or "project.'),
+        ('key = "Id"', 'key = "Id"\ndataset = "raw_{other}"', "12: visits.dataset", "with {env} for ENV_SHORT_NAME"),
+        ('key = "Id"', 'key = "Id"\ntable = "a.b"', "12: visits.table", "is no BigQuery table id"),
+        ('key = "Id"', 'key = "Id"\npartition_by = "page"', "12: visits.partition_by", "should be At, or a col"),
+        ('key = "Id"', 'key = "Id"\npartition_by = "import_hour"', "12: visits.partition_by", "is taken by"),
+        ('key = "Id"', 'key = "Id"\npartition_by = "_PARTITIONDATE"', "12: visits.partition_by", "BigQuery reserves"),
         ('time = "At"', "time = 1", "10: visits.time", "should be text"),
         ('time = "At"', 'time = "at"', "10: visits.time", "should name a timestamp column that becomes"),
         ('time = "At"', 'time = "Id"', "10: visits.time", "should name a timestamp column that becomes"),

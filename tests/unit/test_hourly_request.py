@@ -1,5 +1,6 @@
 """What a body asks the hourly flow for: which hours, and never one that has not ended."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from types import SimpleNamespace
 
@@ -31,6 +32,37 @@ def test_an_empty_body_asks_for_the_last_hour_that_ended_and_keeps_the_rows():
     assert (request.table.name, request.explicit) == ("past_offer_context", False)
     assert (request.delete, request.recover) == (False, True)
     assert hours({}) == ["20260310T11"]
+
+
+def logs(*names):
+    """Services whose catalog has these logs."""
+    of = CATALOG.catalog.hourly["past_offer_context"]
+    return SimpleNamespace(catalog=replace(CATALOG.catalog, hourly={name: replace(of, name=name) for name in names}))
+
+
+@pytest.mark.parametrize(
+    ("names", "meant"),
+    [
+        (["visits"], "visits"),
+        (["visits", "past_offer_context"], "past_offer_context"),
+        (["past_offer_context"], "past_offer_context"),
+    ],
+)
+def test_a_call_that_names_no_log_means_the_only_one_or_the_one_that_calls_never_named(names, meant):
+    assert parse(logs(*names), {}, None, NOW).table.name == meant
+
+
+@pytest.mark.parametrize(
+    ("names", "body", "told"),
+    [
+        (["visits", "searches"], {}, "table_name is missing: it should be one of visits, searches"),
+        (["visits", "searches"], {"table_name": "past_offer_context"}, "table_name should be one of visits, searches"),
+        ([], {}, "the catalog has no log"),
+    ],
+)
+def test_a_log_that_can_not_be_meant_is_told_with_those_that_can(names, body, told):
+    with pytest.raises(BadRequestError, match=f"^{told}$"):
+        parse(logs(*names), body, None, NOW)
 
 
 def test_the_flags_are_the_callers():

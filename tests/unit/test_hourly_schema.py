@@ -1,27 +1,13 @@
-"""The BigQuery schema of a log, which Terraform reads from a file."""
-
-import json
-
-import pytest
+"""The BigQuery schema of a log."""
 
 from shared import catalog
-from shared.catalog import ROOT
 from shared.hourly import schema
 
 LOGS = catalog.load().hourly
 
 
-@pytest.mark.parametrize("name", LOGS)
-def test_the_file_that_terraform_reads_is_what_the_function_makes(name):
-    assert (ROOT / "shared" / "schemas" / f"{name}.json").read_text() == schema.to_json(LOGS[name])
-
-
-def test_there_is_a_file_for_every_log_and_no_other():
-    assert {file.stem for file in (ROOT / "shared" / "schemas").glob("*.json")} == set(LOGS)
-
-
 def test_a_schema_has_the_logs_columns_and_the_two_of_its_hours():
-    fields = json.loads(schema.to_json(LOGS["past_offer_context"]))
+    fields = schema.schema(LOGS["past_offer_context"])
     assert [field["name"] for field in fields] == [
         *(column.name for column in LOGS["past_offer_context"].columns),
         "import_date",

@@ -28,7 +28,7 @@ def read(**changes: str) -> HourlySettings:
 
 def test_a_complete_environment_is_read():
     settings = read(HOURLY_START="20260101T05", HOURLY_LATE_HOURS="0", HOURLY_MAX_HOURS="7", HOURLY_PREFIX="a/b")
-    assert (settings.bucket, settings.prefix, settings.dataset) == ("my-bucket", "a/b", "raw_dev")
+    assert (settings.bucket, settings.prefix) == ("my-bucket", "a/b")
     assert (settings.start, settings.late_hours, settings.max_hours) == (Hour.parse("20260101T05"), 0, 7)
     assert settings.database.read() == URL
 

@@ -5,10 +5,13 @@ import io
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.errors import UnreadableError
 from shared.gcp import pages, thrift
 from shared.gcp.layout import Chunk
+from shared.gcp.levels import leading
 from tests.kit.footers import struct
 
 TEXTS = [f"{number % 50:06d}" * 1_000 for number in range(500)]
@@ -104,29 +107,34 @@ def test_lengths_in_deltas_are_told_where_the_footer_does_not(encoding):
     assert pages.read(file, chunk, "a file").encodings == {encoding}
 
 
-def nullable(version: str) -> tuple[bytes, Chunk]:
+def nullable(version: str, compression: str) -> tuple[bytes, Chunk]:
     """A column of numbers and NULLs, in runs and in bits."""
     file, numbers = io.BytesIO(), [None if n % 7 == 3 or 300 < n < 400 else n % 5 for n in range(1_000)]
-    options = {"use_dictionary": False, "data_page_version": version, "compression": "lz4"}
+    options = {"use_dictionary": False, "data_page_version": version, "compression": compression}
     pq.write_table(pa.table({"a": pa.array(numbers, pa.int32())}), file, **options)
     column = pq.ParquetFile(file).metadata.row_group(0).column(0)
     sizes = column.total_compressed_size, column.total_uncompressed_size
-    return file.getvalue(), Chunk(0, 1_000, "a", 1_000, column.data_page_offset, None, None, *sizes)
+    return file.getvalue(), Chunk(
+        0, 1_000, "a", 1_000, column.data_page_offset, None, None, *sizes, codec=column.compression, optional=True
+    )
 
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
-def test_values_and_nulls_are_no_fault(version):
-    content, chunk = nullable(version)
+@pytest.mark.parametrize("compression", ["none", "snappy", "zstd", "lz4"])
+def test_values_and_nulls_are_no_fault(version, compression):
+    content, chunk = nullable(version, compression)
     assert pages.read(io.BytesIO(content), chunk, "a file").fewest == 1_000
 
 
-def test_levels_that_do_not_say_of_each_value_whether_it_is_null_are_told():
+@pytest.mark.parametrize(("version", "compression"), [("1.0", "none"), ("2.0", "snappy")])
+def test_levels_that_do_not_say_of_each_value_whether_it_is_null_are_told(version, compression):
     """What pyarrow refuses of them is refused; DuckDB would take the bits that follow, and so other values for NULL."""
-    content, chunk = nullable("2.0")
+    content, chunk = nullable(version, compression)
     header, length = thrift.leading(content[chunk.start : chunk.start + 1_000])
     first = chunk.start + length
+    size = header[8][5] if version == "2.0" else 4 + int.from_bytes(content[first : first + 4], "little")
     refused = 0
-    for at in range(first, first + header[8][5]):
+    for at in range(first, first + size):
         damaged = content[:at] + bytes([content[at] ^ 0xB8]) + content[at + 1 :]
         try:
             pq.read_table(io.BytesIO(damaged))
@@ -137,3 +145,21 @@ def test_levels_that_do_not_say_of_each_value_whether_it_is_null_are_told():
             with pytest.raises(UnreadableError, match="can't be decoded"):
                 pages.read(io.BytesIO(damaged), chunk, "a file")
     assert refused > 5
+
+
+@pytest.mark.parametrize("codec", ["snappy", "zstd", "uncompressed"])
+@given(
+    levels=st.binary(max_size=200) | st.builds(bytes.__mul__, st.binary(min_size=1, max_size=9), st.integers(1, 300)),
+    values=st.binary(max_size=300)
+    | st.builds(bytes.__mul__, st.binary(min_size=1, max_size=9), st.integers(1, 30_000)),
+)
+def test_levels_are_found_before_whatever_values(codec, levels, values):
+    page = len(levels).to_bytes(4, "little") + levels + values
+    packed = page if codec == "uncompressed" else pa.compress(page, codec, asbytes=True)
+    assert leading(packed, codec.upper(), len(page)) == levels
+
+
+@given(content=st.binary(max_size=40), unpacked=st.integers(0, 100))
+def test_what_nothing_was_compressed_to_has_no_levels_beyond_its_end(content, unpacked):
+    for codec in ("SNAPPY", "ZSTD", "UNCOMPRESSED", "LZO", "7"):
+        assert len(leading(content, codec, unpacked) or b"") <= max(0, unpacked - 4)

@@ -9,8 +9,7 @@ import pytest
 from shared import log
 from shared.db.postgres import connect, conninfo
 from shared.errors import ConfigurationError
-from shared.settings import Settings
-from tests.unit.test_settings import GOOD
+from tests.unit.test_settings import read
 
 
 @pytest.mark.parametrize(
@@ -24,7 +23,7 @@ from tests.unit.test_settings import GOOD
     ],
 )
 def test_a_url_that_the_driver_does_not_take_is_told_by_its_secret_and_never_shown(lines, url, what):
-    settings = Settings.from_environment(GOOD | {"DATABASE_URL": url})
+    settings = read(DATABASE_URL=url)
     where = "recommendation-dev_database_url: the database URL"
     with pytest.raises(ConfigurationError, match=f"{where} .*{what}") as e, connect(settings, "test"):
         pass
@@ -50,5 +49,5 @@ def test_a_url_that_the_driver_does_not_take_is_told_by_its_secret_and_never_sho
 def test_tls_is_required_unless_the_server_is_here_or_the_url_says_otherwise(url, environment, mode, monkeypatch):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    asked = psycopg.conninfo.conninfo_to_dict(conninfo(Settings.from_environment(GOOD | {"DATABASE_URL": url}), "test"))
+    asked = psycopg.conninfo.conninfo_to_dict(conninfo(read(DATABASE_URL=url), "test"))
     assert asked["sslmode"] == mode

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from shared.errors import ConfigurationError
+from shared.names import DatasetRef
 from shared.settings import DatabaseUrl, Settings
 
 URL = "postgresql://loader:hunter2@db.example/reco"
@@ -21,21 +22,40 @@ GOOD = {
 }
 
 
+DATASETS = ("BIGQUERY_ML_RECOMMENDATION_DATASET", "BIGQUERY_SEED_DATASET")
+
+
 def read(**changes: str) -> Settings:
-    return Settings.from_environment(GOOD | changes)
+    return Settings.from_environment(GOOD | changes, datasets=DATASETS)
 
 
 def test_a_complete_environment_is_read():
     limits = {"MAXIMUM_BYTES_BILLED": "1000000000000", "MAX_BUILDS": "3", "FUNCTION_TIMEOUT_SECONDS": "60"}
     settings = read(**limits, RETENTION_DAYS="7", RECONCILE_AFTER_MINUTES="90")
     assert settings.datasets == {
-        "BIGQUERY_ML_RECOMMENDATION_DATASET": "ml_reco_dev",
-        "BIGQUERY_SEED_DATASET": "seed_dev",
+        "BIGQUERY_ML_RECOMMENDATION_DATASET": DatasetRef(None, "ml_reco_dev"),
+        "BIGQUERY_SEED_DATASET": DatasetRef(None, "seed_dev"),
     }
     assert settings.temporary_dataset == "tmp_dev"
     assert settings.database.read() == URL
     assert (settings.maximum_bytes_billed, settings.max_builds, settings.function_timeout) == (10**12, 3, 60)
     assert (settings.retention, settings.reconcile_after) == (timedelta(days=7), timedelta(minutes=90))
+
+
+@pytest.mark.parametrize("project", ["reco-sources", "example.com:reco-sources"])
+def test_a_data_set_may_be_in_another_project(project):
+    read_ = read(BIGQUERY_SEED_DATASET=f"{project}.seed_dev")
+    assert read_.datasets["BIGQUERY_SEED_DATASET"] == DatasetRef(project, "seed_dev")
+    assert read_.project == GOOD["GCP_PROJECT_ID"]
+
+
+def test_exactly_the_variables_that_the_catalog_names_are_read():
+    without = {name: value for name, value in GOOD.items() if name not in DATASETS}
+    assert Settings.from_environment(without, datasets=()).datasets == {}
+    own = Settings.from_environment({**without, "SCORES_DATASET": "scores"}, datasets=["SCORES_DATASET"])
+    assert own.datasets == {"SCORES_DATASET": DatasetRef(None, "scores")}
+    with pytest.raises(ConfigurationError, match=r"SCORES_DATASET is not set: it should be .*; VISITS_DATASET is not"):
+        Settings.from_environment(GOOD, datasets=["SCORES_DATASET", "VISITS_DATASET"])
 
 
 def test_limits_have_defaults():
@@ -49,8 +69,8 @@ def test_limits_have_defaults():
     [
         ("ENV_SHORT_NAME", "Dev!", "a short name such as dev, stg or prod"),
         ("GCP_PROJECT_ID", "My Project", "a Google Cloud project id"),
-        ("BIGQUERY_ML_RECOMMENDATION_DATASET", "a.b", "a BigQuery data set id"),
-        ("BIGQUERY_SEED_DATASET", "a-b", "a BigQuery data set id"),
+        ("BIGQUERY_ML_RECOMMENDATION_DATASET", "a.b.c", "a BigQuery data set, dataset or project.dataset"),
+        ("BIGQUERY_SEED_DATASET", "a-b", "a BigQuery data set"),
         ("RECOMMENDATION_SQL_INSTANCE", "a b", "the name of the Cloud SQL instance"),
         ("EXPORT_BUCKET", "gs://bucket", "a bucket name, without gs://"),
         ("EXPORT_PREFIX", "/exports/", "without slashes at its ends"),
@@ -85,14 +105,14 @@ def test_a_time_longer_than_there_are_dates_for_is_refused(name):
 
 def test_every_mistake_is_reported_at_once():
     with pytest.raises(ConfigurationError) as e:
-        Settings.from_environment({"MAX_BUILDS": "x"})
+        Settings.from_environment({"MAX_BUILDS": "x"}, datasets=DATASETS)
     for name in (*GOOD, "DATABASE_URL_FILE", "MAX_BUILDS"):
         assert name in str(e.value)
 
 
 def test_a_wrong_deployment_is_retried_until_it_is_mended():
     with pytest.raises(ConfigurationError) as e:
-        Settings.from_environment({})
+        Settings.from_environment({}, datasets=DATASETS)
     assert e.value.retryable
 
 

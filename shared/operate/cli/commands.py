@@ -224,7 +224,12 @@ ViewArguments = Annotated[
     list[str] | None, typer.Argument(metavar="VIEW", help="Views; all when none is named.", autocompletion=_views)
 ]
 LogArgument = Annotated[str, typer.Argument(metavar="LOG", help="A log.", autocompletion=_logs)]
-LogOption = Annotated[str, typer.Option("--table-name", metavar="LOG", help="The log.", autocompletion=_logs)]
+LogOption = Annotated[
+    str | None,
+    typer.Option(
+        "--table-name", metavar="LOG", help="The log; may be left out if it is the only one.", autocompletion=_logs
+    ),
+]
 BucketOption = Annotated[
     BucketPath | None,
     typer.Option(

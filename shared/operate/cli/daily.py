@@ -187,7 +187,7 @@ def plan(
     BigQuery estimates the bytes in a dry run; nothing is exported.
     """
     with reporting(as_json, verbose) as output:
-        from shared.operate import plan
+        from shared.operate import plan, removal
 
         services = daily_services()
         asked = known_tables(services, tables)
@@ -200,18 +200,20 @@ def plan(
                     bar.advance(doing=table.name)
 
             plans, failed = for_each(output, asked, ask)
+        orphans = removal.left(services)
         output.table(
             f"What an export would do, at {price_per_tib:.2f} USD per TiB",
             ["Table", "Source", "Source rows", "Rows to move", "Bytes billed", "USD"],
             [[p.table, p.source, p.source_rows, p.rows_to_move, p.bytes_billed, f"{p.usd:.4f}"] for p in plans],
         )
-        for line in dict.fromkeys(line for p in plans for line in p.outdated):
+        for line in (*dict.fromkeys(line for p in plans for line in p.outdated), *map(str, orphans)):
             output.line(line)
         total = round(sum(p.usd for p in plans), 6)
         output.document(
             {
                 "tables": [asdict(p) for p in plans],
                 "failed": [each.entry for each in failed],
+                "orphans": [{"kind": o.kind, "name": o.name, "bytes": o.bytes} for o in orphans],
                 "usd": total,
                 "price_per_tib": price_per_tib,
             }

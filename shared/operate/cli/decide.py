@@ -1,4 +1,6 @@
-"""Commands by which an operator decides: go back to a snapshot, publish a held one, or drop it."""
+"""Commands by which an operator decides: go back to a snapshot, publish a held one or drop it, drop what left the
+catalog.
+"""
 
 from __future__ import annotations
 
@@ -82,6 +84,29 @@ def reject(
         rejected = decisions.reject(services, known.name, snapshot, operator())
         output.line(f"{known.name} {rejected} is rejected; what was published stays.")
         output.document({"table": known.name, "snapshot_id": str(rejected), "status": "rejected"})
+
+
+@GROUP.command("drop", example="recosync drop former_table")
+def drop(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A table or view that the catalog no longer has.")],
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Drop a table or view that left the catalog, with its rows.
+
+    Nothing else is dropped with it: it is refused while other objects depend on it.
+    """
+    with reporting(as_json, verbose) as output:
+        from shared.operate import removal
+
+        dropped = removal.drop(daily_services(), name, operator())
+        for each in dropped:
+            output.line(f"The {each.kind} {each.where} is dropped: {each.bytes:,} bytes.")
+        fields = [
+            {"kind": each.kind, "relations": list(map(".".join, each.relations)), "bytes": each.bytes}
+            for each in dropped
+        ]
+        output.document({"name": name, "dropped": fields})
 
 
 def _tell(output: Output, services: Services, published: Published, until: str | None = None) -> None:

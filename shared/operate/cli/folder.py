@@ -1,66 +1,28 @@
-"""Commands about the deployment's own folder: its catalog, the templates of its views, and the schemas of its logs."""
+"""Commands about the deployment's own folder: its catalog, its templates, and what Terraform reads of it."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shared.catalog import FOLDER_VARIABLE
 from shared.errors import BadRequestError, ConfigurationError, SyncError
-from shared.operate.cli.commands import AsJson, Group, Verbose
+from shared.operate.cli.commands import AsJson, Group, Verbose, daily_services
 from shared.operate.cli.output import Exit, Output, reporting
 
 if TYPE_CHECKING:
-    from shared.catalog import Catalog
+    from shared.catalog import Catalog, Place
 
 GROUP = Group()
 CATALOG = Group("catalog", "The catalog of tables, views and logs.")
 
 #: What a new folder begins with.
-_EXAMPLE = """\
-schema = "public"
-
-[tables.example]
-source = "example"
-dataset = "BIGQUERY_ML_RECOMMENDATION_DATASET"
-key = ["user_id"]
-indexes = ["item_id"]
-
-[tables.example.columns]
-user_id = "varchar"
-item_id = "varchar"
-score = "real"
-updated_at = "timestamp"
-
-[views.example_mv]
-template = "example_mv.sql.jinja"
-reads = ["example"]
-
-[hourly.example_log]
-time = "shown_at"
-key = "id"
-cluster_by = ["import_hour"]
-
-[hourly.example_log.columns]
-id = { type = "bigint", bigquery = "INT64" }
-shown_at = { type = "timestamp", bigquery = "TIMESTAMP" }
-item_id = { type = "varchar", bigquery = "STRING" }
-"""
-
-_EXAMPLE_VIEW = """\
--- What readers see of the table. The view is built under a name of its own, beside the one that they read.
-CREATE MATERIALIZED VIEW {{ view | identifier }} AS
-SELECT
-    user_id,
-    item_id,
-    score
-FROM example
-WHERE score > 0;
-
-CREATE UNIQUE INDEX "{{ ts_nodash }}_example_user" ON {{ view | identifier }} (user_id);
-"""
+_EXAMPLE = Path(__file__).parent / "example"
 
 
 @CATALOG.command("check", example="recosync catalog check")
@@ -68,12 +30,15 @@ def check(
     file: Annotated[
         Path | None, typer.Option("--file", exists=True, metavar="PATH", help="Another catalog, or its folder.")
     ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Also compare it with BigQuery and PostgreSQL as they are now.")
+    ] = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Check the catalog, render every template, and compare the schemas of logs.
+    """Check the catalog, render every template, and compare what Terraform reads.
 
-    It needs no environment and no network.
+    It needs no environment and no network, unless --live asks for what differs from BigQuery and PostgreSQL.
     """
     with reporting(as_json, verbose) as output:
         from shared import catalog
@@ -87,14 +52,21 @@ def check(
             lines = e.what.splitlines()
             mistakes = lines if len(lines) > 1 or "mistakes" in e.where else [str(e)]
         if found is not None:
-            mistakes = [*_unrenderable(found), *_stale(found, place.schemas)]
+            mistakes = [*_unrenderable(found), *_stale(found, place)]
         for mistake in mistakes:
             output.problem(f"recosync: {mistake}")
+        differences: list[str] = []
+        notes: list[str] = []
         if found is not None and not mistakes:
             _summarize(output, found)
+            if live:
+                if file:
+                    os.environ[FOLDER_VARIABLE] = str(file)  # for the services
+                differences, notes = _compare(output, found, place)
         counts = {kind: list(getattr(found, kind)) if found else [] for kind in ("tables", "views", "hourly")}
-        output.document({"valid": not mistakes, "mistakes": mistakes, **counts})
-        if mistakes:
+        told = {"mistakes": mistakes, "differences": differences, "notes": notes}
+        output.document({"valid": not mistakes, **told, **counts})
+        if mistakes or differences:
             raise typer.Exit(Exit.FAILED)
 
 
@@ -118,23 +90,20 @@ def types(as_json: AsJson = False, verbose: Verbose = False) -> None:
         )
 
 
-@CATALOG.command("schemas", example="recosync catalog schemas")
-def schemas(as_json: AsJson = False, verbose: Verbose = False) -> None:
-    """Write the BigQuery schemas of the logs beside the catalog.
+@CATALOG.command("terraform", example="recosync catalog terraform")
+def terraform(as_json: AsJson = False, verbose: Verbose = False) -> None:
+    """Write what Terraform reads of the catalog, as terraform.json beside it.
 
-    Terraform reads them, so they are committed with the catalog. It needs no environment and no network.
+    The file is committed with the catalog. It needs no environment and no network.
     """
     with reporting(as_json, verbose) as output:
         from shared import catalog
+        from shared.operate.cli.terraform import write
 
         place = catalog.Place.here()
-        written = _schemas(catalog.load(place), place.schemas)
-        if written:
-            place.schemas.mkdir(exist_ok=True)
-        for file, content in written.items():
-            file.write_text(content)
-            output.line(f"{file} is written.")
-        output.document({"written": [str(file) for file in written]})
+        file = write(catalog.load(place), place)
+        output.line(f"{file} is written.")
+        output.document({"written": str(file)})
 
 
 @GROUP.command("init", example="recosync init my-sync")
@@ -149,34 +118,24 @@ def init(
     """
     with reporting(as_json, verbose) as output:
         from shared import catalog
+        from shared.operate.cli.terraform import write
 
         if folder.exists():
             raise BadRequestError("is there already", where=str(folder), remedy="Name a folder that is not there yet")
-        words, _, _ = catalog.SHIPPED.file.read_text().partition("\nschema =")
-        (folder / "views").mkdir(parents=True)
-        (folder / "catalog.toml").write_text(f"{words.replace('sql/views', 'views')}\n{_EXAMPLE}")
-        (folder / "views" / "example_mv.sql.jinja").write_text(_EXAMPLE_VIEW)
+        shutil.copytree(_EXAMPLE, folder)
         place = catalog.Place.of(folder)
-        for file, content in _schemas(catalog.load(place), place.schemas).items():
-            file.parent.mkdir(exist_ok=True)
-            file.write_text(content)
+        write(catalog.load(place), place)
         output.line(f"{folder} is written. Replace its example, and then:")
         output.command(f"recosync --catalog {folder} catalog check")
         output.document({"folder": str(folder)})
 
 
-def _schemas(catalog: Catalog, folder: Path) -> dict[Path, str]:
-    """The files with the schemas of the logs, and what stands in them."""
-    from shared.hourly.schema import to_json
+def _stale(catalog: Catalog, place: Place) -> list[str]:
+    """That what Terraform would read is not what the catalog says."""
+    from shared.operate.cli.terraform import COMMAND, stale
 
-    return {folder / f"{name}.json": to_json(log) for name, log in catalog.hourly.items()}
-
-
-def _stale(catalog: Catalog, folder: Path) -> list[str]:
-    """The files that Terraform would read, and that are not what the catalog says."""
-    wanted = _schemas(catalog, folder)
-    stale = [file for file, content in wanted.items() if not file.is_file() or file.read_text() != content]
-    return [f"{file} is not what the catalog says. Write it: recosync catalog schemas" for file in stale]
+    file = stale(catalog, place)
+    return [f"{file} is not what the catalog says. Write it: {COMMAND}"] if file else []
 
 
 def _unrenderable(catalog: Catalog) -> list[str]:
@@ -192,13 +151,31 @@ def _unrenderable(catalog: Catalog) -> list[str]:
     return mistakes
 
 
+def _compare(output: Output, catalog: Catalog, place: Place) -> tuple[list[str], list[str]]:
+    """What differs from BigQuery and PostgreSQL, and what is worth knowing, each with its line."""
+    from shared.catalog import located, text_of
+    from shared.operate import live
+
+    with output.progress("comparing", total=len(catalog.tables) + len(catalog.hourly)) as bar:
+        found = live.of_tables(daily_services(), lambda name: bar.advance(doing=name))
+    text = text_of(place.file)
+    differences, notes = (list(located(place.file, text, told)) for told in (found.differences, found.notes))
+    for note in notes:
+        output.line(note)
+    for difference in differences:
+        output.problem(f"recosync: {difference}")
+    if not differences:
+        output.line("Nothing differs from BigQuery and PostgreSQL.")
+    return differences, notes
+
+
 def _summarize(output: Output, catalog: Catalog) -> None:
     readers = {name: ", ".join(view.name for view in catalog.views_of(name)) for name in catalog.tables}
     output.table(
         "Tables, from BigQuery to PostgreSQL",
-        ["Table", "Source", "Data set", "Columns", "Key", "Views"],
+        ["Table", "Source", "Columns", "Key", "Views"],
         [
-            [t.name, t.source, t.dataset, len(t.columns), ", ".join(t.key) or None, readers[t.name]]
+            [t.name, str(t.source), len(t.columns), ", ".join(t.key) or None, readers[t.name]]
             for t in catalog.tables.values()
         ],
     )

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 GROUP = Group()
 
-DEFAULT_LOG = "past_offer_context"
-
 #: What the log says of an hour that is through.
 SETTLED = ("hour is done", "hour is empty", "hour is failed")
 
@@ -48,7 +46,7 @@ UntilOption = Annotated[
     example="recosync hourly --date 20260101 --hour 5",
 )
 def export_hours(
-    table_name: LogOption = DEFAULT_LOG,
+    table_name: LogOption = None,
     date: DayOption = None,
     hour: HourOption = None,
     until: UntilOption = None,
@@ -90,7 +88,7 @@ def export_hours(
 )
 def load_hours(
     date: DayOption,
-    table_name: LogOption = DEFAULT_LOG,
+    table_name: LogOption = None,
     hour: HourOption = None,
     until: UntilOption = None,
     bucket_path: BucketOption = None,
@@ -150,10 +148,10 @@ def _progress(output: Output, request: HourlyRequest) -> AbstractContextManager[
     return output.progress(f"hours of {request.table.name}", total=len(request.hours))
 
 
-def _hours(log: str, day: date | None, hour: int | None, until: Hour | None) -> dict[str, object]:
+def _hours(log: str | None, day: date | None, hour: int | None, until: Hour | None) -> dict[str, object]:
     """The fields of a function's body, which checks what belongs together."""
-    given = {"date": day and format_day(day), "hour": hour, "until": until and str(until)}
-    return {"table_name": log, **{name: value for name, value in given.items() if value is not None}}
+    given = {"table_name": log, "date": day and format_day(day), "hour": hour, "until": until and str(until)}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _tell(output: Output, answer: Json) -> None:

@@ -41,24 +41,6 @@ variable "force_destroy" {
   default     = false
 }
 
-variable "tables" {
-  description = "Tables partitioned by the day of a column, by name. `schema` is JSON as BigQuery's API writes it."
-  type = map(object({
-    schema              = string
-    partition_by        = string
-    cluster_by          = optional(list(string), [])
-    expiration_days     = optional(number)
-    deletion_protection = optional(bool, true)
-    editors             = optional(map(string), {})
-  }))
-  default = {}
-
-  validation {
-    condition     = alltrue([for table in var.tables : length(table.cluster_by) <= 4])
-    error_message = "BigQuery clusters by four columns at most."
-  }
-}
-
 variable "grants" {
   description = "Roles on this data set, by a name of their own."
   type        = map(object({ role = string, member = string }))

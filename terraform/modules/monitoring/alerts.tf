@@ -70,6 +70,9 @@ locals {
     }
   }
 
+  # Without logs, no hour is late.
+  conditions = { for name, alert in local.promql : name => alert if alert.query != "" }
+
   subscriptions = join("|", [for name in var.event_functions : var.functions[name]])
 
   thresholds = {
@@ -114,7 +117,7 @@ locals {
 }
 
 resource "google_monitoring_alert_policy" "promql" {
-  for_each = local.promql
+  for_each = local.conditions
 
   display_name          = "recosync ${var.environment}: ${each.value.title}"
   combiner              = "OR"

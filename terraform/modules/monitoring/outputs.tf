@@ -1,6 +1,6 @@
 output "alerts" {
   description = "The heading in docs/runbook.md of each alert policy."
-  value       = { for name, alert in merge(local.promql, local.thresholds, local.dead_letters) : name => alert.title }
+  value       = { for name, alert in merge(local.conditions, local.thresholds, local.dead_letters) : name => alert.title }
 }
 
 output "metrics" {

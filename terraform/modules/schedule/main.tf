@@ -25,14 +25,4 @@ resource "google_cloud_scheduler_job" "this" {
       audience              = var.function.uri
     }
   }
-
-  # The first call would be refused without it.
-  depends_on = [google_cloud_run_v2_service_iam_member.invoker]
-}
-
-resource "google_cloud_run_v2_service_iam_member" "invoker" {
-  name     = var.function.name
-  location = var.region
-  role     = "roles/run.invoker"
-  member   = var.service_account.member
 }

@@ -36,8 +36,8 @@ variable "paused" {
 }
 
 variable "function" {
-  description = "The function to call: its Cloud Run service's name and address."
-  type        = object({ name = string, uri = string })
+  description = "The function to call, which lets the account in: its address."
+  type        = object({ uri = string })
 }
 
 variable "body" {
@@ -48,7 +48,7 @@ variable "body" {
 
 variable "service_account" {
   description = "Whom the call comes from."
-  type        = object({ email = string, member = string })
+  type        = object({ email = string })
 }
 
 variable "deadline_seconds" {

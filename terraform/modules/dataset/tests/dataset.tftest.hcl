@@ -29,44 +29,6 @@ run "tables_expire" {
   }
 }
 
-run "partitioned_clustered_protected" {
-  command = plan
-
-  variables {
-    tables = {
-      log = {
-        schema       = "[{\"name\":\"import_date\",\"type\":\"DATE\"}]"
-        partition_by = "import_date"
-        cluster_by   = ["import_hour", "user_id"]
-        editors      = { writer = "serviceAccount:writer@example.iam.gserviceaccount.com" }
-      }
-    }
-  }
-
-  assert {
-    condition     = google_bigquery_table.this["log"].deletion_protection && google_bigquery_table.this["log"].time_partitioning[0].type == "DAY" && google_bigquery_table.this["log"].time_partitioning[0].field == "import_date"
-    error_message = "A log's table is protected, and partitioned by the day of import_date."
-  }
-  assert {
-    condition     = google_bigquery_table.this["log"].clustering == tolist(["import_hour", "user_id"])
-    error_message = "It is clustered as the catalog says."
-  }
-  assert {
-    condition     = google_bigquery_table_iam_member.editor["log writer"].table_id == "log" && google_bigquery_table_iam_member.editor["log writer"].role == "roles/bigquery.dataEditor"
-    error_message = "Its writer edits the table, not the data set."
-  }
-}
-
-run "refuses_five_columns" {
-  command = plan
-
-  variables {
-    tables = { log = { schema = "[]", partition_by = "d", cluster_by = ["a", "b", "c", "d", "e"] } }
-  }
-
-  expect_failures = [var.tables]
-}
-
 run "refuses_a_bad_name" {
   command = plan
 

@@ -114,3 +114,16 @@ run "refuses_no_tables" {
 
   expect_failures = [var.daily_tables]
 }
+
+run "no_logs" {
+  command = plan
+
+  variables {
+    logs = []
+  }
+
+  assert {
+    condition     = !contains(keys(google_monitoring_alert_policy.promql), "hour_late") && !contains(keys(output.alerts), "hour_late")
+    error_message = "Where there is no log, none is late."
+  }
+}

@@ -1,0 +1,26 @@
+# What had another address in deployments of before.
+
+moved {
+  from = module.raw_dataset.google_bigquery_table.this
+  to   = google_bigquery_table.log
+}
+
+moved {
+  from = module.raw_dataset.google_bigquery_table_iam_member.editor
+  to   = google_bigquery_table_iam_member.log
+}
+
+moved {
+  from = module.hourly_schedule
+  to   = module.hourly_schedule["past_offer_context"]
+}
+
+moved {
+  from = module.hourly_schedule["past_offer_context"].google_cloud_run_v2_service_iam_member.invoker
+  to   = module.function["hourly_export"].google_cloud_run_v2_service_iam_member.invoker["scheduler"]
+}
+
+moved {
+  from = module.daily_schedule.google_cloud_run_v2_service_iam_member.invoker
+  to   = module.function["bq_export"].google_cloud_run_v2_service_iam_member.invoker["scheduler"]
+}

@@ -1,0 +1,156 @@
+"""`recosync catalog check --live`: what differs from BigQuery and PostgreSQL, by path and line of the catalog."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared import catalog
+from shared.operate.cli.output import Exit
+from tests.kit.commands import recosync
+
+COLUMNS = {"user_id": "text", "score": "real", "day": "date"}
+VIEW = '[views.users_mv]\ntemplate = "users_mv.sql.jinja"\nreads = ["users"]\n'
+SOURCE = "SELECT 'a' AS user_id, 1.5 AS score, DATE '2026-01-01' AS day"
+
+
+class World:
+    """A deployment whose catalog has one table, `users`."""
+
+    def __init__(self, here, folder, database):
+        self.here, self.file, self.database = here, folder / "catalog.toml", database
+        views = folder / "views"
+        views.mkdir()
+        template = "CREATE MATERIALIZED VIEW {{ view | identifier }} AS SELECT user_id FROM users;"
+        (views / "users_mv.sql.jinja").write_text(template)
+
+    def declare(self, **changes):
+        columns = {**COLUMNS, **changes}
+        types = "".join(f'{name} = "{type_}"\n' for name, type_ in columns.items() if type_)
+        head = '[tables.users]\nsource = "seed_local.users"\nkey = ["user_id"]\n[tables.users.columns]\n'
+        self.file.write_text(f"{head}{types}{VIEW}")
+
+    def source(self, query=SOURCE):
+        self.here.bigquery_client.query(f"CREATE OR REPLACE TABLE seed_local.users AS {query}").result()
+
+    def publish(self):
+        ran = recosync("export", "users", "--force", "--bucket-path", f"gs://{self.here.bucket}/elsewhere", "--json")
+        assert [each["status"] for each in ran.json["imported"]] == ["published"]
+
+    def check(self):
+        """What differs, and what is worth knowing."""
+        ran = recosync("catalog", "check", "--live", "--json")
+        assert ran.json["valid"]
+        assert ran.code == (Exit.FAILED if ran.json["differences"] else Exit.DONE)
+        return ran.json["differences"], ran.json["notes"]
+
+
+@pytest.fixture
+def world(here, tmp_path, monkeypatch, database):
+    world = World(here, tmp_path, database)
+    monkeypatch.setenv(catalog.FOLDER_VARIABLE, str(tmp_path))
+    world.declare()
+    world.source()
+    return world
+
+
+def test_nothing_differs_where_all_is_as_the_catalog_says(world):
+    assert world.check() == (
+        [],
+        ["catalog.toml:1: tables.users: public.users does not exist yet: its first publish makes it"],
+    )
+    world.publish()
+    assert world.check() == ([], [])
+    told = recosync("catalog", "check", "--live")
+    assert (told.code, told.err, "Nothing differs from BigQuery and PostgreSQL." in told.out) == (0, "", True)
+
+
+def test_a_source_that_is_gone_and_columns_that_drifted_are_told(world):
+    world.source("SELECT 'a' AS user_id, TIMESTAMP '2026-01-01' AS day, 'x' AS more")
+    table = f"{world.here.project}.seed_local.users"
+    differences, notes = world.check()
+    assert differences == [
+        f"catalog.toml:6: tables.users.columns.score: is missing, real takes FLOAT64 or INT64 or NUMERIC, in {table}",
+        f"catalog.toml:7: tables.users.columns.day: is TIMESTAMP, date takes DATE, in {table}",
+    ]
+    assert f"catalog.toml:4: tables.users.columns: {table} has more, which do not travel: more (STRING)" in notes
+    world.here.bigquery_client.delete_table("seed_local.users")
+    ((difference,), _) = world.check()
+    assert difference.startswith(f"catalog.toml:2: tables.users.source: {table}: does not exist. Make it, or correct")
+
+
+def test_columns_that_the_published_table_has_otherwise_are_told_as_migrate_tells_them(world):
+    world.publish()
+    world.declare(score="double precision", day="", more="text")
+    world.source("SELECT 'a' AS user_id, 1.5 AS score, 'x' AS more")
+    differences, _ = world.check()
+    assert [difference.partition(";")[0] for difference in differences] == [
+        "catalog.toml:4: tables.users.columns.day: is date, the catalog says nothing",
+        "catalog.toml:6: tables.users.columns.score: is real, the catalog says double precision",
+        "catalog.toml:7: tables.users.columns.more: is missing in public.users: recosync migrate adds it",
+    ]
+    assert recosync("migrate", "--json").code == 0
+    assert [difference.split()[1] for difference in world.check()[0]] == [
+        "tables.users.columns.day:",
+        "tables.users.columns.score:",
+    ]
+    world.publish()
+    assert world.check() == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("statement", "path", "what"),
+    [
+        ("CREATE VIEW public.users AS SELECT 1 AS n", "1: tables.users", "public.users: is no ordinary table"),
+        (
+            "CREATE TABLE users (user_id text, score text)",
+            "6: tables.users.columns.score",
+            "is text, the catalog says real",
+        ),
+        (
+            "CREATE TABLE users (n text); CREATE TABLE c () INHERITS (users)",
+            "1: tables.users",
+            "children that no publish",
+        ),
+    ],
+)
+def test_a_table_of_somebody_elses_is_told_before_there_is_a_ledger(world, statement, path, what):
+    world.database.execute(statement.encode())
+    differences, _ = world.check()
+    assert any(each.startswith(f"catalog.toml:{path}: ") and what in each for each in differences)
+    assert world.database.execute("SELECT to_regnamespace('recosync')").fetchone() == (None,)
+
+
+def test_a_table_that_can_be_adopted_is_no_difference(world):
+    world.database.execute("CREATE TABLE users (user_id text, score real, day date)")
+    note = "catalog.toml:1: tables.users: no publish made public.users: the first one adopts the rows that it holds"
+    assert world.check() == ([], [note])
+
+
+@pytest.mark.parametrize(("extension", "type_"), [("vector", "vector(3)"), ("postgis", "geometry")])
+def test_an_extension_that_a_type_needs_is_told_where_the_type_is(world, extension, type_):
+    with world.here.cloud.postgres.superuser(world.here.name) as admin:
+        admin.execute(f"DROP EXTENSION IF EXISTS {extension} CASCADE".encode())
+    world.declare(place=type_)
+    world.source(SOURCE + (", [0.5] AS place" if extension == "vector" else ", 'POINT(1 2)' AS place"))
+    differences, _ = world.check()
+    (told,) = differences
+    assert told.startswith("catalog.toml:8: tables.users.columns.place: public.users: the database does not have the")
+    assert f"extension {extension}, for place ({type_}). CREATE EXTENSION {extension} there" in told
+
+
+def test_mistakes_of_the_catalog_itself_come_first_and_alone(world):
+    world.declare(score="money")
+    ran = recosync("catalog", "check", "--live", "--json")
+    assert (ran.code, ran.json["valid"], ran.json["differences"]) == (Exit.FAILED, False, [])
+
+
+def test_what_can_not_be_reached_is_no_difference(world, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://recosync:x@127.0.0.1:1/nowhere")
+    ran = recosync("catalog", "check", "--live", "--json")
+    assert (ran.code, ran.json["retryable"]) == (Exit.RETRY, True)
+
+
+def test_another_catalog_may_be_compared(world, tmp_path, monkeypatch):
+    monkeypatch.setenv(catalog.FOLDER_VARIABLE, str(catalog.SHIPPED.file))
+    ran = recosync("catalog", "check", "--live", "--file", tmp_path, "--json")
+    assert (ran.code, ran.json["tables"], ran.json["differences"]) == (0, ["users"], [])

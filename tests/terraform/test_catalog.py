@@ -1,0 +1,147 @@
+"""A plan of somebody's own catalog: three logs, and two tables of two data sets. All follows from the catalog."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+
+import pytest
+
+from tests.terraform.workspace import ROOT
+
+FOLDER = ROOT / "terraform" / "tests" / "catalog"
+WRITER = "serviceAccount:recosync-dev-hourly-export@example-recommendation-dev.iam.gserviceaccount.com"
+
+
+@pytest.fixture(scope="module")
+def plan(workspace):
+    return workspace.plan("environments/dev.tfvars", catalog_folder=str(FOLDER))
+
+
+def planned(plan, kind):
+    """The resources of a kind, by address."""
+    return {c["address"]: c["change"]["after"] for c in plan["resource_changes"] if c["type"] == kind}
+
+
+def test_each_log_has_a_job_that_names_it(plan):
+    jobs = [job for job in planned(plan, "google_cloud_scheduler_job").values() if "hourly" in job["name"]]
+    bodies = {job["name"]: json.loads(base64.b64decode(job["http_target"][0]["body"])) for job in jobs}
+    name = "export_cloudsql_tables_to_bigquery_hourly"
+    assert bodies == {
+        name: {"table_name": "past_offer_context", "delete_from_source": False},
+        f"{name}_plays": {"table_name": "plays", "delete_from_source": True},
+        f"{name}_searches": {"table_name": "searches", "delete_from_source": False},
+    }
+    assert {job["name"]: job["schedule"] for job in jobs} == {
+        name: "5 * * * *",
+        f"{name}_plays": "20 * * * *",
+        f"{name}_searches": "59 * * * *",
+    }
+
+
+def test_each_log_has_its_table_in_bigquery_and_may_write_it(plan):
+    tables = planned(plan, "google_bigquery_table").values()
+    where = {(table["project"], table["dataset_id"], table["table_id"]): table for table in tables}
+    mine = "example-recommendation-dev"
+    searches = ("acme-warehouse", "search_dev", "queries")
+    assert where.keys() == {(mine, "raw_dev", "past_offer_context"), (mine, "raw_dev", "plays"), searches}
+    columns = [field["name"] for field in json.loads(where[searches]["schema"])]
+    assert columns == ["id", "at", "words", "import_date", "import_hour"]
+    assert {key[2]: table["time_partitioning"][0]["field"] for key, table in where.items()} == {
+        "past_offer_context": "import_date",
+        "plays": "import_date",
+        "queries": "at",
+    }
+    assert where[mine, "raw_dev", "plays"]["clustering"] == ["import_hour", "track_id"]
+    grants = planned(plan, "google_bigquery_table_iam_member").values()
+    assert {(g["project"], g["dataset_id"], g["table_id"]) for g in grants} == where.keys()
+    assert {(g["role"], g["member"]) for g in grants} == {("roles/bigquery.dataEditor", WRITER)}
+
+
+def test_what_is_in_a_data_set_of_others_neither_expires_nor_goes(plan):
+    """The environment lets its own data go, after 90 days at the latest."""
+    kept = {
+        table["table_id"]: (table["deletion_protection"], table["time_partitioning"][0].get("expiration_ms"))
+        for table in planned(plan, "google_bigquery_table").values()
+    }
+    assert kept["plays"] == (False, 90 * 24 * 60 * 60 * 1000)
+    assert kept["queries"] == (True, None)
+
+
+def test_every_log_and_table_is_watched_and_its_hours_age(plan):
+    alerts = planned(plan, "google_monitoring_alert_policy")
+
+    def watched(alert, label):
+        condition = alerts[f'module.monitoring.google_monitoring_alert_policy.promql["{alert}"]']["conditions"][0]
+        query = condition["condition_prometheus_query_language"][0]["query"]
+        return set(re.findall(rf'vector\(1\), "{label}", "(\w+)"', query))
+
+    assert watched("hour_late", "log") == {"past_offer_context", "plays", "searches"}
+    assert watched("snapshot_missing", "table") == {"artists", "tracks"}
+    (bucket,) = (b for b in planned(plan, "google_storage_bucket").values() if b["name"].endswith("-recosync-hours"))
+    (prefixes,) = (p for rule in bucket["lifecycle_rule"] for c in rule["condition"] if (p := c["matches_prefix"]))
+    assert set(prefixes) == {f"cloudsql_hourly/{log}/date=" for log in ("past_offer_context", "plays", "searches")}
+
+
+def test_one_caller_is_let_in_once_for_all_logs(plan):
+    """Were it so for each log, the end of one would be the end of all."""
+    invokers = [
+        g["member"] for g in planned(plan, "google_cloud_run_v2_service_iam_member").values() if "hourly" in g["name"]
+    ]
+    assert invokers == ["serviceAccount:recosync-dev-scheduler@example-recommendation-dev.iam.gserviceaccount.com"]
+
+
+def test_a_catalog_that_was_changed_since_is_refused_with_the_command_that_helps(workspace, tmp_path):
+    folder = shutil.copytree(FOLDER, tmp_path / "folder")
+    for spoil in (
+        lambda: (folder / "catalog.toml").write_text((folder / "catalog.toml").read_text() + "# A word more\n"),
+        (folder / "terraform.json").unlink,
+    ):
+        spoil()
+        told = workspace.refusal("environments/dev.tfvars", catalog_folder=str(folder))
+        assert "recosync --catalog FOLDER catalog terraform" in told
+
+
+#: What a deployment had of the only log that there could be, and of the daily job.
+BEFORE = {
+    ("module.raw_dataset", "google_bigquery_table", "this", "past_offer_context"): (
+        'google_bigquery_table.log["past_offer_context"]'
+    ),
+    ("module.raw_dataset", "google_bigquery_table_iam_member", "editor", "past_offer_context hourly_export"): (
+        'google_bigquery_table_iam_member.log["past_offer_context hourly_export"]'
+    ),
+    ("module.hourly_schedule", "google_cloud_scheduler_job", "this", None): (
+        'module.hourly_schedule["past_offer_context"].google_cloud_scheduler_job.this'
+    ),
+    ("module.hourly_schedule", "google_cloud_run_v2_service_iam_member", "invoker", None): (
+        'module.function["hourly_export"].google_cloud_run_v2_service_iam_member.invoker["scheduler"]'
+    ),
+    ("module.daily_schedule", "google_cloud_run_v2_service_iam_member", "invoker", None): (
+        'module.function["bq_export"].google_cloud_run_v2_service_iam_member.invoker["scheduler"]'
+    ),
+}
+
+
+def test_what_is_deployed_stays_under_its_new_address(workspace):
+    """Else a table, or the right to write it, would be taken away and made anew."""
+    state = workspace.root / "terraform" / "terraform.tfstate"
+    state.write_text(json.dumps({"version": 4, "serial": 1, "lineage": "l", "resources": [*map(resource, BEFORE)]}))
+    try:
+        plan = workspace.plan("environments/dev.tfvars", catalog_folder=str(FOLDER))
+    finally:
+        state.unlink()
+    moved = {c["previous_address"]: c for c in plan["resource_changes"] if "previous_address" in c}
+    assert {c["address"] for c in moved.values()} == set(BEFORE.values())
+    assert not [c["address"] for c in plan["resource_changes"] if "delete" in c["change"]["actions"]]
+
+
+def resource(key):
+    """One in a state (https://developer.hashicorp.com/terraform/internals/state-format)."""
+    module, kind, name, index = key
+    provider = 'provider["registry.terraform.io/hashicorp/google"]'
+    instance = {"schema_version": 0, "attributes": {"id": "there"}, **({"index_key": index} if index else {})}
+    return {
+        "module": module, "mode": "managed", "type": kind, "name": name, "provider": provider, "instances": [instance]
+    }  # fmt: skip
