@@ -216,9 +216,9 @@ class LogTarget:
 class HourlyTable:
     """A PostgreSQL log and its BigQuery target.
 
-    `time` is the timestamp, in UTC, that says to which hour a row belongs; `key` is the integer primary key.
-    `start` is the first hour that is exported, HOURLY_START if the log says none.
-    Cloud Scheduler calls at each hour's `minute`, and with `delete_from_source` has deleted what is verified.
+    `time` is the timestamp, in UTC or with a zone, that says to which hour a row belongs. `key` is the integer primary
+    key. `start` is the first hour that is exported, HOURLY_START if the log says none. Cloud Scheduler calls at each
+    hour's `minute`, and with `delete_from_source` has deleted what is verified.
     """
 
     name: str

@@ -466,6 +466,8 @@ class _Parser:
             self._mistake((*path, "bigquery"), f"should be {' or '.join(type_.targets)} for {spelling}")
         elif target:
             of = BigQueryType[target.removeprefix("ARRAY<").removesuffix(">")]
+            if excess_scale == "refuse" and of not in (BigQueryType.NUMERIC, BigQueryType.BIGNUMERIC):
+                self._mistake((*path, "excess_scale"), "is for NUMERIC and BIGNUMERIC")
             yield HourlyColumn(name, type_, of, excess_scale == "refuse", null_array == "empty")
 
     def _known(self, entry: Mapping[str, object], path: KeyPath, known: set[str]) -> None:
