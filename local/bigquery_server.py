@@ -3,6 +3,7 @@
 Its tables are those of `bigquery_tables`, what it knows of them is in `bigquery_resources`.
 
 - An extract to a `*` URI writes several parts, ROWS_PER_PART rows each; a view can't be extracted.
+- An array that is NULL is stored as an empty one, and extracted so.
 - A load into `table$YYYYMMDD` touches only that day's partition.
 - A load reads the columns of the file; `date=20260101/` in an object's name is one only where the job says so.
 - Bytes in Parquet are bytes, and its lists are arrays only where the job asks for that.
@@ -75,9 +76,11 @@ def run_extract(cur: duckdb.DuckDBPyConnection, config: JobConfigurationExtract,
         return _extract(cur, config, upload)
     source = cur.sql(f"SELECT * FROM {tables.name(*reference)}")
     # A column made by SELECT 1 is an INT32 in the emulator's table, and INT64 in every BigQuery extract.
+    # And no array that is stored is NULL.
     columns = (
-        f"{types.cast(quote(name), kind)} AS {quote(name)}"
+        f"{f'coalesce({value}, [])' if kind.id == 'list' else value} AS {quote(name)}"
         for name, kind in zip(source.columns, source.types, strict=True)
+        for value in [types.cast(quote(name), kind)]
     )
     cur.execute(f"CREATE OR REPLACE TEMP TABLE extracted AS SELECT {', '.join(columns)} FROM {tables.name(*reference)}")
     (rows,) = cur.execute("SELECT count(*) FROM extracted").fetchone() or (0,)

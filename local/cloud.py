@@ -228,8 +228,8 @@ class Deployment:
 
     def target(self, log: HourlyTable) -> TableRef:
         """Where a log goes."""
-        project, dataset = log.target.dataset_of(self.env["ENV_SHORT_NAME"])
-        return TableRef(project or self.project, dataset, log.target.table)
+        of = log.target.dataset_of(self.env["ENV_SHORT_NAME"])
+        return TableRef(of.project or self.project, of.dataset, log.target.table)
 
     def make_dataset(self, ref: TableRef) -> None:
         """Have the data set of a table be there, in whatever project."""

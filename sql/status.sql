@@ -239,6 +239,21 @@ INNER JOIN recosync.publication
     ON latest.table_name = publication.table_name AND latest.publication = publication.publication
 ORDER BY latest.view_name ASC, latest.table_name ASC;
 
+-- name: orphans
+-- What was published or built, and is not in the catalog any more.
+SELECT DISTINCT
+    'view' AS kind,
+    view_name AS name
+FROM recosync.view_build
+WHERE view_name <> all(%(views)s::text[])
+UNION ALL
+SELECT DISTINCT
+    'table' AS kind,
+    table_name AS name
+FROM recosync.publication
+WHERE table_name <> all(%(tables)s::text[])
+ORDER BY kind DESC, name ASC;
+
 -- name: failing
 -- What was told so lately that a retry, or the next call, may still come to it.
 SELECT

@@ -62,9 +62,10 @@ resource "google_bigquery_table_iam_member" "log" {
 
 # The sources belong to others: all that is done to them here is to let bq_export read.
 resource "google_bigquery_dataset_iam_member" "source" {
-  for_each = var.source_datasets
+  for_each = local.readable
 
-  dataset_id = each.value
+  project    = each.value.project
+  dataset_id = each.value.dataset
   role       = "roles/bigquery.dataViewer"
   member     = local.runtime["bq_export"]
 }

@@ -8,17 +8,15 @@ locals {
     DATABASE_URL_FILE           = local.secret_file
   }
 
-  daily_environment = {
-    BIGQUERY_ML_RECOMMENDATION_DATASET = var.source_datasets.ml_recommendation
-    BIGQUERY_SEED_DATASET              = var.source_datasets.seed
-    EXPORT_BUCKET                      = module.export_bucket.name
-    EXPORT_PREFIX                      = var.export_prefix
-    COMPLETION_TOPIC                   = module.completion_topic.name
-    MAXIMUM_BYTES_BILLED               = tostring(var.maximum_bytes_billed)
-    MAX_BUILDS                         = tostring(var.max_builds)
-    RETENTION_DAYS                     = tostring(var.retention_days)
-    RECONCILE_AFTER_MINUTES            = tostring(var.reconcile_after_minutes)
-  }
+  daily_environment = merge({ for variable, name in local.source_names : variable => var.source_datasets[name] }, {
+    EXPORT_BUCKET           = module.export_bucket.name
+    EXPORT_PREFIX           = var.export_prefix
+    COMPLETION_TOPIC        = module.completion_topic.name
+    MAXIMUM_BYTES_BILLED    = tostring(var.maximum_bytes_billed)
+    MAX_BUILDS              = tostring(var.max_builds)
+    RETENTION_DAYS          = tostring(var.retention_days)
+    RECONCILE_AFTER_MINUTES = tostring(var.reconcile_after_minutes)
+  })
 
   hourly_environment = {
     HOURLY_BUCKET     = module.hourly_bucket.name

@@ -18,10 +18,32 @@ locals {
   # Each log with the project and the data set of its BigQuery table. The data set is made here, or is of others.
   logs = {
     for name, log in local.catalog.logs : name => merge(log, {
-      for key, found in zipmap(["project", "dataset"], regex("^(?:(.+)\\.)?([^.]+)$", replace(log.dataset, "{env}", var.environment))) :
-      key => coalesce(found, var.project_id)
+      for key, found in regex(local.dataset, replace(log.dataset, "{env}", var.environment)) : key => coalesce(found, var.project_id)
     })
   }
+  dataset = "^(?:(?P<project>.+)\\.)?(?P<dataset>[^.]+)$"
+
+  # What tfvars call two variables of the catalog, since there were no others.
+  short_names = {
+    BIGQUERY_ML_RECOMMENDATION_DATASET = "ml_recommendation"
+    BIGQUERY_SEED_DATASET              = "seed"
+  }
+
+  # The data sets of the sources: those of the catalog's variables, by their names in source_datasets, and those that it
+  # names itself.
+  source_names = { for name in local.catalog.source_variables : name => contains(keys(var.source_datasets), name) ? name : local.short_names[name] }
+  named        = { for name in values(local.source_names) : name => var.source_datasets[name] }
+  # Each once: were it granted twice, the end of one grant would be that of the other.
+  unnamed = setsubtract(
+    [for source in local.catalog.source_datasets : trimprefix(source, "${var.project_id}.")],
+    [for source in values(local.named) : trimprefix(source, "${var.project_id}.")],
+  )
+  readable = {
+    for name, source in merge({ for source in local.unnamed : source => source }, local.named) : name => {
+      for key, found in regex(local.dataset, source) : key => coalesce(found, var.project_id)
+    }
+  }
+
   own_tables = { for name, log in local.logs : name => log.project == var.project_id && log.dataset == "raw_${var.environment}" }
 }
 

@@ -67,16 +67,19 @@ variable "bigquery_location" {
 }
 
 variable "source_datasets" {
-  description = "The existing data sets that the daily tables come from."
-  type = object({
-    ml_recommendation = string
-    seed              = string
-  })
-  nullable = false
+  description = "The existing data sets that the catalog names by variables, as dataset or project.dataset, by the variable's name. BIGQUERY_ML_RECOMMENDATION_DATASET and BIGQUERY_SEED_DATASET may be called ml_recommendation and seed."
+  type        = map(string)
+  default     = {}
+  nullable    = false
 
   validation {
-    condition     = alltrue([for name in values(var.source_datasets) : can(regex("^[A-Za-z0-9_]+$", name))])
-    error_message = "A data set's id has letters, digits and underscores, without the project."
+    condition     = alltrue([for name in values(var.source_datasets) : can(regex("^(([a-z0-9.-]+:)?[a-z][a-z0-9-]+[.])?[A-Za-z0-9_]+$", name))])
+    error_message = "A data set is named dataset or project.dataset; its id has letters, digits and underscores."
+  }
+
+  validation {
+    condition     = length([for name in local.catalog.source_variables : name if !can(var.source_datasets[name]) && !can(var.source_datasets[local.short_names[name]])]) == 0
+    error_message = "The catalog names data sets that source_datasets lacks: ${join(", ", [for name in local.catalog.source_variables : name if !can(var.source_datasets[name]) && !can(var.source_datasets[local.short_names[name]])])}."
   }
 }
 

@@ -79,7 +79,7 @@ variable "hourly_prefix" {
 }
 
 variable "hourly_start" {
-  description = "The first hour (UTC) that hourly_export owns, YYYYMMDDTHH."
+  description = "The first hour (UTC) that hourly_export owns of logs whose blocks in the catalog name no other, YYYYMMDDTHH."
   type        = string
   nullable    = false
 

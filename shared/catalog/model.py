@@ -10,7 +10,7 @@ from pathlib import Path
 
 from shared.catalog.source import DatasetVariable, Source
 from shared.catalog.types import BigQueryType, PgType
-from shared.names import MAX_IDENTIFIER_BYTES, is_identifier
+from shared.names import MAX_IDENTIFIER_BYTES, DatasetRef, Hour, is_identifier
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -207,18 +207,18 @@ class LogTarget:
     partition_by: str = IMPORT_DATE
     cluster_by: tuple[str, ...] = ()
 
-    def dataset_of(self, environment: str) -> tuple[str | None, str]:
-        """The project, None of the deployment's own, and the data set's id."""
-        project, _, dataset = self.dataset.replace(ENVIRONMENT, environment).rpartition(".")
-        return project or None, dataset
+    def dataset_of(self, environment: str) -> DatasetRef:
+        """The data set in an environment."""
+        return DatasetRef.parse(self.dataset.replace(ENVIRONMENT, environment))
 
 
 @dataclass(frozen=True)
 class HourlyTable:
     """A PostgreSQL log and its BigQuery target.
 
-    `time` is the timestamp, in UTC, that says to which hour a row belongs; `key` is the integer primary key.
-    Cloud Scheduler calls at each hour's `minute`, and with `delete_from_source` has deleted what is verified.
+    `time` is the timestamp, in UTC or with a zone, that says to which hour a row belongs. `key` is the integer primary
+    key. `start` is the first hour that is exported, HOURLY_START if the log says none. Cloud Scheduler calls at each
+    hour's `minute`, and with `delete_from_source` has deleted what is verified.
     """
 
     name: str
@@ -226,6 +226,7 @@ class HourlyTable:
     key: str
     columns: tuple[HourlyColumn, ...]
     target: LogTarget
+    start: Hour | None = None
     minute: int = MINUTE
     delete_from_source: bool = False
 

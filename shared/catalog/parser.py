@@ -30,7 +30,7 @@ from shared.catalog.model import (
 from shared.catalog.source import DatasetVariable, Source
 from shared.catalog.types import BigQueryType, PgType
 from shared.errors import ConfigurationError, shown
-from shared.names import DatasetRef, is_identifier, is_table_id
+from shared.names import EPOCH, DatasetRef, Hour, is_identifier, is_table_id
 from shared.words import quantity
 
 #: The size of a catalog that is read, and how many mistakes in it are told at once.
@@ -86,11 +86,6 @@ _LEDGER_NAME = re.compile(
 
 #: The name of a template; a file's has 255 bytes at most.
 _TEMPLATE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,189}\.sql\.jinja")
-
-#: `dataset` or `project.dataset` (https://cloud.google.com/bigquery/docs/datasets#dataset-naming), and a table
-#: (https://cloud.google.com/bigquery/docs/tables#table_naming) as far as it needs no escape.
-_DATASET = re.compile(r"(?:[a-z][a-z0-9:.-]{4,60}[a-z0-9]\.)?[A-Za-z0-9_]{1,1000}")
-_TABLE = re.compile(r"[A-Za-z0-9_-]{1,1000}")
 
 #: Keys, and the lines that begin with them (https://toml.io/en/v1.0.0#keys).
 _KEY = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
@@ -367,7 +362,7 @@ class _Parser:
 
     def _hourly(self, name: str, entry: Mapping[str, object]) -> HourlyTable:
         path = ("hourly", name)
-        known = {"time", "key", "columns", "minute", "delete_from_source"}
+        known = {"time", "key", "columns", "start", "minute", "delete_from_source"}
         self._known(entry, path, known | {"dataset", "table", "partition_by", "cluster_by"})
         time, key = self._text(entry, path, "time"), self._text(entry, path, "key")
         given = self._mapping(entry, path, "columns")
@@ -384,18 +379,17 @@ class _Parser:
         if not isinstance(deletes, bool):
             self._mistake((*path, "delete_from_source"), "should be true or false")
         target = self._target(name, entry, path, partition_by, {c.name for c in columns if c.clusterable} | {day})
-        return HourlyTable(name, time, key, columns, target, int(minute), bool(deletes))
+        start = self._parsed(_hour, self._text(entry, path, "start"), (*path, "start")) if "start" in entry else None
+        return HourlyTable(name, time, key, columns, target, start, int(minute), bool(deletes))
 
     def _target(
         self, name: str, entry: Mapping[str, object], path: KeyPath, partition_by: str, clusterable: Set[str]
     ) -> LogTarget:
         """The BigQuery table of a log."""
         dataset, table = self._text(entry, path, "dataset", RAW_DATASET), self._text(entry, path, "table", name)
-        if dataset and not _DATASET.fullmatch(dataset.replace(ENVIRONMENT, "env")):
-            what = f'should be "dataset" or "project.dataset", with {ENVIRONMENT} for ENV_SHORT_NAME if wanted'
-            self._mistake((*path, "dataset"), what)
-        if table and not _TABLE.fullmatch(table):
-            self._mistake((*path, "table"), "is no BigQuery table id (letters, digits, _ and -)")
+        self._parsed(DatasetRef.parse, dataset.replace(ENVIRONMENT, "env"), (*path, "dataset"))
+        if table and not is_table_id(table):
+            self._mistake((*path, "table"), "is no BigQuery table id")
         cluster_by = entry.get("cluster_by", [])
         if not _is_choice(cluster_by, clusterable | {IMPORT_HOUR}, MAX_CLUSTERING):
             what = f"should list up to {MAX_CLUSTERING} of the columns or {IMPORT_HOUR}"
@@ -472,6 +466,8 @@ class _Parser:
             self._mistake((*path, "bigquery"), f"should be {' or '.join(type_.targets)} for {spelling}")
         elif target:
             of = BigQueryType[target.removeprefix("ARRAY<").removesuffix(">")]
+            if excess_scale == "refuse" and of not in (BigQueryType.NUMERIC, BigQueryType.BIGNUMERIC):
+                self._mistake((*path, "excess_scale"), "is for NUMERIC and BIGNUMERIC")
             yield HourlyColumn(name, type_, of, excess_scale == "refuse", null_array == "empty")
 
     def _known(self, entry: Mapping[str, object], path: KeyPath, known: set[str]) -> None:
@@ -494,6 +490,14 @@ class _Parser:
 
     def _mistake(self, path: KeyPath, what: str) -> None:
         self.mistakes.append((path, what))
+
+
+def _hour(text: str) -> Hour:
+    """An hour in UTC since 1970. Raises ValueError."""
+    hour = Hour.parse(text)
+    if hour.day < EPOCH:
+        raise ValueError("is before 1970")
+    return hour
 
 
 def _is_choice(value: object, among: Set[str], limit: int) -> bool:

@@ -73,6 +73,11 @@ class PgType:
         return PgType(self.name, self.parameters)
 
     @property
+    def is_list(self) -> bool:
+        """Whether it is made from an ARRAY of BigQuery as such."""
+        return self.array or self.name in (PgType.VECTOR.name, PgType.HALFVEC.name)
+
+    @property
     def srid(self) -> int | None:
         """The SRID that each geometry has to have; None where any will do."""
         if self.plain == PgType.GEOGRAPHY:

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from typing import Literal, TypedDict
 
 from shared import log
-from shared.catalog import Table
+from shared.catalog import Source, Table
 from shared.daily import newest
 from shared.daily import source as sources
 from shared.daily.breaker import stale
@@ -78,6 +78,7 @@ class ExportedTable(TypedDict):
     """What the answer tells of an exported table; docs/reference.md#bq_export says what each field means."""
 
     table: str
+    source: str
     snapshot_id: str
     status: Literal["exported", "exported already"]
     rows: int
@@ -89,6 +90,7 @@ class UnchangedTable(TypedDict):
     """What the answer tells of a table that has nothing to move."""
 
     table: str
+    source: str
     snapshot_id: str
     status: Literal["unchanged", "held"]
     published_snapshot_id: str | None
@@ -116,7 +118,8 @@ def parse(services: Services, body: Mapping[str, object], scheduled: datetime | 
     asked = body.get("tables", list(known))
     names = [str(name) for name in asked] if isinstance(asked, list) else []
     unknown = [name if is_identifier(name) else "…" for name in names if name not in known]
-    if unknown or not names:
+    # A catalog of logs alone has none to export.
+    if unknown or (not names and "tables" in body):
         raise BadRequestError(f"tables should list some of {', '.join(known)}; got {', '.join(unknown) or 'none'}")
     day = None
     if "date" in body:
@@ -146,7 +149,7 @@ def run(services: Services, request: ExportRequest) -> tuple[ExportAnswer, int]:
     with connect(services.settings, "bq_export") as connection, translated("reading the ledger"):
         migrations.prepare(connection, migrates=services.migrates)
         known = {table.name: newest.of(connection, table) for table in request.tables}
-    with ThreadPoolExecutor(len(request.tables)) as executor:
+    with ThreadPoolExecutor(max(len(request.tables), 1)) as executor:
         futures = {
             table.name: log.submit(executor, _export_logged, call, table, known[table.name]) for table in request.tables
         }
@@ -154,7 +157,11 @@ def run(services: Services, request: ExportRequest) -> tuple[ExportAnswer, int]:
     recorded = _record(services, [_recorded(name, result, call.started) for name, result in results.items()])
     failures = {name: result for name, result in results.items() if isinstance(result, SyncError)}
     body: ExportAnswer = {
-        "tables": [_answer(result) for result in results.values() if not isinstance(result, SyncError)],
+        "tables": [
+            _answer(result, services.catalog.tables[name].source)
+            for name, result in results.items()
+            if not isinstance(result, SyncError)
+        ],
         "failed": [
             {"table": name, "error": str(error), "retryable": error.retryable} for name, error in failures.items()
         ],
@@ -273,10 +280,11 @@ def _exported(manifest: Manifest, *, new: bool) -> Exported:
     return Exported(manifest.table, manifest.snapshot, manifest.rows, len(manifest.parts), size, new)
 
 
-def _answer(exported: Exported | Unchanged) -> ExportedTable | UnchangedTable:
+def _answer(exported: Exported | Unchanged, source: Source) -> ExportedTable | UnchangedTable:
     if isinstance(exported, Unchanged):
         return {
             "table": exported.table,
+            "source": str(source),
             "snapshot_id": str(exported.snapshot),
             "status": "held" if exported.held_for else "unchanged",
             "published_snapshot_id": str(exported.seen) if exported.seen else None,
@@ -284,6 +292,7 @@ def _answer(exported: Exported | Unchanged) -> ExportedTable | UnchangedTable:
         }
     return {
         "table": exported.table,
+        "source": str(source),
         "snapshot_id": str(exported.snapshot),
         "status": "exported" if exported.new else "exported already",
         "rows": exported.rows,

@@ -59,7 +59,7 @@ def count(table: Table, source: TableInfo, of: TableRef) -> str:
     """The query that counts the rows, the keys, the values and the sums of a table with the columns of `source`."""
     key = ", ".join(f"`{name}`" for name in table.key)
     keys = f"(SELECT COUNT(*) FROM (SELECT 1 FROM {of.quoted} GROUP BY {key}))" if key else _UNKNOWN
-    counted = ["COUNT(*)", keys, *(f"COUNT(`{column.name}`)" for column in table.columns), *_sums(table, source)]
+    counted = ["COUNT(*)", keys, *map(_count, table.columns), *_sums(table, source)]
     return f"SELECT {', '.join(counted)} FROM {of.quoted}"
 
 
@@ -74,6 +74,15 @@ def profile(table: Table, source: TableInfo, counted: Sequence[object]) -> Profi
         )
     }
     return Profile(_whole(rows), of, _whole(keys) if table.key else None)
+
+
+def _count(column: Column) -> str:
+    """How many values there are. A stored array that is NULL is an empty one, and nothing says which of the two an
+    export has for it (https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#array_nulls).
+    """
+    if column.type.is_list:
+        return f"COUNTIF(ARRAY_LENGTH(`{column.name}`) > 0)"
+    return f"COUNT(`{column.name}`)"
 
 
 def _sums(table: Table, source: TableInfo) -> list[str]:

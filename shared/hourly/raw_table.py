@@ -16,8 +16,8 @@ from shared.settings import HourlySettings
 
 def reference(settings: HourlySettings, log: HourlyTable) -> TableRef:
     """The table of a log in this deployment."""
-    project, dataset = log.target.dataset_of(settings.environment)
-    return TableRef(project or settings.project, dataset, log.target.table)
+    of = log.target.dataset_of(settings.environment)
+    return TableRef(of.project or settings.project, of.dataset, log.target.table)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 
+from shared.catalog import HourlyTable
 from shared.errors import ConfigurationError
 from shared.hourly.context import LogRun
 from shared.hourly.manifest import DamagedError, DayManifest, HourRecord, OtherVersionError, State
@@ -12,29 +13,37 @@ from shared.names import AHEAD, Hour
 from shared.settings import HourlySettings
 
 
-def first_owned(store: Store, settings: HourlySettings) -> Hour:
-    """The first hour that the flow owns: as the manifests say, or on the first run as HOURLY_START says.
+def first_owned(store: Store, settings: HourlySettings, log: HourlyTable) -> Hour:
+    """The first hour of a log that the flow owns: as the manifests say, or on the first run as the catalog says, else
+    HOURLY_START.
 
     Raises ConfigurationError when neither says it, when they disagree, or when the hour lies ahead: no hour would ever
     be due.
     """
     recorded = _recorded(store)
+    said, by = (log.start, "start in the catalog") if log.start else (settings.start, "HOURLY_START")
     if recorded is None:
-        if settings.start is None:
+        if said is None:
             raise ConfigurationError("HOURLY_START is not set: it should be the first hour to export, YYYYMMDDTHH")
-        return settings.start
-    if recorded.start > datetime.now(UTC) + AHEAD:
+        if _lies_ahead(said):
+            raise ConfigurationError(f"{by} says {said}, which lies ahead: no hour would be due", where=log.name)
+        return said
+    if _lies_ahead(recorded):
         raise ConfigurationError(
             f"the manifests say that the log begins at {recorded}, which lies ahead",
             where=str(store.folder),
             remedy="Bring back an earlier version of its newest manifest",
         )
-    if settings.start not in (None, recorded):
+    if said not in (None, recorded):
         raise ConfigurationError(
-            f"HOURLY_START says {settings.start}, the manifests say {recorded}",
+            f"{by} says {said}, the manifests say {recorded}",
             remedy="Correct or unset it; earlier hours are exported by an explicit range",
         )
     return recorded
+
+
+def _lies_ahead(hour: Hour) -> bool:
+    return hour.start > datetime.now(UTC) + AHEAD
 
 
 def was_loaded(store: Store) -> bool:

@@ -75,7 +75,7 @@ def opened(services: HourlyServices, table: HourlyTable) -> Iterator[LogRun]:
         log_table.check()
         folder = LogFolder(settings.prefix, table.name)
         store = Store(services.storage, settings.bucket, folder)
-        start = recover.first_owned(store, settings)
+        start = recover.first_owned(store, settings, table)
         location = schema.ensure(services.bigquery, target, table, lambda: recover.was_loaded(store)).location
         raw_table = RawTable(services.bigquery, target, location, table)
         counts = attempts.kept(connection)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from shared.catalog import IMPORT_HOUR, BigQueryType, HourlyTable
+from shared.catalog import IMPORT_HOUR, BigQueryType, HourlyTable, KeyPath
 from shared.errors import ConfigurationError, RetryableError, TargetError
 from shared.gcp.bigquery import BigQuery, FieldDocument, TableInfo
 from shared.names import TableRef
@@ -30,12 +30,7 @@ def ensure(bigquery: BigQuery, ref: TableRef, table: HourlyTable, was_loaded: Ca
     found = bigquery.table(ref)
     if found is None:
         if was_loaded():
-            raise ConfigurationError(
-                "is gone, though hours were loaded into it",
-                where=str(ref),
-                remedy="Restore it, by time travel within 7 days: bq cp TABLE@MILLISECONDS TABLE. To go on without its"
-                " rows, make it anew by `terraform apply`",
-            )
+            raise gone(ref)
         bigquery.create_table(ref, schema(table), table.target.partition_by, table.target.cluster_by)
     elif _check(found, table):
         bigquery.add_columns(ref, schema(table))
@@ -47,25 +42,51 @@ def ensure(bigquery: BigQuery, ref: TableRef, table: HourlyTable, was_loaded: Ca
     return found
 
 
-def _check(found: TableInfo, table: HourlyTable) -> bool:
-    """Whether columns are missing. Raises TargetError for any other difference."""
-    wanted = {column.name: column.bigquery for column in table.columns}
-    wanted |= {table.day: BigQueryType.DATE.name, IMPORT_HOUR: BigQueryType.INT64.name}
-    wrong = [
-        f"column {field.name} is {field.sql}{' REQUIRED' if field.required else ''},"
-        f" the catalog says {wanted.get(field.name, 'nothing of it')}"
-        for field in found.fields
-        if field.required or field.sql != wanted.get(field.name)
-    ]
+def gone(ref: TableRef) -> ConfigurationError:
+    """What is wrong where a table that was used is not there."""
+    return ConfigurationError(
+        "is gone, though hours were loaded into it",
+        where=str(ref),
+        remedy="Restore it, by time travel within 7 days: bq cp TABLE@MILLISECONDS TABLE. To go on without its"
+        " rows, make it anew by `terraform apply`",
+    )
+
+
+def missing(found: TableInfo, table: HourlyTable) -> list[str]:
+    """The columns that the table lacks."""
+    present = {field.name for field in found.fields}
+    return [name for name in _wanted(table) if name not in present]
+
+
+def differences(found: TableInfo, table: HourlyTable) -> Iterator[tuple[KeyPath, str]]:
+    """What keeps the table from being the log's, besides missing columns, each by its path in the log's block."""
+    wanted = _wanted(table)
+    for field in found.fields:
+        if field.required or field.sql != wanted.get(field.name):
+            is_ = f"{field.sql}{' REQUIRED' if field.required else ''}"
+            said = wanted.get(field.name, "nothing of it")
+            yield ("columns", field.name), f"column {field.name} is {is_}, the catalog says {said}"
     if found.partitions != f"the day of {table.target.partition_by}":
-        wrong.append(f"it is partitioned by {found.partitions}, not by the day of {table.target.partition_by}")
+        what = f"it is partitioned by {found.partitions}, not by the day of {table.target.partition_by}"
+        yield ("partition_by",), what
     if found.clustered_by != table.target.cluster_by:
         is_, should = (", ".join(columns) or "nothing" for columns in (found.clustered_by, table.target.cluster_by))
-        wrong.append(f"it is clustered by {is_}, the catalog says {should}")
+        yield ("cluster_by",), f"it is clustered by {is_}, the catalog says {should}"
+
+
+def _wanted(table: HourlyTable) -> dict[str, str]:
+    """The types of the columns by their names."""
+    wanted = {column.name: column.bigquery for column in table.columns}
+    return wanted | {table.day: BigQueryType.DATE.name, IMPORT_HOUR: BigQueryType.INT64.name}
+
+
+def _check(found: TableInfo, table: HourlyTable) -> bool:
+    """Whether columns are missing. Raises TargetError for any other difference."""
+    wrong = [what for _, what in differences(found, table)]
     if wrong:
         raise TargetError(
             "; ".join(wrong),
             where=str(found.ref),
             remedy="Correct the catalog, or copy the rows to a table like it: docs/data.md#adopt-a-logs-table",
         )
-    return len(found.fields) < len(wanted)
+    return bool(missing(found, table))

@@ -6,15 +6,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from shared.catalog import KeyPath, Table
+from shared.catalog import HourlyTable, KeyPath, Table
 from shared.daily import evolve
 from shared.daily import source as sources
 from shared.daily.context import TableRun
 from shared.db.postgres import connect, translated
 from shared.db.session import refuse_absent
 from shared.errors import ConfigurationError, PermanentError
+from shared.hourly import schema
+from shared.hourly.names import LogFolder
+from shared.hourly.raw_table import reference
+from shared.hourly.recover import was_loaded
+from shared.hourly.store import Store
 from shared.operate.migrate import pending
-from shared.services import Services
+from shared.rows.log_table import LogTable
+from shared.services import HourlyServices, Services
 from shared.target import columns, tables
 
 
@@ -29,7 +35,8 @@ class Findings:
     def at(self, *path: str) -> Iterator[None]:
         """A failure in the block is a difference there, unless it is one that goes by itself."""
         try:
-            yield
+            with translated(f"looking at {'.'.join(path)}"):
+                yield
         except (PermanentError, ConfigurationError) as e:
             self.differences.append((path, str(e)))
 
@@ -39,11 +46,45 @@ def of_tables(services: Services, done: Callable[[str], None]) -> Findings:
     found = Findings()
     with connect(services.settings, "catalog check") as connection:
         for table in services.catalog.tables.values():
-            with translated(f"looking at {table.name}"):
-                _source(found, services, table)
-                _target(found, TableRun(services, connection, table))
+            _source(found, services, table)
+            _target(found, TableRun(services, connection, table))
             done(table.name)
     return found
+
+
+def of_logs(services: HourlyServices, done: Callable[[str], None]) -> Findings:
+    """Compare the logs with their tables in PostgreSQL and in BigQuery. `done` is called with the name of each."""
+    found = Findings()
+    with connect(services.settings, "catalog check") as connection:
+        for log in services.catalog.hourly.values():
+            _log(found, LogTable(connection, services.catalog.schema, log))
+            _raw_table(found, services, log)
+            done(log.name)
+    return found
+
+
+def _log(found: Findings, log_table: LogTable) -> None:
+    path = ("hourly", log_table.table.name)
+    with found.at(*path):
+        wrong = [((*path, *of), str(what)) for of, what in log_table.differences()]
+        found.differences += wrong
+        if not wrong:
+            log_table.check()
+
+
+def _raw_table(found: Findings, services: HourlyServices, log: HourlyTable) -> None:
+    path, ref = ("hourly", log.name), reference(services.settings, log)
+    with found.at(*path):
+        table = services.bigquery.table(ref)
+        if table is None:
+            store = Store(services.storage, services.settings.bucket, LogFolder(services.settings.prefix, log.name))
+            if was_loaded(store):
+                raise schema.gone(ref)
+            found.notes.append((path, f"{ref} does not exist yet: `terraform apply` makes it, or the first hour"))
+            return
+        found.differences += [((*path, *of), f"{ref}: {what}") for of, what in schema.differences(table, log)]
+        if lacking := schema.missing(table, log):
+            found.notes.append(((*path, "columns"), f"{ref} lacks {', '.join(lacking)}, which the next hour adds"))
 
 
 def _source(found: Findings, services: Services, table: Table) -> None:

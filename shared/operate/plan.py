@@ -22,7 +22,8 @@ _TIB = 1 << 40
 
 @dataclass(frozen=True)
 class Plan:
-    """The plan for one table. `source` says whether the source was changed since its newest snapshot. Rows are None
+    """The plan for one table, from `source_table` as the catalog has it. `source` says whether that was changed since
+    its newest snapshot. Rows are None
     where BigQuery counts them only by a query (a view). `bytes_billed` is BigQuery's own estimate. `outdated` says, of
     each view of the table that was built from another template, what becomes of it, whether the table is exported or
     not.
@@ -35,6 +36,7 @@ class Plan:
     bytes_billed: int
     usd: float
     outdated: tuple[str, ...] = ()
+    source_table: str = ""
 
 
 def of(services: Services, table: Table, price_per_tib: float) -> Plan:
@@ -53,6 +55,7 @@ def of(services: Services, table: Table, price_per_tib: float) -> Plan:
         bytes_billed=billed,
         usd=round(billed / _TIB * price_per_tib, 6),
         outdated=_outdated(services, table),
+        source_table=str(table.source),
     )
 
 

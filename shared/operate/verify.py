@@ -42,7 +42,7 @@ PATIENCE = 30
 @dataclass(frozen=True)
 class TableVerdict:
     """One table. `receipt_rows` are the rows that every system counted at the export, `source_rows` those that BigQuery
-    counts now; `notes` are no faults.
+    counts now in the `source`, as the catalog has it; `notes` are no faults.
     """
 
     table: str
@@ -52,6 +52,7 @@ class TableVerdict:
     source_rows: int | None
     differences: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,10 @@ class DayVerdict:
 def table(services: Services, of: Table) -> TableVerdict:
     """Recount one table and its views. A failure that keeps the table from being counted is a difference."""
     try:
-        return _table(services, of)
+        found = _table(services, of)
     except PermanentError as e:
-        return TableVerdict(of.name, None, None, None, None, [str(e)])
+        found = TableVerdict(of.name, None, None, None, None, [str(e)])
+    return replace(found, source=str(of.source))
 
 
 def days(
@@ -85,7 +87,7 @@ def days(
     info = services.bigquery.table(ref)
     raw_table = RawTable(services.bigquery, ref, info.location, log) if info else None
     recount = _Recount(services, store, BatchObjects(services, folder), raw_table, log)
-    stored, start = store.listing(), _first_owned(store, settings)
+    stored, start = store.listing(), _first_owned(store, settings, log)
     # Of what ended later, nobody can say yet that it is missing.
     due = Hour(datetime.now(UTC) - GRACE)
     for day in (first + timedelta(days=n) for n in range((last - first).days + 1)):
@@ -184,12 +186,12 @@ def _lag(run: TableRun, view: View, published: Publication) -> str | None:
     return None
 
 
-def _first_owned(store: Store, settings: HourlySettings) -> Hour | None:
+def _first_owned(store: Store, settings: HourlySettings, log: HourlyTable) -> Hour | None:
     """The first hour that the flow owns; None while nothing says which."""
     try:
-        return recover.first_owned(store, settings)
+        return recover.first_owned(store, settings, log)
     except ConfigurationError:
-        if settings.start is not None:
+        if settings.start is not None or log.start is not None:
             raise
         return None
 

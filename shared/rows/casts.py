@@ -60,7 +60,7 @@ class Cast:
     predicate that every value must meet, where the expression would change the value instead of failing.
 
     `limit` says in words what a value exceeded. `arrow` is the Arrow type that the value must come out as, before it is
-    encoded.
+    encoded. `list` is the expression of the list that an array is made from.
     """
 
     column: Column
@@ -68,6 +68,12 @@ class Cast:
     arrow: str
     guard: str = ""
     limit: str = ""
+    list: str = ""
+
+    @property
+    def absent(self) -> str:
+        """Whether the file itself has no value; an empty list counts as none, as `Profile` says."""
+        return f"coalesce(len({self.list}), 0) = 0" if self.list else f"{identifier(self.column.name)} IS NULL"
 
     @property
     def expression(self) -> str:
@@ -111,9 +117,9 @@ def plan(columns: Sequence[Column], footer: Footer, where: str) -> tuple[Cast, .
 
 def selected(casts: Sequence[Cast]) -> list[str]:
     """The DuckDB expressions that a file is read as: each column's value, and after these for each column whether the
-    file itself has NULL.
+    file itself has none.
     """
-    return [cast.expression for cast in casts] + [f"{identifier(cast.column.name)} IS NULL" for cast in casts]
+    return [cast.expression for cast in casts] + [cast.absent for cast in casts]
 
 
 def arrow_type(cast: Cast) -> pa.DataType:
@@ -160,7 +166,7 @@ def _nothing(column: Column, source: ParquetColumn) -> Cast | None:
 
 def _may_become_any(source: ParquetColumn) -> bool:
     """Whether there is a type that another catalog could give the column."""
-    array = source.type.endswith("[]")
+    array = bool(source.type.endswith("[]") or _LIST_IN_GROUP.fullmatch(source.type))
     types = (replace(type_, array=array) for type_ in PG_TYPES if type_ not in (PgType.VECTOR, PgType.HALFVEC))
     return any(_cast(Column(source.name, type_), source) is not None for type_ in types)
 
@@ -340,7 +346,7 @@ def _array(column: Column, source: ParquetColumn) -> Cast | None:
     if of is None:
         return None
     value = f"list_transform({name}, lambda {element}: {of.guarded})"
-    return Cast(column, value, f"list<{of.arrow}>", limit=of.limit)
+    return Cast(column, value, f"list<{of.arrow}>", limit=of.limit, list=name)
 
 
 #: A list whose group is not said to be one, as DuckDB reads it, and what it is called in an expression.
@@ -355,8 +361,9 @@ def _grouped(column: Column, source: ParquetColumn, member: str) -> Cast | None:
     of = _cast(replace(column, name=_LIST), source)
     if of is None:
         return None
-    value = f"list_transform([{identifier(column.name)}.{member}], lambda {identifier(_LIST)}: {of.guarded})[1]"
-    return Cast(column, value, of.arrow, limit=of.limit)
+    list_ = f"{identifier(column.name)}.{member}"
+    value = f"list_transform([{list_}], lambda {identifier(_LIST)}: {of.guarded})[1]"
+    return Cast(column, value, of.arrow, limit=of.limit, list=list_)
 
 
 def _vector(column: Column, source: str) -> Cast | None:
@@ -367,9 +374,8 @@ def _vector(column: Column, source: str) -> Cast | None:
     most = _REAL_MAX if column.type.plain == PgType.VECTOR else "65504"
     numbers = f"list_filter({name}, lambda {identifier(_ELEMENT)}: abs({identifier(_ELEMENT)}) <= {most})"
     limit = f"{column.type.sql} takes {length} numbers, each finite and none NULL"
-    return Cast(
-        column, f"{name}::DOUBLE[]", "list<double>", f"len({name}) = {length} AND len({numbers}) = {length}", limit
-    )
+    guard = f"len({name}) = {length} AND len({numbers}) = {length}"
+    return Cast(column, f"{name}::DOUBLE[]", "list<double>", guard, limit, list=name)
 
 
 def _interval(column: Column, source: str) -> Cast | None:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from shared.catalog import BigQueryType, HourlyColumn, PgType
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
 
 #: What no type of BigQuery holds outside: its years are 1 to 9999. Days and microseconds from 1970.
@@ -197,6 +199,7 @@ def _lists(column: HourlyColumn, found: pa.ListArray) -> Fitted:
     """Lists as arrays of BigQuery, none of which is NULL or has a NULL in it
     (https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#array_nulls).
     """
+    import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -204,22 +207,21 @@ def _lists(column: HourlyColumn, found: pa.ListArray) -> Fitted:
     if column.type.plain.element == PgType.BYTEA:
         elements = _from_hex(elements)
     fitted = _fit(column.type.plain.element, column.target, elements)
-    arrow, lengths = column_type(column), pc.list_value_length(found).fill_null(0)
-    starts = pa.array([0, *pc.cumulative_sum(lengths.cast(pa.int64())).to_pylist()], pa.int32())
-    values = pa.ListArray.from_arrays(starts, fitted.values, arrow)
+    lengths = pc.list_value_length(found).fill_null(0).to_numpy(zero_copy_only=False)
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    values = pa.ListArray.from_arrays(pa.array(starts, pa.int32()), fitted.values, column_type(column))
     absent = pc.or_(found.is_null(), _any(elements.is_null(), starts))
     unfit = absent if fitted.unfit is None else pc.or_(absent, _any(fitted.unfit, starts))
     return Fitted(values, unfit, None if fitted.rounded is None else _any(fitted.rounded, starts))
 
 
-def _any(marked: pa.BooleanArray, starts: pa.Array) -> pa.BooleanArray:
-    """Which lists have a marked element."""
+def _any(marked: pa.BooleanArray, starts: npt.NDArray[np.int64]) -> pa.BooleanArray:
+    """Which lists have a marked element; `starts` are the elements that they begin with."""
+    import numpy as np
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    counted = pa.array([0, *pc.cumulative_sum(marked.fill_null(False).cast(pa.int64())).to_pylist()])
-    found = counted.take(starts)
-    return pc.greater(found[1:], found[:-1])
+    counted = np.concatenate([[0], np.cumsum(marked.fill_null(False).to_numpy(zero_copy_only=False))])
+    return pa.array(counted[starts[1:]] > counted[starts[:-1]])
 
 
 def _from_hex(texts: pa.Array) -> pa.Array:

@@ -146,7 +146,8 @@ def _notes(column: HourlyColumn, fitted: Fitted, keys: pa.Array) -> Iterator[Not
         excess = f"has more than {digits_after_point(column.target)} digits after the point"
     misfit = f"holds what no {column.bigquery} can be"
     if column.type.array:
-        misfit += ": it may be NULL, have a NULL in it, or several dimensions"
+        null = "" if column.empty_for_null else """be NULL (null_array = "empty" makes it an empty one), """
+        misfit += f": it may {null}have a NULL in it, or several dimensions"
     for marked, problem in ((fitted.rounded, excess), (fitted.unfit, misfit)):
         rows = pc.sum(marked).as_py() if marked is not None else 0
         if rows:

@@ -1,7 +1,8 @@
 """A profile: what BigQuery, a reader of Parquet and PostgreSQL can each count of rows, cheaply, whatever their order.
 
 It has the rows, the values of each column that are not NULL, and, where each system can add a column up exactly, a sum:
-of integers, of true as 1, of the bytes of text. Profiles that agree make a receipt.
+of integers, of true as 1, of the bytes of text. Of arrays, those that are not empty count: BigQuery has none that is
+NULL. Profiles that agree make a receipt.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ class ProfileDocument(Struct, frozen=True):
 
 class Tap:
     """Takes the profile of Arrow batches that flow by. A batch has the columns' values, and behind them for each column
-    which rows have NULL in the file itself. Only the values flow on.
+    which rows have no value in the file itself. Only the values flow on.
     """
 
     def __init__(self, columns: Sequence[Column]) -> None:
@@ -148,7 +149,7 @@ def _of_columns(
         [
             sql.SQL("count(*)"),
             sql.SQL("count(*) FILTER (WHERE {} > 0)").format(_nulls(whole)) if whole else sql.SQL("0"),
-            *(sql.SQL("count({})").format(_name(column)) for column in counted),
+            *(sql.SQL("count({})").format(_value(column)) for column in counted),
             *map(_sum, columns),
         ]
     )
@@ -172,7 +173,7 @@ def _nulls(columns: Sequence[Column]) -> sql.Composable:
     (https://www.postgresql.org/docs/current/limits.html).
     """
     pieces = [columns[start : start + 100] for start in range(0, len(columns), 100)]
-    each = (sql.SQL("num_nulls({})").format(sql.SQL(", ").join(map(_name, piece))) for piece in pieces)
+    each = (sql.SQL("num_nulls({})").format(sql.SQL(", ").join(map(_value, piece))) for piece in pieces)
     return sql.SQL(" + ").join(each)
 
 
@@ -183,6 +184,11 @@ def is_summed(column: Column) -> bool:
 
 def _name(column: Column) -> sql.Identifier:
     return sql.Identifier(column.name)
+
+
+def _value(column: Column) -> sql.Composable:
+    """What counts of a column."""
+    return sql.SQL("nullif({}, '{{}}')").format(_name(column)) if column.type.array else _name(column)
 
 
 def _sum(column: Column) -> sql.Composable:

@@ -20,7 +20,7 @@ from shared.db.locks import Lock, await_lock, lock_or_busy
 from shared.db.postgres import is_transient, is_wrong_deployment, translated
 from shared.db.session import SEARCH_PATH, TypeName, check_sees_all, find_names, refuse_absent
 from shared.errors import TargetError
-from shared.ledger import snapshots
+from shared.ledger import migrations, snapshots
 from shared.ledger.names import SCHEMA, part_table
 from shared.target import belongings, demands, places
 from shared.target.belongings import Belonging, Heir
@@ -65,8 +65,11 @@ def ensure(connection: psycopg.Connection, schema: str, table: Table) -> None:
 
 
 def check(connection: psycopg.Connection, schema: str, table: Table) -> bool:
-    """Whether the table is there. Raises TargetError when it is, but can't take children."""
+    """Whether the table is there. Raises what `ensure` raises, and makes nothing."""
     with translated(f"looking at {schema}.{table.name}"):
+        places.refuse_unusable(connection, schema, f"{schema}.{table.name}")
+        if migrations.exists(connection):
+            places.refuse_elsewhere(connection, table)
         found = _find(connection, schema, table.name)
         if found is not None:
             _check(connection, schema, table, found)

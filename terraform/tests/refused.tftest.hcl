@@ -20,9 +20,10 @@ override_module {
 
 variables {
   project_id      = "example-project"
+  catalog_folder  = "tests/catalog"
   environment     = "dev"
   region          = "europe-west1"
-  source_datasets = { ml_recommendation = "ml_reco_dev", seed = "seed_dev" }
+  source_datasets = { ARTISTS_DATASET = "artists_dev" }
   cloud_sql       = { instance = "recommendation-dev", connection_limit = 100, reserved_connections = 30 }
   vpc             = { connector = "projects/example-project/locations/europe-west1/connectors/serverless" }
   hourly_start    = "20260101T00"
@@ -139,4 +140,20 @@ run "a_channel_that_is_none" {
     notification_channels = ["oncall@example.com"]
   }
   expect_failures = [var.notification_channels]
+}
+
+run "a_data_set_that_nobody_names" {
+  command = plan
+  variables {
+    source_datasets = { seed = "seed_dev" }
+  }
+  expect_failures = [var.source_datasets]
+}
+
+run "a_data_set_that_is_none" {
+  command = plan
+  variables {
+    source_datasets = { ARTISTS_DATASET = "acme.artists.dev" }
+  }
+  expect_failures = [var.source_datasets]
 }

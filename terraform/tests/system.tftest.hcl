@@ -23,7 +23,7 @@ variables {
   catalog_folder  = "tests/catalog"
   environment     = "dev"
   region          = "europe-west1"
-  source_datasets = { ml_recommendation = "ml_reco_dev", seed = "seed_dev" }
+  source_datasets = { ARTISTS_DATASET = "artists_dev" }
   cloud_sql       = { instance = "recommendation-dev", connection_limit = 100, reserved_connections = 30 }
   vpc             = { connector = "projects/example-project/locations/europe-west1/connectors/serverless" }
   hourly_start    = "20260101T00"

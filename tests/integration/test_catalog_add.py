@@ -60,7 +60,7 @@ def test_a_block_is_written_that_the_catalog_takes(here, folder):
             "made": "timestamptz",
         },
     )
-    assert recosync("catalog", "check").code == 0
+    assert recosync("catalog", "terraform").code == recosync("catalog", "check").code == 0
 
 
 def test_the_data_set_of_a_variable_is_named_by_it(here, folder):
@@ -136,6 +136,7 @@ def test_what_is_only_printed_can_be_pasted(folder):
         (("seed_local.offers", "--name", "example"), "example: is in the catalog already. Give another --name"),
         (("seed_local.offers", "--name", "pg_offers"), "tables.pg_offers: begins with pg_, as the server's own"),
         (("seed_local.nowhere",), "seed_local.nowhere: does not exist"),
+        (("{SEED_DATASET}.offers",), "{SEED_DATASET}.offers: names a variable: write the data set that it names"),
         (("offers",), "offers: should be dataset.table or project.dataset.table"),
     ],
 )
@@ -153,6 +154,28 @@ def test_the_shipped_catalog_is_left_alone(folder, monkeypatch):
     assert (ran.code, "is what ships with recosync" in ran.err) == (Exit.USAGE, True)
     assert catalog.SHIPPED.file.read_bytes() == before
     assert recosync("catalog", "add", "seed_local.offers", "--print").code == 0
+
+
+EVERYTHING = """
+    'a' AS c_string, 1 AS c_int64, 0.5 AS c_float64, NUMERIC '1.5' AS c_numeric, BIGNUMERIC '1e-18' AS c_bignumeric,
+    TRUE AS c_bool, DATE '2026-01-01' AS c_date, TIME '12:00:00' AS c_time,
+    DATETIME '2026-01-01 12:00:00' AS c_datetime, TIMESTAMP '2026-01-01 12:00:00+00' AS c_timestamp,
+    INTERVAL 3 DAY AS c_interval, FROM_HEX('00ff') AS c_bytes,
+    JSON '{"a": 1}' AS c_json, STRUCT(1 AS a) AS c_struct, [STRUCT(1 AS a)] AS c_structs,
+    ST_GEOGPOINT(2, 48) AS c_geography, RANGE(DATE '2026-01-01', NULL) AS c_range, ['a', 'b'] AS c_strings,
+    [0.5, 1.5] AS c_floats, [NUMERIC '1.5'] AS c_numerics, [TIMESTAMP '2026-01-01 12:00:00+00'] AS c_timestamps
+"""
+
+
+def test_what_is_proposed_for_any_type_travels(here, folder, database):
+    here.bigquery_client.query(f"CREATE OR REPLACE TABLE seed_local.everything AS SELECT {EVERYTHING}").result()
+    ran = recosync("catalog", "add", "seed_local.everything", "--json")
+    assert (ran.code, ran.json["left_out"]) == (0, [])
+    elsewhere = f"gs://{here.bucket}/elsewhere"
+    ran = recosync("export", "everything", "--force", "--bucket-path", elsewhere, "--json")
+    assert [each["status"] for each in ran.json["imported"]] == ["published"]
+    (row,) = database.execute("SELECT * FROM everything").fetchall()
+    assert None not in row
 
 
 LOG = """

@@ -28,6 +28,8 @@ class World:
         types = "".join(f'{name} = "{type_}"\n' for name, type_ in columns.items() if type_)
         head = '[tables.users]\nsource = "seed_local.users"\nkey = ["user_id"]\n[tables.users.columns]\n'
         self.file.write_text(f"{head}{types}{VIEW}")
+        if all(type_ != "money" for type_ in columns.values()):
+            assert recosync("--catalog", self.file, "catalog", "terraform").code == 0
 
     def source(self, query=SOURCE):
         self.here.bigquery_client.query(f"CREATE OR REPLACE TABLE seed_local.users AS {query}").result()
@@ -138,6 +140,21 @@ def test_an_extension_that_a_type_needs_is_told_where_the_type_is(world, extensi
     assert f"extension {extension}, for place ({type_}). CREATE EXTENSION {extension} there" in told
 
 
+def test_a_right_that_the_loader_lacks_is_told_where_it_is_needed(world):
+    world.publish()
+    owner = f"{world.here.name}_owner"
+    with world.here.cloud.postgres.superuser(world.here.name) as admin:
+        admin.execute(f"CREATE ROLE {owner}; CREATE SCHEMA closed AUTHORIZATION {owner}".encode())
+        try:
+            world.file.write_text(world.file.read_text().replace("[tables.users]", '[tables.users]\nschema = "closed"'))
+            assert recosync("catalog", "terraform").code == 0
+            differences, _ = world.check()
+        finally:
+            admin.execute(f"DROP SCHEMA closed; DROP ROLE {owner}".encode())
+    assert len(differences) == 1
+    assert "catalog.toml:1: tables.users: closed.users: permission denied for schema closed. GRANT" in differences[0]
+
+
 def test_mistakes_of_the_catalog_itself_come_first_and_alone(world):
     world.declare(score="money")
     ran = recosync("catalog", "check", "--live", "--json")
@@ -154,3 +171,87 @@ def test_another_catalog_may_be_compared(world, tmp_path, monkeypatch):
     monkeypatch.setenv(catalog.FOLDER_VARIABLE, str(catalog.SHIPPED.file))
     ran = recosync("catalog", "check", "--live", "--file", tmp_path, "--json")
     assert (ran.code, ran.json["tables"], ran.json["differences"]) == (0, ["users"], [])
+
+
+BLOCK = """
+[hourly.visits]
+time = "made"
+key = "id"
+cluster_by = ["import_hour"]
+[hourly.visits.columns]
+id = { type = "bigint", bigquery = "INT64" }
+made = { type = "timestamp", bigquery = "TIMESTAMP" }
+page = { type = "text", bigquery = "STRING" }
+"""
+RAW = "CREATE TABLE raw_local.visits ({}) PARTITION BY {} CLUSTER BY import_hour"
+RAW_COLUMNS = "id INT64, made TIMESTAMP, page STRING, import_date DATE, import_hour INT64"
+
+
+@pytest.fixture
+def logged(world):
+    """The same with a log, whose tables are as the catalog says."""
+    world.file.write_text(world.file.read_text() + BLOCK)
+    assert recosync("catalog", "terraform").code == 0
+    world.publish()
+    world.database.execute("CREATE TABLE visits (id bigint PRIMARY KEY, made timestamp, page text)")
+    world.database.execute("CREATE INDEX ON visits (made)")
+    return world
+
+
+def test_a_log_that_is_as_the_catalog_says_is_no_difference(logged):
+    raw = f"{logged.here.project}.raw_local.visits"
+    note = f"catalog.toml:12: hourly.visits: {raw} does not exist yet: `terraform apply` makes it, or the first hour"
+    assert logged.check() == ([], [note])
+    columns = RAW_COLUMNS.replace(" page STRING,", "")
+    logged.here.bigquery_client.query(RAW.format(columns, "import_date")).result()
+    lacks = f"catalog.toml:16: hourly.visits.columns: {raw} lacks page, which the next hour adds"
+    assert logged.check() == ([], [lacks])
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("DROP TABLE visits", ["12: hourly.visits: public.visits: does not exist"]),
+        (
+            "DROP INDEX visits_made_idx",
+            ["13: hourly.visits.time: public.visits: has no B-tree index that begins with made"],
+        ),
+        (
+            "ALTER TABLE visits DROP CONSTRAINT visits_pkey, DROP page, ALTER made TYPE timestamptz",
+            [
+                "14: hourly.visits.key: public.visits: has no primary key or unique index on NOT NULL id",
+                "18: hourly.visits.columns.made: public.visits: column made is timestamp with time zone",
+                "19: hourly.visits.columns.page: public.visits: column page is missing, the catalog says text",
+            ],
+        ),
+    ],
+)
+def test_what_a_log_lacks_in_postgresql_is_told(logged, statement, told):
+    logged.database.execute(statement.encode())
+    differences, _ = logged.check()
+    assert len(differences) == len(told)
+    assert all(each.startswith(f"catalog.toml:{line}") for each, line in zip(differences, told, strict=True))
+
+
+def test_a_table_of_bigquery_that_is_another_is_told(logged):
+    columns = RAW_COLUMNS.replace("page STRING", "page INT64, more STRING")
+    logged.here.bigquery_client.query(RAW.format(columns, "DATE(made)")).result()
+    raw = f"{logged.here.project}.raw_local.visits"
+    partitions = "it is partitioned by the day of made, not by the day of import_date"
+    assert logged.check()[0] == [
+        f"catalog.toml:12: hourly.visits.partition_by: {raw}: {partitions}",
+        f"catalog.toml:16: hourly.visits.columns.more: {raw}: column more is STRING, the catalog says nothing of it",
+        f"catalog.toml:19: hourly.visits.columns.page: {raw}: column page is INT64, the catalog says STRING",
+    ]
+
+
+def test_a_table_of_bigquery_that_is_gone_after_hours_were_loaded_is_told(logged):
+    logged.database.execute(
+        "INSERT INTO visits SELECT 1, date_trunc('hour', now() AT TIME ZONE 'UTC') - interval '1 h'"
+    )
+    assert recosync("hourly", "--table-name", "visits").code == 0
+    assert logged.check() == ([], [])
+    logged.here.bigquery_client.delete_table("raw_local.visits")
+    ((difference,), _) = logged.check()
+    assert "hourly.visits: " in difference
+    assert "visits: is gone, though hours were loaded into it. Restore it" in difference

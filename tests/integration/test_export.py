@@ -105,6 +105,7 @@ def test_a_snapshot_has_the_catalogs_columns_in_snappy_parts(exported):
             "tables": [
                 {
                     "table": TABLE,
+                    "source": "{BIGQUERY_ML_RECOMMENDATION_DATASET}.user_booked_item",
                     "snapshot_id": "20260301T020000Z",
                     "status": "exported",
                     "rows": 2500,

@@ -90,7 +90,8 @@ def test_an_unchanged_source_is_confirmed_and_nothing_moves(settled, database):
     jobs = settled.jobs()
     first = "20260301T020000Z"
     assert settled.call() == {
-        "table": TABLE, "snapshot_id": first, "status": "unchanged", "published_snapshot_id": first, "reasons": [],
+        "table": TABLE, "source": "{BIGQUERY_ML_RECOMMENDATION_DATASET}.user_booked_item",
+        "snapshot_id": first, "status": "unchanged", "published_snapshot_id": first, "reasons": [],
     }  # fmt: skip
     assert settled.jobs() == jobs
     assert outcomes(database) == ["exported", "confirmed unchanged"]

@@ -137,3 +137,14 @@ def test_a_worker_that_froze_before_its_insert_brings_nothing_of_a_batch_that_wa
     bigquery.query(name, location, *insert)
     assert bigquery.wait(name, location, monotonic() + 60).error is not None
     assert visits.bigquery() == {10: keys}
+
+
+def test_a_column_of_arrays_comes_to_a_log_that_has_hours(visits, tmp_path):
+    visits.add(10, **ROW)
+    visits.done(11)
+    more = f'{BLOCK}tags = {{ type = "text[]", bigquery = "ARRAY<STRING>" }}\n'
+    visits.services = replace(visits.services, catalog=replace(with_tables(tmp_path, more), schema="App"))
+    visits.database.execute("""ALTER TABLE "Api_Visits" ADD tags text[] NOT NULL DEFAULT '{}'""")
+    visits.add(11, **ROW, tags=["a", "b"])
+    assert visits.done(12)[11] == "exported"
+    assert [row["tags"] for row in visits.rows()] == [[], ["a", "b"]]

@@ -23,7 +23,10 @@ COLUMNS = {
 #: What arrays that do not say otherwise are in each row that is not about them.
 FULL = {"tags": [], "nums": [], "strict_nums": []}
 NONE = "holds what no {} can be"
-LIST = f"{NONE}: it may be NULL, have a NULL in it, or several dimensions"
+LIST = f"{NONE}: it may have a NULL in it, or several dimensions"
+NULL = (
+    f"""{NONE}: it may be NULL (null_array = "empty" makes it an empty one), have a NULL in it, or several dimensions"""
+)
 #: A value of a column, and what is wrong with it.
 BAD = [
     ("num", "NaN", NONE.format("NUMERIC")),
@@ -41,13 +44,13 @@ BAD = [
     ("zoned", "infinity", NONE.format("TIMESTAMP")),
     ("zoned", "0044-03-15 12:00+00 BC", NONE.format("TIMESTAMP")),
     ("clock", "24:00:00", NONE.format("TIME")),
-    ("tags", None, LIST.format("ARRAY<STRING>")),
-    ("tags", "{here,NULL}", LIST.format("ARRAY<STRING>")),
-    ("tags", "{{one,two},{three,four}}", LIST.format("ARRAY<STRING>")),
+    ("tags", None, NULL.format("ARRAY<STRING>")),
+    ("tags", "{here,NULL}", NULL.format("ARRAY<STRING>")),
+    ("tags", "{{one,two},{three,four}}", NULL.format("ARRAY<STRING>")),
     ("days", "{2026-01-01,infinity}", LIST.format("ARRAY<DATE>")),
     ("days", "{NULL}", LIST.format("ARRAY<DATE>")),
     ("days", "{{2026-01-01}}", LIST.format("ARRAY<DATE>")),
-    ("nums", "{1,NaN}", LIST.format("ARRAY<NUMERIC>")),
+    ("nums", "{1,NaN}", NULL.format("ARRAY<NUMERIC>")),
     ("strict_nums", "{1,0.1234567891}", "has more than 9 digits after the point"),
 ]
 FIRST = 24

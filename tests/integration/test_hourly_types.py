@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
@@ -12,7 +13,8 @@ import pytest
 
 from local import context
 from shared.catalog import PgType, log_type_table
-from tests.kit.logs import at, block, create, place
+from shared.errors import TargetError
+from tests.kit.logs import at, block, create, place, with_tables
 
 TEXTS = [
     ("", ""),
@@ -260,6 +262,37 @@ def test_every_type_of_a_log_is_tried_as_each_that_it_becomes():
     names += [f"{name}[]" for name in arrays.removeprefix("T[] of ").split(", ")]
     types = [PgType.parse(name, leaving=True) for name in names]
     assert {(type_.plain, target) for type_ in types for target in type_.targets} <= tried
+
+
+@pytest.mark.parametrize(
+    ("declared", "made", "said"),
+    [
+        ("varchar(3)", "varchar(5)", "column c is character varying(5), the catalog says character varying(3)"),
+        ("varchar(3)", "varchar", "column c is character varying, the catalog says character varying(3)"),
+        ("varchar", "varchar(5)", None),
+        ("numeric(5,2)", "numeric(5,3)", "column c is numeric(5,3), the catalog says numeric(5,2)"),
+        ("numeric", "numeric(5,3)", None),
+        ("varchar[]", "varchar(5)[]", None),
+        ("enum", "text", "column c is text, the catalog says enum"),
+        ("text", "mood", "column c is enum, the catalog says text"),
+        ("enum[]", "mood[]", None),
+        ("text[]", "text", "column c is text, the catalog says text[]"),
+    ],
+)
+def test_a_column_is_of_the_type_that_the_catalog_says(log, tmp_path, declared, made, said):
+    target = PgType.parse(declared, leaving=True).targets[0]
+    log.services = replace(log.services, catalog=with_tables(tmp_path, block("made", {"c": f"{declared} {target}"})))
+    log.name = "made"
+    log.database.execute(
+        "DROP TABLE IF EXISTS made; DROP TYPE IF EXISTS mood; CREATE TYPE mood AS ENUM ('sad');"
+        f"CREATE TABLE made (n bigint PRIMARY KEY, at timestamp, c {made}); CREATE INDEX ON made (at)"
+    )
+    if said is None:
+        assert log.done(11) == {10: "empty"}
+        return
+    with pytest.raises(TargetError) as e:
+        log.ask(11)
+    assert said in str(e.value)
 
 
 #: As many digits as there are; the emulator can't load them.

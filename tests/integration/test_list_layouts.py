@@ -17,7 +17,7 @@ import pytest
 
 from shared.errors import DataError
 from tests.kit.footers import Struct, chunks, patched
-from tests.kit.typed_tables import TABLE, place, skip_without_pgvector
+from tests.kit.typed_tables import TABLE, numbered, place, skip_without_pgvector
 from tests.kit.uploads import arrive
 
 SCHEMA, PATH = 2, 3
@@ -106,13 +106,13 @@ LISTS = {
 }
 
 
-def laid_out(layout: str, type_: pa.DataType, lists: list[list[object]]) -> bytes:
+def laid_out(layout: str, type_: pa.DataType, lists: list[list[object]], codec: str = "snappy") -> bytes:
     """A part of two row groups whose lists, none of them NULL, are laid out so."""
     field = pa.field("c", pa.list_(pa.field("element", type_, nullable=False)), nullable=False)
     schema = pa.schema([pa.field("n", pa.int64()), field])
     rows = pa.table([pa.array(range(len(lists)), pa.int64()), pa.array(lists, field.type)], schema=schema)
     sink = io.BytesIO()
-    pq.write_table(rows, sink, compression="snappy", row_group_size=3, store_schema=False)
+    pq.write_table(rows, sink, compression=codec, row_group_size=3, store_schema=False)
     return patched(sink.getvalue(), LAYOUTS[layout])
 
 
@@ -124,6 +124,15 @@ def test_an_array_arrives_from_any_layout(here, layout, type_):
     upload = here.upload({"c": type_})
     part = upload.part(laid_out(layout, source, lists), rows=5)
     assert arrive(upload.services, part, upload.manifest(source_rows=5)) == ["staged", "published"]
+    assert here.stored("c") == lists
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_array_arrives_from_any_layout_that_duckdb_does_not_read(here, layout):
+    lists = [["a", "été"], [], [""], ["x"] * 9]
+    upload = here.upload({"c": "text[]"})
+    part = upload.part(laid_out(layout, pa.string(), lists, "gzip"), rows=4)
+    assert arrive(upload.services, part, upload.manifest(source_rows=4)) == ["staged", "published"]
     assert here.stored("c") == lists
 
 
@@ -143,3 +152,13 @@ def test_a_misfit_in_any_layout_is_named_by_its_row_group(here, layout):
     with pytest.raises(DataError, match="a value does not fit: smallint holds whole numbers from -32768 to 32767") as e:
         arrive(upload.services, part)
     assert e.value.where.startswith(f"{TABLE}.c, row group 1 of gs://")
+
+
+def test_an_empty_list_arrives_as_it_is_and_counts_like_one_that_is_null(here):
+    lists = [["a"], [], None, [None]]
+    here.publish({"c": "text[]"}, numbered(c=pa.array(lists, pa.list_(pa.string()))))
+    assert here.stored("c") == lists
+    query = (
+        "SELECT parquet -> 'columns' -> 'c' -> 'values', postgresql -> 'columns' -> 'c' -> 'values' FROM recosync.part"
+    )
+    assert here.database.execute(query).fetchone() == (2, 2)

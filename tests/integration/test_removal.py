@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 
 from shared.catalog import FOLDER_VARIABLE
 from shared.daily import export, extract
 from shared.db.locks import Lock
-from shared.errors import BadRequestError, BusyError, TargetError
+from shared.errors import BadRequestError, BusyError, RetryableError, TargetError
 from shared.operate import decisions, removal
 from shared.operate.cli.output import Exit
 from shared.operate.migrate import migrate
 from shared.operate.status import gather
+from shared.operate.status.page import render
 from shared.services import HourlyServices
 from shared.upkeep import housekeeping, reconcile
 from tests.kit.commands import recosync
@@ -131,6 +133,25 @@ def test_nothing_is_dropped_that_others_hung_on_it(less):
     assert str(refused.value).endswith("Drop them, and then: recosync drop users")
     assert (left(less), less.rows("app.users")) == (before, [(1, "ann"), (2, "bob")])
     less.database.execute("DROP VIEW public.theirs, public.of_a_part")
+    assert removal.drop(less.services, "users", "test")
+
+
+def test_a_view_on_which_others_depend_is_not_dropped(less):
+    less.database.execute("CREATE VIEW public.over AS SELECT name FROM shown")
+    with pytest.raises(
+        TargetError, match=r"depend on it: view public\.over .* Drop them, and then: recosync drop shown"
+    ):
+        removal.drop(less.services, "shown", "test")
+    assert less.database.execute("SELECT name FROM public.over ORDER BY 1").fetchall() == [("ann",), ("bob",)]
+
+
+def test_readers_that_stay_long_keep_it(here, less):
+    removal.drop(less.services, "shown", "test")
+    with psycopg.connect(here.cloud.postgres.dsn(here.name, "recosync")) as reader:
+        reader.execute("SELECT * FROM app.users")
+        with pytest.raises(RetryableError, match="lock timeout"):
+            removal.drop(less.services, "users", "test")
+        assert named(less) == ["table app.users"]
     assert removal.drop(less.services, "users", "test")
 
 
@@ -260,10 +281,18 @@ def test_the_page_housekeeping_and_lost_events_go_on_beside_it(less):
     assert reconcile.run(less.services, now) == []
     report = look(less)
     assert (report.problems, [table.name for table in report.tables]) == ((), ["items"])
+    assert [(orphan.kind, orphan.drop) for orphan in report.orphans] == [
+        ("view", "recosync drop shown"), ("table", "recosync drop users"),
+    ]  # fmt: skip
+    assert report.attention == look(less.of(USERS.format(type="text") + ITEMS + SHOWN)).attention
+    page = render(report, None)
+    assert "Left the catalog" in page
+    assert "users" in page
     for name in ("shown", "users"):
         removal.drop(less.services, name, "test")
     assert None not in (housekeeping.run(less.services, now) or {"": None}).values()
-    assert look(less).problems == ()
+    assert (look(less).problems, look(less).orphans) == ((), ())
+    assert "Left the catalog" not in render(look(less), None)
 
 
 def look(own: Own):
@@ -274,6 +303,7 @@ def test_the_commands_name_it_and_drop_it(here, full, less, monkeypatch):
     monkeypatch.setenv(FOLDER_VARIABLE, str(full.folder))
     (full.folder / "views").symlink_to(full.folder)
     here.bigquery_client.query("CREATE TABLE seed_local.items AS SELECT 1 AS n, 'a' AS item").result()
+    assert "table users left the catalog, and readers keep it until:" in recosync("status").out
     planned = recosync("plan", "--json").json
     assert [(o["kind"], o["name"]) for o in planned["orphans"]] == [("view", "shown"), ("table", "users")]
     assert "recosync drop users" in recosync("plan").out

@@ -24,8 +24,8 @@ def here(shared_place):
 
 
 def literals(*values: str) -> str:
-    """The query of a column `c` of these literals, and a NULL, with their numbers."""
-    rows = (f"SELECT {number} AS n, {value} AS c" for number, value in enumerate((*values, "NULL")))
+    """The query of a column `c` of these literals, with their numbers."""
+    rows = (f"SELECT {number} AS n, {value} AS c" for number, value in enumerate(values))
     return " UNION ALL ".join(rows)
 
 
@@ -153,10 +153,14 @@ AS_TEXT = ("interval", "interval[]", "vector(2)", "halfvec(2)")
 @pytest.mark.parametrize(("type_", "source"), VALUES, ids=map(" from ".join, VALUES))
 def test_a_value_arrives_as_it_was(here, type_, source):
     values = VALUES[type_, source]
-    if source == "ARRAY<FLOAT64>":
+    if type_.partition("(")[0] in ("vector", "halfvec"):
         skip_without_pgvector(here)
+    as_text = type_ in AS_TEXT
+    if not type_.startswith(("vector", "halfvec")):
+        # BigQuery stores no array that is NULL.
+        values = {**values, "NULL": None if not type_.endswith("[]") else "{}" if as_text else []}
     here.travel({"c": type_}, literals(*values))
-    assert here.stored("c", as_text=type_ in AS_TEXT) == [*values.values(), None]
+    assert here.stored("c", as_text=as_text) == [*values.values()]
 
 
 #: By PostgreSQL type: a literal of BigQuery that it does not hold, and one of a type that never becomes it.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from shared import catalog
 from shared.catalog import ROOT, SHIPPED
+from shared.operate.cli import terraform
 
 _TABLE = """
 [tables.stranger]
@@ -125,4 +126,5 @@ def edited_tree(to: Path, edit: Callable[[Edited], Edited]) -> Path:
     place.file.write_text(edited.text)
     for name, template in edited.templates.items():
         (place.views / f"{name}.sql.jinja").write_text(template)
+    terraform.write(catalog.load(place), place)
     return to

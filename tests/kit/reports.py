@@ -41,7 +41,15 @@ def table(name: str = "enriched_user", **changes: object) -> TableStatus:
     receipt = Receipt(NOW, 3_000_000, 3_000_000, 3_000_000, 8, 0)
     published = Published(SNAPSHOT, 7, 3_000_000, NOW, "event", NOW, NOW, receipt)
     runs = tuple(run(NOW - timedelta(days=n)) for n in range(7))
-    values: dict[str, object] = {"fresh": True, "held": (), "drift": None, "pin": None, "trouble": (), "runs": runs}
+    values: dict[str, object] = {
+        "source": "{SCORES_DATASET}.users",
+        "fresh": True,
+        "held": (),
+        "drift": None,
+        "pin": None,
+        "trouble": (),
+        "runs": runs,
+    }
     return TableStatus(**{"name": name, "published": published, **values, **changes})  # type: ignore[arg-type]
 
 

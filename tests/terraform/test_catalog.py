@@ -11,13 +11,15 @@ import pytest
 
 from tests.terraform.workspace import ROOT
 
+#: One data set is of another project, one named by a variable, and one by nobody of this catalog.
+GIVEN = {"ARTISTS_DATASET": "example-recommendation-dev.artists_dev", "seed": "seed_dev"}
 FOLDER = ROOT / "terraform" / "tests" / "catalog"
 WRITER = "serviceAccount:recosync-dev-hourly-export@example-recommendation-dev.iam.gserviceaccount.com"
 
 
 @pytest.fixture(scope="module")
 def plan(workspace):
-    return workspace.plan("environments/dev.tfvars", catalog_folder=str(FOLDER))
+    return workspace.plan("environments/dev.tfvars", catalog_folder=str(FOLDER), source_datasets=GIVEN)
 
 
 def planned(plan, kind):
@@ -70,6 +72,21 @@ def test_what_is_in_a_data_set_of_others_neither_expires_nor_goes(plan):
     assert kept["queries"] == (True, None)
 
 
+def test_bq_export_may_read_the_data_sets_of_the_sources_and_the_functions_know_them(plan):
+    reader = "serviceAccount:recosync-dev-bq-export@example-recommendation-dev.iam.gserviceaccount.com"
+    read = {
+        (grant["project"], grant["dataset_id"], grant["member"])
+        for grant in planned(plan, "google_bigquery_dataset_iam_member").values()
+        if grant["role"] == "roles/bigquery.dataViewer"
+    }
+    assert read == {("acme-music", "warehouse", reader), ("example-recommendation-dev", "artists_dev", reader)}
+    for function in planned(plan, "google_cloudfunctions2_function").values():
+        given = function["service_config"][0]["environment_variables"]
+        known = {name: value for name, value in given.items() if "DATASET" in name}
+        page = function["build_config"][0]["entry_point"] == "status"
+        assert known == ({} if page else {"ARTISTS_DATASET": GIVEN["ARTISTS_DATASET"]})
+
+
 def test_every_log_and_table_is_watched_and_its_hours_age(plan):
     alerts = planned(plan, "google_monitoring_alert_policy")
 
@@ -100,7 +117,7 @@ def test_a_catalog_that_was_changed_since_is_refused_with_the_command_that_helps
         (folder / "terraform.json").unlink,
     ):
         spoil()
-        told = workspace.refusal("environments/dev.tfvars", catalog_folder=str(folder))
+        told = workspace.refusal("environments/dev.tfvars", catalog_folder=str(folder), source_datasets=GIVEN)
         assert "recosync --catalog FOLDER catalog terraform" in told
 
 
@@ -129,7 +146,7 @@ def test_what_is_deployed_stays_under_its_new_address(workspace):
     state = workspace.root / "terraform" / "terraform.tfstate"
     state.write_text(json.dumps({"version": 4, "serial": 1, "lineage": "l", "resources": [*map(resource, BEFORE)]}))
     try:
-        plan = workspace.plan("environments/dev.tfvars", catalog_folder=str(FOLDER))
+        plan = workspace.plan("environments/dev.tfvars", catalog_folder=str(FOLDER), source_datasets=GIVEN)
     finally:
         state.unlink()
     moved = {c["previous_address"]: c for c in plan["resource_changes"] if "previous_address" in c}

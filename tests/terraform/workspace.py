@@ -45,6 +45,11 @@ class Workspace:
         assert shown.returncode == 0, shown.stderr
         return json.loads(shown.stdout)
 
+    def test(self) -> None:
+        """What the configuration has of `terraform test`."""
+        made = self._terraform("test")
+        assert made.returncode == 0, made.stdout[-10_000:] + made.stderr[-10_000:]
+
     def refusal(self, *files: str, **variables: object) -> str:
         """Why there is no plan, in one line."""
         made = self._plan(files, variables)
@@ -58,7 +63,7 @@ class Workspace:
         return self._terraform("plan", "-refresh=false", "-lock=false", "-out=planned", *arguments)
 
     def _terraform(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        options = ("-no-color",) if command == "show" else ("-no-color", "-input=false")
+        options = ("-no-color",) if command in ("show", "test") else ("-no-color", "-input=false")
         others = {name: value for name, value in os.environ.items() if not name.startswith(("GOOGLE_", "TF_VAR_"))}
         nobody = {"GOOGLE_APPLICATION_CREDENTIALS": str(self._folder / "none.json")}
         return subprocess.run(

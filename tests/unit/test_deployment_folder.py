@@ -32,7 +32,10 @@ def test_a_new_folder_passes_the_check_and_has_all_that_a_deployment_needs(folde
     assert json.loads((folder / "terraform.json").read_text())["logs"]["example_log"]["schema"][0]["name"] == "id"
     # Every setting is told of.
     words = (folder / "catalog.toml").read_text()
-    assert all(f"#   {word} " in words for word in ("source", "key", "indexes", "null_share", "cluster_by", "reads"))
+    assert all(
+        f"#   {word} " in words
+        for word in ("source", "key", "indexes", "null_share", "cluster_by", "reads", "start", "minute")
+    )
 
 
 def test_a_folder_may_be_named_before_the_command_too(folder, monkeypatch):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+from unittest.mock import Mock
 
 import pytest
+from google.cloud.bigquery import SchemaField, Table
 
 from shared.catalog import MAX_COLUMNS, PG_TYPES, TYPE_NAMES, Column, PgType, Source, roomy
-from shared.gcp.bigquery import Field
+from shared.gcp.bigquery import BigQuery, Field
 from shared.names import DatasetRef, TableRef
 from shared.operate import propose
 from shared.operate.propose import Counted, TableProposal
@@ -60,6 +62,19 @@ def spelled(*fields: Field) -> list[str]:
 def test_a_column_gets_the_type_that_takes_every_value_of_it(source, parameters, spelling):
     assert spelled(field("c", source, *parameters)) == [spelling]
     assert source in PgType.parse(spelling).sources
+
+
+def test_a_schema_is_read_with_lengths_and_digits(monkeypatch):
+    schema = [
+        {"name": "a", "type": "STRING", "mode": "REPEATED", "maxLength": "10"},
+        {"name": "b", "type": "NUMERIC", "precision": "10", "scale": "2"},
+        {"name": "c", "type": "BIGNUMERIC", "precision": "50", "mode": "REQUIRED"},
+        {"name": "d", "type": "INTEGER"},
+    ]
+    table = Table("p.d.t", list(map(SchemaField.from_api_repr, schema)))
+    monkeypatch.setitem((bigquery := BigQuery("p")).__dict__, "_client", Mock(get_table=lambda _: table))
+    found = bigquery.table(TableRef("p", "d", "t"))
+    assert spelled(*found.fields) == ["varchar(10)[]", "numeric(10,2)", "numeric(50,0)", "bigint"]
 
 
 def test_whatever_a_column_can_be_made_of_has_a_type_that_takes_it():

@@ -22,7 +22,17 @@ from shared.hourly import answer, request
 from shared.operate.status import page
 from shared.upkeep import housekeeping, reconcile
 from tests.kit import terraform_variables
-from tests.kit.environment import COMPLETE, EITHER, EMULATORS, FUNCTIONS, Recorder, made_by, needed_by, read_by
+from tests.kit.environment import (
+    COMPLETE,
+    DATASETS,
+    EITHER,
+    EMULATORS,
+    FUNCTIONS,
+    Recorder,
+    made_by,
+    needed_by,
+    read_by,
+)
 from tests.kit.reference import PAGE, names, table, variables
 
 VARIABLES = variables()
@@ -46,6 +56,10 @@ def test_a_variable_stands_with_the_functions_that_read_it(name):
     told = {"all": set(FUNCTIONS), "all but `status`": set(FUNCTIONS) - {"status"}}
     cell, *_ = VARIABLES[name]
     assert told.get(cell, set(names(cell))) == {function for function in FUNCTIONS if name in read_by(function)}
+
+
+def test_what_names_a_data_set_can_be_told_from_what_else_is_read():
+    assert {name for name in VARIABLES if "DATASET" in name} == set(DATASETS)
 
 
 def test_a_variable_is_needed_if_a_function_does_not_start_without_it():

@@ -18,7 +18,7 @@ from shared.hourly.manifest import (
     HourRecord,
 )
 from shared.names import Hour
-from shared.operate.status.hours import causes_of, day_status
+from shared.operate.status.hours import Owned, causes_of, day_status
 from shared.operate.status.report import HourState
 from tests.kit.reports import NOW
 
@@ -35,7 +35,7 @@ def batch(rows, number=1):
 def hour(number, record, now=NOW):
     """What is said of an hour whose record is this."""
     hours = {} if record is None else {f"{number:02d}": record}
-    return day_status(DAY, DayManifest("t", "20261123", str(START), hours), START, now).hours[number]
+    return day_status(DAY, DayManifest("t", "20261123", str(START), hours), Owned(START), now).hours[number]
 
 
 @pytest.mark.parametrize(
@@ -71,14 +71,23 @@ def test_only_an_hour_that_is_owned_and_ended_long_enough_ago_is_a_gap():
     assert hour(8, None, NOW + timedelta(hours=1)).state is HourState.GAP
 
 
+def test_an_hour_is_due_until_the_call_of_its_log_had_its_turn():
+    def state(minute, after):
+        now = Hour.of_day(DAY, 8).end + timedelta(minutes=after)
+        return day_status(DAY, None, Owned(START, minute), now).hours[8].state
+
+    assert [state(5, after) for after in (59, 60)] == ["due", "gap"]
+    assert [state(59, after) for after in (60, 113, 114)] == ["due", "due", "gap"]
+
+
 def test_without_a_manifest_every_ended_hour_is_a_gap():
-    day = day_status(DAY - timedelta(days=1), None, Hour.of_day(DAY - timedelta(days=1), 20), NOW)
+    day = day_status(DAY - timedelta(days=1), None, Owned(Hour.of_day(DAY - timedelta(days=1), 20)), NOW)
     assert day.count(HourState.GAP) == 4
     assert day.count(HourState.NOT_OWNED) == 20
 
 
 def test_the_hours_of_a_damaged_manifest_are_damaged_not_gaps():
-    day = day_status(DAY, DamagedError("was cut off", where="gs://b/m.json"), START, NOW)
+    day = day_status(DAY, DamagedError("was cut off", where="gs://b/m.json"), Owned(START), NOW)
     assert day.damaged == "gs://b/m.json: was cut off"
     assert [h.state for h in day.hours[:3]] == ["not owned", "not owned", "damaged"]
     assert (day.count(HourState.DAMAGED), day.count(HourState.TO_COME)) == (7, 15)

@@ -90,9 +90,12 @@ def _add(output: Output, place: Place | None, name: str, propose: Callable[[], T
 
 
 def _source(text: str) -> Source:
-    from shared.catalog import Source
+    from shared.catalog import DatasetVariable, Source
 
     try:
-        return Source.parse(text)
+        found = Source.parse(text)
     except ValueError as e:
         raise BadRequestError(str(e), where=text) from None
+    if isinstance(found.dataset, DatasetVariable):
+        raise BadRequestError("names a variable: write the data set that it names", where=text)
+    return found

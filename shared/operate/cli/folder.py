@@ -12,7 +12,7 @@ import typer
 
 from shared.catalog import FOLDER_VARIABLE
 from shared.errors import BadRequestError, ConfigurationError, SyncError
-from shared.operate.cli.commands import AsJson, Group, Verbose, daily_services
+from shared.operate.cli.commands import AsJson, Group, Verbose, daily_services, hourly_services
 from shared.operate.cli.output import Exit, Output, reporting
 
 if TYPE_CHECKING:
@@ -156,10 +156,19 @@ def _compare(output: Output, catalog: Catalog, place: Place) -> tuple[list[str],
     from shared.catalog import located, text_of
     from shared.operate import live
 
+    found = []
     with output.progress("comparing", total=len(catalog.tables) + len(catalog.hourly)) as bar:
-        found = live.of_tables(daily_services(), lambda name: bar.advance(doing=name))
+
+        def done(name: str) -> None:
+            bar.advance(doing=name)
+
+        if catalog.tables:
+            found.append(live.of_tables(daily_services(), done))
+        if catalog.hourly:
+            found.append(live.of_logs(hourly_services(), done))
     text = text_of(place.file)
-    differences, notes = (list(located(place.file, text, told)) for told in (found.differences, found.notes))
+    differences = list(located(place.file, text, [each for one in found for each in one.differences]))
+    notes = list(located(place.file, text, [each for one in found for each in one.notes]))
     for note in notes:
         output.line(note)
     for difference in differences:

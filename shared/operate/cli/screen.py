@@ -36,6 +36,10 @@ def show(output: Output, report: Report) -> None:
     _tell(output, [told for table in report.tables or () for told in _waiting(table)])
     output.table("Views", ["View", "State", "Built (UTC)", "Seconds"], [_view(view) for view in report.views or ()])
     _tell(output, [(view.outdated, ()) for view in report.views or () if view.outdated is not None])
+    _tell(
+        output,
+        [(f"{o.kind} {o.name} left the catalog, and readers keep it until:", (o.drop,)) for o in report.orphans or ()],
+    )
     for log in report.logs:
         output.table(f"{log.name}, hours in UTC", ["Day", "Rows", "Hours"], _days(log))
         _tell(output, [_failed(cause) for cause in log.causes])

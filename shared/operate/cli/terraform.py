@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from shared.hourly.request import default_log
 from shared.hourly.schema import schema
+from shared.names import DatasetRef
 
 if TYPE_CHECKING:
     from shared.catalog import Catalog, HourlyTable, Place
@@ -21,11 +22,13 @@ def content(catalog: Catalog, place: Place) -> str:
     """The file of a catalog that was read from the place. `catalog_sha256` is that of the catalog's bytes, by which
     Terraform knows that the file is stale.
     """
+    sources = [table.source.dataset for table in catalog.tables.values()]
     document = {
         "made_by": COMMAND,
         "catalog_sha256": hashlib.sha256(place.file.read_bytes()).hexdigest(),
         "tables": sorted(catalog.tables),
         "source_variables": sorted(catalog.dataset_variables),
+        "source_datasets": sorted({str(dataset) for dataset in sources if isinstance(dataset, DatasetRef)}),
         "default_log": default_log(catalog),
         "logs": {name: _log(log) for name, log in sorted(catalog.hourly.items())},
     }

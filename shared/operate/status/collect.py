@@ -34,14 +34,15 @@ def gather(services: HourlyServices, now: datetime | None = None) -> Report:
         failures=None if rows is None else tables.failures(services.catalog, rows),
         logs=logs,
         failing=None if rows is None else tables.failing(rows, now),
+        orphans=None if rows is None else tables.orphans(rows),
     )
     return summarized(report)
 
 
 def _logs(services: HourlyServices, now: datetime, problems: list[Problem]) -> Iterator[LogStatus]:
-    for name in services.catalog.hourly:
+    for name, table in services.catalog.hourly.items():
         try:
-            yield hours.read(services, name, now)
+            yield hours.read(services, table, now)
         except SyncError as e:
             problems.append(_problem(Problem("hours", str(e), log=name), e))
 

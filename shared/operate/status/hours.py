@@ -5,11 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 import msgspec
 
 from shared import log
+from shared.catalog import MINUTE, HourlyTable
 from shared.errors import SyncError
 from shared.hourly import recover
 from shared.hourly.manifest import Audit, DamagedError, DayManifest, HourRecord, OtherVersionError, State
@@ -23,8 +25,8 @@ from shared.services import HourlyServices
 #: Days that are shown, today among them.
 DAYS = 30
 
-#: How long after its end an hour without a record is no gap: the call that exports it comes after it.
-GRACE = timedelta(hours=1)
+#: How long after the call that exports it an hour without a record is no gap.
+GRACE = timedelta(minutes=55)
 
 #: Manifests read at once; the client keeps ten connections.
 _READERS = 8
@@ -41,35 +43,43 @@ _STATES: Mapping[State, HourState] = {
 }
 
 
-def read(services: HourlyServices, table: str, now: datetime) -> LogStatus:
+@dataclass(frozen=True)
+class Owned:
+    """Which hours of a log are exported: from `start` on, each at the `minute` of the hour after it."""
+
+    start: Hour
+    minute: int = MINUTE
+
+
+def read(services: HourlyServices, of: HourlyTable, now: datetime) -> LogStatus:
     """The last days of a log. A manifest that is damaged, or another version's, is a damaged day.
 
     Raises SyncError when the bucket can't be read.
     """
-    settings = services.settings
+    settings, table = services.settings, of.name
     store = Store(services.storage, settings.bucket, LogFolder(settings.prefix, table))
     stored = store.listing()
-    start = recover.first_owned(store, settings)
+    owned = Owned(recover.first_owned(store, settings, of), of.minute)
     days = [now.date() - timedelta(days=n) for n in range(DAYS)]
     with ThreadPoolExecutor(_READERS) as pool:
         readings = [log.submit(pool, _read, store, day) if day in stored else None for day in days]
     found = [reading.result() if reading else None for reading in readings]
-    told = tuple(day_status(day, manifest, start, now) for day, manifest in zip(days, found, strict=True))
+    told = tuple(day_status(day, manifest, owned, now) for day, manifest in zip(days, found, strict=True))
     audits = [manifest.audit for manifest in found if isinstance(manifest, DayManifest) and manifest.audit]
     return LogStatus(
         name=table,
-        start=str(start),
+        start=str(owned.start),
         days=told,
         audit=_audit(audits[0]) if audits else None,
         causes=causes_of(table, found),
     )
 
 
-def day_status(day: date, manifest: DayManifest | SyncError | None, start: Hour, now: datetime) -> DayStatus:
+def day_status(day: date, manifest: DayManifest | SyncError | None, owned: Owned, now: datetime) -> DayStatus:
     """The hours of a day from its manifest, or from what is wrong with it."""
     hours = [Hour.of_day(day, number) for number in range(24)]
     if isinstance(manifest, SyncError):
-        told = (_untold(hour, start, now) for hour in hours)
+        told = (_untold(hour, owned, now) for hour in hours)
         damaged = (HourState.DAMAGED if state in (HourState.GAP, HourState.DUE) else state for state in told)
         states = tuple(HourStatus(str(hour), state) for hour, state in zip(hours, damaged, strict=True))
         return DayStatus(day, states, str(manifest))
@@ -77,7 +87,7 @@ def day_status(day: date, manifest: DayManifest | SyncError | None, start: Hour,
     return DayStatus(
         day,
         tuple(
-            HourStatus(str(hour), _untold(hour, start, now)) if record is None else hour_status(hour, record)
+            HourStatus(str(hour), _untold(hour, owned, now)) if record is None else hour_status(hour, record)
             for hour, record in records
         ),
     )
@@ -122,13 +132,14 @@ def _read(store: Store, day: date) -> DayManifest | SyncError | None:
         return e
 
 
-def _untold(hour: Hour, start: Hour, now: datetime) -> HourState:
+def _untold(hour: Hour, owned: Owned, now: datetime) -> HourState:
     """The state of an hour that has no record."""
     if hour.end > now:
         return HourState.TO_COME
-    if hour < start:
+    if hour < owned.start:
         return HourState.NOT_OWNED
-    return HourState.DUE if now - hour.end < GRACE else HourState.GAP
+    called = hour.end + timedelta(minutes=owned.minute)
+    return HourState.DUE if now - called < GRACE else HourState.GAP
 
 
 def _repeat(table: str, hours: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Literal
 
 import psycopg
 from psycopg.rows import class_row
@@ -170,6 +171,14 @@ class FailingRow:
 
 
 @dataclass(frozen=True)
+class OrphanRow:
+    """A table or view that was published, or built, and left the catalog."""
+
+    kind: Literal["table", "view"]
+    name: str
+
+
+@dataclass(frozen=True)
 class LedgerRows:
     """All that the page shows of the ledger, as of one instant."""
 
@@ -182,6 +191,7 @@ class LedgerRows:
     views: list[ViewRow]
     failures: list[FailureRow]
     failing: list[FailingRow] = field(default_factory=list)
+    orphans: list[OrphanRow] = field(default_factory=list)
 
 
 def read(settings: CommonSettings, catalog: Catalog, now: datetime) -> LedgerRows:
@@ -215,6 +225,7 @@ def read(settings: CommonSettings, catalog: Catalog, now: datetime) -> LedgerRow
             views=_rows(connection, ViewRow, "views", sources),
             failures=_rows(connection, FailureRow, "failures", recent),
             failing=_rows(connection, FailingRow, "failing", {"since": now - FAILING}),
+            orphans=_rows(connection, OrphanRow, "orphans", {**tables, "views": list(catalog.views)}),
         )
 
 

@@ -156,6 +156,7 @@ class TableStatus(Struct, frozen=True):
     """One table of the catalog. `trouble` says what a human should look at, besides holds and age."""
 
     name: str
+    source: Annotated[str, Meta(description="As the catalog has it: a variable that names its data set is in braces.")]
     fresh: Annotated[
         bool,
         Meta(
@@ -370,9 +371,18 @@ class LogStatus(Struct, frozen=True):
         return sum(hour.state is state for hour in self.hours)
 
 
+class Orphan(Struct, frozen=True):
+    """A table or view that left the catalog. Readers keep it until somebody drops it."""
+
+    kind: Literal["table", "view"]
+    name: str
+    drop: Annotated[str, Meta(description="The command that drops it.")]
+
+
 class Report(Struct, frozen=True):
-    """The status of one deployment. All times are UTC. `tables`, `views`, `failing` and `failures` are null, and a log
-    is missing, when `problems` says that they could not be read. No text is longer than 4,000 characters.
+    """The status of one deployment. All times are UTC. `tables`, `views`, `failing`, `failures` and `orphans` are
+    null, and a log is missing, when `problems` says that they could not be read. No text is longer than 4,000
+    characters.
     """
 
     made_at: Instant
@@ -386,6 +396,9 @@ class Report(Struct, frozen=True):
     logs: tuple[LogStatus, ...]
     failing: Annotated[
         tuple[Failing, ...] | None, Meta(description="What was told in the last 26 hours, the last first.")
+    ] = ()
+    orphans: Annotated[
+        tuple[Orphan, ...] | None, Meta(description="What left the catalog and was not dropped, views first.")
     ] = ()
     version: Literal[1] = 1
 

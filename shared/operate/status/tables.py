@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from shared.catalog import Catalog, View
+from shared.catalog import Catalog, Table, View
 from shared.daily.templates import digest_of_all, is_another, outlook
 from shared.errors import BusyError, IncompleteError
 from shared.operate.status import runs, trouble
@@ -20,6 +20,7 @@ from shared.operate.status.report import (
     Failure,
     Failures,
     Held,
+    Orphan,
     Outcome,
     Pin,
     Published,
@@ -49,7 +50,7 @@ def statuses(catalog: Catalog, rows: LedgerRows, now: datetime) -> tuple[TableSt
         name: [v.name for v in views if name in (catalog.views[v.name].reads if v.outdated else v.behind)]
         for name in catalog.tables
     }
-    return tuple(_status(name, rows, now, behind[name]) for name in catalog.tables)
+    return tuple(_status(table, rows, now, behind[table.name]) for table in catalog.tables.values())
 
 
 def view_statuses(catalog: Catalog, rows: LedgerRows, now: datetime) -> tuple[ViewStatus, ...]:
@@ -111,6 +112,11 @@ def failing(rows: LedgerRows, now: datetime) -> tuple[Failing, ...]:
     )
 
 
+def orphans(rows: LedgerRows) -> tuple[Orphan, ...]:
+    """What left the catalog, and the commands that drop it."""
+    return tuple(Orphan(row.kind, row.name, shlex.join(("recosync", "drop", row.name))) for row in rows.orphans)
+
+
 def _view_status(
     view: View, rows: Iterable[ViewRow], published: Mapping[str, PublishedRow], now: datetime
 ) -> ViewStatus:
@@ -147,7 +153,8 @@ def _is_overdue(awaited: Iterable[str], published: Mapping[str, PublishedRow], n
     return all(at is not None and now - at > LATE for at in publishes)
 
 
-def _status(name: str, rows: LedgerRows, now: datetime, behind: Sequence[str]) -> TableStatus:
+def _status(table: Table, rows: LedgerRows, now: datetime, behind: Sequence[str]) -> TableStatus:
+    name = table.name
     published = next((_published(row) for row in rows.published if row.name == name), None)
     calls = [row for row in rows.calls if row.name == name]
     snapshots = [row for row in rows.snapshots if row.name == name]
@@ -168,6 +175,7 @@ def _status(name: str, rows: LedgerRows, now: datetime, behind: Sequence[str]) -
     )
     return TableStatus(
         name=name,
+        source=str(table.source),
         fresh=_is_fresh(published, now) and aged is None,
         published=published,
         held=tuple(_held(row) for row in rows.holds if row.name == name),
