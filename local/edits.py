@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
+from psycopg import sql
+
 from local import logs
 from local.cloud import Deployment
 from local.logs import Log
@@ -96,13 +99,23 @@ class World:
             yield f"source {ref} was made"
         for name, log in catalog.load(self.here.place).hourly.items():
             if name not in self.logs:
-                self.fill(logs.create(self.here, log))
+                self._add(log)
                 yield f"log {name} was made, and has rows"
             elif _shape(self.logs[name]) != _shape(log):
                 yield f"log {name} is another now, and its table is as it was: start `make local` anew for a new one"
                 continue
             self.here.make_dataset(self.here.target(log))
             self.logs[name] = log
+
+    def _add(self, log: HourlyTable) -> None:
+        added = logs.create(self.here, log)
+        try:
+            self.fill(added)
+        except psycopg.Error as e:
+            where = sql.Identifier(catalog.load(self.here.place).schema, log.name)
+            with psycopg.connect(self.here.dsn) as connection:
+                connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(where))
+            raise InputError(f"log {log.name}: its rows could not be added: {e}") from None
 
 
 def _shape(log: HourlyTable) -> object:

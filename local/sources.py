@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 from duckdb.sqltypes import DuckDBPyType
+from google.api_core.exceptions import GoogleAPICallError
 from google.cloud.bigquery import LoadJobConfig, ParquetOptions, SchemaField, SourceFormat, WriteDisposition
 
 from local import data, made_up
@@ -75,11 +76,14 @@ class Sources:
                 db = stack.enter_context(data.prepared(self._sizes))
             for source in wanted:
                 self._here.make_dataset(source.ref)
-                if source.file:
-                    self._load(db, source)
-                else:
-                    made = f"CREATE OR REPLACE TABLE {source.ref.quoted} AS {source.query}"
-                    self._here.bigquery_client.query(made).result()
+                try:
+                    if source.file:
+                        self._load(db, source)
+                    else:
+                        made = f"CREATE OR REPLACE TABLE {source.ref.quoted} AS {source.query}"
+                        self._here.bigquery_client.query(made).result()
+                except (GoogleAPICallError, duckdb.Error) as e:
+                    raise InputError(f"{source.file or source.ref}: could not be made: {e}") from None
                 self._made[source.ref] = source.query
         return [source.ref for source in wanted]
 

@@ -215,5 +215,15 @@ def test_input_that_makes_no_source_is_told_and_leaves_all_running(local):
     told = "\n".join(local.edits.look())
     assert told.startswith("input/example.sql changed, and the functions keep the catalog that they have: ")
     assert "example.sql: gives user_id as INT64, character varying takes STRING" in told
+    (local.folder / "input" / "example.sql").unlink()
+    (local.folder / "input" / "extra.sql").write_text("CREATE TABLE extra (n serial PRIMARY KEY, at timestamp UNIQUE)")
+    (local.folder / "input" / "extra_rows.sql").write_text("INSERT INTO extra (at) VALUES (%(start)s), (%(start)s)")
+    told = local.edit("catalog.toml", "[views.example_mv]", f"{NEW.replace('clicks', 'extra')}\n[views.example_mv]")
+    assert (
+        "and the functions keep the catalog that they have: log extra: its rows could not be added: duplicate" in told
+    )
+    (local.folder / "input" / "extra_rows.sql").write_text("INSERT INTO extra (at) VALUES (%(start)s)")
+    assert list(local.edits.look()) == []
+    assert "  log extra was made, and has rows." in "\n".join(local.edits.look())
     local.publish("example")
     assert local.ask("SELECT count(*) > 1000 FROM example_mv") == [(True,)]

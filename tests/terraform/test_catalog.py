@@ -121,6 +121,19 @@ def test_a_catalog_that_was_changed_since_is_refused_with_the_command_that_helps
         assert "recosync --catalog FOLDER catalog terraform" in told
 
 
+def test_a_catalog_that_we_know_nothing_of_is_planned(workspace):
+    """The one that the demo is tried with: twelve tables of two projects, and three logs."""
+    folder = ROOT / "tests" / "catalogs" / "stranger"
+    given = {"CRM_DATASET": "acme-crm.people"}
+    plan = workspace.plan("environments/dev.tfvars", catalog_folder=str(folder), source_datasets=given)
+    tables = planned(plan, "google_bigquery_table").values()
+    where = {f"{table['project']}.{table['dataset_id']}.{table['table_id']}" for table in tables}
+    mine = "example-recommendation-dev.raw_dev"
+    assert where == {f"{mine}.search", f"{mine}.basket", "acme-warehouse.clicks.click_v2"}
+    jobs = [job["name"] for job in planned(plan, "google_cloud_scheduler_job").values() if "hourly" in job["name"]]
+    assert sorted(name.rpartition("_")[2] for name in jobs) == ["basket", "click", "search"]
+
+
 #: What a deployment had of the only log that there could be, and of the daily job.
 BEFORE = {
     ("module.raw_dataset", "google_bigquery_table", "this", "past_offer_context"): (
