@@ -37,7 +37,9 @@ from tests.kit.reference import PAGE, names, table, variables
 
 VARIABLES = variables()
 #: What a variable without a default may hold.
-SAMPLES = {"HOURLY_START": "20260101T00", "MAXIMUM_BYTES_BILLED": "1"} | dict.fromkeys(EMULATORS, "http://127.0.0.1:1")
+SAMPLES = {"HOURLY_START": "20260101T00", "MAXIMUM_BYTES_BILLED": "1"} | dict.fromkeys(
+    sorted(EMULATORS), "http://127.0.0.1:1"
+)
 JSON_TYPES = {str: "text", int: "whole number", bool: "true or false", list: "list of texts"}
 
 
