@@ -199,13 +199,15 @@ class HourlyColumn:
 @dataclass(frozen=True)
 class LogTarget:
     """The BigQuery table of a log. `dataset` is `dataset` or `project.dataset`, with `{env}` for ENV_SHORT_NAME;
-    `partition_by` is the column by whose days the table is partitioned.
+    `partition_by` is the column by whose days the table is partitioned. `declared` says that the catalog names the
+    table itself, so that it may hold rows of another job.
     """
 
     table: str
     dataset: str = RAW_DATASET
     partition_by: str = IMPORT_DATE
     cluster_by: tuple[str, ...] = ()
+    declared: bool = False
 
     def dataset_of(self, environment: str) -> DatasetRef:
         """The data set in an environment."""

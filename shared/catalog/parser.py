@@ -394,9 +394,9 @@ class _Parser:
         if not _is_choice(cluster_by, clusterable | {IMPORT_HOUR}, MAX_CLUSTERING):
             what = f"should list up to {MAX_CLUSTERING} of the columns or {IMPORT_HOUR}"
             self._mistake((*path, "cluster_by"), f"{what}, none of FLOAT64, TIME, BYTES, JSON or an ARRAY")
-        return LogTarget(
-            table, dataset, partition_by, tuple(map(str, cluster_by if isinstance(cluster_by, list) else ()))
-        )
+        columns = tuple(map(str, cluster_by if isinstance(cluster_by, list) else ()))
+        declared = bool({"dataset", "table", "partition_by"} & entry.keys())
+        return LogTarget(table, dataset, partition_by, columns, declared)
 
     def _partition_by(
         self, entry: Mapping[str, object], path: KeyPath, time: str, columns: Mapping[str, object]

@@ -40,19 +40,21 @@ class RawTable:
     def of_day(self, day: date, first: int = 0, last: int = 23) -> dict[Hour, Content]:
         """What the table holds of the hours of a day; an hour of which it holds nothing is left out.
 
-        The filter on the partition and on the first clustering column bounds what is read. In a table that was adopted,
-        rows of before have no import_hour, and their time says of which hour they are. The sum of keys can exceed an
-        INT64.
+        The filter on the partition and on the first clustering column bounds what is read
+        (https://cloud.google.com/bigquery/docs/clustered-tables#block-pruning). In a table that was adopted, rows of
+        before have no import_hour, and their time says of which hour they are: all hours of the day are read. The sum
+        of keys can exceed an INT64.
         """
-        key, time = f"`{self.log.key}`", f"`{self.log.time}`"
-        partition = f"DATE({time})" if self.log.target.partition_by == self.log.time else f"`{self.log.day}`"
+        key, time, target = f"`{self.log.key}`", f"`{self.log.time}`", self.log.target
+        partition = f"DATE({time})" if target.partition_by == self.log.time else f"`{self.log.day}`"
+        hour, asked = f"`{IMPORT_HOUR}`", f"`{IMPORT_HOUR}` BETWEEN @first AND @last"
+        if target.declared:
+            asked = f"({asked} OR {hour} IS NULL)"
+            hour = f"COALESCE({hour}, EXTRACT(HOUR FROM {time}))"
         rows = self.bigquery.rows(
             self.location,
-            f"SELECT COALESCE(`{IMPORT_HOUR}`, EXTRACT(HOUR FROM {time})), COUNT(*),"
-            f" CAST(SUM(CAST({key} AS NUMERIC)) AS STRING), BIT_XOR({key})"
-            f" FROM {self.ref.quoted}"
-            f" WHERE {partition} = @day AND (`{IMPORT_HOUR}` BETWEEN @first AND @last OR `{IMPORT_HOUR}` IS NULL)"
-            " GROUP BY 1",
+            f"SELECT {hour}, COUNT(*), CAST(SUM(CAST({key} AS NUMERIC)) AS STRING), BIT_XOR({key})"
+            f" FROM {self.ref.quoted} WHERE {partition} = @day AND {asked} GROUP BY 1",
             day=day,
             first=first,
             last=last,

@@ -121,7 +121,8 @@ def test_a_log_may_go_to_a_table_that_is_there(load, partition_by, day):
     said = 'start = "20260301T05"\nminute = 50\ndelete_from_source = true\n'
     said += 'dataset = "acme-{env}.logs_{env}"\ntable = "site-visits"'
     log = load(GOOD.replace('key = "Id"', f'key = "Id"\n{said}\npartition_by = "{partition_by}"')).hourly["visits"]
-    assert log.target == LogTarget("site-visits", "acme-{env}.logs_{env}", partition_by, ("import_hour", "page"))
+    clusters = ("import_hour", "page")
+    assert log.target == LogTarget("site-visits", "acme-{env}.logs_{env}", partition_by, clusters, declared=True)
     assert log.target.dataset_of("prod") == DatasetRef("acme-prod", "logs_prod")
     assert (log.day, str(log.start), log.minute, log.delete_from_source) == (day, "20260301T05", 50, True)
 
