@@ -1,7 +1,7 @@
 -- name: orphaned_tables
 -- The tables that were published, or have parts, and are not among those: each with its parts, the relations that have
 -- these as children, and the bytes of all that. A table that is published without parts is told by its name: the role
--- acts for its owner.
+-- acts for its owner. `in_use` is whether it was exported or published within that time.
 WITH parts AS (
     SELECT
         part.table_name,
@@ -76,7 +76,17 @@ SELECT
     coalesce((
         SELECT sum(pg_total_relation_size(every.oid)) FROM every
         WHERE every.table_name = known.table_name
-    ), 0)::bigint AS bytes
+    ), 0)::bigint AS bytes,
+    coalesce(greatest(
+        (
+            SELECT max(publication.published_at) FROM recosync.publication
+            WHERE publication.table_name = known.table_name
+        ),
+        (
+            SELECT max(call.finished_at) FROM recosync.export_run AS call
+            WHERE call.table_name = known.table_name
+        )
+    ) > clock_timestamp() - %(quiet)s::interval, false) AS in_use
 FROM known
 ORDER BY known.table_name;
 
@@ -86,7 +96,8 @@ ORDER BY known.table_name;
 WITH known AS (
     SELECT
         view_name,
-        array_agg(DISTINCT table_name) AS reads
+        array_agg(DISTINCT table_name) AS reads,
+        max(built_at) AS built_at
     FROM recosync.view_build
     WHERE view_name <> all(%(views)s::text[])
     GROUP BY view_name
@@ -119,7 +130,8 @@ SELECT
     coalesce((
         SELECT sum(pg_total_relation_size(homes.oid)) FROM homes
         WHERE homes.view_name = known.view_name
-    ), 0)::bigint AS bytes
+    ), 0)::bigint AS bytes,
+    known.built_at > clock_timestamp() - %(quiet)s::interval AS in_use
 FROM known
 ORDER BY known.view_name;
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal, LiteralString
 
 import psycopg
@@ -12,7 +13,7 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from shared import log
-from shared.catalog import Catalog
+from shared.catalog import Catalog, Place
 from shared.daily.build import drop_stand_in
 from shared.db import queries
 from shared.db.locks import Lock, lock_or_busy
@@ -26,12 +27,18 @@ from shared.target import tables, views
 #: The wait for readers of what is dropped: those that come meanwhile wait as long, and then find nothing.
 LOCK_WAIT = "1s"
 
+#: How long nothing has brought what is dropped: the functions call once a day.
+QUIET = timedelta(days=1)
+
+_USED = {"table": "exported or published", "view": "built"}
+
 
 @dataclass(frozen=True)
 class Orphan:
     """A table or view that the ledger knows and the catalog no longer has. `relations` are those that readers know it
     by, each with its schema before it: none if somebody dropped it. `parts` are those of a table that stand in
-    PostgreSQL. `bytes` is the disk that all this takes.
+    PostgreSQL. `bytes` is the disk that all this takes. `in_use` says that it was exported, published or built within
+    QUIET, so that this catalog may be another than the functions'.
     """
 
     kind: Literal["table", "view"]
@@ -39,6 +46,7 @@ class Orphan:
     relations: tuple[tuple[str, str], ...]
     parts: tuple[int, ...]
     bytes: int
+    in_use: bool
 
     @property
     def where(self) -> str:
@@ -47,6 +55,9 @@ class Orphan:
 
     def __str__(self) -> str:
         held = f"{self.bytes / (1 << 20):,.1f} MiB" if self.relations or self.parts else "gone from PostgreSQL"
+        if self.in_use:
+            used = f"{_USED[self.kind]} within a day: is this the catalog that is deployed?"
+            return f"{self.kind} {self.where} left the catalog ({held}), and was still {used}"
         return f"{self.kind} {self.where} left the catalog ({held}). To drop it: recosync drop {self.name}"
 
 
@@ -54,15 +65,21 @@ def orphans(connection: psycopg.Connection, catalog: Catalog) -> list[Orphan]:
     """What the catalog no longer has, views first; nothing where there is no ledger."""
     if not migrations.exists(connection):
         return []
+    known = {"views": list(catalog.views), "tables": list(catalog.tables), "quiet": QUIET}
     rows = [
-        *(("view", row) for row in connection.execute(_query("orphaned_views"), {"views": list(catalog.views)})),
-        *(("table", row) for row in connection.execute(_query("orphaned_tables"), {"tables": list(catalog.tables)})),
+        *(("view", row) for row in connection.execute(_query("orphaned_views"), known)),
+        *(("table", row) for row in connection.execute(_query("orphaned_tables"), known)),
     ]
     return [
         Orphan(
-            "view" if kind == "view" else "table", name, tuple((s, n) for s, n in relations or ()), tuple(parts), size
+            kind="view" if kind == "view" else "table",
+            name=name,
+            relations=tuple((schema, relation) for schema, relation in relations or ()),
+            parts=tuple(parts),
+            bytes=size,
+            in_use=in_use,
         )
-        for kind, (name, relations, parts, size) in rows
+        for kind, (name, relations, parts, size, in_use) in rows
     ]
 
 
@@ -72,12 +89,13 @@ def left(services: Services) -> list[Orphan]:
         return orphans(connection, services.catalog)
 
 
-def drop(services: Services, name: str, by: str) -> list[Orphan]:
+def drop(services: Services, name: str, by: str, *, force: bool = False) -> list[Orphan]:
     """Drop a table or view that left the catalog, with its parts, and have the ledger forget it; what was dropped.
 
     It is one transaction, while nobody publishes the table or builds the view. Raises BadRequestError when the catalog
-    has the name, or nobody ever published it. Raises TargetError, and drops nothing, when other objects depend on it,
-    or a table holds rows that no publish brought. Raises BusyError while others are at it.
+    has the name, or nobody ever published it, or, unless it is forced, when functions may still have it in theirs.
+    Raises TargetError, and drops nothing, when other objects depend on it, or a table holds rows that no publish
+    brought. Raises BusyError while others are at it.
     """
     catalog = services.catalog
     if name in {**catalog.tables, **catalog.views, **catalog.hourly}:
@@ -97,6 +115,12 @@ def drop(services: Services, name: str, by: str) -> list[Orphan]:
             found = [orphan for orphan in orphans(connection, catalog) if orphan.name == name]
             if not found:
                 raise BadRequestError("nothing of that name was published here and left the catalog", where=name)
+            if used := [orphan for orphan in found if orphan.in_use and not force]:
+                raise BadRequestError(
+                    f"was still {_USED[used[0].kind]} within a day: functions may have it in their catalog",
+                    where=used[0].where,
+                    remedy=f"See that {Place.here().file} is what is deployed, and wait a day, or add --force",
+                )
             for orphan in found:
                 _drop(connection, orphan)
         for orphan in found:

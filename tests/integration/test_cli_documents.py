@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from local import context
@@ -86,11 +87,13 @@ class World:
         self._here.bigquery_client.query(f"CREATE TABLE analytics.similar_artist AS {artists}").result()
 
     def _orphan(self) -> None:
-        """A table that was published, and that the catalog has no more."""
+        """A table that was published days ago, and that the catalog has no more."""
         known = self._services.catalog
         table = replace(known.tables[TABLE], name="former_table")
         self._services = replace(self._services, catalog=replace(known, tables={**known.tables, table.name: table}))
         self._upload(table, NOW, "published")
+        with psycopg.connect(self._here.dsn) as database:
+            database.execute("UPDATE recosync.publication SET published_at = published_at - interval '2 days'")
 
     def _fill_sources(self) -> None:
         """One row each, of the first type that its column can come from."""

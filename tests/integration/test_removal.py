@@ -73,8 +73,15 @@ def full(own):
 
 @pytest.fixture
 def less(full):
-    """The catalog has but one table any more."""
-    return full.of(ITEMS)
+    """The catalog has but one table any more, since days."""
+    return aged(full.of(ITEMS))
+
+
+def aged(own: Own) -> Own:
+    """What was published and built so far was so days ago."""
+    for table, column in (("publication", "published_at"), ("view_build", "built_at"), ("export_run", "finished_at")):
+        own.database.execute(f"UPDATE recosync.{table} SET {column} = {column} - interval '2 days'")
+    return own
 
 
 def named(own: Own) -> list[str]:
@@ -119,6 +126,26 @@ def test_the_view_goes_first_and_then_the_table_with_every_part_and_the_ledger_f
     assert (named(less), left(less), children(less)) == ([], {}, 1)
     assert less.rows("items") == [(1, "a"), (2, "b")]
     assert migrate(less.services) == []
+
+
+def test_what_functions_may_still_have_in_their_catalog_is_dropped_only_by_force(full):
+    """An operator's catalog may be another than the deployed one: what was brought within a day is told of as such."""
+    less = full.of(ITEMS)
+    assert migrate(less.services)[1].endswith(
+        "exported or published within a day: is this the catalog that is deployed?"
+    )
+    before = left(less)
+    for name in ("shown", "users"):
+        with pytest.raises(BadRequestError, match=r"within a day: functions may have it .* wait a day, or add --force"):
+            removal.drop(less.services, name, "test")
+    assert (left(less), less.rows("public.shown")) == (before, [(1, "ann", "a"), (2, "bob", "b")])
+    aged(less)
+    call = "INSERT INTO recosync.export_run (table_name, started_at, outcome) VALUES ('users', now(), %s)"
+    less.database.execute(call, ["confirmed unchanged"])
+    removal.drop(less.services, "shown", "test")
+    with pytest.raises(BadRequestError, match="was still exported"):
+        removal.drop(less.services, "users", "test")
+    assert removal.drop(less.services, "users", "test", force=True)
 
 
 def test_nothing_is_dropped_that_others_hung_on_it(less):
@@ -201,7 +228,7 @@ def test_a_table_that_was_published_empty_is_dropped(own):
     assert own.rows("app.users") == []
     less = own.of(ITEMS)
     assert named(less) == ["table app.users"]
-    removal.drop(less.services, "users", "test")
+    removal.drop(less.services, "users", "test", force=True)
     assert one(own.database, "SELECT to_regclass('app.users')") is None
     assert (named(less), left(less)) == ([], {})
 
@@ -212,22 +239,22 @@ def test_a_view_whose_columns_changed_goes_with_what_it_was_built_from(full):
     stand_ins = "SELECT count(*) FROM pg_views WHERE schemaname = 'recosync'"
     assert one(full.database, stand_ins) == 1
     less = full.of(ITEMS)
-    removal.drop(less.services, "shown", "test")
+    removal.drop(less.services, "shown", "test", force=True)
     assert one(full.database, stand_ins) == 0
-    removal.drop(less.services, "users", "test")
+    removal.drop(less.services, "users", "test", force=True)
     assert (named(less), left(less)) == ([], {})
 
 
 def test_a_table_that_comes_back_is_a_new_one(full, less):
     decisions.rollback(full.services, "users", day(1), "test")
     for name in ("shown", "users"):
-        removal.drop(less.services, name, "test")
+        removal.drop(less.services, name, "test", force=True)
     # As it was, and then with other columns.
     full.publish(1, "users", n=[1], name=["ann"])
     assert full.refresh("users") == "refreshed"
     assert full.rows("public.shown") == [(1, "ann", "a")]
-    removal.drop(full.of(ITEMS).services, "shown", "test")
-    removal.drop(full.of(ITEMS).services, "users", "test")
+    removal.drop(full.of(ITEMS).services, "shown", "test", force=True)
+    removal.drop(full.of(ITEMS).services, "users", "test", force=True)
     other = full.of(USERS.format(type="varchar") + ITEMS + SHOWN)
     other.publish(2, "users", n=[2], name=["bob"])
     assert other.refresh("users") == "refreshed"
@@ -242,7 +269,7 @@ def test_a_table_that_comes_back_is_exported_and_imported_though_its_source_is_t
     assert exported(full, 5) == "exported"
     assert exported(full, 6) == "unchanged"
     for name in ("shown", "users"):
-        removal.drop(less.services, name, "test")
+        removal.drop(less.services, name, "test", force=True)
     assert exported(full, 7) == "exported"
     assert full.rows("app.users") == [(1, "ann")]
 
@@ -268,7 +295,7 @@ def test_what_was_rejected_before_stays_rejected_when_the_table_comes_back(own):
     manifest = bad.manifest()
     assert arrive(strict.services, manifest) == ["held"]
     decisions.reject(strict.services, "users", None, "test")
-    removal.drop(own.of(ITEMS).services, "users", "test")
+    removal.drop(own.of(ITEMS).services, "users", "test", force=True)
     assert arrive(strict.services, manifest) == ["rejected"]
     strict.publish(3, "users", n=[1], name=["eve"])
     assert strict.rows("app.users") == [(1, "eve")]

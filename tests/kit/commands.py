@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 from typer.testing import CliRunner
 
+from shared.catalog import FOLDER_VARIABLE
 from shared.operate.cli import build
 
 #: The command lines of the old READMEs, as they stood there.
@@ -33,9 +35,15 @@ class Ran:
 
 
 def recosync(*arguments: object, columns: int | None = None) -> Ran:
-    """Run a command in this process, with its environment; what it says goes to a pipe, or is as wide as asked."""
-    width = {"COLUMNS": None if columns is None else str(columns)}
-    result = CliRunner().invoke(build(), list(map(str, arguments)), prog_name="recosync", env=width)
+    """Run a command in this process, with its environment; what it says goes to a pipe, or is as wide as asked.
+
+    A command may say which catalog its process reads. The next command is one of another process.
+    """
+    its_own = {
+        "COLUMNS": None if columns is None else str(columns),
+        FOLDER_VARIABLE: os.environ.get(FOLDER_VARIABLE),
+    }
+    result = CliRunner().invoke(build(), list(map(str, arguments)), prog_name="recosync", env=its_own)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Ran(result.exit_code, result.stdout, result.stderr)

@@ -89,6 +89,7 @@ def reject(
 @GROUP.command("drop", example="recosync drop former_table")
 def drop(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A table or view that the catalog no longer has.")],
+    force: Annotated[bool, typer.Option("--force", help="Also what was exported or built within a day.")] = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
@@ -99,7 +100,7 @@ def drop(
     with reporting(as_json, verbose) as output:
         from shared.operate import removal
 
-        dropped = removal.drop(daily_services(), name, operator())
+        dropped = removal.drop(daily_services(), name, operator(), force=force)
         for each in dropped:
             output.line(f"The {each.kind} {each.where} is dropped: {each.bytes:,} bytes.")
         fields = [
