@@ -149,12 +149,15 @@ def _drop_parts(run: DailyRun, before: datetime) -> int:
 
 def _tell_keepers(run: DailyRun) -> None:
     """Tell of views that read parts and that no refresh builds anew any more: the server keeps the parts for them."""
-    own = {(view.schema, view.name) for view in run.catalog.views.values()}
+    own = run.catalog.views
     for schema, view in run.connection.execute(queries.load("housekeeping")["readers_of_stand_ins"]).fetchall():
-        if (schema, view) not in own:
-            log.warning(
-                f"a view that left the catalog keeps old parts from being dropped: recosync drop {view}", view=view
-            )
+        if view not in own:
+            what, command = "a view that left the catalog", f"recosync drop {view}"
+        elif own[view].schema != schema:
+            what, command = f"a view that the catalog has in the schema {own[view].schema}", "recosync migrate"
+        else:
+            continue
+        log.warning(f"{what} keeps old parts from being dropped: {command}", view=view)
 
 
 def _drop_part(run: DailyRun, part: StagedPart, before: datetime) -> bool:

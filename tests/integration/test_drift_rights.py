@@ -80,10 +80,13 @@ def test_a_view_that_left_the_catalog_and_keeps_old_parts_is_named_until_it_is_d
         """How many parts are dropped, and the views that are told to keep some."""
         caplog.clear()
         dropped = housekeeping.run(services, later)
-        told = [record for record in caplog.records if "a view that left the catalog" in record.getMessage()]
-        return dropped["parts"], [record.fields["view"] for record in told]
+        told = [record for record in caplog.records if "keeps old parts from being dropped" in record.getMessage()]
+        return dropped["parts"], [(record.fields["view"], record.getMessage().partition(": ")[2]) for record in told]
 
+    elsewhere = {name: replace(view, schema="other") for name, view in after.catalog.views.items()}
     assert named(after) == (2, [])
-    assert named(without) == (0, [VIEW])
+    assert named(without) == (0, [(VIEW, f"recosync drop {VIEW}")])
+    moved = replace(after, catalog=replace(after.catalog, views=elsewhere))
+    assert named(moved) == (0, [(VIEW, "recosync migrate")])
     drift.database.execute(f"DROP MATERIALIZED VIEW {VIEW}")
     assert named(without) == (2, [])
