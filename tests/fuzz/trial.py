@@ -12,14 +12,13 @@ import json
 import multiprocessing
 import re
 import resource
-import shutil
 import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -31,10 +30,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from local import ROOT
 from local.cloud import Cloud, Deployment
-from local.functions import Instance, Runtime, Spec
-from shared import catalog
+from local.functions import COLD, Instance, Spec
+from shared.catalog import FOLDER_VARIABLE
 from shared.ledger.attempts import MOST
 from shared.names import ObjectVersion, SnapshotId
 from shared.services import Services
@@ -321,22 +319,18 @@ def _quoted(message: str) -> str | None:
 @contextmanager
 def trial(cloud: Cloud, name: str, folder: Path, limit: int | None = None) -> Iterator[Trial]:
     """A project whose gcs_import knows the table of odd files, and nobody else calls it."""
-    for part in ("functions", "shared", "sql"):
-        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-    file = folder / "shared" / "catalog.toml"
-    file.write_text(CATALOG)
-    views = folder / "sql" / "views"
-    (views / "odd_mv.sql.jinja").touch()
+    (folder / "catalog.toml").write_text(CATALOG)
+    (folder / "views").mkdir()
+    (folder / "views" / "odd_mv.sql.jinja").touch()
     fleet = {"gcs_import": Spec("cloudevent")}
     with pytest.MonkeyPatch.context() as environment, ExitStack() as open_:
         if limit is not None:
             environment.setenv("ARROW_DEFAULT_MEMORY_POOL", "system")  # its own reserves 1 GiB, which would count
-        here = open_.enter_context(cloud.deploy(name, fleet, runtime=Runtime(source=folder / "functions")))
+        here = open_.enter_context(cloud.deploy(name, fleet, env={FOLDER_VARIABLE: str(folder)}, runtime=COLD))
         database = open_.enter_context(psycopg.connect(here.dsn, autocommit=True))
         for key, value in here.env.items():
             environment.setenv(key, value)
-        services = Services.from_environment(here.env)
-        services = replace(services, catalog=catalog.load(catalog.Place(file, views)))
+        services = Services.from_environment()
         with closing(Trial(here, services, database, limit=limit)) as made:
             made.bound()
             yield made
