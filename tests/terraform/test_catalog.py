@@ -9,6 +9,9 @@ import shutil
 
 import pytest
 
+from shared.catalog import Place, load
+from shared.operate.cli import terraform
+from tests.kit.edits import Edited
 from tests.terraform.workspace import ROOT
 
 #: One data set is of another project, one named by a variable, and one by nobody of this catalog.
@@ -132,6 +135,26 @@ def test_a_catalog_that_we_know_nothing_of_is_planned(workspace):
     assert where == {f"{mine}.search", f"{mine}.basket", "acme-warehouse.clicks.click_v2"}
     jobs = [job["name"] for job in planned(plan, "google_cloud_scheduler_job").values() if "hourly" in job["name"]]
     assert sorted(name.rpartition("_")[2] for name in jobs) == ["basket", "click", "search"]
+
+
+def without(folder, to, kind):
+    """A copy of a catalog's folder, without all of one kind."""
+    shutil.copytree(folder, to)
+    edited = Edited((to / "catalog.toml").read_text())
+    for name in edited.document[kind]:
+        edited = edited.without(kind, name)
+    place = Place(to / "catalog.toml", to / "views")
+    place.file.write_text(edited.text)
+    terraform.write(load(place), place)
+    return str(to)
+
+
+def test_where_there_is_no_log_one_call_an_hour_finds_lost_events(workspace, tmp_path):
+    folder = without(FOLDER, tmp_path / "folder", "hourly")
+    plan = workspace.plan("environments/dev.tfvars", catalog_folder=folder, source_datasets=GIVEN)
+    (job,) = (job for job in planned(plan, "google_cloud_scheduler_job").values() if "hourly" in job["name"])
+    assert (job["name"], job["schedule"]) == ("export_cloudsql_tables_to_bigquery_hourly", "5 * * * *")
+    assert json.loads(base64.b64decode(job["http_target"][0]["body"])) == {}
 
 
 #: What a deployment had of the only log that there could be, and of the daily job.
