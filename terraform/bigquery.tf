@@ -27,23 +27,23 @@ module "raw_dataset" {
   depends_on = [google_project_service.this]
 }
 
+# A table in a data set of others is theirs, with what they have set of it: it is only granted.
 resource "google_bigquery_table" "log" {
   #checkov:skip=CKV_GCP_80:Google's own keys encrypt it, as they do the sources that it is made of
   #checkov:skip=CKV_GCP_121:It is a variable, and on unless an environment's data may go
-  for_each = local.logs
+  for_each = local.own_logs
 
-  project    = each.value.project
-  dataset_id = each.value.dataset
-  table_id   = each.value.table
-  schema     = jsonencode(each.value.schema)
-  clustering = length(each.value.cluster_by) == 0 ? null : each.value.cluster_by
-  # What is in a data set of others is theirs, even if everything of ours may go.
-  deletion_protection = var.keep_data || !local.own_tables[each.key]
+  project             = each.value.project
+  dataset_id          = each.value.dataset
+  table_id            = each.value.table
+  schema              = jsonencode(each.value.schema)
+  clustering          = length(each.value.cluster_by) == 0 ? null : each.value.cluster_by
+  deletion_protection = var.keep_data
 
   time_partitioning {
     type          = "DAY"
     field         = each.value.partition_by
-    expiration_ms = local.own_tables[each.key] && var.retention.raw_partitions != null ? var.retention.raw_partitions * 24 * 60 * 60 * 1000 : null
+    expiration_ms = var.retention.raw_partitions == null ? null : var.retention.raw_partitions * 24 * 60 * 60 * 1000
   }
 
   depends_on = [module.raw_dataset]
@@ -51,21 +51,23 @@ resource "google_bigquery_table" "log" {
 
 # Others may keep tables beside it, so it is the log's own table that hourly_export may write.
 resource "google_bigquery_table_iam_member" "log" {
-  for_each = { for name in keys(local.logs) : "${name} hourly_export" => google_bigquery_table.log[name] }
-
-  project    = each.value.project
-  dataset_id = each.value.dataset_id
-  table_id   = each.value.table_id
-  role       = "roles/bigquery.dataEditor"
-  member     = local.runtime["hourly_export"]
-}
-
-# The sources belong to others: all that is done to them here is to let bq_export read.
-resource "google_bigquery_dataset_iam_member" "source" {
-  for_each = local.readable
+  for_each = { for name, log in local.logs : "${name} hourly_export" => log }
 
   project    = each.value.project
   dataset_id = each.value.dataset
+  table_id   = each.value.table
+  role       = "roles/bigquery.dataEditor"
+  member     = local.runtime["hourly_export"]
+
+  depends_on = [google_bigquery_table.log]
+}
+
+# The sources belong to others: all that is done to them here is to let bq_export read.
+resource "google_bigquery_dataset_iam_member" "reader" {
+  for_each = local.sources
+
+  project    = regex(local.dataset, each.key).project
+  dataset_id = regex(local.dataset, each.key).dataset
   role       = "roles/bigquery.dataViewer"
   member     = local.runtime["bq_export"]
 }

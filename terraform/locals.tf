@@ -29,22 +29,18 @@ locals {
     BIGQUERY_SEED_DATASET              = "seed"
   }
 
-  # The data sets of the sources: those of the catalog's variables, by their names in source_datasets, and those that it
-  # names itself.
+  # The variables of the catalog, by their names in source_datasets.
   source_names = { for name in local.catalog.source_variables : name => contains(keys(var.source_datasets), name) ? name : local.short_names[name] }
-  named        = { for name in values(local.source_names) : name => var.source_datasets[name] }
-  # Each once: were it granted twice, the end of one grant would be that of the other.
-  unnamed = setsubtract(
-    [for source in local.catalog.source_datasets : trimprefix(source, "${var.project_id}.")],
-    [for source in values(local.named) : trimprefix(source, "${var.project_id}.")],
-  )
-  readable = {
-    for name, source in merge({ for source in local.unnamed : source => source }, local.named) : name => {
-      for key, found in regex(local.dataset, source) : key => coalesce(found, var.project_id)
-    }
-  }
 
-  own_tables = { for name, log in local.logs : name => log.project == var.project_id && log.dataset == "raw_${var.environment}" }
+  # The data sets of the sources as project.dataset: each once, whoever names it. Were it granted twice, the end of one
+  # grant would be that of the other.
+  sources = toset([
+    for source in concat([for name in values(local.source_names) : var.source_datasets[name]], local.catalog.source_datasets) :
+    strcontains(source, ".") ? source : "${var.project_id}.${source}"
+  ])
+
+  # The logs whose tables are in the data set that is made here.
+  own_logs = { for name, log in local.logs : name => log if log.project == var.project_id && log.dataset == "raw_${var.environment}" }
 }
 
 data "google_project" "this" {

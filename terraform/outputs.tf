@@ -39,7 +39,7 @@ output "secrets" {
 }
 
 output "schedules" {
-  description = "The jobs of Cloud Scheduler: the daily one, and one for each log."
+  description = "The jobs of Cloud Scheduler: the daily one, and one for each log. Without logs, that of past_offer_context looks for lost events."
   value       = { daily = module.daily_schedule.name, hourly = { for log, job in module.hourly_schedule : log => job.name } }
 }
 

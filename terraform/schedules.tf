@@ -23,15 +23,16 @@ locals {
   }
 }
 
-# A job for each log. The first one has the name of the job that it replaces.
+# A job for each log. The first one has the name of the job that it replaces. Each call looks for lost events of the daily
+# flow too: where there is no log, the first job is there for that, under its address, so that a log can take it over.
 module "hourly_schedule" {
   source   = "./modules/schedule"
-  for_each = local.logs
+  for_each = length(local.logs) > 0 ? toset(keys(local.logs)) : toset(["past_offer_context"])
 
   name             = join("_", concat(["export_cloudsql_tables_to_bigquery_hourly"], each.key == "past_offer_context" ? [] : [each.key]))
-  description      = "Exports the last complete hour of ${each.key}, and what earlier calls have left"
+  description      = contains(keys(local.logs), each.key) ? "Exports the last complete hour of ${each.key}, and what earlier calls have left" : "Looks for lost events"
   region           = var.region
-  schedule         = coalesce(var.schedules.hourly, "${each.value.minute} * * * *")
+  schedule         = coalesce(var.schedules.hourly, "${try(local.logs[each.key].minute, 5)} * * * *")
   time_zone        = var.schedules.time_zone
   paused           = var.schedules.paused
   function         = module.function["hourly_export"]
@@ -39,5 +40,5 @@ module "hourly_schedule" {
   deadline_seconds = var.limits.hourly_export.timeout_seconds
   retry            = { count = 3, min_backoff = 120, max_backoff = 900 }
 
-  body = { table_name = each.key, delete_from_source = local.deletes[each.key] }
+  body = { for field, value in { table_name = each.key, delete_from_source = lookup(local.deletes, each.key, false) } : field => value if contains(keys(local.logs), each.key) }
 }

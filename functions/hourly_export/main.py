@@ -8,7 +8,7 @@ import functions_framework
 
 from shared import entry, services
 from shared.hourly import run
-from shared.hourly.request import FIELDS, parse
+from shared.hourly.request import FIELDS, for_lost_events, parse
 from shared.upkeep import reconcile
 
 # Arrow's own allocator holds on to what a thread has freed: 40 MiB here. Arrow reads this when it is first imported.
@@ -22,9 +22,11 @@ def hourly_export(request: flask.Request) -> flask.Response:
     """Export ended hours to BigQuery. Body: `{"table_name", "date", "hour", "until", "delete_from_source", …}`."""
 
     def handle(made: services.HourlyServices) -> tuple[entry.Json, int]:
-        asked = parse(made, entry.json_body(request, FIELDS), entry.scheduled_at(request), datetime.now(UTC))
+        body = entry.json_body(request, FIELDS)
+        idle = for_lost_events(made.catalog, body)
+        asked = None if idle else parse(made, body, entry.scheduled_at(request), datetime.now(UTC))
         try:
-            answer, status = run.run(made, asked)
+            answer, status = run.run(made, asked) if asked else run.nothing(made)
         finally:
             sent = entry.afterwards("reconciliation", lambda: reconcile.run(services.daily(), datetime.now(UTC)))
         return {**answer, "reconciled": sent}, status

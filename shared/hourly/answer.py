@@ -42,11 +42,11 @@ class AuditedHour(TypedDict):
 
 
 class HourlyAnswer(TypedDict):
-    """The JSON of an answer. The last four are null when the call has not counted; each count also is when it took too
-    long.
+    """The JSON of an answer. The table is null where the catalog has no log. The last four are null when the call has
+    not counted; each count also is when it took too long.
     """
 
-    table: str
+    table: str | None
     hours: list[ToldHour]
     failed: list[FailedHour]
     remaining: int
@@ -62,7 +62,7 @@ class Answer:
     order, so that no further hour is begun.
     """
 
-    def __init__(self, table: str) -> None:
+    def __init__(self, table: str | None) -> None:
         self._table = table
         self._hours: dict[Hour, tuple[HourRecord | None, HourRecord]] = {}
         self._untold: dict[Hour, tuple[HourRecord | None, HourRecord]] = {}

@@ -54,6 +54,13 @@ def parse(
     )
 
 
+def for_lost_events(catalog: Catalog, body: Mapping[str, object]) -> bool:
+    """Whether a call is there for the lost events of the daily flow alone: it asks for no log and no hour, and the
+    catalog has no log.
+    """
+    return not catalog.hourly and not {"table_name", "date", "hour", "until"} & body.keys()
+
+
 def default_log(catalog: Catalog) -> str | None:
     """The log of a call that names none; None where there are several, or none."""
     logs = list(catalog.hourly)

@@ -44,6 +44,12 @@ def run(services: HourlyServices, request: HourlyRequest) -> tuple[HourlyAnswer,
     return answer, status
 
 
+def nothing(services: HourlyServices) -> tuple[HourlyAnswer, int]:
+    """The answer of a call for no log at all, as `run` answers."""
+    failing.settle_all(services.settings, "hourly_export", [])
+    return Answer(None).response()
+
+
 def load(services: HourlyServices, request: HourlyRequest) -> tuple[HourlyAnswer, int]:
     """Load and verify what was exported of the asked hours, and export nothing; answers as `run` does.
 

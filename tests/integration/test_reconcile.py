@@ -6,7 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from functions_framework import create_app
 
+from shared import services as made
+from shared.catalog import FOLDER_VARIABLE, ROOT
 from shared.daily.manifest import Origin
 from shared.db.locks import Lock
 from shared.errors import DataError, IncompleteError, RetryableError
@@ -275,3 +278,42 @@ def test_a_table_that_fails_leaves_the_others_alone(services, monkeypatch, lines
     assert len(sent(services)) == 1
     others = len(services.catalog.tables) - 1
     assert [level for level, text in lines if "did not answer well" in text] == ["WARNING"] * others
+
+
+@pytest.fixture
+def hourly_export(here, services, tmp_path, monkeypatch):
+    """The function as it is deployed with a catalog of tables alone, called when events have been lost for long."""
+    block = f"""
+        schema = "public"
+        [tables.{TABLE}]
+        source = "{TABLE}"
+        dataset = "BIGQUERY_SEED_DATASET"
+        columns = {{ user_id = "varchar", item_id = "varchar" }}
+    """
+    (tmp_path / "catalog.toml").write_text(block)
+    (tmp_path / "views").mkdir()
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    look = reconcile.run
+    monkeypatch.setattr(reconcile, "run", lambda services, now: look(services, now + timedelta(minutes=31)))
+    for make in (made.daily, made.hourly):
+        make.cache_clear()
+    yield create_app("hourly_export", str(ROOT / "functions" / "hourly_export" / "main.py"), "http").test_client()
+    for make in (made.daily, made.hourly):
+        make.cache_clear()
+
+
+def test_where_there_is_no_log_the_hourly_call_still_finds_what_was_lost(services, hourly_export):
+    publish(services, 1, ["ann"])
+    lost = upload(services, 2, ["bob"]).manifest()
+    answer = hourly_export.post("/", json={})
+    assert answer.status_code == 200, answer.text
+    told = answer.get_json()
+    assert (told["table"], told["hours"], told["failed"], told["remaining"]) == (None, [], [], 0)
+    assert [(sent["table"], sent["sent"]) for sent in told["reconciled"]] == [(TABLE, "manifest")]
+    assert manifests(services)[lost.name.split("/")[-2]] != lost
+
+
+@pytest.mark.parametrize("body", [{"table_name": "past_offer_context"}, {"date": "20260101"}, {"hour": 1}])
+def test_where_there_is_no_log_a_call_for_one_is_refused(hourly_export, body):
+    answer = hourly_export.post("/", json=body)
+    assert (answer.status_code, answer.get_json()) == (400, {"error": "the catalog has no log"})

@@ -16,7 +16,8 @@ def test_it_is_planned(tmp_path, edit):
     tree = edited_tree(tmp_path / "edited", EDITS[edit])
     plan = Workspace(tree, "terraform").plan("environments/dev.tfvars")
     jobs = [c for c in plan["resource_changes"] if c["type"] == "google_cloud_scheduler_job" and "hour" in c["address"]]
-    assert len(jobs) == len(json.loads((tree / "shared" / "terraform.json").read_text())["logs"])
+    # Without a log, there is still one call an hour: it finds lost events.
+    assert len(jobs) == max(1, len(json.loads((tree / "shared" / "terraform.json").read_text())["logs"]))
 
 
 def test_terraforms_own_tests_have_a_catalog_of_their_own(tmp_path):

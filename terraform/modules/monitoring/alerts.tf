@@ -70,7 +70,7 @@ locals {
     }
   }
 
-  # Without logs, no hour is late.
+  # Without tables, no snapshot is missing; without logs, no hour is late.
   conditions = { for name, alert in local.promql : name => alert if alert.query != "" }
 
   subscriptions = join("|", [for name in var.event_functions : var.functions[name]])

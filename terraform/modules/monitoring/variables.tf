@@ -21,11 +21,6 @@ variable "event_functions" {
 variable "daily_tables" {
   description = "The tables of which a snapshot is expected every day."
   type        = list(string)
-
-  validation {
-    condition     = length(var.daily_tables) > 0
-    error_message = "Without tables nobody would miss a snapshot."
-  }
 }
 
 variable "logs" {
