@@ -68,6 +68,12 @@ def differences(found: TableInfo, table: HourlyTable) -> Iterator[tuple[KeyPath,
             is_ = f"{field.sql}{' REQUIRED' if field.required else ''}"
             said = wanted.get(field.name, "nothing of it")
             yield ("columns", field.name), f"column {field.name} is {is_}, the catalog says {said}"
+        elif field.parameters:
+            # BigQuery rounds to the scale, and refuses what is longer
+            # (https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#parameterized_data_types).
+            limits = f"{field.type}({', '.join(map(str, field.parameters))})"
+            lifts = f"ALTER COLUMN {field.name} SET DATA TYPE {field.sql} lifts that"
+            yield ("columns", field.name), f"column {field.name} is limited to {limits}, the catalog's is not: {lifts}"
     if found.partitions != f"the day of {table.target.partition_by}":
         what = f"it is partitioned by {found.partitions}, not by the day of {table.target.partition_by}"
         yield ("partition_by",), what
