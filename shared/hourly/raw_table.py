@@ -16,8 +16,7 @@ from shared.settings import HourlySettings
 
 def reference(settings: HourlySettings, log: HourlyTable) -> TableRef:
     """The table of a log in this deployment."""
-    of = log.target.dataset_of(settings.environment)
-    return TableRef(of.project or settings.project, of.dataset, log.target.table)
+    return log.target.ref(settings.project, settings.environment)
 
 
 @dataclass(frozen=True)

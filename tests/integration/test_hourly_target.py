@@ -76,7 +76,7 @@ WRONG = {
     "digits": (
         {"offer_stock_price": partial(SchemaField, field_type="NUMERIC", precision=10, scale=2)},
         {},
-        "column offer_stock_price is limited to NUMERIC(10, 2), the catalog's is not: ALTER COLUMN offer_stock_price SET",
+        "column offer_stock_price is limited to NUMERIC(10, 2), the catalog's is not: ALTER COLUMN offer_stock",
     ),
     "a length": (
         {"call_id": partial(SchemaField, field_type="STRING", max_length=20)},
