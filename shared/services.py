@@ -10,11 +10,13 @@ from typing import Self
 
 from shared import catalog
 from shared.catalog import Catalog
+from shared.errors import ConfigurationError
 from shared.gcp.bigquery import BigQuery
 from shared.gcp.parquet import Parquet
 from shared.gcp.pubsub import Publisher
 from shared.gcp.storage import Storage
 from shared.gcp.tokens import FunctionToken, NoToken
+from shared.names import TableRef
 from shared.settings import CommonSettings, HourlySettings, Settings
 
 
@@ -64,10 +66,12 @@ class HourlyServices:
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """Raises ConfigurationError that names everything wrong with the environment or the catalog."""
         settings = HourlySettings.from_environment(environ)
+        read = catalog.load()
+        _refuse_shared(settings, read)
         storage = Storage(settings.project)
         return cls(
             settings=settings,
-            catalog=catalog.load(),
+            catalog=read,
             bigquery=_bigquery(settings),
             storage=storage,
             parquet=_parquet(settings, storage),
@@ -84,6 +88,22 @@ def daily() -> Services:
 def hourly() -> HourlyServices:
     """This process's services of the hourly flow."""
     return HourlyServices.from_environment()
+
+
+def _refuse_shared(settings: HourlySettings, read: Catalog) -> None:
+    """Raise ConfigurationError for two logs with one BigQuery table, which only this deployment's environment and
+    project show to be one: the rows of each would be strangers to the other.
+    """
+    of: dict[TableRef, str] = {}
+    for log in read.hourly.values():
+        ref = log.target.ref(settings.project, settings.environment)
+        first = of.setdefault(ref, log.name)
+        if first != log.name:
+            raise ConfigurationError(
+                f"is the BigQuery table of the logs {first} and {log.name}: each log needs one of its own",
+                where=str(ref),
+                remedy="Correct the dataset or the table of one of them in the catalog",
+            )
 
 
 def _bigquery(settings: CommonSettings) -> BigQuery:

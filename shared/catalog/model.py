@@ -10,7 +10,7 @@ from pathlib import Path
 
 from shared.catalog.source import DatasetVariable, Source
 from shared.catalog.types import BigQueryType, PgType
-from shared.names import MAX_IDENTIFIER_BYTES, DatasetRef, Hour, is_identifier
+from shared.names import MAX_IDENTIFIER_BYTES, DatasetRef, Hour, TableRef, is_identifier
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -212,6 +212,11 @@ class LogTarget:
     def dataset_of(self, environment: str) -> DatasetRef:
         """The data set in an environment."""
         return DatasetRef.parse(self.dataset.replace(ENVIRONMENT, environment))
+
+    def ref(self, project: str, environment: str) -> TableRef:
+        """The table itself, for a deployment in `project`."""
+        of = self.dataset_of(environment)
+        return TableRef(of.project or project, of.dataset, self.table)
 
 
 @dataclass(frozen=True)

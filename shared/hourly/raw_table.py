@@ -16,8 +16,7 @@ from shared.settings import HourlySettings
 
 def reference(settings: HourlySettings, log: HourlyTable) -> TableRef:
     """The table of a log in this deployment."""
-    of = log.target.dataset_of(settings.environment)
-    return TableRef(of.project or settings.project, of.dataset, log.target.table)
+    return log.target.ref(settings.project, settings.environment)
 
 
 @dataclass(frozen=True)
@@ -42,26 +41,30 @@ class RawTable:
 
         The filter on the partition and on the first clustering column bounds what is read
         (https://cloud.google.com/bigquery/docs/clustered-tables#block-pruning). In a table that was adopted, rows of
-        before have no import_hour, and their time says of which hour they are: all hours of the day are read. The sum
-        of keys can exceed an INT64.
+        another job have no import_hour: their time alone says of which hour they are. Their day may be a local one, or
+        that on which they came. Both begin a day before the UTC day at the earliest, and `ensure` refuses a table with
+        earlier ones. The sum of keys can exceed an INT64.
         """
-        key, time, target = f"`{self.log.key}`", f"`{self.log.time}`", self.log.target
-        partition = f"DATE({time})" if target.partition_by == self.log.time else f"`{self.log.day}`"
-        hour, asked = f"`{IMPORT_HOUR}`", f"`{IMPORT_HOUR}` BETWEEN @first AND @last"
-        if target.declared:
-            asked = f"({asked} OR {hour} IS NULL)"
-            hour = f"COALESCE({hour}, EXTRACT(HOUR FROM {time}))"
-        rows = self.bigquery.rows(
+        key, time, hour = f"`{self.log.key}`", f"`{self.log.time}`", f"`{IMPORT_HOUR}`"
+        by_time = self.log.target.partition_by == self.log.time
+        partition = f"DATE({time})" if by_time else f"`{self.log.day}`"
+        of, rows = hour, f"{partition} = @day AND {hour} BETWEEN @first AND @last"
+        if self.log.target.declared:
+            of = f"COALESCE({hour}, EXTRACT(HOUR FROM {time}))"
+            earliest = f"{partition} >= DATE_SUB(@day, INTERVAL 1 DAY) OR {partition} IS NULL"
+            within = f"{partition} = @day" if by_time else earliest
+            rows = f"({within}) AND ({rows} OR {hour} IS NULL AND DATE({time}) = @day)"
+        found = self.bigquery.rows(
             self.location,
-            f"SELECT {hour}, COUNT(*), CAST(SUM(CAST({key} AS NUMERIC)) AS STRING), BIT_XOR({key})"
-            f" FROM {self.ref.quoted} WHERE {partition} = @day AND {asked} GROUP BY 1",
+            f"SELECT {of}, COUNT(*), CAST(SUM(CAST({key} AS NUMERIC)) AS STRING), BIT_XOR({key})"
+            f" FROM {self.ref.quoted} WHERE {rows} GROUP BY 1",
             day=day,
             first=first,
             last=last,
         )
         return {
             Hour.of_day(day, int(str(number))): Content.of(count, _whole(key_sum), xor)
-            for number, count, key_sum, xor in rows
+            for number, count, key_sum, xor in found
             if number is not None and first <= int(str(number)) <= last
         }
 

@@ -25,6 +25,7 @@ def ensure(bigquery: BigQuery, ref: TableRef, table: HourlyTable, was_loaded: Ca
     before.
 
     Raises TargetError that names every other difference: the table holds somebody's data, so nothing else is changed.
+    So does a table with rows that no count of an hour would look for.
     Raises ConfigurationError when the table was used before, and is gone.
     """
     found = bigquery.table(ref)
@@ -33,6 +34,7 @@ def ensure(bigquery: BigQuery, ref: TableRef, table: HourlyTable, was_loaded: Ca
             raise gone(ref)
         bigquery.create_table(ref, schema(table), table.target.partition_by, table.target.cluster_by)
     elif _check(found, table):
+        _refuse_early(bigquery, found, table)
         bigquery.add_columns(ref, schema(table))
     else:
         return found
@@ -66,6 +68,12 @@ def differences(found: TableInfo, table: HourlyTable) -> Iterator[tuple[KeyPath,
             is_ = f"{field.sql}{' REQUIRED' if field.required else ''}"
             said = wanted.get(field.name, "nothing of it")
             yield ("columns", field.name), f"column {field.name} is {is_}, the catalog says {said}"
+        elif field.parameters:
+            # BigQuery rounds to the scale, and refuses what is longer
+            # (https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#parameterized_data_types).
+            limits = f"{field.type}({', '.join(map(str, field.parameters))})"
+            lifts = f"ALTER COLUMN {field.name} SET DATA TYPE {field.sql} lifts that"
+            yield ("columns", field.name), f"column {field.name} is limited to {limits}, the catalog's is not: {lifts}"
     if found.partitions != f"the day of {table.target.partition_by}":
         what = f"it is partitioned by {found.partitions}, not by the day of {table.target.partition_by}"
         yield ("partition_by",), what
@@ -90,3 +98,21 @@ def _check(found: TableInfo, table: HourlyTable) -> bool:
             remedy="Correct the catalog, or copy the rows to a table like it: docs/data.md#adopt-a-logs-table",
         )
     return bool(missing(found, table))
+
+
+def _refuse_early(bigquery: BigQuery, found: TableInfo, table: HourlyTable) -> None:
+    """Raise TargetError for rows of before whose partition is more than a day before their time: a count of an hour
+    does not read it. All partitions are read once, when the table gets its import_hour; the filter that leaves out none
+    is for tables that require one (https://cloud.google.com/bigquery/docs/querying-partitioned-tables).
+    """
+    day, time = f"`{table.day}`", f"`{table.time}`"
+    known = {field.name for field in found.fields}
+    if IMPORT_HOUR in known or not {table.day, table.time} <= known or table.target.partition_by == table.time:
+        return
+    early = f"{day} <= DATE '9999-12-31' AND {day} < DATE_SUB(DATE({time}), INTERVAL 1 DAY)"
+    if bigquery.rows(found.location, f"SELECT 1 FROM {found.ref.quoted} WHERE {early} LIMIT 1"):
+        raise TargetError(
+            f"has rows whose {table.day} is more than a day before their {table.time}, so that it is not the day of it",
+            where=str(found.ref),
+            remedy="Copy the rows to a table like the catalog's: docs/data.md#adopt-a-logs-table",
+        )

@@ -33,6 +33,9 @@ _AS_TEXT = {PgType.NUMERIC, PgType.INTERVAL, PgType.UUID, PgType.CIDR, PgType.EN
 #: length of the network.
 _SHOWN = {PgType.CHAR: "bpcharout", PgType.INET: "inet_out"}
 
+#: Types whose own length is what leaves. Of others, it is the text's.
+_MEASURED = {PgType.BYTEA, PgType.CHAR}
+
 #: A name that no column has: an identifier of the catalog holds no space.
 XMIN = "row xmin"
 
@@ -131,11 +134,13 @@ def _array(column: HourlyColumn, name: sql.Identifier) -> sql.Composable:
 
 
 def _length(column: HourlyColumn) -> sql.Composable:
-    """The bytes of a value; a number in an array may be shorter as text than it is in memory."""
+    """The bytes of a value; a number in an array may be shorter as text than it is in memory. A `char(n)` is as long as
+    it leaves, filled up with spaces: as text it is without them.
+    """
     name = sql.Identifier(column.name)
     if column.type.array:
         return sql.SQL("octet_length({0}::text) + 8 * cardinality({0})").format(name)
-    return sql.SQL("octet_length({}{})").format(name, sql.SQL("" if column.type.plain == PgType.BYTEA else "::text"))
+    return sql.SQL("octet_length({}{})").format(name, sql.SQL("" if column.type.plain in _MEASURED else "::text"))
 
 
 def _notes(column: HourlyColumn, fitted: Fitted, keys: pa.Array) -> Iterator[Note]:

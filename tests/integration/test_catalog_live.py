@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from shared import catalog
+from shared.errors import ConfigurationError
 from shared.operate.cli.output import Exit
+from shared.services import HourlyServices
 from tests.kit.commands import recosync
 
 COLUMNS = {"user_id": "text", "score": "real", "day": "date"}
@@ -255,3 +257,17 @@ def test_a_table_of_bigquery_that_is_gone_after_hours_were_loaded_is_told(logged
     ((difference,), _) = logged.check()
     assert "hourly.visits: " in difference
     assert "visits: is gone, though hours were loaded into it. Restore it" in difference
+
+
+@pytest.mark.parametrize("dataset", ["raw_local", "{project}.raw_local", "{project}.raw_{{env}}"])
+def test_two_logs_whose_names_for_a_table_mean_the_same_one_are_told(logged, dataset):
+    """That they do shows only where the environment and the project are known."""
+    named = f'dataset = "{dataset.format(project=logged.here.project)}"\ntable = "visits"\n'
+    other = BLOCK.replace("visits", "calls").replace('key = "id"\n', f'key = "id"\n{named}')
+    logged.file.write_text(logged.file.read_text() + other)
+    assert recosync("catalog", "terraform").code == recosync("catalog", "check").code == 0
+    what = f"{logged.here.project}.raw_local.visits: is the BigQuery table of the logs visits and calls: each log needs"
+    with pytest.raises(ConfigurationError, match=what):
+        HourlyServices.from_environment()
+    ran = recosync("catalog", "check", "--live")
+    assert (ran.code != 0, what in " ".join(ran.err.split())) == (True, True)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from google.cloud.bigquery import SchemaField, Table, TimePartitioning
 
+from shared.errors import TargetError
 from shared.hourly import run
 from shared.names import Hour
 from shared.operate import verify
@@ -30,26 +31,43 @@ page = { type = "varchar", bigquery = "STRING" }
 PLACE = "warehouse_local.site-visits"
 #: Rows that another job has brought, in an hour before the first that is ours, and in one of ours.
 BEFORE, STRANGE = 8, 12
+#: What the table is partitioned by, and how many days the day of those rows is after that of their time.
+DAYS = {
+    "at": ("at", 0),
+    "day": ("day", 0),
+    "day before": ("day", -1),
+    "day after": ("day", 1),
+    "weeks after": ("day", 30),
+    "no day": ("day", None),
+}
 
 
-@pytest.fixture(params=["at", "day"])
+@pytest.fixture(params=["at", "day", "day before", "day after", "weeks after", "no day"])
 def visits(log, tmp_path, request):
-    """A log whose table in BigQuery somebody else made and filled: by the days of its time, or of a column for that."""
-    log.services = replace(log.services, catalog=with_tables(tmp_path, BLOCK.replace("PARTITION", request.param)))
+    """A log whose table in BigQuery somebody else made and filled: by the days of its time, or of a column for that,
+    which may be a day of another time zone, or the one when the rows came.
+    """
+    return adopted(log, tmp_path, *DAYS[request.param])
+
+
+def adopted(log, tmp_path, partition_by, days=0):
+    """The log, with rows in BigQuery whose day is so many days after that of their time; None for no day."""
+    log.services = replace(log.services, catalog=with_tables(tmp_path, BLOCK.replace("PARTITION", partition_by)))
     log.name = "visits"
     log.database.execute("DROP TABLE IF EXISTS visits")
     create(log)
     client, types = log.here.bigquery_client, {"n": "INTEGER", "at": "TIMESTAMP", "page": "STRING", "day": "DATE"}
-    if request.param == "at":
+    if partition_by == "at":
         del types["day"]
     client.delete_dataset("warehouse_local", delete_contents=True, not_found_ok=True)
     client.create_dataset("warehouse_local")
     table = Table(f"{log.here.project}.{PLACE}", [SchemaField(*field) for field in types.items()])
-    table.time_partitioning = TimePartitioning(field=request.param)
+    table.time_partitioning = TimePartitioning(field=partition_by)
     table.clustering_fields = ["page"]
     client.create_table(table)
     for key, hour in ((901, BEFORE), (902, STRANGE)):
-        row = f"{key}, TIMESTAMP '{at(hour):%Y-%m-%d %H}:30:00+00', 'x', DATE '{at(hour):%Y-%m-%d}'".split(", ")
+        day = "NULL" if days is None else f"DATE '{at(hour + 24 * days):%Y-%m-%d}'"
+        row = f"{key}, TIMESTAMP '{at(hour):%Y-%m-%d %H}:30:00+00', 'x', {day}".split(", ")
         values = ", ".join(row[: len(types)])
         client.query(f"INSERT INTO warehouse_local.`site-visits` ({', '.join(types)}) VALUES ({values})").result()
     return log
@@ -108,3 +126,14 @@ def test_a_second_log_has_its_own_table_lock_and_hours(visits):
         assert other.done(11) == {10: "exported"}
     visits.done(11)
     assert (held(visits)[10], other.bigquery()[10]) == (mine, theirs)
+
+
+def test_a_table_whose_day_is_not_that_of_the_time_is_refused(log, tmp_path):
+    """The counts of an hour would not look so far back."""
+    visits = adopted(log, tmp_path, "day", -2)
+    visits.add(STRANGE)
+    with pytest.raises(TargetError, match="has rows whose day is more than a day before their at"):
+        visits.call(13, **named(STRANGE))
+    assert held(visits)[STRANGE] == [902]
+    fields = {field.name for field in visits.here.bigquery_client.get_table(PLACE).schema}
+    assert fields == {"n", "at", "page", "day"}

@@ -74,3 +74,20 @@ def test_pieces_of_any_types_are_the_same_rows(cloud, tmp_path, monkeypatch):
         with postgres.connect(log.services.settings, "test") as connection:
             opened = log_table.LogTable(connection, "public", log.table)
             assert [opened.content(piece)[0] for piece in opened.pieces(Range.of(Hour(at(START))))] == [1, 1, 1]
+
+
+def test_text_is_as_long_as_it_leaves_with_the_spaces_that_fill_it_up(cloud, tmp_path):
+    columns = {"c": "char(150000) STRING"}
+    with place(cloud, "hourly-padded", tmp_path, block("padded", columns)) as log:
+        log.name = "padded"
+        create(log)
+        log.add(START, 2_500, c="a")
+        with postgres.connect(log.services.settings, "test") as connection:
+            opened = log_table.LogTable(connection, "public", log.table)
+            pieces = opened.pieces(Range.of(Hour(at(START))))
+            counts = [opened.content(piece)[0] for piece in pieces]
+        assert sum(counts) == 2_500
+        assert max(counts) <= log_table.PIECE_BYTES // 150_000 + 1
+        assert log.done(START + 1) == {START: "exported"}
+        lengths = "SELECT DISTINCT LENGTH(c) AS length FROM raw_local.padded"
+        assert [row["length"] for row in log.here.bigquery_client.query(lengths).result()] == [150_000]

@@ -1,5 +1,7 @@
 """The BigQuery table of a log: made when there is none, given what it lacks, and otherwise never touched."""
 
+from functools import partial
+
 import pytest
 from google.cloud.bigquery import SchemaField, Table, TimePartitioning
 
@@ -11,10 +13,12 @@ NAME = "raw_local.past_offer_context"
 
 
 def fields(log, **changes):
-    """The schema as it should be, but for some columns: None is not there, else a type and a mode."""
+    """The schema as it should be, but for some columns: None is not there, else a type and a mode, or what makes
+    the column of its name.
+    """
     made = [SchemaField.from_api_repr(dict(field)) for field in schema.schema(log.table)]
     kept = [field for field in made if field.name not in changes]
-    return kept + [SchemaField(name, *of) for name, of in changes.items() if of]
+    return kept + [SchemaField(name, *of) if isinstance(of, tuple) else of(name) for name, of in changes.items() if of]
 
 
 def make(log, schema, *, partition_by="import_date", type_="DAY", cluster_by=("import_hour", "user_id")):
@@ -69,6 +73,16 @@ WRONG = {
     "a double": ({"offer_stock_price": ("FLOAT",)}, {}, "column offer_stock_price is FLOAT64, the catalog says NUM"),
     "required": ({"call_id": ("STRING", "REQUIRED")}, {}, "column call_id is STRING REQUIRED, the catalog says STRING"),
     "repeated": ({"call_id": ("STRING", "REPEATED")}, {}, "column call_id is ARRAY<STRING>, the catalog says STRING"),
+    "digits": (
+        {"offer_stock_price": partial(SchemaField, field_type="NUMERIC", precision=10, scale=2)},
+        {},
+        "column offer_stock_price is limited to NUMERIC(10, 2), the catalog's is not: ALTER COLUMN offer_stock",
+    ),
+    "a length": (
+        {"call_id": partial(SchemaField, field_type="STRING", max_length=20)},
+        {},
+        "column call_id is limited to STRING(20), the catalog's is not: ALTER COLUMN call_id SET DATA TYPE STRING",
+    ),
     "a foreign column": ({"loaded_at": ("DATE",)}, {}, "column loaded_at is DATE, the catalog says nothing of it"),
     "no partitions": ({}, {"type_": None}, "it is partitioned by nothing, not by the day of import_date"),
     "another partition": ({}, {"partition_by": "date"}, "by the day of date, not by the day of import_date"),
