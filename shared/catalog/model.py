@@ -209,6 +209,11 @@ class LogTarget:
     cluster_by: tuple[str, ...] = ()
     declared: bool = False
 
+    @property
+    def ours(self) -> bool:
+        """Whether the data set is the one that Terraform makes."""
+        return self.dataset == RAW_DATASET
+
     def dataset_of(self, environment: str) -> DatasetRef:
         """The data set in an environment."""
         return DatasetRef.parse(self.dataset.replace(ENVIRONMENT, environment))

@@ -31,7 +31,7 @@ def ensure(bigquery: BigQuery, ref: TableRef, table: HourlyTable, was_loaded: Ca
     found = bigquery.table(ref)
     if found is None:
         if was_loaded():
-            raise gone(ref)
+            raise gone(ref, table)
         bigquery.create_table(ref, schema(table), table.target.partition_by, table.target.cluster_by)
     elif _check(found, table):
         _refuse_early(bigquery, found, table)
@@ -44,13 +44,18 @@ def ensure(bigquery: BigQuery, ref: TableRef, table: HourlyTable, was_loaded: Ca
     return found
 
 
-def gone(ref: TableRef) -> ConfigurationError:
+def maker(table: HourlyTable) -> str:
+    """What makes the table where it is not there: Terraform makes none in a data set of others."""
+    return "`terraform apply`" if table.target.ours else "`bq mk`, as docs/data.md#adopt-a-logs-table shows"
+
+
+def gone(ref: TableRef, table: HourlyTable) -> ConfigurationError:
     """What is wrong where a table that was used is not there."""
     return ConfigurationError(
         "is gone, though hours were loaded into it",
         where=str(ref),
         remedy="Restore it, by time travel within 7 days: bq cp TABLE@MILLISECONDS TABLE. To go on without its"
-        " rows, make it anew by `terraform apply`",
+        f" rows, make it anew by {maker(table)}",
     )
 
 

@@ -79,8 +79,10 @@ def _raw_table(found: Findings, services: HourlyServices, log: HourlyTable) -> N
         if table is None:
             store = Store(services.storage, services.settings.bucket, LogFolder(services.settings.prefix, log.name))
             if was_loaded(store):
-                raise schema.gone(ref)
-            found.notes.append((path, f"{ref} does not exist yet: `terraform apply` makes it, or the first hour"))
+                raise schema.gone(ref, log)
+            maker = schema.maker(log)
+            how = f"{maker} makes it, or the first hour" if log.target.ours else f"make it by {maker}"
+            found.notes.append((path, f"{ref} does not exist yet: {how}"))
             return
         found.differences += [((*path, *of), f"{ref}: {what}") for of, what in schema.differences(table, log)]
         if lacking := schema.missing(table, log):

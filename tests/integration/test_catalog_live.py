@@ -210,6 +210,16 @@ def test_a_log_that_is_as_the_catalog_says_is_no_difference(logged):
     assert logged.check() == ([], [lacks])
 
 
+def test_a_logs_table_in_a_data_set_of_others_is_to_be_made(logged):
+    """Terraform makes none there, and grants no right to make one."""
+    block = logged.file.read_text()
+    logged.file.write_text(block.replace('key = "id"', 'key = "id"\ndataset = "seed_local"'))
+    assert recosync("catalog", "terraform").code == 0
+    what = f"{logged.here.project}.seed_local.visits does not exist yet"
+    how = "make it by `bq mk`, as docs/data.md#adopt-a-logs-table shows"
+    assert logged.check() == ([], [f"catalog.toml:12: hourly.visits: {what}: {how}"])
+
+
 @pytest.mark.parametrize(
     ("statement", "told"),
     [
