@@ -231,13 +231,13 @@ def count(source: TableRef, keys: Sequence[Key]) -> str:
 
 
 def source_of(ref: TableRef, project: str, datasets: Mapping[str, DatasetRef]) -> Source:
-    """The table as the catalog names it: by the variable that names its data set, or in full. `datasets` are those of
-    the deployment in `project`, by their variables.
+    """The table as the catalog names it: by the variable that names its data set, or with its project unless that is
+    the deployment's own, whichever that is. `datasets` are those of the deployment in `project`, by their variables.
     """
     for variable, dataset in datasets.items():
         if (dataset.project or project, dataset.dataset) == (ref.project, ref.dataset):
             return Source(DatasetVariable(variable), ref.table)
-    return Source(DatasetRef(ref.project, ref.dataset), ref.table)
+    return Source(DatasetRef(None if ref.project == project else ref.project, ref.dataset), ref.table)
 
 
 def name_of(table: str) -> str:

@@ -147,6 +147,15 @@ def test_one_query_counts_all():
 
 
 @pytest.mark.parametrize(
+    ("project", "source"),
+    [("own", "analytics.users"), ("other", "other.analytics.users"), ("a.b:own", "a.b:own.analytics.users")],
+)
+def test_a_source_names_no_project_but_another_than_the_deployments(project, source):
+    found = propose.source_of(TableRef(project, "analytics", "users"), "own", {"SEED_DATASET": DatasetRef(None, "d")})
+    assert str(found) == source
+
+
+@pytest.mark.parametrize(
     ("table", "name"),
     [
         ("users", "users"),
