@@ -466,9 +466,9 @@ class _Parser:
             self._mistake((*path, "bigquery"), f"should be {' or '.join(type_.targets)} for {spelling}")
         elif target:
             of = BigQueryType[target.removeprefix("ARRAY<").removesuffix(">")]
-            if excess_scale == "refuse" and of not in (BigQueryType.NUMERIC, BigQueryType.BIGNUMERIC):
-                self._mistake((*path, "excess_scale"), "is for NUMERIC and BIGNUMERIC")
-            yield HourlyColumn(name, type_, of, excess_scale == "refuse", null_array == "empty")
+            # Of other types no digits are in excess, and it says nothing.
+            refuses = excess_scale == "refuse" and of in (BigQueryType.NUMERIC, BigQueryType.BIGNUMERIC)
+            yield HourlyColumn(name, type_, of, refuses, null_array == "empty")
 
     def _known(self, entry: Mapping[str, object], path: KeyPath, known: set[str]) -> None:
         for key in entry.keys() - known:

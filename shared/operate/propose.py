@@ -169,8 +169,12 @@ class LogProposal:
         for column in self.columns:
             others = [target for target in column.type.targets if target != column.bigquery]
             choice = f"  # or {' or '.join(map(_text, others))}" if others and column.name != self.time else ""
-            types = f"type = {_text(column.type.spelling)}, bigquery = {_text(column.bigquery)}"
-            yield f"{column.name} = {{ {types} }}{choice}"
+            if column.type.plain.element == PgType.NUMERIC and column.target is BigQueryType.FLOAT64:
+                choice = "  # the nearest number: no decimal of BigQuery has all of its digits"
+            said = f"type = {_text(column.type.spelling)}, bigquery = {_text(column.bigquery)}"
+            if column.refuse_excess_scale:
+                said += ', excess_scale = "refuse"'
+            yield f"{column.name} = {{ {said} }}{choice}"
 
 
 def log(name: str, found: Found) -> LogProposal:
@@ -189,7 +193,7 @@ def log(name: str, found: Found) -> LogProposal:
     times = [column for column, type_ in types.items() if _TIME in type_.targets]
     time = next((column for column in times if column in found.indexed), next(iter(times), None))
     keys = [column for column in found.keys if column in types and _KEY in types[column].targets]
-    columns = [HourlyColumn(column, type_, _target(type_, as_time=column == time)) for column, type_ in types.items()]
+    columns = [_leaves(column, type_, as_time=column == time) for column, type_ in types.items()]
     return LogProposal(name, time, tuple(keys[:1]), time in found.indexed, columns, left_out)
 
 
@@ -231,13 +235,13 @@ def count(source: TableRef, keys: Sequence[Key]) -> str:
 
 
 def source_of(ref: TableRef, project: str, datasets: Mapping[str, DatasetRef]) -> Source:
-    """The table as the catalog names it: by the variable that names its data set, or in full. `datasets` are those of
-    the deployment in `project`, by their variables.
+    """The table as the catalog names it: by the variable that names its data set, or with its project unless that is
+    the deployment's own, whichever that is. `datasets` are those of the deployment in `project`, by their variables.
     """
     for variable, dataset in datasets.items():
         if (dataset.project or project, dataset.dataset) == (ref.project, ref.dataset):
             return Source(DatasetVariable(variable), ref.table)
-    return Source(DatasetRef(ref.project, ref.dataset), ref.table)
+    return Source(DatasetRef(None if ref.project == project else ref.project, ref.dataset), ref.table)
 
 
 def name_of(table: str) -> str:
@@ -255,13 +259,17 @@ def _leaving(printed: str) -> PgType | None:
     return type_ if type_.targets else None
 
 
-def _target(type_: PgType, *, as_time: bool) -> BigQueryType:
-    """The first type of BigQuery that it becomes. A timestamp without a zone is an instant only where the log says so,
-    as it does of its time.
+def _leaves(name: str, type_: PgType, *, as_time: bool) -> HourlyColumn:
+    """The column as the first type of BigQuery that it becomes. A timestamp without a zone is an instant only where the
+    log says so, as it does of its time. A decimal without limits may have more digits than any type of BigQuery: it
+    becomes the widest, and what that does not hold is refused, not rounded.
     """
-    targets = type_.element.targets
-    naive = type_.plain.element == PgType.TIMESTAMP and not as_time
-    return BigQueryType.DATETIME if naive else BigQueryType[targets[0]]
+    element = type_.plain.element
+    if element == PgType.TIMESTAMP and not as_time:
+        return HourlyColumn(name, type_, BigQueryType.DATETIME)
+    if element == PgType.NUMERIC and not type_.parameters:
+        return HourlyColumn(name, type_, BigQueryType.BIGNUMERIC, refuse_excess_scale=True)
+    return HourlyColumn(name, type_, BigQueryType[type_.element.targets[0]])
 
 
 def _different(key: Key) -> str:

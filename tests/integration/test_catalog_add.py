@@ -46,7 +46,7 @@ def test_a_block_is_written_that_the_catalog_takes(here, folder):
     assert (ran.json["name"], ran.json["key"], ran.json["rows"]) == ("offers", ["offer_id"], 3)
     assert [column["column"] for column in ran.json["left_out"]] == ["the number"]
     table = catalog.load().tables["offers"]
-    assert str(table.source) == f"{here.project}.seed_local.offers"
+    assert str(table.source) == "seed_local.offers"
     assert (table.key, column_types("offers")) == (
         ("offer_id",),
         {

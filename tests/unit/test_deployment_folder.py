@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -52,6 +53,20 @@ def test_nothing_is_written_over(folder):
     ran = recosync("init", folder)
     assert (ran.code, "is there already" in ran.err) == (Exit.USAGE, True)
     assert (folder / "catalog.toml").read_bytes() == before
+
+
+@pytest.mark.parametrize(("days", "told"), [(0, 0), (3, 1)])
+def test_a_log_that_begins_far_ahead_is_a_mistake(folder, days, told):
+    """Every call would fail."""
+    start = f'start = "{datetime.now(UTC) + timedelta(days=days):%Y%m%dT%H}"'
+    file = folder / "catalog.toml"
+    text = file.read_text().replace("[hourly.example_log]\n", f"[hourly.example_log]\n{start}\n")
+    file.write_text(text)
+    assert recosync("--catalog", folder, "catalog", "terraform").code == 0
+    ran = recosync("catalog", "check", "--file", folder, "--json")
+    line = text.splitlines().index(start) + 1
+    what = f"catalog.toml:{line}: hourly.example_log.start: should be at most a day ahead: until then, no hour is due"
+    assert (ran.code != 0, ran.json["mistakes"]) == (told > 0, [what] * told)
 
 
 def test_what_terraform_would_read_and_the_catalog_does_not_say_is_a_mistake(folder, monkeypatch):

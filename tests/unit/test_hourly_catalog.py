@@ -153,6 +153,13 @@ def test_digits_that_do_not_fit_are_rounded_unless_the_catalog_refuses_them(load
         assert column.refuse_excess_scale is refuses
 
 
+@pytest.mark.parametrize("types", ["text STRING", "bigint INT64", "numeric FLOAT64", "numeric[] ARRAY<FLOAT64>"])
+def test_digits_of_a_type_that_has_none_in_excess_may_be_refused_too(load, types):
+    type_, target = types.split()
+    more = f'more = {{ type = "{type_}", bigquery = "{target}", excess_scale = "refuse" }}\n'
+    assert load(GOOD + more).hourly["visits"].columns[-1].refuse_excess_scale is False
+
+
 def test_the_shipped_log_has_the_columns_of_the_apis_table():
     log = catalog.load().hourly["past_offer_context"]
     assert (log.time, log.key, log.target.cluster_by) == ("date", "id", ("import_hour", "user_id"))
@@ -232,10 +239,6 @@ def test_a_type_becomes_only_what_can_hold_it(load, type_, form):
         ('bigquery = "STRING"', 'bigquery = "string"', "16: visits.columns.page.bigquery", "should be STRING for"),
         ('"STRING"', '"STRING", scale = 2', "16: visits.columns.page.scale", "is unknown here; known are bigquery"),
         ('"refuse"', '"drop"', "17: visits.columns.price.excess_scale", 'should be "round" or "refuse"'),
-        ('bigquery = "STRING"', 'bigquery = "STRING", excess_scale = "refuse"', "16: visits.columns.page.excess_scale",
-         "is for NUMERIC and BIGNUMERIC"),
-        ('bigquery = "NUMERIC"', 'bigquery = "FLOAT64"', "17: visits.columns.price.excess_scale",
-         "is for NUMERIC and BIGNUMERIC"),
         ('"refuse"', '"refuse", null_array = "empty"', "17: visits.columns.price.null_array", "is for arrays"),
         ('"varchar", bigquery = "STRING"', '"text[]", bigquery = "ARRAY<STRING>", null_array = true',
          "16: visits.columns.page.null_array", 'should be "empty" or "refuse"'),

@@ -147,6 +147,15 @@ def test_one_query_counts_all():
 
 
 @pytest.mark.parametrize(
+    ("project", "source"),
+    [("own", "analytics.users"), ("other", "other.analytics.users"), ("a.b:own", "a.b:own.analytics.users")],
+)
+def test_a_source_names_no_project_but_another_than_the_deployments(project, source):
+    found = propose.source_of(TableRef(project, "analytics", "users"), "own", {"SEED_DATASET": DatasetRef(None, "d")})
+    assert str(found) == source
+
+
+@pytest.mark.parametrize(
     ("table", "name"),
     [
         ("users", "users"),
@@ -197,6 +206,8 @@ def found(columns, indexed=(), keys=()):
     return Found(types, frozenset(indexed), tuple(keys), has_children=False)
 
 
+NEAREST = "the nearest number: no decimal of BigQuery has all of its digits"
+SHARES = 'type = "numeric[]", bigquery = "ARRAY<BIGNUMERIC>", excess_scale = "refuse"'
 LOG = {
     "id": "bigint",
     "made": "timestamp without time zone",
@@ -204,6 +215,8 @@ LOG = {
     "name": "character varying(20)",
     "price": "numeric(10,2)",
     "share": "numeric",
+    "shares": "numeric[]",
+    "wide": "numeric(50,20) | numeric",
     "digits": "numeric(80,50) | numeric",
     "tags": "text[]",
     "address": "inet",
@@ -229,8 +242,10 @@ def test_a_log_gets_the_types_that_its_columns_leave_as():
         'shown = { type = "timestamp", bigquery = "TIMESTAMP" }',
         'name = { type = "varchar(20)", bigquery = "STRING" }',
         'price = { type = "numeric(10,2)", bigquery = "NUMERIC" }  # or "BIGNUMERIC" or "FLOAT64"',
-        'share = { type = "numeric", bigquery = "NUMERIC" }  # or "BIGNUMERIC" or "FLOAT64"',
-        'digits = { type = "numeric(80,50)", bigquery = "FLOAT64" }',
+        'share = { type = "numeric", bigquery = "BIGNUMERIC", excess_scale = "refuse" }  # or "NUMERIC" or "FLOAT64"',
+        f'shares = {{ {SHARES} }}  # or "ARRAY<NUMERIC>" or "ARRAY<FLOAT64>"',
+        'wide = { type = "numeric(50,20)", bigquery = "BIGNUMERIC" }  # or "FLOAT64"',
+        f'digits = {{ type = "numeric(80,50)", bigquery = "FLOAT64" }}  # {NEAREST}',
         'tags = { type = "text[]", bigquery = "ARRAY<STRING>" }',
         'address = { type = "inet", bigquery = "STRING" }',
         'mood = { type = "enum", bigquery = "STRING" }',

@@ -12,6 +12,7 @@ import typer
 
 from shared.catalog import FOLDER_VARIABLE
 from shared.errors import BadRequestError, ConfigurationError, SyncError
+from shared.names import AHEAD
 from shared.operate.cli.commands import AsJson, Group, Verbose, daily_services, hourly_services
 from shared.operate.cli.output import Exit, Output, reporting
 
@@ -52,7 +53,7 @@ def check(
             lines = e.what.splitlines()
             mistakes = lines if len(lines) > 1 or "mistakes" in e.where else [str(e)]
         if found is not None:
-            mistakes = [*_unrenderable(found), *_stale(found, place)]
+            mistakes = [*_ahead(found, place), *_unrenderable(found), *_stale(found, place)]
         for mistake in mistakes:
             output.problem(f"recosync: {mistake}")
         differences: list[str] = []
@@ -136,6 +137,19 @@ def _stale(catalog: Catalog, place: Place) -> list[str]:
 
     file = stale(catalog, place)
     return [f"{file} is not what the catalog says. Write it: {COMMAND}"] if file else []
+
+
+def _ahead(catalog: Catalog, place: Place) -> list[str]:
+    """The logs whose first hour lies ahead, each with its line: no hour of them would be due."""
+    from shared.catalog import located, text_of
+
+    latest = datetime.now(UTC) + AHEAD
+    mistakes = [
+        (("hourly", log.name, "start"), "should be at most a day ahead: until then, no hour is due")
+        for log in catalog.hourly.values()
+        if log.start is not None and log.start.start > latest
+    ]
+    return list(located(place.file, text_of(place.file), mistakes))
 
 
 def _unrenderable(catalog: Catalog) -> list[str]:
