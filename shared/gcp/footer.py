@@ -62,7 +62,8 @@ class Footer:
 def footer_of(types: Sequence[str], schema: Sequence[tuple[Any, ...]], chunks: Sequence[Chunk], said: Said) -> Footer:
     """The footer of a file that DuckDB reads as columns of these types, and of whose schema these are the `FIELD`s.
 
-    Raises DataError of a CRS that has no number.
+    Raises DataError of a CRS that has no number, and ValueError of a chunk whose column the schema does not have: all
+    readers go by its place, and none would say so.
     """
     fields = [_of(type_, group) for type_, group in zip(types, _top(schema), strict=True)]
     of = defaultdict(list)
@@ -71,6 +72,10 @@ def footer_of(types: Sequence[str], schema: Sequence[tuple[Any, ...]], chunks: S
     chunks = [
         replace(chunk, column=chunk.column.replace(", ", "."), optional=chunk.column in optional) for chunk in chunks
     ]
+    names = {field.name for field in fields}
+    for chunk in chunks:
+        if not (chunk.column in names or any(chunk.column.startswith(f"{name}.") for name in names)):
+            raise ValueError(f"tells of a column in row group {chunk.row_group} that its schema does not have")
     for chunk in chunks:
         of[chunk.column].append(chunk)
     return Footer(

@@ -65,7 +65,10 @@ class Parquet:
             said = Said.of(dict(metadata), str(version))
             file, chunks = self._layout(version)
             _refuse(layout.wrong(file, chunks), version)
-            return footer_of([str(type_) for _, type_, *_ in described], fields, chunks, said)
+            try:
+                return footer_of([str(type_) for _, type_, *_ in described], fields, chunks, said)
+            except ValueError as e:
+                raise UnreadableError(str(e), where=str(version), remedy="Write the part anew") from None
 
         try:
             return self.objects.reading(version, read)

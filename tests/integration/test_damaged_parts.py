@@ -98,11 +98,13 @@ def test_a_part_of_other_bytes_than_its_manifest_says_is_not_published(services,
     assert arrive(services, part) == ["staged"]
 
 
-def test_a_part_whose_footer_calls_a_column_otherwise_than_its_schema_gets_an_answer(services):
+@pytest.mark.parametrize("called", [b"other_i", b"user_i\0", b"\xff\xfe\xfd\xfc\xfb\xfa\xf9"])
+def test_a_part_whose_footer_calls_a_column_otherwise_than_its_schema_gets_an_answer(services, called):
     content = plain(services, ["ann", "b\0b"])
     at = content.rindex(b"user_id")  # where its pages are told of
-    with pytest.raises(DataError, match=r"is no readable Parquet file|can't be decoded"):
-        arrive(services, Upload(services, TABLE, day(1)).part(content[:at] + b"other_i" + content[at + 7 :]))
+    with pytest.raises(DataError, match=r"that its schema does not have|is no readable Parquet file") as refused:
+        arrive(services, Upload(services, TABLE, day(1)).part(content[:at] + called + content[at + 7 :]))
+    assert refused.value.where.startswith("gs://")
 
 
 def test_a_changed_byte_that_only_pyarrow_notices_is_noticed(services, tmp_path):

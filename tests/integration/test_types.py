@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shared.db.postgres import connect
+from shared.ledger import migrations
 from shared.target import columns, tables
 from tests.kit.typed_tables import TABLE, numbered, place, skip_without_pgvector
 
@@ -536,6 +537,7 @@ def test_a_column_that_stays_what_it_is_needs_no_change(here, type_):
     services = here.upload({"c": type_}).services
     table = services.catalog.tables[TABLE]
     with connect(services.settings, "test") as connection:
+        migrations.migrate(connection)
         tables.ensure(connection, "public", table)
         assert columns.of_relation(connection, "public", TABLE) == columns.of_catalog(table)
 
