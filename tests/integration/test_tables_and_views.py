@@ -73,7 +73,7 @@ def test_a_catalog_of_tables_alone_goes_through_every_step(own, here, monkeypatc
     here.bigquery_client.query("CREATE TABLE seed_local.users AS SELECT 1 AS n, 'ann' AS name").result()
     alone = own.of(users())
     monkeypatch.setenv(FOLDER_VARIABLE, str(own.folder))
-    assert recosync("catalog", "check").code == 0
+    assert recosync("catalog", "terraform").code == recosync("catalog", "check").code == 0
     alone.publish(1, "users", n=[1], name=["ann"])
     assert alone.refresh("users") == "fresh"
     alone.publish(2, "users", n=[1], name=["eve"])
@@ -160,7 +160,7 @@ def test_a_view_that_reads_one_table_less_lets_the_other_go(own):
     first = own.of(users() + SHOWN.replace(', "items"', ""), {"shown": ONE})
     assert first.refresh("users") == "refreshed"
     assert first.rows("shown") == [(1, "ann", "none")]
-    assert removal.drop(first.services, "items", "test")
+    assert removal.drop(first.services, "items", "test", force=True)
     first.publish(2, "users", n=[1], name=["eve"])
     assert first.refresh("users") == "refreshed"
     assert first.rows("shown") == [(1, "eve", "none")]
