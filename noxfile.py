@@ -56,7 +56,7 @@ def compat(session: nox.Session) -> None:
     session.run_install(*sync, "--group", "test", "--extra", "cli", env=here)
     session.run("pytest", "tests/unit", "--numprocesses", "auto", *session.posargs)
     session.run_install(*sync, "--group", "test", "--no-install-project", env=here)
-    session.run("pytest", "-m", "starts", "tests/e2e")
+    session.run("pytest", "-m", "starts", "tests/e2e/test_starts.py")
 
 
 @nox.session(venv_backend="none")
