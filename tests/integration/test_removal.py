@@ -20,32 +20,13 @@ from shared.operate.status.page import render
 from shared.services import HourlyServices
 from shared.upkeep import housekeeping, reconcile
 from tests.kit.commands import recosync
-from tests.kit.own_catalogs import Own
+from tests.kit.own_catalogs import ITEMS, SHOWN, Own, users
 from tests.kit.sessions import held, one
 from tests.kit.snapshots import day
 from tests.kit.uploads import Upload, arrive, rows
 
-USERS = """
-[tables.users]
-source = "seed_local.users"
-schema = "app"
-allow_empty = true
-[tables.users.columns]
-n = "integer"
-name = "{type}"
-"""
-ITEMS = """
-[tables.items]
-source = "seed_local.items"
-[tables.items.columns]
-n = "integer"
-item = "text"
-"""
-SHOWN = """
-[views.shown]
-template = "shown.sql.jinja"
-reads = ["users", "items"]
-"""
+#: What the table has besides its columns.
+IN_APP = 'schema = "app"\nallow_empty = true'
 VIEW = """
 CREATE MATERIALIZED VIEW {{ view | identifier }} AS SELECT n, name, item FROM users INNER JOIN items USING (n);
 CREATE UNIQUE INDEX "{{ ts_nodash }}_shown_n" ON {{ view | identifier }} (n);
@@ -58,7 +39,7 @@ FORGOTTEN = ("publication", "receipt", "snapshot", "snapshot_part", "part", "hol
 @pytest.fixture
 def own(services, database, tmp_path):
     database.execute("CREATE SCHEMA app")
-    return Own(services, database, tmp_path).of(USERS.format(type="text") + ITEMS + SHOWN, {"shown": VIEW})
+    return Own(services, database, tmp_path).of(users(more=IN_APP) + ITEMS + SHOWN, {"shown": VIEW})
 
 
 @pytest.fixture
@@ -234,7 +215,7 @@ def test_a_table_that_was_published_empty_is_dropped(own):
 
 
 def test_a_view_whose_columns_changed_goes_with_what_it_was_built_from(full):
-    changed = full.of(USERS.format(type="varchar") + ITEMS + SHOWN)
+    changed = full.of(users("varchar", IN_APP) + ITEMS + SHOWN)
     changed.publish(3, "users", n=[1], name=["eve"])
     stand_ins = "SELECT count(*) FROM pg_views WHERE schemaname = 'recosync'"
     assert one(full.database, stand_ins) == 1
@@ -255,7 +236,7 @@ def test_a_table_that_comes_back_is_a_new_one(full, less):
     assert full.rows("public.shown") == [(1, "ann", "a")]
     removal.drop(full.of(ITEMS).services, "shown", "test", force=True)
     removal.drop(full.of(ITEMS).services, "users", "test", force=True)
-    other = full.of(USERS.format(type="varchar") + ITEMS + SHOWN)
+    other = full.of(users("varchar", IN_APP) + ITEMS + SHOWN)
     other.publish(2, "users", n=[2], name=["bob"])
     assert other.refresh("users") == "refreshed"
     assert other.rows("public.shown") == [(2, "bob", "b")]
@@ -288,7 +269,7 @@ def objects(own: Own):
 
 
 def test_what_was_rejected_before_stays_rejected_when_the_table_comes_back(own):
-    strict = own.of(USERS.format(type="text") + "[tables.users.limits]\nnull_share = { name = 0 }\n" + ITEMS)
+    strict = own.of(users(more=IN_APP) + "[tables.users.limits]\nnull_share = { name = 0 }\n" + ITEMS)
     strict.publish(1, "users", n=[1], name=["ann"])
     bad = Upload(strict.services, "users", day(2))
     bad.part(rows("users", strict.services, {"n": [1], "name": [None]}))
@@ -311,7 +292,7 @@ def test_the_page_housekeeping_and_lost_events_go_on_beside_it(less):
     assert [(orphan.kind, orphan.drop) for orphan in report.orphans] == [
         ("view", "recosync drop shown"), ("table", "recosync drop users"),
     ]  # fmt: skip
-    assert report.attention == look(less.of(USERS.format(type="text") + ITEMS + SHOWN)).attention
+    assert report.attention == look(less.of(users(more=IN_APP) + ITEMS + SHOWN)).attention
     page = render(report, None)
     assert "Left the catalog" in page
     assert "users" in page

@@ -19,40 +19,16 @@ from shared.operate.status.page import render
 from shared.services import HourlyServices
 from shared.upkeep import housekeeping, reconcile
 from tests.kit.commands import recosync
-from tests.kit.own_catalogs import Own
+from tests.kit.own_catalogs import ITEMS, SHOWN, Own, users
 from tests.kit.sessions import one
 from tests.kit.snapshots import day
 from tests.kit.uploads import Upload, arrive, rows
 
-USERS = """
-[tables.users]
-source = "seed_local.users"
-{more}
-[tables.users.columns]
-n = "integer"
-name = "{type}"
-"""
-ITEMS = """
-[tables.items]
-source = "seed_local.items"
-[tables.items.columns]
-n = "integer"
-item = "text"
-"""
-SHOWN = """
-[views.shown]
-template = "shown.sql.jinja"
-reads = ["users", "items"]
-"""
 BOTH = """
 CREATE MATERIALIZED VIEW {{ view | identifier }} AS SELECT n, name, item FROM users LEFT JOIN items USING (n);
 CREATE UNIQUE INDEX "{{ ts_nodash }}_shown_n" ON {{ view | identifier }} (n);
 """
 ONE = BOTH.replace("item FROM users LEFT JOIN items USING (n)", "'none' AS item FROM users")
-
-
-def users(type_: str = "text", more: str = "") -> str:
-    return USERS.format(type=type_, more=more)
 
 
 @pytest.fixture

@@ -16,6 +16,32 @@ from shared.names import DatasetRef
 from shared.services import Services
 from tests.kit.snapshots import publish_rows
 
+ITEMS = """
+[tables.items]
+source = "seed_local.items"
+[tables.items.columns]
+n = "integer"
+item = "text"
+"""
+SHOWN = """
+[views.shown]
+template = "shown.sql.jinja"
+reads = ["users", "items"]
+"""
+_USERS = """
+[tables.users]
+source = "seed_local.users"
+{more}
+[tables.users.columns]
+n = "integer"
+name = "{type}"
+"""
+
+
+def users(type_: str = "text", more: str = "") -> str:
+    """The block of a table, with `more` entries."""
+    return _USERS.format(type=type_, more=more)
+
 
 @dataclass(frozen=True)
 class Own:

@@ -46,7 +46,9 @@ def check(
 
         mistakes: list[str] = []
         found: Catalog | None = None
-        place = catalog.Place.of(file) if file else catalog.Place.here()
+        if file:
+            os.environ[FOLDER_VARIABLE] = str(file)  # as `recosync --catalog` does
+        place = catalog.Place.here()
         try:
             found = catalog.load(place)
         except ConfigurationError as e:
@@ -61,8 +63,6 @@ def check(
         if found is not None and not mistakes:
             _summarize(output, found)
             if live:
-                if file:
-                    os.environ[FOLDER_VARIABLE] = str(file)  # for the services
                 differences, notes = _compare(output, found, place)
         counts = {kind: list(getattr(found, kind)) if found else [] for kind in ("tables", "views", "hourly")}
         told = {"mistakes": mistakes, "differences": differences, "notes": notes}
