@@ -22,6 +22,9 @@ from shared.gcp.layout import DELTAS_OF_LENGTHS, Chunk
 _HEADER = 1 << 12
 _LONGEST_HEADER = 1 << 24
 
+#: Bytes of a page, without its codec, that is unpacked here. What a header says is not believed without a limit.
+LONGEST = 64 << 20
+
 #: Bytes of a page that are taken at once for its checksum.
 _PIECE = 1 << 20
 
@@ -86,13 +89,19 @@ class _Page:
         return self.start + self.packed
 
 
-def check(file: BinaryIO, chunks: Iterable[Chunk], where: str) -> None:
-    """Raise what `read` does of the pages of any chunk, and UnreadableError where DuckDB would die of an encoding that
+def check(file: BinaryIO, chunks: Iterable[Chunk], where: str) -> bool:
+    """Whether DuckDB is to read these chunks: each page was looked at. A longer one is pyarrow's, which looks itself.
+
+    Raises what `read` does of the pages of any chunk, and UnreadableError where DuckDB would die of an encoding that
     the footer does not tell of.
     """
+    short = True
     for chunk in chunks:
-        if not read(file, chunk, where).encodings.isdisjoint(DELTAS_OF_LENGTHS):
+        found = read(file, chunk, where)
+        if not found.encodings.isdisjoint(DELTAS_OF_LENGTHS):
             raise _broken("has pages in another encoding than its footer says", chunk, where)
+        short = short and max(found.packed, found.unpacked) <= LONGEST
+    return short
 
 
 def read(file: BinaryIO, chunk: Chunk, where: str) -> Pages:
@@ -163,6 +172,8 @@ def _page(file: BinaryIO, at: int, end: int) -> _Page | None:
 
 def _says_of_all(file: BinaryIO, page: _Page, chunk: Chunk) -> bool:
     """Whether a page says of all its values which are NULL, where that is to be seen."""
+    if max(page.packed, page.unpacked) > LONGEST:
+        return True
     file.seek(page.start)
     if page.levels:
         return levels.say_of_all(file.read(page.levels), page.values)

@@ -128,9 +128,7 @@ class Parquet:
         )
 
         def read() -> Rows:
-            if not footer.beyond_duckdb:
-                with self.objects.storage.passed(version) as file:
-                    pages.check(file, footer.chunks, str(version))
+            if not footer.beyond_duckdb and self._is_short(version, footer):
                 try:
                     return self._begun(query, VECTOR_ROWS, part)
                 except failures() as e:
@@ -141,6 +139,11 @@ class Parquet:
             return Rows(query, VECTOR_ROWS, schema, part=part)
 
         return self.objects.reading(version, read, partial(_to_the_end, read))
+
+    def _is_short(self, version: ObjectVersion, footer: Footer) -> bool:
+        """Whether DuckDB may read a file, as `pages.check` has it, whose errors it raises."""
+        with self.objects.storage.passed(version) as file:
+            return pages.check(file, footer.chunks, str(version))
 
     def misread(self, version: ObjectVersion, footer: Footer, expressions: Mapping[str, str]) -> Misread | None:
         """The first place, row group by row group, where the file can't be read or these DuckDB expressions of its

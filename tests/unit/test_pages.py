@@ -147,6 +147,19 @@ def test_levels_that_do_not_say_of_each_value_whether_it_is_null_are_told(versio
     assert refused > 5
 
 
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("compression", ["none", "snappy", "zstd"])
+def test_a_page_that_is_too_long_to_be_looked_at_is_not_unpacked(version, compression, monkeypatch):
+    """A page of 40 MB may be one of a gigabyte, by which a worker would die."""
+    content, chunk = nullable(version, compression)
+    file = io.BytesIO(content)
+    assert pages.check(file, [chunk], "a file")
+    monkeypatch.setattr(pages, "LONGEST", 100)
+    for look in ("leading", "say_of_all"):
+        monkeypatch.setattr(pages.levels, look, lambda *_: pytest.fail("unpacked"))
+    assert not pages.check(file, [chunk], "a file")
+
+
 @pytest.mark.parametrize("codec", ["snappy", "zstd", "uncompressed"])
 @given(
     levels=st.binary(max_size=200) | st.builds(bytes.__mul__, st.binary(min_size=1, max_size=9), st.integers(1, 300)),
