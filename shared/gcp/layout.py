@@ -14,6 +14,7 @@ from shared.words import quantity
 #: The magic number at the start of a file; at its end, the footer's length and the number again
 #: (https://parquet.apache.org/docs/file-format/).
 _HEAD, _TAIL = 4, 8
+_MAGIC = b"PAR1"
 
 #: Bytes of a footer that is read here: a chunk takes some 100.
 _LONGEST_FOOTER = 16 << 20
@@ -107,8 +108,9 @@ def read_from(file: BinaryIO) -> tuple[File, list[Chunk]]:
     """What `read` gives, and raises, of the footer of a file."""
     size = file.seek(0, io.SEEK_END)
     file.seek(max(0, size - _TAIL))
-    length = int.from_bytes(file.read(_TAIL)[:4], "little")
-    if length > min(size - _TAIL, _LONGEST_FOOTER):
+    tail = file.read(_TAIL)
+    length = int.from_bytes(tail[:4], "little")
+    if tail[4:] != _MAGIC or length > min(size - _TAIL, _LONGEST_FOOTER):
         raise ValueError("has no footer, or one that is too long")
     file.seek(size - _TAIL - length)
     return read(file.read(length), size)
@@ -129,7 +131,7 @@ def read(footer: bytes, size: int) -> tuple[File, list[Chunk]]:
             for number, group in enumerate(found.get(4, ()))
             for chunk in group.get(1, ())
         ]
-        return File(found[3], size, len(footer)), chunks
+        return File(_whole(found[3]), size, len(footer)), chunks
     except (AttributeError, IndexError, KeyError, TypeError) as e:
         raise ValueError("is no footer") from e
 
@@ -137,14 +139,14 @@ def read(footer: bytes, size: int) -> tuple[File, list[Chunk]]:
 def _chunk(row_group: int, rows: int, said: Any) -> Chunk:
     return Chunk(
         row_group=row_group,
-        rows=rows,
+        rows=_whole(rows),
         column=".".join(name.decode(errors="replace") for name in said[3]),
-        values=said[5],
-        data=said[9],
-        dictionary=said.get(11),
-        index=said.get(10),
-        packed=said[7],
-        unpacked=said[6],
+        values=_whole(said[5]),
+        data=_whole(said[9]),
+        dictionary=_whole(said[11]) if 11 in said else None,
+        index=_whole(said[10]) if 10 in said else None,
+        packed=_whole(said[7]),
+        unpacked=_whole(said[6]),
         physical=_name(_TYPES, "type", said[1]),
         codec=_name(_CODECS, "codec", said[4]),
         encodings=", ".join(_name(_ENCODINGS, "encoding", number) for number in said[2]),
@@ -152,8 +154,15 @@ def _chunk(row_group: int, rows: int, said: Any) -> Chunk:
     )
 
 
-def _name(names: Mapping[int, str], what: str, number: int) -> str:
-    return names.get(number, f"{what} {number}")
+def _whole(said: object) -> int:
+    """A number of the footer's. Raises TypeError where a footer that was made up has something else."""
+    if not isinstance(said, int):
+        raise TypeError
+    return said
+
+
+def _name(names: Mapping[int, str], what: str, number: object) -> str:
+    return names.get(_whole(number), f"{what} {number}")
 
 
 def wrong(file: File, chunks: Iterable[Chunk]) -> str | None:

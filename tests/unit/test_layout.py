@@ -1,9 +1,13 @@
 """What a footer says of where its pages lie: each of these would send a reader somewhere else."""
 
+import io
 from dataclasses import replace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from shared.gcp import layout, thrift
 from shared.gcp.layout import Chunk, File, wrong
 
 FILE = File(rows=20, bytes=1_000, footer=192)
@@ -51,3 +55,34 @@ def test_what_can_not_be_is_named_with_its_column_and_row_group(field, value):
 
 def test_row_groups_hold_the_rows_of_the_file():
     assert wrong(FILE, [FIRST]) == "counts 20 rows, and 10 in its row groups"
+
+
+def parquet():
+    into = io.BytesIO()
+    pq.write_table(pa.table({"a": [1, 2, 3]}), into)
+    return into.getvalue()
+
+
+def test_a_file_that_was_cut_where_its_last_bytes_look_like_a_length_has_no_footer():
+    """What lies before them may be read as a footer of anything."""
+    whole = parquet()
+    assert layout.read_from(io.BytesIO(whole))[0].rows == 3
+    with pytest.raises(ValueError, match="has no footer"):
+        layout.read_from(io.BytesIO(whole[:-4] + b"PAGE"))
+
+
+def test_a_footer_with_something_else_for_a_number_is_none(monkeypatch):
+    whole = parquet()
+    footer = whole[-8 - int.from_bytes(whole[-8:-4], "little") : -8]
+    found = thrift.struct(footer)
+    said = found[4][0][1][0][3]
+    places = [(found, 3), (found[4][0], 3), *((said, number) for number in (1, 2, 3, 4, 5, 6, 7, 9))]
+    monkeypatch.setattr(thrift, "struct", lambda _: found)
+    for place, number in places:
+        right = place[number]
+        for other in (None, [0.5], {0.5: 1}, 7 if isinstance(right, list) else b"3"):
+            place[number] = other
+            with pytest.raises(ValueError, match="is no footer"):
+                layout.read(footer, len(whole))
+        place[number] = right
+    assert layout.read(footer, len(whole))[0].rows == 3
