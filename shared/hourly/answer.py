@@ -123,7 +123,7 @@ def _entry(hour: Hour, before: HourRecord | None, record: HourRecord) -> ToldHou
     if not new:
         status = "empty" if record.state == State.EMPTY else "done already"
     else:
-        status = "late rows exported" if known else "exported"
+        status = "late rows exported" if known or (before and before.acceptance) else "exported"
     return {
         "hour": str(hour),
         "status": status,

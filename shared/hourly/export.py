@@ -64,7 +64,7 @@ def export(run: LogRun, hour: Hour, record: HourRecord | None, *, delete: bool) 
     keys = None
     if record is not None and record.state == State.EMPTY and not run.log_table.content(Range.of(hour))[0]:
         return record
-    if record is not None and record.batches:
+    if record is not None and (record.batches or record.acceptance):
         keys = _late(run, hour, record)
         if not keys:
             return _nothing(run, hour, record)
@@ -78,7 +78,9 @@ def export(run: LogRun, hour: Hour, record: HourRecord | None, *, delete: bool) 
         # With a row more, the hour would be done, and what lies there forgotten.
         orphans.refuse_last(run, hour, record.parts if record else [], record.attempts if record else ())
         begun = _begin(record)
-        deletion = (record.deletion if record else None) or (Deletion(begun.began_at) if delete else None)
+        # What was accepted was not verified, so that none of it may go.
+        goes = delete and not (record and record.acceptance)
+        deletion = (record.deletion if record else None) or (Deletion(begun.began_at) if goes else None)
         record = run.store.advance(hour, record, (record or HourRecord()).change(work=begun, deletion=deletion))
         with _removing(run, hour, begun.attempt, BaseException):
             attempt = _Attempt(run, hour, begun, snapshot)
@@ -148,8 +150,9 @@ def _late(run: LogRun, hour: Hour, record: HourRecord) -> list[int]:
         content = Content.of(*run.log_table.content(Range.of(hour)))
         if content == record.source_content or not content.rows:
             return []
-        exported = run.objects.keys(record.parts)
-        passes = 1 + max(content.rows, run.services.parquet.rows(exported)) // KEYS_AT_ONCE
+        exported = run.objects.keys(record.keys)
+        known = run.services.parquet.rows(exported) if exported else 0
+        passes = 1 + max(content.rows, known) // KEYS_AT_ONCE
         conninfo = postgres.conninfo(run.services.settings, "hourly late rows")
         late: list[int] = []
         for number in range(passes):
@@ -157,7 +160,12 @@ def _late(run: LogRun, hour: Hour, record: HourRecord) -> list[int]:
             batches = list(unload.batches(conninfo, snapshot, statement))
             if batches:
                 given, among = pa.Table.from_batches(batches), f"abs(key % {passes}) = {number}"
-                late += run.services.parquet.absent(exported, "key", given, LATE_LIMIT - len(late), among)
+                limit = LATE_LIMIT - len(late)
+                late += (
+                    run.services.parquet.absent(exported, "key", given, limit, among)
+                    if exported
+                    else sorted(given.column("key").to_pylist())[:limit]
+                )
             if len(late) >= LATE_LIMIT:
                 break
         return late

@@ -13,8 +13,9 @@ from shared.errors import BadRequestError, PermanentError, RetryableError
 from shared.hourly.context import LogRun
 from shared.hourly.export import export
 from shared.hourly.load import load
-from shared.hourly.manifest import Deletion, Exported, Exporting, Failure, HourRecord, Loaded
+from shared.hourly.manifest import Deletion, Exported, Exporting, Failure, HourRecord, Loaded, Restoring
 from shared.hourly.purge import purge
+from shared.hourly.refill import refill
 from shared.hourly.verify_batch import verify
 from shared.ledger import attempts
 from shared.ledger.attempts import Work
@@ -44,6 +45,11 @@ def load_exported(run: LogRun, hour: Hour, record: HourRecord | None) -> HourRec
     return record
 
 
+def finish(run: LogRun, hour: Hour, record: HourRecord) -> HourRecord:
+    """See what is under way of the hour through, and begin nothing further."""
+    return _recorded(run, hour, partial(_finish, run, hour, record))
+
+
 def delete_asked(run: LogRun, hour: Hour, record: HourRecord) -> HourRecord:
     """Delete the rows of the hour that were asked to go from the source."""
     return _recorded(run, hour, partial(purge, run, hour, record))
@@ -55,13 +61,21 @@ def _settle(run: LogRun, hour: Hour, record: HourRecord | None, *, delete: bool)
             record = further
             if record.work is None and time.monotonic() > run.deadline:
                 raise RetryableError("there are more late rows than this call had time for", where=f"hour {hour}")
-        if delete and further.batches and further.deletion is None:
+        # What was accepted was not verified, so that none of it may go.
+        if delete and further.batches and further.deletion is None and further.acceptance is None:
             return run.store.advance(hour, further, further.change(deletion=Deletion(datetime.now(UTC))))
         return further
 
 
+def _finish(run: LogRun, hour: Hour, record: HourRecord) -> HourRecord:
+    with _counted(run, hour):
+        while record.work is not None:
+            record = _step(run, hour, record, delete=False)
+        return record
+
+
 def _load(run: LogRun, hour: Hour, record: HourRecord) -> HourRecord:
-    while isinstance(record.work, Exported | Loaded):
+    while isinstance(record.work, Restoring | Exported | Loaded):
         record = _step(run, hour, record, delete=False)
     return record
 
@@ -69,6 +83,8 @@ def _load(run: LogRun, hour: Hour, record: HourRecord) -> HourRecord:
 def _step(run: LogRun, hour: Hour, record: HourRecord | None, *, delete: bool) -> HourRecord:
     """The record after the next step; the same one when there is nothing left to do."""
     match record:
+        case HourRecord(work=Restoring() as work):
+            return refill(run, hour, record, work)
         case HourRecord(work=Exported() as work):
             return load(run, hour, record, work)
         case HourRecord(work=Loaded() as work):

@@ -11,6 +11,7 @@ from shared.errors import DataError
 from shared.hourly.context import LogRun
 from shared.hourly.load_job import LoadJob
 from shared.hourly.manifest import NOTHING, Export, Exported, Exporting, HourRecord, Loaded, batch_id
+from shared.hourly.remedies import Remedies
 from shared.names import Hour
 from shared.rows.log_table import Range
 from shared.words import quantity
@@ -59,8 +60,8 @@ def _start_over(run: LogRun, record: HourRecord, export: Export, loading: LoadJo
             f"objects of it are gone before they were loaded, and PostgreSQL has {max(left, 0):,} of their"
             f" {quantity(export.content.rows, 'row')}",
             where=f"hour {hour}",
-            remedy=f"Restore the objects in {run.objects.place(hour)} (soft delete keeps them for 7"
-            " days), then ask for this hour by date and hour",
+            remedy=f"Restore the objects in {run.objects.place(hour)} (soft delete keeps them for 7 days), then:"
+            f" {Remedies(run.table.name, hour).restore}",
         )
     loading.give_up()
     log.warning("objects of the batch are gone before it was loaded: it is exported anew")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from shared.catalog import BigQueryType
+from shared.catalog import BigQueryType, HourlyTable
 from shared.errors import RetryableError
 from shared.gcp.bigquery import Job, Load
 from shared.hourly.context import LogRun
 from shared.hourly.manifest import Part
 from shared.hourly.names import BatchTable
-from shared.names import BatchId, JobName, PartitionRef, TableRef
+from shared.names import BatchId, Hour, JobName, PartitionRef, TableRef
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class LoadJob:
             staged = self._stage(uris)
             if staged.error is not None:
                 return staged
-            bigquery.query(self.name, raw_table.location, self._insert(), self._labels, None)
+            bigquery.query(self.name, raw_table.location, self._insert(), labels(self.run.table, self.batch.hour), None)
         else:
             load = Load(uris, PartitionRef(raw_table.ref, self.batch.hour.day), raw_table.schema)
-            bigquery.load(self.name, raw_table.location, load, self._labels)
+            bigquery.load(self.name, raw_table.location, load, labels(self.run.table, self.batch.hour))
         return self.wait(self.name)
 
     def wait(self, name: JobName) -> Job:
@@ -84,7 +84,9 @@ class LoadJob:
         if self._find(self._stage_name) is None:
             schema = [{**f, "type": text} if f["type"] == BigQueryType.JSON.api else f for f in raw_table.schema]
             load = Load(uris, self._staged, schema)
-            self.run.services.bigquery.load(self._stage_name, raw_table.location, load, self._labels)
+            self.run.services.bigquery.load(
+                self._stage_name, raw_table.location, load, labels(self.run.table, self.batch.hour)
+            )
         return self.wait(self._stage_name)
 
     def _insert(self) -> str:
@@ -113,7 +115,9 @@ class LoadJob:
         settings, name = self.run.services.settings, BatchTable(self.run.table.name, self.batch, self.attempt)
         return TableRef(settings.project, settings.temporary_dataset, str(name))
 
-    @property
-    def _labels(self) -> Mapping[str, str]:
-        # Labels take lower case only (https://cloud.google.com/bigquery/docs/labels-intro#requirements).
-        return {"table": self.run.table.name.lower(), "hour": str(self.batch.hour).lower()}
+
+def labels(table: HourlyTable, hour: Hour) -> Mapping[str, str]:
+    """What the bill can be split by. Labels take lower case only
+    (https://cloud.google.com/bigquery/docs/labels-intro#requirements).
+    """
+    return {"table": table.name.lower(), "hour": str(hour).lower()}

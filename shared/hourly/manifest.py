@@ -9,15 +9,17 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from shared.documents import Count, Instant, MalformedError, Number, Reader, Text
 from shared.errors import MAX_MESSAGE, ConfigurationError, DataError, shown
 from shared.gcp.storage import StoredObject
+from shared.hourly.names import attempt_of
 from shared.names import EPOCH, BatchId, Hour, ObjectVersion, format_day
 
 #: What an hour can hold, so that no sum of such numbers is longer than JSON's readers take.
@@ -102,6 +104,14 @@ class Export(Struct, frozen=True, forbid_unknown_fields=True):
     load_attempt: Number = 1
     superseded: tuple[Attempt, ...] = ()
 
+    @property
+    def attempts(self) -> set[str]:
+        """The attempts that wrote its objects, and those that they superseded. One that was restored has parts of
+        several.
+        """
+        written = {attempt for part in self.parts if (attempt := attempt_of(part.data.name))}
+        return {self.attempt, *self.superseded, *written}
+
 
 class BatchReceipt(Struct, frozen=True, forbid_unknown_fields=True):
     """What three systems counted of a batch, each by itself. They agree, or the batch is not verified.
@@ -137,6 +147,21 @@ class Exporting(Struct, frozen=True, forbid_unknown_fields=True, tag="exporting"
     superseded: tuple[Attempt, ...] = ()
 
 
+class Restoring(Struct, frozen=True, forbid_unknown_fields=True, tag="restoring", tag_field="step"):
+    """An operator had the hour loaded into BigQuery again, all of it as one batch: `export`, or what PostgreSQL still
+    has where that is None. `empties` says that what BigQuery holds of the hour goes first.
+
+    `superseded` are attempts whose objects are not among those of the export.
+    """
+
+    attempt: Attempt
+    export: Export | None
+    empties: bool
+    began_at: Instant
+    by: Text
+    superseded: tuple[Attempt, ...] = ()
+
+
 class Exported(Struct, frozen=True, forbid_unknown_fields=True, tag="exported", tag_field="step"):
     """These rows are the batch, for good; a load of them may be running."""
 
@@ -151,7 +176,23 @@ class Loaded(Struct, frozen=True, forbid_unknown_fields=True, tag="loaded", tag_
     loaded_at: Instant
 
 
-type Work = Exporting | Exported | Loaded
+type Work = Exporting | Restoring | Exported | Loaded
+
+
+class Acceptance(Struct, frozen=True, forbid_unknown_fields=True):
+    """What BigQuery held of an hour when an operator called it the truth. `by` and `reason` are the operator's words.
+
+    `source` is what PostgreSQL held then, with its `keys`: no run exports these rows. `attempts` are those whose
+    objects stood before, and count for nothing since.
+    """
+
+    at: Instant
+    by: Text
+    reason: Text
+    content: Content
+    source: Content
+    keys: tuple[StoredFile, ...]
+    attempts: tuple[Attempt, ...]
 
 
 class Deletion(Struct, frozen=True, forbid_unknown_fields=True):
@@ -180,6 +221,7 @@ class State(StrEnum):
     """An hour's state, for readers: it follows from the rest of the record."""
 
     EXPORTING = "exporting"
+    RESTORING = "restoring"
     EXPORTED = "exported"
     LOADED = "loaded"
     FAILED = "failed"
@@ -190,13 +232,18 @@ class State(StrEnum):
 
 
 class HourRecord(Struct, frozen=True, forbid_unknown_fields=True):
-    """How far an hour has come: verified batches, at most one under way, and what went wrong for good."""
+    """How far an hour has come: verified batches, at most one under way, and what went wrong for good.
+
+    If it was `accepted`, the batches are those that came late after that. A record that was not does not have the
+    field: code from before there was such a thing reads it.
+    """
 
     batches: tuple[Batch, ...] = ()
     work: Work | None = None
     deletion: Deletion | None = None
     failure: Failure | None = None
     state: State | None = None
+    accepted: Acceptance | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         state = self._state()
@@ -209,11 +256,15 @@ class HourRecord(Struct, frozen=True, forbid_unknown_fields=True):
             return State.FAILED
         if self.work is not None:
             return State(str(self.work.__struct_config__.tag))
-        if not self.batches:
+        if not self.batches and self.acceptance is None:
             return State.EMPTY
         if self.deletion is None:
             return State.DONE
         return State.DELETED if self.deletion.batches == len(self.batches) else State.DELETING
+
+    @property
+    def acceptance(self) -> Acceptance | None:
+        return None if self.accepted is UNSET else self.accepted
 
     @property
     def settled(self) -> bool:
@@ -222,8 +273,8 @@ class HourRecord(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def content(self) -> Content:
-        """All rows that are verified."""
-        return sum((batch.export.content for batch in self.batches), NOTHING)
+        """All rows that are verified, or accepted."""
+        return sum(self._late, self.acceptance.content if self.acceptance else NOTHING)
 
     @property
     def parts(self) -> list[Part]:
@@ -231,19 +282,34 @@ class HourRecord(Struct, frozen=True, forbid_unknown_fields=True):
         return [part for batch in self.batches for part in batch.export.parts]
 
     @property
+    def keys(self) -> list[StoredFile]:
+        """The objects with the keys of all rows of the source that no run exports again."""
+        return [*(part.keys for part in self.parts), *(self.acceptance.keys if self.acceptance else ())]
+
+    @property
+    def exports(self) -> list[Export]:
+        """What stands in Cloud Storage as the hour's, whether it is verified yet or not."""
+        work = self.work.export if isinstance(self.work, Restoring | Exported | Loaded) else None
+        return [batch.export for batch in self.batches] + ([work] if work else [])
+
+    @property
     def attempts(self) -> set[str]:
         """The attempts at an export that it knows of, dead ones among them."""
-        exports = [batch.export for batch in self.batches]
-        under_way = self.work.export if isinstance(self.work, Exported | Loaded) else self.work
-        known = [*exports, under_way] if under_way else exports
-        return {attempt for one in known for attempt in (one.attempt, *one.superseded)}
+        known = {attempt for export in self.exports for attempt in export.attempts}
+        if isinstance(self.work, Exporting | Restoring):
+            known.update((self.work.attempt, *self.work.superseded))
+        return known.union(self.acceptance.attempts if self.acceptance else ())
 
     @property
     def source_content(self) -> Content | None:
         """What PostgreSQL should hold of them now; None while a deletion is under way."""
         if self.deletion is None:
-            return self.content
+            return sum(self._late, self.acceptance.source if self.acceptance else NOTHING)
         return self.deletion.kept if self.deletion.batches == len(self.batches) else None
+
+    @property
+    def _late(self) -> Iterable[Content]:
+        return (batch.export.content for batch in self.batches)
 
     def change(self, **fields: object) -> HourRecord:
         """A record that differs in these fields. A record that moves on loses its failure."""

@@ -94,6 +94,12 @@ class BatchFile:
         return file if str(file) == name else None
 
 
+def attempt_of(name: str) -> str | None:
+    """The attempt that wrote an object of an hour; None when the name is of no such object."""
+    match = _OBJECT.search(name)
+    return match["attempt"] if match else None
+
+
 @dataclass(frozen=True)
 class BatchTable:
     """The temporary table of one attempt to load a batch: `<log>_<hour>_<number>_<attempt>_<load attempt>`."""

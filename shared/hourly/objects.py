@@ -56,27 +56,35 @@ class BatchObjects:
         found = ((file, self.services.storage.find(self.bucket, file.name)) for file in files)
         return all(stored is not None and stored.version.generation == file.generation for file, stored in found)
 
-    def keys(self, parts: Iterable[Part]) -> list[ObjectVersion]:
-        """The live objects with the parts' keys. Raises DataError for one that is gone, or is another.
+    def standing(self, file: StoredFile) -> StoredFile | None:
+        """The live object with the content that was written; None when it is gone, or is another.
 
         One that was deleted and restored has another generation, and the same content.
         """
+        stored = self.services.storage.find(self.bucket, file.name)
+        same = stored is not None and (stored.bytes, stored.crc32c) == (file.bytes, file.crc32c)
+        return StoredFile.of(stored) if stored is not None and same else None
+
+    def keys(self, files: Iterable[StoredFile]) -> list[ObjectVersion]:
+        """The live objects with keys. Raises DataError for one that is gone, or is another."""
         found = []
-        for file in (part.keys for part in parts):
-            stored = self.services.storage.find(self.bucket, file.name)
-            if stored is None or (stored.bytes, stored.crc32c) != (file.bytes, file.crc32c):
+        for file in files:
+            stands = self.standing(file)
+            if stands is None:
                 raise DataError(
-                    "is not what was written" if stored else "is gone",
+                    "is not what was written" if self.services.storage.find(self.bucket, file.name) else "is gone",
                     where=self.uri(file.name),
-                    remedy="Restore it, then ask for its hour by date and hour",
+                    remedy="Restore it, then ask for its hour by date and hour (soft delete keeps it for 7 days)."
+                    " Later, recosync accept records what BigQuery holds of the hour",
                 )
-            found.append(stored.version)
+            found.append(stands.version(self.bucket))
         return found
 
     def content(self, parts: Iterable[Part]) -> Content:
         """What the keys beside the parts say, read back."""
         aggregates = ['count("key")', 'sum("key")', 'bit_xor("key")']
-        return Content.of(*self.services.parquet.aggregates(self.keys(parts), aggregates))
+        keys = self.keys(part.keys for part in parts)
+        return Content.of(*self.services.parquet.aggregates(keys, aggregates))
 
     def remove(self, hour: Hour, attempts: Collection[str]) -> None:
         """Delete the objects of attempts that no manifest names, nor ever will."""

@@ -12,13 +12,9 @@ from shared.hourly.context import LogRun
 from shared.hourly.manifest import HourRecord, Part
 from shared.hourly.names import Kind
 from shared.hourly.objects import Listed
+from shared.hourly.remedies import Remedies
 from shared.names import Hour
 from shared.words import quantity
-
-_REMEDY = (
-    "Bring their rows back to the log in PostgreSQL, or move the objects elsewhere if nobody wants them; then ask for"
-    " this hour by date and hour"
-)
 
 #: Keys that PostgreSQL is asked for at once.
 _KEYS = 10_000
@@ -34,7 +30,7 @@ def refuse_any(run: LogRun, hour: Hour, record: HourRecord | None) -> None:
             f"PostgreSQL and BigQuery hold nothing of it, and its folder has {quantity(len(found), 'object')} that no"
             f" batch accounts for: the first is {run.objects.uri(found[0])}",
             where=f"hour {hour}",
-            remedy=_REMEDY,
+            remedy=_remedy(run, hour),
         )
 
 
@@ -50,8 +46,16 @@ def refuse_last(run: LogRun, hour: Hour, accounted: Sequence[Part], attempts: Co
         raise DataError(
             f"{quantity(rows, 'row')} in objects that no batch accounts for, and nowhere else",
             where=run.objects.place(hour),
-            remedy=_REMEDY,
+            remedy=_remedy(run, hour),
         )
+
+
+def _remedy(run: LogRun, hour: Hour) -> str:
+    remedies = Remedies(run.table.name, hour)
+    return (
+        f"To load them: {remedies.restore} --replace. If nobody wants them, move the objects elsewhere, then:"
+        f" {remedies.ask}"
+    )
 
 
 def parts(files: Iterable[Listed], record: HourRecord | None) -> list[str]:
@@ -71,7 +75,7 @@ def _only_there(run: LogRun, stored: StoredObject, accounted: Sequence[Part]) ->
 
     parquet = run.services.parquet
     name = '"' + run.table.key.replace('"', '""') + '"'
-    known, rows = run.objects.keys(accounted), 0
+    known, rows = run.objects.keys(part.keys for part in accounted), 0
     for batch in parquet.stream(stored.version, parquet.batches(stored.version, [name], _KEYS)):
         keys = [key for key in batch.column(0).to_pylist() if key is not None]
         gone = sorted(set(keys) - set(run.log_table.present(keys)))

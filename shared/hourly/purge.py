@@ -14,6 +14,7 @@ from shared import log
 from shared.errors import DataError
 from shared.hourly.context import LogRun
 from shared.hourly.manifest import NOTHING, Content, Deletion, HourRecord, Part
+from shared.hourly.remedies import Remedies
 from shared.names import Hour
 from shared.words import quantity
 
@@ -52,14 +53,14 @@ def _refuse_unless_held(run: LogRun, hour: Hour, record: HourRecord) -> None:
         raise DataError(
             f"BigQuery holds {what} of it, {record.content.rows:,} were verified: nothing more is deleted",
             where=f"hour {hour} of {run.raw_table.ref}",
-            remedy=f"Bring BigQuery back to those rows, from the objects in {run.objects.place(hour)} or by"
-            " time travel, then ask for this hour by date and hour",
+            remedy=f"To bring them back: {Remedies(run.table.name, hour).restore}. If BigQuery is right:"
+            f" {Remedies(run.table.name, hour).accept}",
         )
 
 
 def _delete(run: LogRun, part: Part) -> Content:
     """Delete a part's rows; what is left of them."""
-    (version,) = run.objects.keys([part])
+    (version,) = run.objects.keys([part.keys])
     reader = run.services.parquet.batches(version, ['"key"', '"time"', '"xmin"'], DELETE_ROWS)
     kept = NOTHING
     for batch in run.services.parquet.stream(version, reader):

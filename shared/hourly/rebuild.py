@@ -34,6 +34,7 @@ from shared.hourly.manifest import (
     StoredFile,
 )
 from shared.hourly.names import Kind
+from shared.hourly.remedies import Remedies
 from shared.names import BatchId, Hour
 from shared.rows.log_table import Range
 from shared.words import quantity
@@ -78,7 +79,7 @@ def _files(run: LogRun, day: date) -> Files:
 
 def _hour(run: LogRun, hour: Hour, files: Files, held: Content) -> HourRecord | None:
     """What can be said of an hour; None when it is as if nobody had begun it."""
-    loads = [_load(run, batch) for batch in sorted(files, key=lambda batch: (batch.number, batch.attempt))]
+    loads = [load_of(run, batch) for batch in sorted(files, key=lambda batch: (batch.number, batch.attempt))]
     loaded = [(loading, job) for loading, job in loads if job is not None]
     complete = [found for loading, job in loaded if (found := _batch(run, loading, job, files[loading.batch]))]
     if len(complete) == len(loaded) and sum((batch.export.content for batch in complete), NOTHING) == held:
@@ -94,13 +95,12 @@ def _hour(run: LogRun, hour: Hour, files: Files, held: Content) -> HourRecord | 
         return HourRecord(batches=tuple(complete), deletion=_deletion(run, hour, complete)) if complete else None
     if hour < run.start:
         return None  # not ours, unless somebody asks for it
-    known = sum(batch.export.content.rows for batch in complete)
+    known, remedies = sum(batch.export.content.rows for batch in complete), Remedies(run.table.name, hour)
     failure = Failure(
         datetime.now(UTC),
         f"the manifest was lost: BigQuery holds {quantity(held.rows, 'row')} of the hour, the objects account for"
-        f" {known:,}. Delete nothing before you know which rows PostgreSQL still has: they may have been deleted after"
-        " their export. Once BigQuery holds none of the hour, ask for it by date and hour to export what PostgreSQL"
-        " has",
+        f" {known:,}. To load what the objects hold: {remedies.restore} --replace. If BigQuery is right:"
+        f" {remedies.accept}",
     )
     return HourRecord(failure=failure)
 
@@ -112,7 +112,7 @@ def _deletion(run: LogRun, hour: Hour, batches: Sequence[Batch]) -> Deletion | N
     return None if count else Deletion(datetime.now(UTC), len(batches), rows)
 
 
-def _load(run: LogRun, batch: BatchId) -> tuple[LoadJob, Job | None]:
+def load_of(run: LogRun, batch: BatchId) -> tuple[LoadJob, Job | None]:
     """The load of the batch that is done and did not fail; else the first one that BigQuery knows nothing of."""
     loading = LoadJob(run, batch, 1)
     while (job := loading.find()) is not None and (not job.done or job.error is not None):

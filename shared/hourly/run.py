@@ -66,8 +66,11 @@ def load(services: HourlyServices, request: HourlyRequest) -> tuple[HourlyAnswer
 
 
 @contextmanager
-def opened(services: HourlyServices, table: HourlyTable) -> Iterator[LogRun]:
-    """The only run over a log at a time: it holds the log's lock."""
+def opened(services: HourlyServices, table: HourlyTable, *, anew: bool = False) -> Iterator[LogRun]:
+    """The only run over a log at a time: it holds the log's lock.
+
+    `anew` makes BigQuery's table where it is gone, though it was used, if it is the suite's own.
+    """
     settings = services.settings
     target = reference(settings, table)
     deadline = time.monotonic() + settings.function_timeout * 0.9
@@ -82,7 +85,8 @@ def opened(services: HourlyServices, table: HourlyTable) -> Iterator[LogRun]:
         folder = LogFolder(settings.prefix, table.name)
         store = Store(services.storage, settings.bucket, folder)
         start = recover.first_owned(store, settings, table)
-        location = schema.ensure(services.bigquery, target, table, lambda: recover.was_loaded(store)).location
+        known = (lambda: False) if anew and table.target.ours else partial(recover.was_loaded, store)
+        location = schema.ensure(services.bigquery, target, table, known).location
         raw_table = RawTable(services.bigquery, target, location, table)
         counts = attempts.kept(connection)
         yield LogRun(services, log_table, BatchObjects(services, folder), raw_table, store, start, deadline, counts)

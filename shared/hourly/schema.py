@@ -54,8 +54,9 @@ def gone(ref: TableRef, table: HourlyTable) -> ConfigurationError:
     return ConfigurationError(
         "is gone, though hours were loaded into it",
         where=str(ref),
-        remedy="Restore it, by time travel within 7 days: bq cp TABLE@MILLISECONDS TABLE. To go on without its"
-        f" rows, make it anew by {maker(table)}",
+        remedy="Restore it, by time travel within 7 days: bq cp TABLE@MILLISECONDS TABLE. Later, load its hours again,"
+        f"{'' if table.target.ours else f' once {maker(table)} has made it:'} recosync restore {table.name} --date …"
+        " --until …",
     )
 
 

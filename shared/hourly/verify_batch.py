@@ -10,6 +10,7 @@ from shared.errors import DataError
 from shared.hourly import orphans
 from shared.hourly.context import LogRun
 from shared.hourly.manifest import Batch, BatchReceipt, Exported, HourRecord, Loaded
+from shared.hourly.remedies import Remedies
 from shared.names import Hour
 from shared.words import quantity
 
@@ -30,8 +31,8 @@ def verify(run: LogRun, hour: Hour, record: HourRecord, work: Loaded) -> HourRec
             f"of batch {export.number}, PostgreSQL counted {quantity(export.content.rows, 'row')}, Parquet holds"
             f" {receipt.parquet.rows:,} and BigQuery {receipt.bigquery.rows:,}, or their keys differ",
             where=f"hour {hour} of {run.raw_table.ref}",
-            remedy=f"Bring the hour in BigQuery back to {quantity(export.before.rows, 'row')}, as before this batch,"
-            " then ask for it by date and hour: the batch is loaded again",
+            remedy=f"To load the hour again: {Remedies(run.table.name, hour).restore} --replace. If BigQuery is right:"
+            f" {Remedies(run.table.name, hour).accept}",
         )
     batch = Batch(export, work.job, receipt, work.loaded_at, datetime.now(UTC))
     done = record.change(work=None, batches=(*record.batches, batch))

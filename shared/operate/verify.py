@@ -58,7 +58,7 @@ class TableVerdict:
 @dataclass(frozen=True)
 class DayVerdict:
     """One day of a log: the rows that are verified by the manifest, and the rows that BigQuery holds now of the same
-    hours.
+    hours. `notes` are no faults.
     """
 
     log: str
@@ -66,6 +66,7 @@ class DayVerdict:
     manifest_rows: int
     bigquery_rows: int
     differences: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def table(services: Services, of: Table) -> TableVerdict:
@@ -225,7 +226,26 @@ class _Recount:
             return DayVerdict(log.name, day, 0, rows, [told])
         verdict = _compare(log, day, manifest, held)
         further += _orphans(day, manifest, files)
-        return replace(verdict, differences=sorted([*verdict.differences, *further]))
+        lost, notes = _lost(self.objects.bucket, day, manifest, files)
+        return replace(verdict, differences=sorted([*verdict.differences, *further, *lost]), notes=notes)
+
+
+def _lost(bucket: str, day: date, manifest: DayManifest, files: Sequence[Listed]) -> tuple[list[str], list[str]]:
+    """The hours some of whose objects are gone, or are others; and those without any, as at the end of their
+    retention.
+    """
+    standing = {stored.version.name: (stored.bytes, stored.crc32c) for _, stored in files}
+    some, all_ = [], []
+    for hour in (Hour.of_day(day, number) for number in range(24)):
+        record = manifest.record(hour)
+        named = [file for part in record.parts for file in (part.data, part.keys)] if record else []
+        gone = [file.name for file in named if standing.get(file.name) != (file.bytes, file.crc32c)]
+        if gone and len(gone) < len(named):
+            some.append(f"{hour}: gs://{bucket}/{gone[0]} is gone, or is not what was written")
+        elif gone:
+            all_.append(str(hour))
+    hours = ", ".join(all_)
+    return some, [f"only BigQuery has the rows: the objects are gone of {hours}"] if all_ else []
 
 
 def _orphans(day: date, manifest: DayManifest, files: Sequence[Listed]) -> Iterator[str]:
@@ -263,6 +283,9 @@ def _compare(log: HourlyTable, day: date, manifest: DayManifest, held: Mapping[H
             continue  # others' rows, if there are any
         expected, found = record.content if record else NOTHING, held.get(hour, NOTHING)
         expected_rows, found_rows = expected_rows + expected.rows, found_rows + found.rows
+        if record is not None and record.failure is not None:
+            differences.append(f"{hour}: failed: {record.failure.error}")
+            continue
         if record is not None and record.work is not None and found != expected:
             continue  # a batch is on its way
         if found.rows != expected.rows:

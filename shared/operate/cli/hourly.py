@@ -1,14 +1,15 @@
-"""Commands of the hourly flow: export hours, load what was exported, fill a range."""
+"""Commands of the hourly flow: export hours, load what was exported, fill a range, mend what went wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from shared.errors import BadRequestError, printable
 from shared.names import Hour, format_day
 from shared.operate.cli.commands import (
     AsJson,
@@ -19,6 +20,7 @@ from shared.operate.cli.commands import (
     LogOption,
     Verbose,
     hourly_services,
+    operator,
     parse_hour,
 )
 from shared.operate.cli.output import Bar, Exit, Json, Output, reporting
@@ -26,11 +28,16 @@ from shared.words import quantity
 
 if TYPE_CHECKING:
     from shared.hourly.request import HourlyRequest
+    from shared.operate.mend import Mended
+    from shared.services import HourlyServices
 
 GROUP = Group()
 
 #: What the log says of an hour that is through.
 SETTLED = ("hour is done", "hour is empty", "hour is failed")
+
+#: Characters of an operator's reason.
+MAX_REASON = 500
 
 HourOption = Annotated[int | None, typer.Option("--hour", min=0, max=23, help="That hour of the day, in UTC.")]
 UntilOption = Annotated[
@@ -144,6 +151,85 @@ def fill(
         _tell(output, answer)
 
 
+@GROUP.command("restore", example="recosync restore past_offer_context --date 20260101 --hour 5")
+def restore_hours(
+    log: LogArgument,
+    date: DayOption,
+    hour: HourOption = None,
+    until: UntilOption = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Also hours that BigQuery holds in part: what it holds goes first.")
+    ] = False,
+    bucket_path: BucketOption = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Load hours into BigQuery again from their objects, once.
+
+    With a date alone, all of its hours. An hour that BigQuery holds stays as it is.
+    """
+    with reporting(as_json, verbose) as output:
+        from shared.operate import mend
+
+        services = hourly_services(bucket_path)
+        request = _request(services, _hours(log, date, hour, until))
+        with _progress(output, request) as bar, bar.counting(*SETTLED):
+            answer = mend.restore(services, request, output.note, replace=replace, by=operator())
+        _tell_mended(output, answer)
+
+
+@GROUP.command(
+    "accept", example="recosync accept past_offer_context --date 20260101 --hour 5 --reason 'corrected by hand'"
+)
+def accept_hours(
+    log: LogArgument,
+    date: DayOption,
+    reason: Annotated[str, typer.Option("--reason", help="Why; the status page shows it.")],
+    hour: HourOption = None,
+    until: UntilOption = None,
+    bucket_path: BucketOption = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Record what BigQuery holds of hours as the truth, and export no more of what PostgreSQL holds of them now.
+
+    With a date alone, all of its hours.
+    """
+    with reporting(as_json, verbose) as output:
+        from shared.operate import mend
+
+        services = hourly_services(bucket_path)
+        request = _request(services, _hours(log, date, hour, until))
+        with _progress(output, request) as bar, bar.counting(*SETTLED):
+            answer = mend.accept_all(services, request, output.note, reason=_reason(reason), by=operator())
+        _tell_mended(output, answer)
+
+
+def _request(services: HourlyServices, body: Mapping[str, object]) -> HourlyRequest:
+    from shared.hourly.request import parse
+
+    return parse(services, body, None, datetime.now(UTC))
+
+
+def _reason(text: str) -> str:
+    """Raises BadRequestError for what says nothing, or can't be kept."""
+    said = printable(text).strip()
+    if not said or len(said) > MAX_REASON:
+        raise BadRequestError(f"--reason should have 1 to {MAX_REASON:,} characters")
+    return said
+
+
+def _tell_mended(output: Output, answer: Mended) -> None:
+    """Show what became of each hour, and leave with the exit code that it means."""
+    output.table(
+        f"{answer['table']}, hours in UTC",
+        ["Hour", "Status", "Rows", "BigQuery held"],
+        [[hour["hour"], hour["status"], hour["rows"], hour["before"]] for hour in answer["hours"]],
+    )
+    output.document(answer)
+    _leave(output, answer["failed"])
+
+
 def _progress(output: Output, request: HourlyRequest) -> AbstractContextManager[Bar]:
     return output.progress(f"hours of {request.table.name}", total=len(request.hours))
 
@@ -167,6 +253,11 @@ def _tell(output: Output, answer: Json) -> None:
         output.line(f"No hour of {answer['table']} was worked on.")
     if remaining:
         output.line(f"{quantity(remaining, 'hour')} left, from {answer['next']}: call again, or use backfill.")
+    _leave(output, failed)
+
+
+def _leave(output: Output, failed: Sequence[Mapping[str, object]]) -> None:
+    """Tell what failed, and leave with the exit code that it means."""
     for failure in failed:
         hour, error = f"hour {failure['hour']}", str(failure["error"])
         output.problem(f"recosync: {error}" if hour in error else f"recosync: {hour}: {error}")

@@ -160,7 +160,7 @@ def _tell(output: Output, verdicts: Sequence[TableVerdict], days: Sequence[DayVe
         output.table(
             "Logs",
             ["Log", "Day", "Manifest", "BigQuery", "Verdict"],
-            [[d.log, d.day, d.manifest_rows, d.bigquery_rows, _verdict(d.differences, [])] for d in days],
+            [[d.log, d.day, d.manifest_rows, d.bigquery_rows, _verdict(d.differences, d.notes)] for d in days],
         )
     if not verdicts and not days:
         output.line("There is nothing to count on these days.")

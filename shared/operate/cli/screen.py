@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from shared.operate.cli.output import Output
 from shared.operate.status import Report
-from shared.operate.status.report import Cause, Failing, Failures, LogStatus, TableStatus, ViewStatus
+from shared.operate.status.report import Accepted, Cause, Failing, Failures, LogStatus, TableStatus, ViewStatus
 from shared.operate.status.words import ago
 from shared.words import quantity
 
@@ -43,6 +43,7 @@ def show(output: Output, report: Report) -> None:
     for log in report.logs:
         output.table(f"{log.name}, hours in UTC", ["Day", "Rows", "Hours"], _days(log))
         _tell(output, [_failed(cause) for cause in log.causes])
+        _tell(output, [_accepted(it, hours) for it, hours in log.accepted])
     if report.failures is not None:
         _failures(output, report.failures)
 
@@ -72,8 +73,12 @@ def _failures(output: Output, failures: Failures) -> None:
 
 
 def _named(cause: Cause) -> str:
-    more = len(cause.subjects) - NAMED
-    return ", ".join(cause.subjects[:NAMED]) + (f" and {more} more" if more > 0 else "")
+    return _some(cause.subjects)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _waiting(table: TableStatus) -> Iterator[Told]:
@@ -100,6 +105,10 @@ def _failed(cause: Cause) -> Told:
     """Why hours failed, with the command that asks for them again."""
     commands = (cause.repeat,) if cause.repeat else ()
     return f"{quantity(cause.count, 'hour')} failed, {_named(cause)}: {cause.message}", commands
+
+
+def _accepted(it: Accepted, hours: Sequence[str]) -> Told:
+    return f"{quantity(len(hours), 'hour')} accepted by {it.by}, {_some(hours)}: {it.reason}", ()
 
 
 def _tell(output: Output, told: Sequence[Told]) -> None:

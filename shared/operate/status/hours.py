@@ -19,7 +19,16 @@ from shared.hourly.names import LogFolder
 from shared.hourly.store import Store
 from shared.names import Hour
 from shared.operate.status.causes import Fact, grouped
-from shared.operate.status.report import AuditStatus, Cause, DayStatus, Difference, HourState, HourStatus, LogStatus
+from shared.operate.status.report import (
+    Accepted,
+    AuditStatus,
+    Cause,
+    DayStatus,
+    Difference,
+    HourState,
+    HourStatus,
+    LogStatus,
+)
 from shared.services import HourlyServices
 
 #: Days that are shown, today among them.
@@ -33,6 +42,7 @@ _READERS = 8
 
 _STATES: Mapping[State, HourState] = {
     State.EXPORTING: HourState.IN_PROGRESS,
+    State.RESTORING: HourState.IN_PROGRESS,
     State.EXPORTED: HourState.IN_PROGRESS,
     State.LOADED: HourState.IN_PROGRESS,
     State.DELETING: HourState.IN_PROGRESS,
@@ -95,20 +105,30 @@ def day_status(day: date, manifest: DayManifest | SyncError | None, owned: Owned
 
 def hour_status(hour: Hour, record: HourRecord) -> HourStatus:
     """An hour from its record."""
-    assert record.state is not None  # noqa: S101 - a record gives itself one
-    state = _STATES[record.state]
-    deletion = record.deletion
+    deletion, accepted = record.deletion, record.acceptance
+    late = record.batches if accepted else record.batches[1:]
     return HourStatus(
         hour=str(hour),
-        state=HourState.LATE if state is HourState.DONE and len(record.batches) > 1 else state,
+        state=_state(record),
         rows=record.content.rows,
-        late_rows=sum(batch.export.content.rows for batch in record.batches[1:]),
+        late_rows=sum(batch.export.content.rows for batch in late),
         batches=len(record.batches),
         verified_at=record.batches[-1].verified_at if record.batches else None,
         deleted_rows=deletion.rows if deletion else 0,
         kept_rows=deletion.kept.rows if deletion else 0,
         failure=record.failure.error if record.failure else None,
+        accepted=Accepted(accepted.at, accepted.by, accepted.reason) if accepted else None,
     )
+
+
+def _state(record: HourRecord) -> HourState:
+    assert record.state is not None  # noqa: S101 - a record gives itself one
+    state = _STATES[record.state]
+    if state is not HourState.DONE:
+        return state
+    if record.acceptance is not None:
+        return HourState.ACCEPTED
+    return HourState.LATE if len(record.batches) > 1 else state
 
 
 def causes_of(table: str, manifests: Iterable[DayManifest | SyncError | None]) -> tuple[Cause, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -28,6 +28,7 @@ _FOLDER = Path(__file__).parent
 _CLASSES = {
     HourState.DONE: "d",
     HourState.LATE: "l",
+    HourState.ACCEPTED: "a",
     HourState.EMPTY: "e",
     HourState.DELETED: "x",
     HourState.IN_PROGRESS: "p",
@@ -144,9 +145,9 @@ def _names(cause: Cause) -> Markup:
     return told + f" and {more:,} more" if more > 0 else told
 
 
-def _hours(cause: Cause) -> str:
-    """The hours that failed, by day: `18 Nov 11, 12 h; 20 Nov 3 h`."""
-    hours = sorted(Hour.parse(subject) for subject in cause.subjects)
+def _hours(subjects: Iterable[str]) -> str:
+    """Hours by day: `18 Nov 11, 12 h; 20 Nov 3 h`."""
+    hours = sorted(Hour.parse(subject) for subject in subjects)
     days = [
         f"{day.day} {day:%b} {', '.join(str(hour.number) for hour in of_day)} h"
         for day, of_day in groupby(hours, key=lambda hour: hour.day)

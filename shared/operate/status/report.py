@@ -293,6 +293,7 @@ class HourState(StrEnum):
 
     DONE = "done"
     LATE = "late rows"
+    ACCEPTED = "accepted"
     EMPTY = "empty"
     DELETED = "deleted"
     IN_PROGRESS = "in progress"
@@ -304,8 +305,16 @@ class HourState(StrEnum):
     TO_COME = "to come"
 
 
+class Accepted(Struct, frozen=True):
+    """Who called what BigQuery held of an hour the truth, when and why."""
+
+    at: Instant
+    by: Message
+    reason: Message
+
+
 class HourStatus(Struct, frozen=True):
-    """One hour of a log. `rows` are verified in BigQuery, `late_rows` of them came in later batches."""
+    """One hour of a log. `rows` are verified in BigQuery, or accepted; `late_rows` of them came in later batches."""
 
     hour: Annotated[str, Meta(description="YYYYMMDDTHH, UTC.")]
     state: HourState
@@ -316,6 +325,7 @@ class HourStatus(Struct, frozen=True):
     deleted_rows: Annotated[int, Meta(description="Rows that were deleted from the source.")] = 0
     kept_rows: Annotated[int, Meta(description="Rows that changed after their export, so they stayed.")] = 0
     failure: Message | None = None
+    accepted: Accepted | None = None
 
 
 class Difference(Struct, frozen=True):
@@ -369,6 +379,16 @@ class LogStatus(Struct, frozen=True):
 
     def count(self, state: HourState) -> int:
         return sum(hour.state is state for hour in self.hours)
+
+    @property
+    def accepted(self) -> list[tuple[Accepted, list[str]]]:
+        """What was accepted by whom and why, the newest of each, with its hours in order."""
+        told: dict[tuple[str, str], tuple[Accepted, list[str]]] = {}
+        for hour in sorted(self.hours, key=lambda hour: hour.hour):
+            if it := hour.accepted:
+                _, hours = told.get((it.by, it.reason), (it, []))
+                told[it.by, it.reason] = it, [*hours, hour.hour]
+        return list(told.values())
 
 
 class Orphan(Struct, frozen=True):

@@ -20,7 +20,7 @@ from shared.operate.status.report import (
 from shared.operate.status.words import ago
 from shared.words import quantity
 
-_VERIFIED = (HourState.DONE, HourState.LATE, HourState.EMPTY, HourState.DELETED)
+_VERIFIED = (HourState.DONE, HourState.LATE, HourState.ACCEPTED, HourState.EMPTY, HourState.DELETED)
 
 
 class _Clause(NamedTuple):
