@@ -8,7 +8,7 @@ from typing import Literal, TypedDict, cast
 
 from shared import log
 from shared.errors import SyncError
-from shared.hourly.manifest import Audit, HourRecord, State
+from shared.hourly.manifest import Audit, Difference, HourRecord, State
 from shared.names import Hour
 
 
@@ -34,7 +34,7 @@ class FailedHour(TypedDict):
 
 
 class AuditedHour(TypedDict):
-    """An hour of which the audit found other rows in the source than were expected."""
+    """An hour of which the audit found other rows in the source, or in BigQuery, than were expected."""
 
     hour: str
     expected: int
@@ -42,7 +42,7 @@ class AuditedHour(TypedDict):
 
 
 class HourlyAnswer(TypedDict):
-    """The JSON of an answer. The table is null where the catalog has no log. The last four are null when the call has
+    """The JSON of an answer. The table is null where the catalog has no log. The last five are null when the call has
     not counted; each count also is when it took too long.
     """
 
@@ -52,6 +52,7 @@ class HourlyAnswer(TypedDict):
     remaining: int
     next: str | None
     audit: list[AuditedHour] | None
+    audit_bigquery: list[AuditedHour] | None
     earlier_rows: int | None
     later_rows: int | None
     rows_without_time: int | None
@@ -102,14 +103,17 @@ class Answer:
             "failed": list(self._failed.values()),
             "remaining": len(self.remaining),
             "next": str(self.remaining[0]) if self.remaining else None,
-            "audit": [{"hour": d.hour, "expected": d.expected, "found": d.found} for d in audited.differences]
-            if audited
-            else None,
+            "audit": _audited(audited.differences) if audited else None,
+            "audit_bigquery": _audited(audited.lost) if audited else None,
             "earlier_rows": audited.earlier_rows if audited else None,
             "later_rows": audited.later_rows if audited else None,
             "rows_without_time": audited.rows_without_time if audited else None,
         }
         return body, 500 if self.retryable else 200
+
+
+def _audited(differences: Sequence[Difference]) -> list[AuditedHour]:
+    return [{"hour": d.hour, "expected": d.expected, "found": d.found} for d in differences]
 
 
 def _entry(hour: Hour, before: HourRecord | None, record: HourRecord) -> ToldHour:

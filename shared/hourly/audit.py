@@ -1,4 +1,4 @@
-"""Audit: once a day, the source is counted hour by hour and compared with the manifests of the last week.
+"""Audit: once a day, the source and BigQuery are counted hour by hour and compared with the manifests of the last week.
 
 The audit finds rows that came later than any run looked for, and hours of which somebody else deleted rows.
 """
@@ -6,12 +6,17 @@ The audit finds rows that came later than any run looked for, and hours of which
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
+
+from msgspec import UNSET
 
 from shared import log
 from shared.hourly.context import LogRun
-from shared.hourly.manifest import Audit, Difference
+from shared.hourly.manifest import NOTHING, Audit, Difference
 from shared.hourly.rebuild import open_day
+from shared.hourly.remedies import Remedies
 from shared.names import Hour
 from shared.words import quantity
 
@@ -35,7 +40,8 @@ def audit(run: LogRun, end: Hour) -> Audit | None:
     if manifest is None or manifest.audit is not None:
         return None
     differences: list[Difference] = []
-    for hour in max(run.start, end.plus(-24 * DAYS)).until(end):
+    hours = max(run.start, end.plus(-24 * DAYS)).until(end)
+    for hour in hours:
         expected = _expected(run, hour)
         if expected is None:
             continue  # a gap or a failure speaks for itself
@@ -48,6 +54,7 @@ def audit(run: LogRun, end: Hour) -> Audit | None:
                 f"the source holds {quantity(found, 'row')} of an hour, {expected:,} were expected", hour=str(hour)
             )
             differences.append(Difference(str(hour), expected, found))
+    lost = tuple(_lost(run, hours))
     now = datetime.now(UTC)
     done = Audit(
         now,
@@ -55,10 +62,30 @@ def audit(run: LogRun, end: Hour) -> Audit | None:
         earlier_rows=run.log_table.rows_before(run.start, PATIENCE),
         rows_without_time=run.log_table.rows_without_time(PATIENCE),
         later_rows=run.log_table.rows_from(max(end, Hour(now)).plus(1 + AHEAD), PATIENCE),
+        in_bigquery=lost or UNSET,
     )
     _report_strays(run, done)
     run.store.audited(last.day, done)
     return done
+
+
+def _lost(run: LogRun, hours: Sequence[Hour]) -> Iterator[Difference]:
+    """The hours of which BigQuery no longer holds what was verified, or accepted."""
+    for day, of_day in groupby(hours, key=lambda hour: hour.day):
+        held, manifest = run.raw_table.of_day(day), open_day(run, day)
+        for hour in of_day:
+            record = manifest.record(hour)
+            if record is None or record.failure is not None or record.work is not None:
+                continue  # a gap or a failure speaks for itself
+            found = held.get(hour, NOTHING)
+            if found != record.content:
+                others = " (other keys)" if found.rows == record.content.rows else ""
+                log.error(
+                    f"BigQuery holds {quantity(found.rows, 'row')}{others} of an hour, {record.content.rows:,} were"
+                    f" verified. To load it again: {Remedies(run.table.name, hour).restore}",
+                    hour=str(hour),
+                )
+                yield Difference(str(hour), record.content.rows, found.rows)
 
 
 def _expected(run: LogRun, hour: Hour) -> int | None:

@@ -317,7 +317,7 @@ class HourRecord(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Difference(Struct, frozen=True, forbid_unknown_fields=True):
-    """An hour whose rows in the source are not as many as its manifest says."""
+    """An hour whose rows are not as many as its manifest says, or are others."""
 
     hour: HourText
     expected: Rows
@@ -327,6 +327,9 @@ class Difference(Struct, frozen=True, forbid_unknown_fields=True):
 class Audit(Struct, frozen=True, forbid_unknown_fields=True):
     """The day's count of the source, hour by hour, and of rows that no run exports by itself: those of hours before the
     first owned, those of hours to come, and those without a time. None is too many to count.
+
+    `in_bigquery` are hours of which BigQuery no longer holds what was verified. Without any, the field is left out:
+    code from before there was such a count reads it.
     """
 
     at: Instant
@@ -334,6 +337,12 @@ class Audit(Struct, frozen=True, forbid_unknown_fields=True):
     earlier_rows: Rows | None = None
     rows_without_time: Rows | None = None
     later_rows: Rows | None = 0
+    in_bigquery: tuple[Difference, ...] | UnsetType = UNSET
+
+    @property
+    def lost(self) -> tuple[Difference, ...]:
+        """The hours of which BigQuery no longer holds what was verified."""
+        return () if self.in_bigquery is UNSET else self.in_bigquery
 
 
 class DayManifest(Struct, frozen=True, forbid_unknown_fields=True):

@@ -104,8 +104,11 @@ class Restore:
         """The record of an hour that is all in BigQuery: as it was, without a failure; or verified anew."""
         run, hour = self.run, self.hour
         if record is not None and record.work is None and not record.acceptance and record.content == whole.content:
-            cleared = record.change() if record.failure else record
-            return self._through(run.store.advance(hour, record, cleared) if record.failure else record)
+            cleared = record.change()
+            if record.deletion is not None and self._source() != record.source_content:
+                # Rows that were deleted are back, as after a restore of PostgreSQL.
+                cleared = cleared.change(deletion=Deletion(record.deletion.asked_at))
+            return self._through(record if cleared == record else run.store.advance(hour, record, cleared))
         found = salvage.standing(run, hour, whole)
         if found is None:
             remedy = self._without_objects(whole.content)
@@ -128,8 +131,10 @@ class Restore:
             return Deletion(record.deletion.asked_at)
         if record is not None and record.batches:
             return None
-        count, *_ = self.run.log_table.content(Range.of(self.hour))
-        return None if count else Deletion(datetime.now(UTC))
+        return None if self._source().rows else Deletion(datetime.now(UTC))
+
+    def _source(self) -> Content:
+        return Content.of(*self.run.log_table.content(Range.of(self.hour)))
 
     def _through(self, record: HourRecord) -> HourRecord:
         """See the hour through, and the deletion that was asked for."""
@@ -139,7 +144,7 @@ class Restore:
 
     def _refuse_gone(self, whole: Export) -> None:
         """Raise DataError unless PostgreSQL has all of the hour, whose objects are gone."""
-        has = Content.of(*self.run.log_table.content(Range.of(self.hour)))
+        has = self._source()
         if has == whole.content:
             return
         gone = next(part.data.name for part in whole.parts if self.run.objects.standing(part.data) is None)

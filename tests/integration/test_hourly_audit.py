@@ -3,6 +3,8 @@
 import pytest
 
 from shared.names import Hour
+from shared.operate.status import collect
+from tests.kit.commands import recosync
 from tests.kit.logs import at, named
 
 
@@ -82,3 +84,37 @@ def test_a_damaged_manifest_of_a_settled_day_is_rebuilt_when_its_hours_are_count
     blob.upload_from_string(b"{}")
     yesterday.done(50)
     assert yesterday.state(23) == "done"
+
+
+def test_rows_that_bigquery_has_lost_are_reported_and_told_until_they_are_back(log, monkeypatch):
+    monkeypatch.setenv("HOURLY_START", "20260310T22")
+    log.change(start=Hour(at(22)), late_hours=0)
+    for hour in (22, 23):
+        log.add(hour, 3)
+    log.done(24)
+    log.erase_in_bigquery(22)
+    answer = log.call(25)
+    assert (answer["audit"], answer["audit_bigquery"]) == ([], [difference(22, 3, 0)])
+    restore = "recosync restore past_offer_context --date 20260310 --hour 22"
+    assert log.errors == [f"BigQuery holds 0 rows of an hour, 3 were verified. To load it again: {restore}"]
+    report = collect.gather(log.services, at(26))
+    assert "1 hour with another count in BigQuery" in report.summary
+    (told,) = report.logs
+    assert told.audit.restore == f"{restore} --until 20260310T23"
+    assert recosync(*told.audit.restore.split()[1:]).code == 0
+    report = collect.gather(log.services, at(26))
+    assert "another count" not in report.summary
+    assert report.logs[0].audit.restore is None
+
+
+def test_an_hour_of_other_keys_in_bigquery_is_reported(yesterday):
+    yesterday.add(23)
+    yesterday.done(24, **named(23))
+    yesterday.erase_in_bigquery(23)
+    yesterday.load_by_hand(23, 77)
+    assert yesterday.call(25)["audit_bigquery"] == [difference(23, 1, 1)]
+
+
+def test_an_audit_without_losses_is_as_code_of_before_reads_it(yesterday):
+    assert yesterday.call(25)["audit_bigquery"] == []
+    assert "in_bigquery" not in yesterday.document(1)["audit"]

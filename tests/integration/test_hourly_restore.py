@@ -252,3 +252,15 @@ def test_an_hour_that_is_being_exported_is_left_to_its_export(log, monkeypatch):
     (failed,) = restore(log, code=1)["failed"]
     assert "is being exported. recosync hourly" in failed["error"]
     log.done(12)
+
+
+def test_rows_that_came_back_to_postgresql_after_their_deletion_are_deleted_again(log):
+    log.add(10, 30)
+    log.done(11)
+    log.database.execute("CREATE TEMP TABLE kept AS SELECT * FROM past_offer_context")
+    log.call(12, **named(10), delete_from_source=True)
+    log.database.execute("INSERT INTO past_offer_context SELECT * FROM kept")
+    assert status(restore(log)) == [("10", "stands already", 30, 30)]
+    # Their versions are others than those that were exported: nobody knows what became of the rows.
+    assert (log.state(10), len(log.source())) == ("deleted", 30)
+    assert log.entry(10)["deletion"]["kept"]["rows"] == 30

@@ -44,6 +44,7 @@ def show(output: Output, report: Report) -> None:
         output.table(f"{log.name}, hours in UTC", ["Day", "Rows", "Hours"], _days(log))
         _tell(output, [_failed(cause) for cause in log.causes])
         _tell(output, [_accepted(it, hours) for it, hours in log.accepted])
+        _tell(output, list(_lost(log)))
     if report.failures is not None:
         _failures(output, report.failures)
 
@@ -109,6 +110,12 @@ def _failed(cause: Cause) -> Told:
 
 def _accepted(it: Accepted, hours: Sequence[str]) -> Told:
     return f"{quantity(len(hours), 'hour')} accepted by {it.by}, {_some(hours)}: {it.reason}", ()
+
+
+def _lost(log: LogStatus) -> Iterator[Told]:
+    if log.audit is not None and log.audit.restore is not None:
+        hours = _some([f"{it.hour} ({it.found:,} rows, {it.expected:,} verified)" for it in log.audit.lost])
+        yield f"BigQuery no longer holds what was verified of {hours}. To load it again:", (log.audit.restore,)
 
 
 def _tell(output: Output, told: Sequence[Told]) -> None:

@@ -13,11 +13,11 @@ import msgspec
 from shared import log
 from shared.catalog import MINUTE, HourlyTable
 from shared.errors import SyncError
-from shared.hourly import recover
+from shared.hourly import manifest, recover
 from shared.hourly.manifest import Audit, DamagedError, DayManifest, HourRecord, OtherVersionError, State
 from shared.hourly.names import LogFolder
 from shared.hourly.store import Store
-from shared.names import Hour
+from shared.names import Hour, format_day
 from shared.operate.status.causes import Fact, grouped
 from shared.operate.status.report import (
     Accepted,
@@ -80,20 +80,20 @@ def read(services: HourlyServices, of: HourlyTable, now: datetime) -> LogStatus:
         name=table,
         start=str(owned.start),
         days=told,
-        audit=_audit(audits[0]) if audits else None,
+        audit=_audit(table, audits[0], told) if audits else None,
         causes=causes_of(table, found),
     )
 
 
-def day_status(day: date, manifest: DayManifest | SyncError | None, owned: Owned, now: datetime) -> DayStatus:
+def day_status(day: date, read: DayManifest | SyncError | None, owned: Owned, now: datetime) -> DayStatus:
     """The hours of a day from its manifest, or from what is wrong with it."""
     hours = [Hour.of_day(day, number) for number in range(24)]
-    if isinstance(manifest, SyncError):
+    if isinstance(read, SyncError):
         told = (_untold(hour, owned, now) for hour in hours)
         damaged = (HourState.DAMAGED if state in (HourState.GAP, HourState.DUE) else state for state in told)
         states = tuple(HourStatus(str(hour), state) for hour, state in zip(hours, damaged, strict=True))
-        return DayStatus(day, states, str(manifest))
-    records = ((hour, manifest.record(hour) if manifest else None) for hour in hours)
+        return DayStatus(day, states, str(read))
+    records = ((hour, read.record(hour) if read else None) for hour in hours)
     return DayStatus(
         day,
         tuple(
@@ -168,6 +168,29 @@ def _repeat(table: str, hours: Sequence[str]) -> str:
     return shlex.join(("recosync", "backfill", table, "--from", str(first), "--until", str(last.plus(1))))
 
 
-def _audit(audit: Audit) -> AuditStatus:
-    differences = tuple(Difference(d.hour, d.expected, d.found) for d in audit.differences)
-    return AuditStatus(audit.at, differences, audit.earlier_rows, audit.rows_without_time, audit.later_rows)
+def _restore(table: str, hours: Sequence[str]) -> str:
+    """The command that loads hours again: what BigQuery holds between them stays as it is."""
+    first, last = Hour.parse(min(hours)), Hour.parse(max(hours))
+    named = ("--date", format_day(first.day), "--hour", str(first.number), "--until", str(last.plus(1)))
+    return shlex.join(("recosync", "restore", table, *named))
+
+
+def _audit(table: str, audit: Audit, days: Iterable[DayStatus]) -> AuditStatus:
+    """The audit, without the hours that were verified or accepted after it."""
+    since = {hour.hour: hour.settled_at for day in days for hour in day.hours}
+
+    def open_(differences: Iterable[manifest.Difference]) -> tuple[Difference, ...]:
+        return tuple(
+            Difference(d.hour, d.expected, d.found) for d in differences if (since.get(d.hour) or audit.at) <= audit.at
+        )
+
+    lost = open_(audit.lost)
+    return AuditStatus(
+        audit.at,
+        open_(audit.differences),
+        audit.earlier_rows,
+        audit.rows_without_time,
+        audit.later_rows,
+        lost,
+        _restore(table, [d.hour for d in lost]) if lost else None,
+    )

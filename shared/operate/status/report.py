@@ -327,9 +327,15 @@ class HourStatus(Struct, frozen=True):
     failure: Message | None = None
     accepted: Accepted | None = None
 
+    @property
+    def settled_at(self) -> datetime | None:
+        """When it was last verified or accepted."""
+        instants = (self.verified_at, self.accepted.at if self.accepted else None)
+        return max((at for at in instants if at is not None), default=None)
+
 
 class Difference(Struct, frozen=True):
-    """An hour of which the source, when it was counted, held another number of rows than expected."""
+    """An hour of which the source, or BigQuery, held other rows than expected when it was counted."""
 
     hour: str
     expected: int
@@ -337,13 +343,19 @@ class Difference(Struct, frozen=True):
 
 
 class AuditStatus(Struct, frozen=True):
-    """The last daily count of the source. A null count means that there are too many to count."""
+    """The last daily count of the source and of BigQuery, without hours that were restored or accepted since. A null
+    count means that there are too many to count. `restore` is the command for hours that BigQuery has lost rows of.
+    """
 
     at: Instant
     differences: tuple[Difference, ...]
     earlier_rows: int | None
     rows_without_time: int | None
     later_rows: int | None
+    lost: Annotated[
+        tuple[Difference, ...], Meta(description="Hours of which BigQuery no longer holds what was verified.")
+    ] = ()
+    restore: str | None = None
 
 
 class DayStatus(Struct, frozen=True):

@@ -113,6 +113,8 @@ def _log(log: LogStatus, report: Report) -> Iterator[_Clause]:
         return
     if differing := len(log.audit.differences):
         yield _Clause(f"{quantity(differing, 'hour')} with another count in the source{name}")
+    if lost := len(log.audit.lost):
+        yield _Clause(f"{quantity(lost, 'hour')} with another count in BigQuery{name}")
     if log.audit.later_rows != 0 or log.audit.rows_without_time != 0:
         yield _Clause(f"rows without a time, or of the future{name}")
 
