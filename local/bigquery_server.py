@@ -4,7 +4,7 @@ Its tables are those of `bigquery_tables`, what it knows of them is in `bigquery
 
 - An extract to a `*` URI writes several parts, ROWS_PER_PART rows each; a view can't be extracted.
 - An array that is NULL is stored as an empty one, and extracted so.
-- A load into `table$YYYYMMDD` touches only that day's partition.
+- A load into `table$YYYYMMDD` touches only that day's partition, and so does its deletion.
 - A load reads the columns of the file; `date=20260101/` in an object's name is one only where the job says so.
 - Bytes in Parquet are bytes, and its lists are arrays only where the job asks for that.
 - An INTERVAL in a column becomes text as BigQuery writes it.
@@ -58,7 +58,7 @@ _ROWS_PER_PART = int(os.environ["ROWS_PER_PART"])
 _ROW_GROUP_SIZE = 20_480
 _submitting = threading.Lock()
 _load, _extract, _submit, _hive = load.run, extract.run, runner.submit, load._hive
-_projection = load._projection
+_projection, _delete = load._projection, tables.delete
 
 
 def run_submit(project_id: str, job_id: str, configuration: JobConfiguration, upload: str | None = None) -> Job:
@@ -128,7 +128,7 @@ def _replace_day(
     if not known and config.createDisposition == "CREATE_NEVER":
         raise not_found("Table", ".".join(reference))
     target, source = tables.name(*reference), tables.name(*stage)
-    in_day = f"CAST({quote(layout.field)} AS DATE) = strptime('{partition}', '%Y%m%d')::DATE"
+    in_day = _of_day(layout.field, partition)
     if database.fetch(f"SELECT 1 FROM {source} WHERE ({in_day}) IS NOT TRUE LIMIT 1"):
         message = f"Some rows belong to different partitions rather than destination partition {partition}"
         raise BigQueryError("invalid", message)
@@ -149,6 +149,22 @@ def _replace_day(
         except BaseException:
             cur.execute("ROLLBACK")
             raise
+
+
+def delete(project: str, dataset: str, decorated: str) -> None:
+    """Delete a table, or a day of it (https://cloud.google.com/bigquery/docs/managing-partitions#delete_a_partition)."""
+    table, _, partition = decorated.partition("$")
+    if not partition:
+        _delete(project, dataset, table)
+        return
+    reference = (project, dataset, table)
+    layout = tables.load(*reference).timePartitioning
+    with database.writing(*reference), database.cursor() as cur:
+        cur.execute(f"DELETE FROM {tables.name(*reference)} WHERE {_of_day(layout.field, partition)}")
+
+
+def _of_day(column: str, partition: str) -> str:
+    return f"CAST({quote(column)} AS DATE) = strptime('{partition}', '%Y%m%d')::DATE"
 
 
 def hive(config: JobConfigurationLoad) -> dict[str, str]:
@@ -200,6 +216,7 @@ def _install_extensions() -> None:
 
 def main() -> int | None:
     runner.submit = run_submit
+    tables.delete = delete
     load._hive = hive
     load._projection = projection
     translate.NODE_RULES.insert(0, interval_text)

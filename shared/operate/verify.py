@@ -226,8 +226,20 @@ class _Recount:
             return DayVerdict(log.name, day, 0, rows, [told])
         verdict = _compare(log, day, manifest, held)
         further += _orphans(day, manifest, files)
+        further += _gaps(log, day, manifest)
         lost, notes = _lost(self.objects.bucket, day, manifest, files)
         return replace(verdict, differences=sorted([*verdict.differences, *further, *lost]), notes=notes)
+
+
+def _gaps(log: HourlyTable, day: date, manifest: DayManifest) -> Iterator[str]:
+    """The hours that are due and that nobody has begun."""
+    start, due = Hour.parse(manifest.start), Hour(datetime.now(UTC) - GRACE)
+    hours = (Hour.of_day(day, number) for number in range(24))
+    gaps = [hour for hour in hours if start <= hour < due and manifest.record(hour) is None]
+    if gaps:
+        remedy = f"recosync backfill {log.name} --from {gaps[0]} --until {gaps[-1].plus(1)}"
+        were = "1 hour was" if len(gaps) == 1 else f"{len(gaps)} hours were"
+        yield f"{gaps[0]}: {were} never exported from here on. To export {'it' if len(gaps) == 1 else 'them'}: {remedy}"
 
 
 def _lost(bucket: str, day: date, manifest: DayManifest, files: Sequence[Listed]) -> tuple[list[str], list[str]]:

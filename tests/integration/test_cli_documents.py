@@ -18,6 +18,7 @@ from shared.catalog import FOLDER_VARIABLE, Table
 from shared.names import SnapshotId
 from shared.operate.cli import GROUPS
 from shared.services import Services
+from tests.kit import book
 from tests.kit.commands import recosync
 from tests.kit.documents import documented_commands, sections
 from tests.kit.uploads import Upload, arrive, rows
@@ -43,7 +44,7 @@ EXAMPLES = {
 }
 
 #: Commands whose JSON another's section, or another document, describes.
-ELSEWHERE = {"hourly-load": "hourly", "backfill": "hourly", "approve": "rollback"}
+ELSEWHERE = {"hourly-load": "hourly", "backfill": "hourly", "approve": "rollback", "accept": "restore"}
 
 #: Commands that look at the sources.
 READ_BIGQUERY = ("export", "plan", "verify")
@@ -75,7 +76,7 @@ class World:
         context.write(self._here.dsn, HOUR, HOUR.replace(hour=6), 20)
         if name in ("drop", "plan"):
             self._orphan()
-        if name in ("hourly-load", "verify"):
+        if name in ("hourly-load", "verify", "restore", "accept"):
             assert recosync("hourly", "--date", f"{HOUR:%Y%m%d}", "--hour", HOUR.hour).code == 0
 
     def _own_catalog(self) -> None:
@@ -138,9 +139,11 @@ def name_of(command: str) -> str:
 
 def runnable() -> list[str]:
     """The documented commands. One that a text only names, without what it needs, stands for its example. What waits
-    for functions runs where there are some: tests/e2e/test_force.py.
+    for functions runs where there are some: tests/e2e/test_force.py. The book of disasters is played by tests of its
+    own.
     """
-    shown = [command for _, command in documented_commands() if "--wait" not in command]
+    played = {command for disaster in book.entries().values() for command in disaster.commands}
+    shown = [command for _, command in documented_commands() if "--wait" not in command and command not in played]
     found = [command for command in shown if not command.startswith("recosync --")]
     examples = {f"recosync {name}": example for name, example in EXAMPLES.items()}
     return list(dict.fromkeys(examples.get(command, command) for command in found))

@@ -189,9 +189,14 @@ def days(first: int = 0, last: int = 0) -> list[str]:
     return ["--from", f"{at(24 * first):%Y%m%d}", "--to", f"{at(24 * last):%Y%m%d}"]
 
 
+def export_day(until: int = 24) -> None:
+    """Export the log's first hours, so that none of them is missing."""
+    assert recosync("backfill", LOG, "--from", Hour(at(10)), "--until", Hour(at(until))).code == 0
+
+
 def test_a_recount_of_what_agrees_says_so(log):
     log.add(12, rows=3)
-    assert recosync("hourly", *named(12)).code == 0
+    export_day()
     ran = recosync("verify", LOG, *days(), "--json")
     assert ran.code == 0
     assert ran.json["agrees"] is True
@@ -201,8 +206,7 @@ def test_a_recount_of_what_agrees_says_so(log):
 def test_a_recount_finds_what_bigquery_lacks_or_has_too_much(log):
     log.add(12, rows=3)
     log.add(13)
-    for hour in (12, 13):
-        assert recosync("hourly", *named(hour)).code == 0
+    export_day()
     log.erase_in_bigquery(12)
     log.load_by_hand(14, 999)
     ran = recosync("verify", LOG, *days())
@@ -215,7 +219,7 @@ def test_a_recount_finds_what_bigquery_lacks_or_has_too_much(log):
 
 def test_a_recount_finds_as_many_rows_of_other_keys(log):
     log.add(12)
-    assert recosync("hourly", *named(12)).code == 0
+    export_day()
     log.erase_in_bigquery(12)
     log.load_by_hand(12, 999)
     ran = recosync("verify", LOG, *days(), "--json")
@@ -225,7 +229,7 @@ def test_a_recount_finds_as_many_rows_of_other_keys(log):
 
 def test_rows_of_hours_before_the_first_owned_are_others(log):
     log.add(12)
-    assert recosync("hourly", *named(12)).code == 0
+    export_day()
     log.load_by_hand(5, 999)
     ran = recosync("verify", LOG, *days(), "--json")
     assert ran.code == 0
@@ -242,10 +246,21 @@ def test_an_hour_before_the_first_owned_that_was_exported_by_name_is_counted(log
     assert f"{Hour(at(5))}: BigQuery holds 0 rows, 1 were verified" in ran.err
 
 
+def test_an_hour_that_nobody_exported_is_a_difference(log):
+    for hour in (10, 11, 13):
+        assert recosync("hourly", *named(hour)).code == 0
+    ran = recosync("verify", LOG, *days())
+    assert ran.code == Exit.DIFFERS
+    (line,) = ran.err.splitlines()
+    command = f"recosync backfill {LOG} --from {Hour(at(12))} --until {Hour(at(24))}"
+    assert line.endswith(f"{Hour(at(12))}: 11 hours were never exported from here on. To export them: {command}")
+    assert recosync(*command.split()[1:]).code == 0
+    assert recosync("verify", LOG, *days()).code == 0
+
+
 def test_an_owned_day_without_a_manifest_is_a_difference(log):
     log.add(12)
-    for hour in (12, 24 + 1):
-        assert recosync("hourly", *named(hour)).code == 0
+    export_day(until=48)
     log.manifest().delete()
     ran = recosync("verify", LOG, *days(-1, 1))
     assert ran.code == Exit.DIFFERS
@@ -281,8 +296,7 @@ def test_a_damaged_manifest_is_a_difference(log):
 
 def test_a_recount_finds_rows_of_an_empty_hour_in_the_bucket_and_in_the_source(log):
     log.add(12)
-    for hour in (12, 13, 14):
-        assert recosync("hourly", *named(hour)).code == 0
+    export_day()
     (name,) = log.parts(12)
     bucket = log.here.storage_client.bucket(log.here.hourly_bucket)
     bucket.copy_blob(log.blob(name), bucket, log.folder + name.replace("hour=12", "hour=13"))

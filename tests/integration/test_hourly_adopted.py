@@ -112,7 +112,7 @@ def test_an_hour_that_another_job_brought_is_refused_and_not_doubled(visits):
 
 def test_it_is_counted_again(visits):
     visits.add(10, 2)
-    visits.done(11)
+    visits.call(24)
     (day,) = verify.days(visits.services, visits.table, at(10).date(), at(10).date(), lambda: None)
     (told,) = day.differences
     assert (day.manifest_rows, day.bigquery_rows, str(Hour(at(STRANGE))) in told) == (2, 3, True)

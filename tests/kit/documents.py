@@ -28,7 +28,8 @@ def _commands(text: str) -> Iterator[str]:
     text = re.sub(r"^```text\n.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     for block in blocks:
-        yield from re.findall(r"^\s*(?:\$ )?(recosync [^#\n]*[^#\s])", block, re.MULTILINE)
+        whole = re.sub(r" *\\\n *", " ", block)
+        yield from re.findall(r"^\s*(?:\$ )?(recosync [^#\n]*[^#\s])", whole, re.MULTILINE)
     rest = re.sub(r"^```\w*\n.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     yield from (" ".join(command.split()) for command in re.findall(r"`(recosync [^`]+)`", rest))
 
