@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 from google.cloud.bigquery import SchemaField, Table, TimePartitioning
 
-from shared.errors import TargetError
+from shared.errors import DataError, TargetError
 from shared.hourly import run
+from shared.hourly.restore import Restore
 from shared.names import Hour
 from shared.operate import verify
 from tests.kit.logs import at, create, named, number, with_tables
@@ -101,6 +102,21 @@ def test_late_rows_and_deletion_count_only_their_own_hour(visits):
     assert visits.done(12)[10] == "late rows exported"
     assert visits.done(12, **named(10), delete_from_source=True)[10] in ("done already", "exported")
     assert (held(visits)[10], visits.source()) == (keys, [])
+
+
+def test_its_hours_are_replaced_and_what_only_another_job_brought_is_not(visits):
+    keys = visits.add(10, 3)
+    visits.done(11)
+    where = f"n = {keys[0]} AND DATE(at) = '{at(10):%Y-%m-%d}'"
+    visits.here.bigquery_client.query(f"DELETE FROM warehouse_local.`site-visits` WHERE {where}").result()
+    with run.opened(visits.services, visits.table) as log:
+        restored = Restore(log, Hour(at(10)), "somebody", replace=True).go()
+    assert (restored.status, restored.before, held(visits)[10]) == ("restored", 2, keys)
+    visits.here.bigquery_client.query(
+        f"UPDATE warehouse_local.`site-visits` SET at = TIMESTAMP '{at(10):%Y-%m-%d %H}:31:00+00' WHERE n = 902"
+    ).result()
+    with run.opened(visits.services, visits.table) as log, pytest.raises(DataError, match="1 row of BigQuery's"):
+        Restore(log, Hour(at(10)), "somebody", replace=True).go()
 
 
 def test_an_hour_that_another_job_brought_is_refused_and_not_doubled(visits):

@@ -7,7 +7,10 @@ from time import monotonic
 import pytest
 
 from shared.gcp.bigquery import BigQuery
-from tests.kit.logs import create, named, with_tables
+from shared.hourly import run
+from shared.hourly.restore import Restore
+from shared.names import Hour
+from tests.kit.logs import at, create, named, with_tables
 
 BLOCK = """
 [hourly.Api_Visits]
@@ -76,6 +79,19 @@ def test_its_manifest_is_rebuilt(visits):
     visits.manifest().delete()
     assert visits.done(12)[10] == "done already"
     assert (visits.state(10), visits.bigquery()) == ("done", {10: [1]})
+
+
+def test_its_hours_are_loaded_again_and_their_keys_found_in_their_parts(visits):
+    visits.add(10, 3, **ROW)
+    visits.done(11, delete_from_source=True)
+    before = visits.rows()
+    for name in visits.parts(10, "keys"):
+        visits.blob(name).delete()
+    visits.here.bigquery_client.query("DELETE FROM raw_local.Api_Visits WHERE VisitId = 2").result()
+    with run.opened(visits.services, visits.table) as log:
+        assert Restore(log, Hour(at(10)), "somebody", replace=True).go().status == "restored"
+    assert (visits.rows(), visits.state(10)) == (before, "deleted")
+    assert list(visits.here.bigquery_client.list_tables("tmp_local")) == []
 
 
 def test_two_logs_do_not_meet(visits):
