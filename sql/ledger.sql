@@ -46,9 +46,19 @@ VALUES (%(table)s, %(snapshot)s, %(bucket)s, %(name)s, %(generation)s)
 ON CONFLICT DO NOTHING
 RETURNING id;
 
+-- name: forget_lost_part
+-- A part is staged no more when somebody dropped its table: then it may be staged again.
+UPDATE recosync.part
+SET dropped_at = clock_timestamp()
+WHERE
+    bucket = %(bucket)s AND name = %(name)s AND generation = %(generation)s AND dropped_at IS NULL
+    AND to_regclass('recosync.part_' || id) IS NULL;
+
 -- name: part_is_staged
 SELECT count(*) > 0 FROM recosync.part
-WHERE bucket = %(bucket)s AND name = %(name)s AND generation = %(generation)s AND dropped_at IS NULL;
+WHERE
+    bucket = %(bucket)s AND name = %(name)s AND generation = %(generation)s AND dropped_at IS NULL
+    AND to_regclass('recosync.part_' || id) IS NOT NULL;
 
 -- name: finish_part
 UPDATE recosync.part
@@ -108,6 +118,8 @@ LEFT JOIN recosync.part AS part
         AND named.name = part.name
         AND named.generation = part.generation
         AND part.dropped_at IS NULL
+        -- Unless somebody dropped its table.
+        AND to_regclass('recosync.part_' || part.id) IS NOT NULL
 WHERE named.table_name = %(table)s AND named.snapshot_id = %(snapshot)s
 ORDER BY named.name;
 

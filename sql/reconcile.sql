@@ -22,6 +22,7 @@ WITH newest AS (
 wanted AS (
     SELECT
         unnest(%(views)s::text[]) AS view_name,
+        unnest(%(stands)s::boolean[]) AS stands,
         unnest(%(digests)s::text[]) AS template
 )
 
@@ -45,6 +46,8 @@ CROSS JOIN wanted
 LEFT JOIN recosync.view_build
     ON
         wanted.view_name = view_build.view_name
+        -- A view that somebody dropped holds nothing.
+        AND wanted.stands
         AND newest.table_name = view_build.table_name
         AND newest.publication = view_build.publication
 WHERE

@@ -22,7 +22,25 @@ SELECT
     (
         SELECT count(*) > 0 FROM recosync.failure
         WHERE failure.table_name = wanted.table_name AND failure.snapshot_id = wanted.snapshot_id
-    ) AS failed
+    ) AS failed,
+    -- Whether readers lack rows of what they should see: a part of it is no child of the table any more.
+    CASE
+        WHEN newest.snapshot_id = wanted.snapshot_id
+            THEN EXISTS (
+                SELECT FROM recosync.snapshot_part AS named
+                LEFT JOIN recosync.part
+                    ON
+                        named.bucket = part.bucket AND named.name = part.name AND named.generation = part.generation
+                        AND part.dropped_at IS NULL
+                WHERE
+                    named.table_name = wanted.table_name AND named.snapshot_id = wanted.snapshot_id
+                    AND NOT EXISTS (
+                        SELECT FROM pg_inherits
+                        WHERE pg_inherits.inhrelid = to_regclass('recosync.part_' || part.id)
+                    )
+            )
+        ELSE FALSE
+    END AS damaged
 FROM wanted
 LEFT JOIN LATERAL (
     SELECT

@@ -29,7 +29,21 @@ SELECT
     (receipt.parquet ->> 'rows')::bigint AS parquet_rows,
     (receipt.postgresql ->> 'rows')::bigint AS postgresql_rows,
     (SELECT count(*) FROM jsonb_object_keys(receipt.postgresql -> 'columns')) AS columns,
-    receipt.duplicate_keys
+    receipt.duplicate_keys,
+    -- Parts of it that are no children of the table any more: somebody dropped or detached them.
+    (
+        SELECT count(*) FROM recosync.snapshot_part AS named
+        LEFT JOIN recosync.part
+            ON
+                named.bucket = part.bucket AND named.name = part.name AND named.generation = part.generation
+                AND part.dropped_at IS NULL
+        WHERE
+            named.table_name = publication.table_name AND named.snapshot_id = publication.snapshot_id
+            AND NOT EXISTS (
+                SELECT FROM pg_inherits
+                WHERE pg_inherits.inhrelid = to_regclass('recosync.part_' || part.id)
+            )
+    ) AS lost_parts
 FROM wanted
 -- One step down the index for each table: the ledger keeps every publication there ever was.
 INNER JOIN LATERAL (
@@ -210,7 +224,8 @@ FROM recosync.pin;
 WITH wanted AS (
     SELECT
         unnest(%(views)s::text[]) AS view_name,
-        unnest(%(reads)s::text[]) AS table_name
+        unnest(%(reads)s::text[]) AS table_name,
+        unnest(%(schemas)s::text[]) AS schema_name
 )
 
 SELECT
@@ -220,7 +235,14 @@ SELECT
     publication.snapshot_id AS snapshot,
     latest.built_at,
     latest.seconds,
-    latest.template
+    latest.template,
+    (
+        SELECT count(*) > 0 FROM pg_class
+        INNER JOIN pg_namespace ON pg_class.relnamespace = pg_namespace.oid
+        WHERE
+            pg_namespace.nspname = wanted.schema_name AND pg_class.relname = wanted.view_name
+            AND pg_class.relkind = 'm'
+    ) AS stands
 FROM wanted
 INNER JOIN LATERAL (
     SELECT

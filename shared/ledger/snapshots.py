@@ -135,9 +135,12 @@ def object_of_part(connection: psycopg.Connection, part_id: int) -> ObjectVersio
 
 
 def claim_part(connection: psycopg.Connection, table: str, snapshot: SnapshotId, version: ObjectVersion) -> int | None:
-    """A new id for a part; None when it is staged already."""
+    """A new id for a part; None when it is staged already. One whose table somebody dropped is not."""
     values = {"table": table, "snapshot": str(snapshot)} | statements.of_object(version)
-    return cast(int | None, statements.one(connection, "claim_part", values))
+    claimed = statements.one(connection, "claim_part", values)
+    if claimed is None and statements.run(connection, "forget_lost_part", statements.of_object(version)):
+        claimed = statements.one(connection, "claim_part", values)
+    return cast(int | None, claimed)
 
 
 def part_is_staged(connection: psycopg.Connection, version: ObjectVersion) -> bool:

@@ -18,7 +18,7 @@ from shared.ledger.holds import Decision, Hold
 from shared.ledger.publications import Publication
 from shared.names import SnapshotId
 
-type _Facts = tuple[int | None, str | None, bool, list[str] | None, Decision | None, str | None, bool]
+type _Facts = tuple[int | None, str | None, bool, list[str] | None, Decision | None, str | None, bool, bool]
 
 
 class SnapshotState(Enum):
@@ -38,6 +38,9 @@ class SnapshotState(Enum):
 class SnapshotStanding:
     """What is known of one snapshot. `published` is what readers see of its table, `was_published` whether they have
     seen this snapshot, `pinned` the snapshot that its table is pinned to.
+
+    It is `damaged` when readers should see it, and somebody has dropped or detached a part of it. Then it is as if it
+    had not been published yet.
     """
 
     table: str
@@ -47,6 +50,7 @@ class SnapshotStanding:
     hold: Hold | None = None
     pinned: SnapshotId | None = None
     failed: bool = False
+    damaged: bool = False
 
     @property
     def undecided(self) -> Hold | None:
@@ -57,10 +61,10 @@ class SnapshotStanding:
     def state(self) -> SnapshotState:
         seen = self.published.snapshot if self.published else None
         facts = {
-            SnapshotState.PUBLISHED: seen == self.snapshot,
+            SnapshotState.PUBLISHED: seen == self.snapshot and not self.damaged,
             SnapshotState.REJECTED: self.hold is not None and self.hold.decision == "rejected",
             SnapshotState.PASSED_OVER: seen is not None and seen > self.snapshot,
-            SnapshotState.LEFT: self.was_published,
+            SnapshotState.LEFT: self.was_published and not self.damaged,
             SnapshotState.HELD: self.undecided is not None,
             SnapshotState.PINNED: self.pinned is not None,
             SnapshotState.FAILED: self.failed,
@@ -83,7 +87,7 @@ def of_all(connection: psycopg.Connection, wanted: Iterable[tuple[str, SnapshotI
 
 
 def _standing(table: str, snapshot: SnapshotId, *facts: object) -> SnapshotStanding:
-    number, seen, was_published, reasons, decision, pinned, failed = cast(_Facts, facts)
+    number, seen, was_published, reasons, decision, pinned, failed, damaged = cast(_Facts, facts)
     return SnapshotStanding(
         table,
         snapshot,
@@ -92,4 +96,5 @@ def _standing(table: str, snapshot: SnapshotId, *facts: object) -> SnapshotStand
         hold=Hold(tuple(reasons), decision) if reasons is not None else None,
         pinned=SnapshotId.parse(pinned) if pinned else None,
         failed=failed,
+        damaged=damaged,
     )

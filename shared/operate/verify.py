@@ -22,7 +22,7 @@ from shared.hourly.names import LogFolder
 from shared.hourly.objects import BatchObjects, Listed
 from shared.hourly.raw_table import RawTable, reference
 from shared.hourly.store import Store
-from shared.ledger import failures, migrations, publications, receipts, snapshots, view_builds
+from shared.ledger import failures, migrations, publications, receipts, snapshots, standing, view_builds
 from shared.ledger.publications import Publication
 from shared.names import Hour, format_day
 from shared.rows import profile
@@ -34,6 +34,11 @@ from shared.words import quantity
 
 #: How long after its end an hour may be on its way: the call that exports it comes after it, and may be repeated.
 GRACE = timedelta(hours=2)
+
+_NO_LEDGER = (
+    "there is no schema recosync, so nothing is known of it. The first import makes the schema; if it was dropped:"
+    " recosync migrate, then recosync export --force"
+)
 
 #: Seconds that one count of the source may take.
 PATIENCE = 30
@@ -101,8 +106,14 @@ def days(
 def _table(services: Services, of: Table) -> TableVerdict:
     with connect(services.settings, "verify") as connection, translated(f"counting {of.name}"):
         run = TableRun(services, connection, of)
-        if not migrations.exists(connection) or publications.published(connection, of.name) is None:
+        if not migrations.exists(connection):
+            return TableVerdict(of.name, None, None, None, None, [_NO_LEDGER])
+        seen = publications.published(connection, of.name)
+        if seen is None:
             return TableVerdict(of.name, None, None, None, None, notes=["never published"])
+        if not columns.of_relation(connection, run.schema, of.name):
+            gone = f"{run.where} was dropped by hand. To bring it back: recosync import {of.name}"
+            return TableVerdict(of.name, str(seen.snapshot), None, None, None, [gone])
         # One state of everything, so that a publish in between is no difference: it waits for this lock.
         with connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -112,6 +123,9 @@ def _table(services: Services, of: Table) -> TableVerdict:
             same, notes = _same(run)
             counted = profile.of_table(connection, run.parent, same)
             differences, waiting = _views(run, published)
+            if standing.of(connection, of.name, published.snapshot).damaged:
+                bring = f"To bring them back: recosync import {of.name}"
+                differences.append(f"parts of {published.snapshot} were dropped or detached by hand. {bring}")
             stated = snapshots.find(connection, of.name, published.snapshot)
     notes += waiting
     exported = None

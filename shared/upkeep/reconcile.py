@@ -24,6 +24,7 @@ from shared.gcp.storage import StoredObject
 from shared.ledger import holds, migrations, publications, standing
 from shared.ledger.standing import SnapshotStanding, SnapshotState
 from shared.services import Services
+from shared.target.views import exists
 
 #: The newest folders of a table that are looked at for a manifest: the rest is older, or was never completed.
 LOOK_AT = 10
@@ -137,6 +138,7 @@ def _refresh(run: TableRun, now: datetime) -> Finished | None:
     ]
     wanted = {
         "views": [view.name for view in views],
+        "stands": [exists(connection, run.relation(view)) for view in views],
         # A template that came with other columns waits for them, and for the refresh of the publish that brings them.
         "digests": [None if unlike(run, [view]) else digest(view) for view in views],
         "templates": digest_of_all(of_table),

@@ -60,7 +60,10 @@ def fill(here: Deployment) -> None:
     with psycopg.connect(here.dsn, autocommit=True) as database:
         migrations.migrate(database)
         with database.transaction():
-            for table in TABLES:
+            for table, (_, _, views, _) in TABLES.items():
+                database.execute(f"CREATE TABLE {table} ()")
+                for view in views:
+                    database.execute(f"CREATE MATERIALIZED VIEW {view} AS SELECT WITH NO DATA")
                 _days(database, table)
             _trouble(database)
     folder = LogFolder("cloudsql_hourly", "past_offer_context")
@@ -131,11 +134,12 @@ def snapshot(
         ends = exported + stage * ((number + 1) / parts)
         seconds = (stage / parts).total_seconds()
         database.execute("INSERT INTO recosync.snapshot_part VALUES (%s, %s, %s, %s, %s, %s)", [*key, rows // parts])
-        database.execute(
+        staged = database.execute(
             "INSERT INTO recosync.part (table_name, snapshot_id, bucket, name, generation, rows, staged_at, seconds)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s) RETURNING id",
             [*key, rows // parts, ends, seconds],
-        )
+        ).fetchone()
+        database.execute(f"CREATE TABLE recosync.part_{staged[0]} () INHERITS ({table})")
     run(database, table, at, "exported", at, finished=exported)
     database.execute(
         "INSERT INTO recosync.receipt VALUES (%s, %s, %s, %s, %s, 0, %s)",

@@ -13,12 +13,12 @@ import psycopg
 import pytest
 
 from local import context
-from local.cloud import DATASETS, Deployment
+from local.cloud import Deployment
 from shared.catalog import FOLDER_VARIABLE, Table
 from shared.names import SnapshotId
 from shared.operate.cli import GROUPS
 from shared.services import Services
-from tests.kit import book
+from tests.kit import book, full_sources
 from tests.kit.commands import recosync
 from tests.kit.documents import documented_commands, sections
 from tests.kit.uploads import Upload, arrive, rows
@@ -67,7 +67,7 @@ class World:
             return
         table = next((tables[word] for word in filled_in(command) if word in tables), tables[TABLE])
         if name in READ_BIGQUERY or "--live" in command:
-            self._fill_sources()
+            full_sources.fill(self._here, self._services)
         self._upload(table, BEFORE, "published")
         self._upload(table, NOW, "held" if name in ("approve", "reject") else "published")
         views = [view.name for view in self._services.catalog.views_of(table.name)]
@@ -95,19 +95,6 @@ class World:
         self._upload(table, NOW, "published")
         with psycopg.connect(self._here.dsn) as database:
             database.execute("UPDATE recosync.publication SET published_at = published_at - interval '2 days'")
-
-    def _fill_sources(self) -> None:
-        """One row each, of the first type that its column can come from."""
-        for table in self._services.catalog.tables.values():
-            values = ", ".join(
-                f"'POINT (2 48)' AS `{column.name}`"
-                if "GEOGRAPHY" in column.type.sources
-                else f"CAST({repr('1') if column.type.sources[0] == 'STRING' else 'NULL'} AS {column.type.sources[0]})"
-                f" AS `{column.name}`"
-                for column in table.columns
-            )
-            name = f"{DATASETS[table.source.said_by]}.{table.source.table}"
-            self._here.bigquery_client.query(f"CREATE OR REPLACE TABLE {name} AS SELECT {values}").result()
 
     def _upload(self, table: Table, snapshot: SnapshotId, outcome: str) -> None:
         """One row; in one that is to be held, a column is NULL that must not be."""

@@ -142,6 +142,7 @@ def test_a_catalog_that_is_newer_than_what_is_published_is_a_note(services, data
 
 
 def test_a_table_that_was_never_published_has_nothing_to_compare(services):
+    assert recosync("migrate").code == 0
     ran = recosync("verify", TABLE, "--json")
     assert ran.code == 0
     assert ran.json["tables"][0]["notes"] == ["never published"]

@@ -364,8 +364,7 @@ def test_a_database_that_does_not_answer_leaves_the_hours_standing(filled):
     assert len(report.logs) == 1
 
 
-def test_the_role_can_read_the_ledger_and_nothing_else(filled, here, database):
-    database.execute("CREATE TABLE recosync.part_1 (user_id text); CREATE TABLE public.enriched_user (user_id text)")
+def test_the_role_can_read_the_ledger_and_nothing_else(filled, here):
     with psycopg.connect(here.cloud.postgres.dsn(here.name, "status"), autocommit=True) as role:
         assert role.execute("SELECT count(*) FROM recosync.part").fetchone() != (0,)
         for statement in REFUSED:

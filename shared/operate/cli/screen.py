@@ -35,6 +35,7 @@ def show(output: Output, report: Report) -> None:
     )
     _tell(output, [told for table in report.tables or () for told in _waiting(table)])
     output.table("Views", ["View", "State", "Built (UTC)", "Seconds"], [_view(view) for view in report.views or ()])
+    _tell(output, [(f"{it.name} was dropped by hand:", (it.gone,)) for it in report.views or () if it.gone is not None])
     _tell(output, [(view.outdated, ()) for view in report.views or () if view.outdated is not None])
     _tell(
         output,
@@ -128,6 +129,8 @@ def _tell(output: Output, told: Sequence[Told]) -> None:
 
 
 def _view(view: ViewStatus) -> list[object]:
+    if view.gone is not None:
+        return [view.name, "gone", None, None]
     if view.missing or not view.reads:
         return [view.name, f"never built from {', '.join(view.missing)}", None, None]
     current = all(source.current for source in view.reads)

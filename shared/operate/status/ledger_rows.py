@@ -35,7 +35,9 @@ PATIENCE_MS = 15_000
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """What readers see of a table, and its receipt where there is one."""
+    """What readers see of a table, and its receipt where there is one. `lost_parts` are those of its parts that are no
+    children of the table any more.
+    """
 
     name: str
     snapshot: str
@@ -52,6 +54,7 @@ class PublishedRow:
     postgresql_rows: int | None
     columns: int
     duplicate_keys: int | None
+    lost_parts: int = 0
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,9 @@ class PinRow:
 
 @dataclass(frozen=True)
 class ViewRow:
-    """What a live view holds of a table. `template` is the digest of the template that it was built from."""
+    """What a live view holds of a table. `template` is the digest of the template that it was built from. A view that
+    does not stand any more was dropped by somebody.
+    """
 
     name: str
     table_name: str
@@ -135,6 +140,7 @@ class ViewRow:
     built_at: datetime
     seconds: float
     template: str | None
+    stands: bool = True
 
 
 @dataclass(frozen=True)
@@ -213,7 +219,11 @@ def read(settings: CommonSettings, catalog: Catalog, now: datetime) -> LedgerRow
         tables = {"tables": list(catalog.tables)}
         runs = {**tables, "runs": RUNS}
         pairs = [(view.name, table) for view in catalog.views.values() for table in view.reads]
-        sources = {"views": [view for view, _ in pairs], "reads": [table for _, table in pairs]}
+        sources = {
+            "views": [view for view, _ in pairs],
+            "reads": [table for _, table in pairs],
+            "schemas": [catalog.views[view].schema for view, _ in pairs],
+        }
         recent = {"since": now - timedelta(days=FAILURE_DAYS), "limit": FAILURES}
         return LedgerRows(
             published=_rows(connection, PublishedRow, "published", tables),

@@ -207,7 +207,8 @@ class ViewStatus(Struct, frozen=True):
     """One view of the catalog. The tables that the view was not built from yet are not in `reads`, but in `missing`.
 
     `overdue` are the tables whose publication the view has lacked for more than an hour. `outdated` says what becomes
-    of a view that was built from another template than it has now.
+    of a view that was built from another template than it has now. `gone` is the command that builds a view which
+    somebody dropped.
     """
 
     name: str
@@ -215,6 +216,7 @@ class ViewStatus(Struct, frozen=True):
     missing: tuple[str, ...]
     overdue: tuple[str, ...]
     outdated: Message | None = None
+    gone: str | None = None
 
     @property
     def behind(self) -> tuple[str, ...]:

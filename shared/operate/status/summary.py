@@ -78,7 +78,9 @@ def _beside_tables(report: Report) -> Iterator[_Clause]:
 
 
 def _views(views: tuple[ViewStatus, ...]) -> Iterator[_Clause]:
-    if overdue := sum(bool(view.overdue) for view in views):
+    if gone := sum(bool(view.gone) for view in views):
+        yield _Clause(f"{quantity(gone, 'view')} gone")
+    if overdue := sum(bool(view.overdue) and not view.gone for view in views):
         yield _Clause(f"{quantity(overdue, 'view')} overdue")
     if outdated := sum(bool(view.outdated) for view in views):
         yield _Clause(f"{quantity(outdated, 'view')} of another template")

@@ -129,10 +129,11 @@ def _view_status(
             row.table_name in published and row.publication == published[row.table_name].publication,
         )
         for row in rows
-        if row.name == view.name and row.table_name in view.reads
+        if row.name == view.name and row.table_name in view.reads and row.stands
     )
+    gone = any(row.name == view.name and not row.stands for row in rows)
     missing = tuple(table for table in view.reads if table not in {source.table for source in reads})
-    status = ViewStatus(view.name, reads, missing, ())
+    status = ViewStatus(view.name, reads, missing, (), gone=f"recosync materialize {view.name}" if gone else None)
     overdue = tuple(table for table in status.behind if _is_overdue((table, *missing), published, now))
     return msgspec.structs.replace(status, overdue=overdue)
 
@@ -155,7 +156,8 @@ def _is_overdue(awaited: Iterable[str], published: Mapping[str, PublishedRow], n
 
 def _status(table: Table, rows: LedgerRows, now: datetime, behind: Sequence[str]) -> TableStatus:
     name = table.name
-    published = next((_published(row) for row in rows.published if row.name == name), None)
+    seen = next((row for row in rows.published if row.name == name), None)
+    published = _published(seen) if seen else None
     calls = [row for row in rows.calls if row.name == name]
     snapshots = [row for row in rows.snapshots if row.name == name]
     failed = {row.snapshot: row for row in rows.failed if row.name == name}
@@ -167,6 +169,7 @@ def _status(table: Table, rows: LedgerRows, now: datetime, behind: Sequence[str]
     drifted = last if last and runs.call_outcome(last) is Outcome.SOURCE_CHANGED else None
     aged = trouble.of_age(last, published)
     troubles = (
+        trouble.of_parts(seen),
         trouble.of_time(published, now),
         aged,
         trouble.of_export(last),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from shared.names import ADOPTED, SnapshotId
-from shared.operate.status.ledger_rows import CallRow, FailedRow
+from shared.operate.status.ledger_rows import CallRow, FailedRow, PublishedRow
 from shared.operate.status.report import Published
 
 #: How far clocks may be apart.
@@ -23,6 +23,17 @@ def of_time(published: Published | None, now: datetime) -> str | None:
     if published.fresh_at is not None and published.fresh_at > now + CLOCKS:
         return f"the export of its snapshot, {published.snapshot}, began in the future, says the manifest"
     return None
+
+
+def of_parts(row: PublishedRow | None) -> str | None:
+    """Why readers lack rows of what they should see."""
+    if row is None or not row.lost_parts:
+        return None
+    lost = "a part of it was" if row.lost_parts == 1 else f"{row.lost_parts} parts of it were"
+    return (
+        f"readers lack rows of {row.snapshot}: {lost} dropped or detached by hand. To bring them back:"
+        f" recosync import {row.name}"
+    )
 
 
 def of_age(last: CallRow | None, published: Published | None) -> str | None:
