@@ -7,71 +7,19 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from shared.operate.status import collect
-from shared.services import HourlyServices, Services
+from shared.services import Services
 from shared.upkeep import reconcile
-from tests.kit import full_sources
+from tests.kit import full_sources, healthy
 from tests.kit.book import entry
 from tests.kit.commands import recosync
-from tests.kit.sessions import one
+from tests.kit.healthy import VIEW, back, counts, differences, page, run, source
 from tests.kit.snapshots import TABLE
-
-VIEW = "non_recommendable_items_mv"
-
-
-def source(here, rows):
-    """The source of TABLE, with so many users: a part for each thousand."""
-    here.bigquery_client.query(
-        "CREATE OR REPLACE TABLE ml_reco_local.user_booked_item AS"
-        f" SELECT CAST(n AS STRING) AS user_id, 'item' AS item_id FROM UNNEST(GENERATE_ARRAY(1, {rows})) AS n"
-    ).result()
-
-
-def run(*command):
-    ran = recosync(*command)
-    assert ran.code == 0, ran.err
-    return ran
 
 
 @pytest.fixture
 def well(here):
-    """Two snapshots of TABLE were published, and readers see the second, of 1,500 rows in two parts."""
-    for rows, options in ((1_400, ["--date", "20260101"]), (1_500, [])):
-        source(here, rows)
-        run("export", TABLE, *options)
-        run("import", TABLE)
-        run("materialize", VIEW)
-    assert differences() == []
+    healthy.bring(here)
     return here
-
-
-def differences(*names):
-    """What `recosync verify` says is wrong."""
-    ran = recosync("verify", *(names or [TABLE]), "--json")
-    told = [line for table in ran.json["tables"] for line in table["differences"]]
-    assert ran.code == (5 if told else 0), ran.err
-    return told
-
-
-def page():
-    """The first line of the status page, and what it says of TABLE and of VIEW."""
-    report = collect.gather(HourlyServices.from_environment(), datetime.now(UTC))
-    if report.tables is None:
-        return report.summary, report.problems, None
-    (table,) = (table for table in report.tables if table.name == TABLE)
-    (view,) = (view for view in report.views if view.name == VIEW)
-    return report.summary, table, view
-
-
-def rows_of(database, *names):
-    return [one(database, f"SELECT count(*) FROM {name}") for name in names]
-
-
-def back(database, rows=1_500):
-    assert differences() == []
-    told, table, view = page()
-    assert (table.trouble, view.gone, "in trouble" in told, "gone" in told) == ((), None, False, False)
-    assert rows_of(database, TABLE, VIEW) == [rows, rows]
 
 
 def parts(database):
@@ -139,9 +87,9 @@ def test_a_part_that_a_rollback_needs(well, database):
     database.execute(f"DROP TABLE recosync.part_{lost}")
     ran = recosync("rollback", TABLE)
     assert (ran.code, "is not staged here, or not any more. Import it first" in ran.err) == (1, True)
-    assert rows_of(database, TABLE) == [1_500]
+    assert counts(database, TABLE) == [1_500]
     entry("A part that a rollback needs was dropped").play()
-    assert rows_of(database, TABLE, VIEW) == [1_400, 1_400]
+    assert counts(database, TABLE, VIEW) == [1_400, 1_400]
     assert page()[1].pin.snapshot == "20260101T000000Z"
 
 
@@ -168,7 +116,7 @@ def test_the_ledger(here, services, database):
     tables = list(services.catalog.tables)
     assert differences(*tables) == []
     database.execute("DROP SCHEMA recosync CASCADE")
-    assert rows_of(database, TABLE, VIEW) == [0, 1_500]
+    assert counts(database, TABLE, VIEW) == [0, 1_500]
     assert all("there is no schema recosync" in told for told in differences(*tables))
     told, problems, _ = page()
     assert ("The ledger can't be read" in told, "recosync migrate" in problems[0].message) == (True, True)
@@ -188,7 +136,7 @@ def test_the_export_bucket(well, services, database):
     empty(well)
     ran = recosync("import", TABLE)
     assert (ran.code, "Export it first" in ran.err) == (2, True)
-    assert rows_of(database, TABLE) == [1_500]
+    assert counts(database, TABLE) == [1_500]
     entry("The export bucket was emptied").play()
     back(database, 1_600)
 
@@ -205,7 +153,7 @@ def test_a_backup(well, monkeypatch):
     dsn = well.cloud.postgres.dsn(backup)
     monkeypatch.setenv("DATABASE_URL", dsn)
     with psycopg.connect(dsn, autocommit=True) as restored:
-        assert rows_of(restored, TABLE, VIEW) == [1_500, 1_500]
+        assert counts(restored, TABLE, VIEW) == [1_500, 1_500]
         sent = reconcile.run(Services.from_environment(os.environ), datetime.now(UTC) + timedelta(minutes=31))
         assert [each["sent"] for each in sent if each["table"] == TABLE] == ["manifest"]
         entry("PostgreSQL went back to a backup").play()
