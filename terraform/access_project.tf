@@ -8,6 +8,12 @@ resource "google_project_iam_member" "job_user" {
   member  = local.runtime[each.key]
 }
 
+resource "google_project_iam_member" "metric_writer" {
+  project = var.project_id
+  role    = "roles/monitoring.metricWriter"
+  member  = local.runtime["hourly_export"]
+}
+
 resource "google_project_iam_member" "event_receiver" {
   project = var.project_id
   role    = "roles/eventarc.eventReceiver"

@@ -7,8 +7,11 @@ import flask
 import functions_framework
 
 from shared import entry, services
+from shared.gcp import monitoring
 from shared.hourly import run
 from shared.hourly.request import FIELDS, for_lost_events, parse
+from shared.operate.status.collect import gather
+from shared.operate.status.gauges import gauges
 from shared.upkeep import reconcile
 
 # Arrow's own allocator holds on to what a thread has freed: 40 MiB here. Arrow reads this when it is first imported.
@@ -29,6 +32,15 @@ def hourly_export(request: flask.Request) -> flask.Response:
             answer, status = run.run(made, asked) if asked else run.nothing(made)
         finally:
             sent = entry.afterwards("reconciliation", lambda: reconcile.run(services.daily(), datetime.now(UTC)))
+            entry.afterwards("gauges", lambda: _tell_gauges(made))
         return {**answer, "reconciled": sent}, status
 
     return entry.answer_request(services.hourly, handle)
+
+
+def _tell_gauges(made: services.HourlyServices) -> None:
+    """Write how everything stands to Cloud Monitoring, for the alerts. In the emulated cloud there is none."""
+    if "K_SERVICE" not in os.environ or made.settings.storage_emulator:
+        return
+    report = gather(made)
+    monitoring.write(made.settings.project, made.settings.environment, gauges(report), report.made_at)

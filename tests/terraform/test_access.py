@@ -130,6 +130,7 @@ def test_on_the_project_is_only_what_can_be_nowhere_else(granted):
         "roles/bigquery.jobUser",
         "roles/eventarc.eventReceiver",
         "roles/logging.logWriter",
+        "roles/monitoring.metricWriter",
         "roles/pubsub.publisher",
         "roles/storage.objectViewer",
     }

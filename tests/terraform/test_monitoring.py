@@ -73,6 +73,14 @@ def test_every_table_of_the_catalog_is_expected_daily(plan):
     assert set(re.findall(r'vector\(1\), "table", "(\w+)"', query)) == catalog.load().tables.keys()
 
 
+def test_every_gauge_that_an_alert_reads_is_written():
+    alerts = (ROOT / "terraform" / "modules" / "monitoring" / "alerts.tf").read_text()
+    written = set(re.findall(r'Gauge\("(\w+)"', (ROOT / "shared/operate/status/gauges.py").read_text()))
+    read = set(re.findall(r'format\(local\.last, "\w+", "(\w+)"', alerts))
+    assert read
+    assert read <= written
+
+
 def test_every_log_of_the_catalog_has_its_table(plan):
     made = {
         change["change"]["after"]["table_id"]: change["change"]["after"]

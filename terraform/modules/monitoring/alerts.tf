@@ -5,29 +5,35 @@ locals {
   from = var.alerts.snapshot_from_hour
   by   = var.alerts.snapshot_by_hour
 
+  # The last value of a gauge that hourly_export writes after each call (shared/operate/status/gauges.py), whatever the
+  # number of its points. After the range, it counts as not written. The places: the label to keep, the name, a label.
+  last = "max by (%s) (last_over_time(custom_googleapis_com:recosync_%s{%senvironment=\"${var.environment}\"}[${var.alerts.hour_late_hours + 1}h]))"
+
   promql = {
     snapshot_missing = {
       title    = "A daily snapshot is missing"
       severity = "CRITICAL"
       meaning  = "Of this table nothing was published today, and nobody found its source unchanged, by ${local.by}:00 UTC."
-      # Each table by name: one that never came has no series that could be missed. From the first try of the morning
-      # until midnight, today's lines are in the range, and yesterday's are out of it.
+      # Each table by name, so that it is missing also when no gauge comes. Until somebody mends it, its age stays above
+      # the first limit; the second one tells of it on time, whenever yesterday's came.
       query = join(" or ", [
         for table in var.daily_tables : join(" ", [
-          "(label_replace(vector(1), \"table\", \"${table}\", \"\", \"\") and on() (hour() >= ${local.by}))",
-          "unless on(table) (sum by (table) (increase(${local.series.snapshots}{${local.of_functions},table=\"${table}\"}[${24 - local.from}h])) > 0)",
+          "label_replace(vector(1), \"table\", \"${table}\", \"\", \"\") unless on(table)",
+          "((${format(local.last, "table", "table_age_seconds", "table=\"${table}\",")} <= ${(24 + local.by - local.from) * 3600}) unless on(table)",
+          "(${format(local.last, "table", "table_age_seconds", "table=\"${table}\",")} > (scalar(hour()) - ${local.from - 1}) * 3600 and on() (hour() >= ${local.by})))",
         ])
       ])
-      duration = 0
+      # Until the next call of hourly_export has had its turn.
+      duration = 3900
     }
     hour_late = {
       title    = "An hour of a log is late"
       severity = "CRITICAL"
-      meaning  = "For more than ${var.alerts.hour_late_hours} hours no hour of this log came to BigQuery."
+      meaning  = "For more than ${var.alerts.hour_late_hours} hours no hour of this log came to BigQuery, or hourly_export no longer says so."
       query = join(" or ", [
         for log in var.logs : join(" ", [
-          "label_replace(vector(1), \"log\", \"${log}\", \"\", \"\")",
-          "unless on(log) (sum by (log) (increase(${local.series.hours}{${local.of_functions},log=\"${log}\"}[${var.alerts.hour_late_hours}h])) > 0)",
+          "label_replace(vector(1), \"log\", \"${log}\", \"\", \"\") unless on(log)",
+          "(${format(local.last, "log", "log_age_seconds", "log=\"${log}\",")} <= ${var.alerts.hour_late_hours * 3600})",
         ])
       ])
       # Until the next call of hourly_export has had its turn.
@@ -37,14 +43,14 @@ locals {
       title    = "A failure needs a human"
       severity = "ERROR"
       meaning  = "Something failed that no repetition mends. The log's ERROR line says what, where, and the remedy."
-      query    = "sum by (service_name, error) (increase(${local.series.errors}{${local.of_functions}}[5m])) > 0"
+      query    = "sum by (service_name, error) (increase(${local.series.errors}{${local.of_functions}}[5m])) > 0 or ${format(local.last, "environment", "failures", "")} > 0"
       duration = 0
     }
     snapshot_held = {
       title    = "A snapshot is held"
       severity = "ERROR"
       meaning  = "A snapshot is too unlike the published one. Readers keep what they have until somebody approves or rejects it."
-      query    = "sum by (table) (increase(${local.series.held}{${local.of_functions}}[10m])) > 0"
+      query    = "sum by (table) (increase(${local.series.held}{${local.of_functions}}[10m])) > 0 or ${format(local.last, "table", "table_held", "")} > 0"
       duration = 0
     }
     retries_pile_up = {
