@@ -15,6 +15,8 @@ import pytest
 from local import context
 from local.cloud import DATASETS, Deployment
 from shared.catalog import FOLDER_VARIABLE, Table
+from shared.ledger import calls
+from shared.ledger.calls import ExportCall
 from shared.names import SnapshotId
 from shared.operate.cli import GROUPS
 from shared.services import Services
@@ -75,6 +77,8 @@ class World:
         context.write(self._here.dsn, HOUR, HOUR.replace(hour=6), 20)
         if name in ("drop", "plan"):
             self._orphan()
+        if name == "acknowledge":
+            self._fail(table)
         if name in ("hourly-load", "verify"):
             assert recosync("hourly", "--date", f"{HOUR:%Y%m%d}", "--hour", HOUR.hour).code == 0
 
@@ -94,6 +98,12 @@ class World:
         self._upload(table, NOW, "published")
         with psycopg.connect(self._here.dsn) as database:
             database.execute("UPDATE recosync.publication SET published_at = published_at - interval '2 days'")
+
+    def _fail(self, table: Table) -> None:
+        """The last call could not export the table."""
+        call = ExportCall(table.name, datetime.now(UTC), "failed", None, "is empty")
+        with psycopg.connect(self._here.dsn) as database:
+            calls.record(database, [call])
 
     def _fill_sources(self) -> None:
         """One row each, of the first type that its column can come from."""

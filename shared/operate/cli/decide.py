@@ -1,5 +1,5 @@
 """Commands by which an operator decides: go back to a snapshot, publish a held one or drop it, drop what left the
-catalog.
+catalog, and say that a failure was dealt with.
 """
 
 from __future__ import annotations
@@ -19,9 +19,13 @@ from shared.operate.cli.commands import (
     known_tables,
     operator,
 )
-from shared.operate.cli.output import Exit, Output, reporting
+from shared.operate.cli.output import Exit, Json, Output, reporting
+from shared.words import quantity
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shared.operate.acknowledge import Told
     from shared.operate.decisions import Published
     from shared.services import Services
 
@@ -108,6 +112,76 @@ def drop(
             for each in dropped
         ]
         output.document({"name": name, "dropped": fields})
+
+
+@GROUP.command("acknowledge", example='recosync acknowledge iris_france --reason "the source was mended"')
+def acknowledge(
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="FAILURE",
+            help="An id that the status shows, or a table, view or log; without one, what there is to acknowledge.",
+        ),
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="TEXT", help="What was done about it; the status shows it.")
+    ] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Say that failures were dealt with.
+
+    They leave the first line of the status and its exit code, and stay in the record. What fails later counts again.
+    """
+    with reporting(as_json, verbose) as output:
+        from shared.operate import acknowledge
+
+        if what is None:
+            if reason is not None:
+                raise BadRequestError("--reason needs the failure: its id, or its table")
+            _tell_waiting(output, acknowledge.waiting(daily_services()))
+            return
+        if reason is None:
+            raise BadRequestError("--reason should say what was done about it", where=what)
+        done = acknowledge.acknowledge(daily_services(), what, reason, operator())
+        before = done.before
+        if before is not None:
+            output.line(f"{what} was acknowledged already, by {before.by} at {before.at:%Y-%m-%d %H:%M} UTC.")
+        else:
+            output.line(f"{quantity(len(done.failures), 'failure')} acknowledged. What fails from now on counts again.")
+        output.document(
+            {
+                "failure": what,
+                "status": "acknowledged" if before is None else "acknowledged already",
+                "failures": [_entry(told) for told in done.failures],
+            }
+        )
+
+
+def _tell_waiting(output: Output, waiting: Sequence[Told]) -> None:
+    """What there is to acknowledge, each cause once."""
+    causes: dict[str, list[Told]] = {}
+    for told in waiting:
+        causes.setdefault(told.id, []).append(told)
+    output.table(
+        "To be acknowledged",
+        ["Failure", "Times", "Of", "Last (UTC)", "What"],
+        [
+            [named, len(found), ", ".join(_names(found)), f"{found[0].at:%Y-%m-%d %H:%M}", found[0].message]
+            for named, found in causes.items()
+        ],
+    )
+    if not waiting:
+        output.line("There is nothing to acknowledge.")
+    output.document({"waiting": [_entry(told) for told in waiting]})
+
+
+def _names(found: Sequence[Told]) -> list[str]:
+    return list(dict.fromkeys(told.name for told in found if told.name))
+
+
+def _entry(told: Told) -> Json:
+    return {"id": told.id, "name": told.name, "at": told.at, "message": told.message}
 
 
 def _tell(output: Output, services: Services, published: Published, until: str | None = None) -> None:
