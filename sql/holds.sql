@@ -39,7 +39,7 @@ DELETE FROM recosync.pin
 WHERE table_name = %(table)s;
 
 -- name: kept_back
--- The newest complete snapshot that is newer than what readers see, that they have never seen, and that nobody rejected.
+-- The newest complete snapshot that is newer than what readers see, that they have never seen, and nobody rejected.
 WITH seen AS (
     SELECT snapshot_id FROM recosync.publication
     WHERE table_name = %(table)s
