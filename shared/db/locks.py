@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 
 import psycopg
 from psycopg import errors as pg
+from psycopg import sql
+from psycopg.rows import class_row
 
 from shared import log
 from shared.db import queries
@@ -75,6 +78,57 @@ class Lock:
         return cls("recosync ledger")
 
 
+@dataclass(frozen=True)
+class Holder:
+    """A session that holds what somebody waits for, as far as this role may know of it: a superuser, a member of
+    pg_read_all_stats and the same role see all of it. It has held that `since` then at the earliest.
+    """
+
+    pid: int
+    role: str | None
+    application: str | None
+    since: datetime | None
+    state: str | None
+
+    def __str__(self) -> str:
+        known = (
+            f"pid {self.pid}",
+            f"role {self.role}" if self.role else "",
+            self.application or "",
+            f"since {self.since:%Y-%m-%d %H:%M:%S} UTC" if self.since else "",
+        )
+        return ", ".join(filter(None, known))
+
+
+#: Holders that are named: there may be as many as readers.
+NAMED = 3
+
+
+def busy(
+    connection: psycopg.Connection,
+    what: str,
+    where: str,
+    *,
+    locks: Sequence[Lock] = (),
+    relations: Sequence[sql.Identifier] = (),
+) -> BusyError:
+    """The failure that tells who holds these locks, or has these relations open: pid, role, application and since when,
+    and beside the message, what they do.
+    """
+    values = {
+        "keys": [lock.key for lock in locks],
+        "relations": [relation.as_string(connection) for relation in relations],
+    }
+    found: list[Holder] = []
+    # What could not be had matters more than who has it.
+    with suppress(psycopg.Error), connection.transaction(), connection.cursor(row_factory=class_row(Holder)) as cursor:
+        found = cursor.execute(queries.load("locks")["holders"], values).fetchall()
+    named = "; ".join(map(str, found[:NAMED]))
+    more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    doing = "; ".join(f"pid {holder.pid} is {holder.state}" for holder in found[:NAMED] if holder.state)
+    return BusyError(f"{what}: {named}{more}" if found else what, where=where, doing=doing)
+
+
 def try_lock(connection: psycopg.Connection, lock: Lock, *, session: bool = False, shared: bool = False) -> bool:
     """Take the lock for this transaction, or for the session, if it is free now. A transaction may share it."""
     exclusive = "pg_try_advisory_lock" if session else "pg_try_advisory_xact_lock"
@@ -88,7 +142,7 @@ def lock_or_busy(connection: psycopg.Connection, lock: Lock, *, session: bool = 
     """Take the lock or raise BusyError; a frozen holder is ended, and the retry finds the lock free."""
     if not try_lock(connection, lock, session=session):
         end_stale_holders(connection, lock)
-        raise BusyError("another worker is at it", where=lock.name)
+        raise busy(connection, "another worker is at it", lock.name, locks=[lock])
 
 
 @contextmanager
@@ -133,7 +187,7 @@ def _await(connection: psycopg.Connection, lock: Lock, seconds: float, function:
             connection.execute(queries.load("locks")[function], {"key": lock.key})
             connection.execute("SELECT set_config('lock_timeout', %s, true)", before)
     except pg.LockNotAvailable as e:
-        raise BusyError("others hold it", where=lock.name) from e
+        raise busy(connection, "others hold it", lock.name, locks=[lock]) from e
 
 
 @contextmanager
@@ -147,12 +201,14 @@ def session_locks(connection: psycopg.Connection) -> Iterator[None]:
 
 
 class LockPatience:
-    """Short tries for a lock that readers would queue behind: at once, then after pauses of 2 ms, later up to 20 ms.
+    """Short tries for locks on relations that readers would queue behind: at once, then after pauses of 2 ms, later up
+    to 20 ms.
 
     The length of a pause is random, to fall out of step with readers that come in a rhythm.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, connection: psycopg.Connection, relations: Sequence[sql.Identifier]) -> None:
+        self._connection, self._relations = connection, relations
         self._deadline = time.monotonic() + seconds
         self._pause = 0.002
         self.tries = 0
@@ -161,6 +217,7 @@ class LockPatience:
         """Pause before the next try. Raises BusyError when the time is up."""
         self.tries += 1
         if time.monotonic() > self._deadline:
-            raise BusyError("readers held it all the time", where=where) from cause
+            what = "readers held it all the time"
+            raise busy(self._connection, what, where, relations=self._relations) from cause
         time.sleep(random.uniform(0.002, self._pause))  # noqa: S311 - nobody gains by guessing it
         self._pause = min(self._pause * 1.3, 0.020)
