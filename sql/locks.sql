@@ -7,6 +7,9 @@ SELECT pg_try_advisory_xact_lock(%(key)s);
 -- name: pg_try_advisory_xact_lock_shared
 SELECT pg_try_advisory_xact_lock_shared(%(key)s);
 
+-- name: pg_try_advisory_lock_shared
+SELECT pg_try_advisory_lock_shared(%(key)s);
+
 -- name: pg_advisory_xact_lock
 SELECT pg_advisory_xact_lock(%(key)s);
 

@@ -103,6 +103,9 @@ class Holder:
 #: Holders that are named: there may be as many as readers.
 NAMED = 3
 
+#: Seconds without a gap between readers after which they are named.
+SHORT = 2
+
 
 def busy(
     connection: psycopg.Connection,
@@ -129,10 +132,16 @@ def busy(
     return BusyError(f"{what}: {named}{more}" if found else what, where=where, doing=doing)
 
 
+def tell(waited: BusyError) -> None:
+    """Log for whom a wait begins. Commands show what begins with these words."""
+    log.info(f"{log.WAITING}{waited}{f' ({waited.doing})' if waited.doing else ''}")
+
+
 def try_lock(connection: psycopg.Connection, lock: Lock, *, session: bool = False, shared: bool = False) -> bool:
-    """Take the lock for this transaction, or for the session, if it is free now. A transaction may share it."""
-    exclusive = "pg_try_advisory_lock" if session else "pg_try_advisory_xact_lock"
-    function = "pg_try_advisory_xact_lock_shared" if shared else exclusive
+    """Take the lock for this transaction, or for the session, or a share of it, if it is free now, and nobody waits for
+    it whom that would hold up.
+    """
+    function = f"pg_try_advisory_{'lock' if session else 'xact_lock'}{'_shared' if shared else ''}"
     query = queries.load("locks")[function]
     row = connection.execute(query, {"key": lock.key}).fetchone()
     return bool(row and row[0])
@@ -170,15 +179,18 @@ def await_lock(connection: psycopg.Connection, lock: Lock, seconds: float) -> No
 
     Waiting in the server keeps the order of arrival: an exclusive waiter is not starved by new shared ones.
     """
-    _await(connection, lock, seconds, "pg_advisory_xact_lock")
+    if not try_lock(connection, lock):
+        _await(connection, lock, seconds, "pg_advisory_xact_lock")
 
 
 def await_shared_lock(connection: psycopg.Connection, lock: Lock, seconds: float) -> None:
     """Wait to share the lock with others, until the session ends. Raises BusyError like `await_lock`."""
-    _await(connection, lock, seconds, "pg_advisory_lock_shared")
+    if not try_lock(connection, lock, session=True, shared=True):
+        _await(connection, lock, seconds, "pg_advisory_lock_shared")
 
 
 def _await(connection: psycopg.Connection, lock: Lock, seconds: float, function: str) -> None:
+    tell(busy(connection, "others hold it", lock.name, locks=[lock]))
     before = connection.execute("SELECT current_setting('lock_timeout')").fetchone() or ("0",)
     try:
         # Should it fail, the savepoint keeps the transaction, and the lock outlives the savepoint if it does not.
@@ -210,12 +222,16 @@ class LockPatience:
     def __init__(self, seconds: float, connection: psycopg.Connection, relations: Sequence[sql.Identifier]) -> None:
         self._connection, self._relations = connection, relations
         self._deadline = time.monotonic() + seconds
+        self._tell_at: float | None = time.monotonic() + SHORT
         self._pause = 0.002
         self.tries = 0
 
     def again(self, cause: Exception, where: str) -> None:
-        """Pause before the next try. Raises BusyError when the time is up."""
+        """Pause before the next try. Raises BusyError when the time is up. Who holds it up for long is told once."""
         self.tries += 1
+        if self._tell_at is not None and time.monotonic() > self._tell_at:
+            self._tell_at = None
+            tell(busy(self._connection, "readers hold it", where, relations=self._relations))
         if time.monotonic() > self._deadline:
             what = "readers held it all the time"
             raise busy(self._connection, what, where, relations=self._relations) from cause

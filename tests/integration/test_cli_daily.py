@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from shared.daily import extract, swap_views
+from shared.db import locks
 from shared.db.locks import Lock
 from shared.db.postgres import connect
 from shared.operate import patience
@@ -213,6 +214,41 @@ def test_materialize_waits_for_the_function_that_builds_the_same_view(here, serv
     assert ran.code == 0
     who = f"pid {pid}, role {role}, recosync 540s mv_refresh, since {since:%Y-%m-%d %H:%M:%S} UTC"
     assert ran.err == f"waiting: recosync view {VIEW}: another worker is at it: {who} (pid {pid} is idle)\n"
+
+
+def test_materialize_names_the_publish_that_it_waits_for_at_once(here, services, database):
+    arrive(services, upload(services, 1, ["ann"]).manifest())
+    with connect(replace(services.settings, life=540), "gcs_import") as publish:
+        publish.execute("SELECT pg_advisory_lock(%s)", [Lock.publication(TABLE).key])
+        pid = publish.info.backend_pid
+        waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        waiting = Background(lambda: recosync("materialize", VIEW))
+        wait_for(lambda: one(database, waits) == 1)
+    ran = waiting.result()
+    assert ran.code == 0
+    assert ran.err.startswith(f"waiting: recosync publication {TABLE}: others hold it: pid {pid}, role ")
+    assert "recosync 540s gcs_import, since " in ran.err
+    assert len(ran.err.splitlines()) == 1
+
+
+def test_an_import_names_the_reader_that_keeps_its_publish_from_coming(here, services, monkeypatch):
+    monkeypatch.setattr(locks, "SHORT", 0)
+    arrive(services, upload(services, 1, ["ann"]).manifest())
+    upload(services, 2, ["bob"]).manifest()
+    told = threading.Event()
+    tell = locks.tell
+    monkeypatch.setattr(locks, "tell", lambda waited: (tell(waited), told.set()))
+    with psycopg.connect(here.dsn, application_name="a report") as long:
+        assert users(long) == ["ann"]
+        pid = long.info.backend_pid
+        importing = Background(lambda: recosync("import", TABLE))
+        wait_for(told.is_set)
+    ran = importing.result()
+    assert ran.code == 0
+    (line,) = ran.err.splitlines()
+    assert line.startswith(f"waiting: public.{TABLE}: readers hold it: pid {pid}, role ")
+    assert "a report, since " in line
+    assert line.endswith(f"(pid {pid} is idle in transaction)")
 
 
 def test_materialize_names_the_old_transaction_that_reads_the_view(here, services, monkeypatch):
