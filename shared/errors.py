@@ -42,7 +42,15 @@ class RetryableError(SyncError):
 
 
 class BusyError(RetryableError):
-    """Another worker holds the lock on this very piece of work. Its success or its death lets the retry go on."""
+    """Another worker holds the lock on this very piece of work. Its success or its death lets the retry go on.
+
+    `doing` is what the sessions that hold it did when this was raised. It changes from one moment to the next, and is
+    in no message.
+    """
+
+    def __init__(self, what: str, *, where: str = "", remedy: str = "", doing: str = "") -> None:
+        super().__init__(what, where=where, remedy=remedy)
+        self.doing = shown(doing, MAX_WHERE)
 
 
 class IncompleteError(RetryableError):

@@ -40,6 +40,9 @@ _SEVERITIES = {
     logging.CRITICAL: "CRITICAL",
 }
 
+#: What a line begins with that tells for whom a step waits. Commands show such lines.
+WAITING = "waiting: "
+
 
 class JsonFormatter(logging.Formatter):
     """One JSON object per record, of MAX_LINE bytes at most. Exceptions show their type and frames, not their text:

@@ -38,6 +38,32 @@ ON CONFLICT (table_name) DO UPDATE
 DELETE FROM recosync.pin
 WHERE table_name = %(table)s;
 
+-- name: kept_back
+-- The newest complete snapshot that is newer than what readers see, that they have never seen, and nobody rejected.
+WITH seen AS (
+    SELECT snapshot_id FROM recosync.publication
+    WHERE table_name = %(table)s
+    ORDER BY publication DESC
+    LIMIT 1
+)
+
+SELECT receipt.snapshot_id FROM recosync.receipt
+INNER JOIN seen ON receipt.snapshot_id > seen.snapshot_id
+WHERE
+    receipt.table_name = %(table)s
+    AND NOT EXISTS (
+        SELECT FROM recosync.publication
+        WHERE publication.table_name = receipt.table_name AND publication.snapshot_id = receipt.snapshot_id
+    )
+    AND NOT EXISTS (
+        SELECT FROM recosync.hold
+        WHERE
+            hold.table_name = receipt.table_name AND hold.snapshot_id = receipt.snapshot_id
+            AND hold.decision = 'rejected'
+    )
+ORDER BY receipt.snapshot_id DESC
+LIMIT 1;
+
 -- name: previous
 -- The newest snapshot before this one that readers have seen, and that no operator went back from; the rows that the
 -- table held before any publish come last.

@@ -176,7 +176,11 @@ SELECT
     newest.finished_at,
     newest.outcome,
     newest.snapshot_id AS snapshot,
-    newest.message
+    newest.message,
+    newest.id,
+    newest.acknowledged_at,
+    newest.acknowledged_by,
+    newest.acknowledged_why
 FROM wanted
 INNER JOIN LATERAL (
     SELECT
@@ -186,7 +190,10 @@ INNER JOIN LATERAL (
         export_run.finished_at,
         export_run.outcome,
         export_run.snapshot_id,
-        export_run.message
+        export_run.message,
+        export_run.acknowledged_at,
+        export_run.acknowledged_by,
+        export_run.acknowledged_why
     FROM recosync.export_run
     WHERE export_run.table_name = wanted.name AND export_run.outcome <> 'exported already'
     ORDER BY export_run.id DESC
@@ -286,7 +293,10 @@ SELECT
     retryable,
     first_at,
     last_at,
-    times
+    times,
+    acknowledged_at,
+    acknowledged_by,
+    acknowledged_why
 FROM recosync.failing
 WHERE last_at > %(since)s
 ORDER BY last_at DESC;
@@ -300,15 +310,23 @@ SELECT
     newest.snapshot_id AS snapshot,
     newest.at,
     newest.message,
-    newest.templates
+    newest.templates,
+    newest.id,
+    newest.acknowledged_at,
+    newest.acknowledged_by,
+    newest.acknowledged_why
 FROM wanted
 INNER JOIN LATERAL (
     SELECT DISTINCT ON (failure.snapshot_id)
+        failure.id,
         failure.table_name,
         failure.snapshot_id,
         failure.at,
         failure.message,
-        failure.templates
+        failure.templates,
+        failure.acknowledged_at,
+        failure.acknowledged_by,
+        failure.acknowledged_why
     FROM recosync.failure
     WHERE failure.table_name = wanted.name AND failure.snapshot_id IS NOT NULL
     ORDER BY failure.snapshot_id DESC, failure.id DESC
@@ -319,24 +337,32 @@ ORDER BY newest.table_name ASC, newest.snapshot_id DESC;
 -- name: failures
 WITH both_kinds AS (
     SELECT
+        id,
         at,
         kind,
         table_name,
         snapshot_id,
         subject,
         message,
+        acknowledged_at,
+        acknowledged_by,
+        acknowledged_why,
         substring(subject FROM '^publication ([0-9]{1,18})$')::bigint AS publication,
         FALSE AS is_export
     FROM recosync.failure
     WHERE at > %(since)s
     UNION ALL
     SELECT
+        id,
         finished_at,
         'Export',
         table_name,
         snapshot_id,
         'export',
         coalesce(message, 'no reason was recorded'),
+        acknowledged_at,
+        acknowledged_by,
+        acknowledged_why,
         NULL,
         TRUE
     FROM recosync.export_run
@@ -361,6 +387,11 @@ SELECT
     newest.message,
     newest.publication,
     newest.total,
+    newest.id,
+    newest.is_export,
+    newest.acknowledged_at,
+    newest.acknowledged_by,
+    newest.acknowledged_why,
     CASE
         WHEN newest.is_export
             THEN EXISTS (

@@ -22,7 +22,7 @@ from shared.catalog import View
 from shared.daily.context import DailyRun
 from shared.daily.templates import Rendered, render, timestamp
 from shared.daily.unreadable import located
-from shared.db.locks import Lock, end_stale_holders, try_lock
+from shared.db.locks import Lock, busy, end_stale_holders, tell, try_lock
 from shared.db.postgres import connect, translated
 from shared.db.session import find_names
 from shared.errors import BusyError, RetryableError, SyncError, TargetError
@@ -340,10 +340,14 @@ def _builder(services: Services, view: View) -> Iterator[_Builder]:
 def _take_slot(run: DailyRun) -> None:
     """Take one of the places for builds, over all instances, until the connection closes."""
     slots = [Lock.build(slot) for slot in range(run.settings.max_builds)]
-    deadline, stale = time.monotonic() + SLOT_PATIENCE, time.monotonic()
+    deadline, stale, told = time.monotonic() + SLOT_PATIENCE, time.monotonic(), False
     while not any(try_lock(run.connection, slot, session=True) for slot in slots):
-        if time.monotonic() > deadline:
-            raise BusyError(f"{len(slots)} other views are being built")
+        if not told or time.monotonic() > deadline:
+            waited = busy(run.connection, f"{len(slots)} other views are being built", "", locks=slots)
+            if time.monotonic() > deadline:
+                raise waited
+            tell(waited)
+            told = True
         if time.monotonic() >= stale:
             for slot in slots:
                 end_stale_holders(run.connection, slot)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from shared import log
 from shared.daily.breaker import Facts, reasons
 from shared.daily.context import TableRun
-from shared.db.locks import Lock, try_lock
+from shared.db.locks import Lock, busy, try_lock
 from shared.errors import BusyError
 from shared.ledger import holds, publications, receipts, snapshots
 from shared.ledger.holds import Hold
@@ -47,7 +47,9 @@ def _hold(run: TableRun, stands: SnapshotStanding, tripped: list[str], passes: s
     with run.connection.transaction():
         # Who judged and was frozen then may not hold what readers have seen since.
         if not try_lock(run.connection, Lock.publication(name), shared=True):
-            raise BusyError("another snapshot of it is being published", where=name)
+            raise busy(
+                run.connection, "another snapshot of it is being published", name, locks=[Lock.publication(name)]
+            )
         if publications.published(run.connection, name) != stands.published:
             raise BusyError("another snapshot of it was published meanwhile", where=name)
         if holds.hold(run.connection, name, stands.snapshot, tripped):

@@ -13,6 +13,7 @@ from shared import log
 from shared.catalog import View
 from shared.daily.build import Build, drop, dropped_stand_in
 from shared.daily.context import DailyRun
+from shared.db.locks import busy
 from shared.errors import BusyError, TargetError
 from shared.ledger import view_builds
 from shared.ledger.names import SCHEMA
@@ -57,7 +58,7 @@ def clear(run: DailyRun, view: View, patience: float) -> None:
     refuse_dependants(run, view)
     if views.has_old_readers(run.connection, live, patience):
         # The swap would find no gap, and the build would be for nothing.
-        raise BusyError(f"a transaction older than {patience} s reads it", where=view.name)
+        raise busy(run.connection, f"a transaction older than {patience} s reads it", view.name, relations=[live])
     drop_leftovers(run, view)
 
 

@@ -222,7 +222,7 @@ def _lock_out_readers(run: TableRun, statements: Sequence[sql.Composable]) -> li
     Should this worker freeze while it holds the lock, the server ends the transaction after a second.
     """
     run.connection.execute("SET LOCAL idle_in_transaction_session_timeout = '1s'")
-    patience = LockPatience(READERS_PATIENCE)
+    patience = LockPatience(READERS_PATIENCE, run.connection, [run.parent])
     while True:
         queues = patience.tries >= TRIES_WITHOUT_QUEUE
         try:

@@ -23,7 +23,7 @@ READERS_PATIENCE = 60
 
 def swap(run: DailyRun, builds: Sequence[Build]) -> None:
     """Replace the live views by the builds, all in one transaction that holds each reader up for a few ms."""
-    patience = LockPatience(READERS_PATIENCE)
+    patience = LockPatience(READERS_PATIENCE, run.connection, [run.relation(build.view) for build in builds])
     where = ", ".join(build.view.name for build in builds)
     started = time.monotonic()
     with run.connection.transaction():

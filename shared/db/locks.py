@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 
 import psycopg
 from psycopg import errors as pg
+from psycopg import sql
+from psycopg.rows import class_row
 
 from shared import log
 from shared.db import queries
@@ -75,10 +78,70 @@ class Lock:
         return cls("recosync ledger")
 
 
+@dataclass(frozen=True)
+class Holder:
+    """A session that holds what somebody waits for, as far as this role may know of it: a superuser, a member of
+    pg_read_all_stats and the same role see all of it. It has held that `since` then at the earliest.
+    """
+
+    pid: int
+    role: str | None
+    application: str | None
+    since: datetime | None
+    state: str | None
+
+    def __str__(self) -> str:
+        known = (
+            f"pid {self.pid}",
+            f"role {self.role}" if self.role else "",
+            self.application or "",
+            f"since {self.since:%Y-%m-%d %H:%M:%S} UTC" if self.since else "",
+        )
+        return ", ".join(filter(None, known))
+
+
+#: Holders that are named: there may be as many as readers.
+NAMED = 3
+
+#: Seconds without a gap between readers after which they are named.
+SHORT = 2
+
+
+def busy(
+    connection: psycopg.Connection,
+    what: str,
+    where: str,
+    *,
+    locks: Sequence[Lock] = (),
+    relations: Sequence[sql.Identifier] = (),
+) -> BusyError:
+    """The failure that tells who holds these locks, or has these relations open: pid, role, application and since when,
+    and beside the message, what they do.
+    """
+    values = {
+        "keys": [lock.key for lock in locks],
+        "relations": [relation.as_string(connection) for relation in relations],
+    }
+    found: list[Holder] = []
+    # What could not be had matters more than who has it.
+    with suppress(psycopg.Error), connection.transaction(), connection.cursor(row_factory=class_row(Holder)) as cursor:
+        found = cursor.execute(queries.load("locks")["holders"], values).fetchall()
+    named = "; ".join(map(str, found[:NAMED]))
+    more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    doing = "; ".join(f"pid {holder.pid} is {holder.state}" for holder in found[:NAMED] if holder.state)
+    return BusyError(f"{what}: {named}{more}" if found else what, where=where, doing=doing)
+
+
+def tell(waited: BusyError) -> None:
+    """Log for whom a wait begins. Commands show what begins with these words."""
+    log.info(f"{log.WAITING}{waited}{f' ({waited.doing})' if waited.doing else ''}")
+
+
 def try_lock(connection: psycopg.Connection, lock: Lock, *, session: bool = False, shared: bool = False) -> bool:
-    """Take the lock for this transaction, or for the session, if it is free now. A transaction may share it."""
-    exclusive = "pg_try_advisory_lock" if session else "pg_try_advisory_xact_lock"
-    function = "pg_try_advisory_xact_lock_shared" if shared else exclusive
+    """Take the lock for this transaction, or for the session, or a share of it, if it is free now, and nobody waits for
+    it whom that would hold up.
+    """
+    function = f"pg_try_advisory_{'lock' if session else 'xact_lock'}{'_shared' if shared else ''}"
     query = queries.load("locks")[function]
     row = connection.execute(query, {"key": lock.key}).fetchone()
     return bool(row and row[0])
@@ -88,7 +151,7 @@ def lock_or_busy(connection: psycopg.Connection, lock: Lock, *, session: bool = 
     """Take the lock or raise BusyError; a frozen holder is ended, and the retry finds the lock free."""
     if not try_lock(connection, lock, session=session):
         end_stale_holders(connection, lock)
-        raise BusyError("another worker is at it", where=lock.name)
+        raise busy(connection, "another worker is at it", lock.name, locks=[lock])
 
 
 @contextmanager
@@ -116,15 +179,18 @@ def await_lock(connection: psycopg.Connection, lock: Lock, seconds: float) -> No
 
     Waiting in the server keeps the order of arrival: an exclusive waiter is not starved by new shared ones.
     """
-    _await(connection, lock, seconds, "pg_advisory_xact_lock")
+    if not try_lock(connection, lock):
+        _await(connection, lock, seconds, "pg_advisory_xact_lock")
 
 
 def await_shared_lock(connection: psycopg.Connection, lock: Lock, seconds: float) -> None:
     """Wait to share the lock with others, until the session ends. Raises BusyError like `await_lock`."""
-    _await(connection, lock, seconds, "pg_advisory_lock_shared")
+    if not try_lock(connection, lock, session=True, shared=True):
+        _await(connection, lock, seconds, "pg_advisory_lock_shared")
 
 
 def _await(connection: psycopg.Connection, lock: Lock, seconds: float, function: str) -> None:
+    tell(busy(connection, "others hold it", lock.name, locks=[lock]))
     before = connection.execute("SELECT current_setting('lock_timeout')").fetchone() or ("0",)
     try:
         # Should it fail, the savepoint keeps the transaction, and the lock outlives the savepoint if it does not.
@@ -133,7 +199,7 @@ def _await(connection: psycopg.Connection, lock: Lock, seconds: float, function:
             connection.execute(queries.load("locks")[function], {"key": lock.key})
             connection.execute("SELECT set_config('lock_timeout', %s, true)", before)
     except pg.LockNotAvailable as e:
-        raise BusyError("others hold it", where=lock.name) from e
+        raise busy(connection, "others hold it", lock.name, locks=[lock]) from e
 
 
 @contextmanager
@@ -147,20 +213,27 @@ def session_locks(connection: psycopg.Connection) -> Iterator[None]:
 
 
 class LockPatience:
-    """Short tries for a lock that readers would queue behind: at once, then after pauses of 2 ms, later up to 20 ms.
+    """Short tries for locks on relations that readers would queue behind: at once, then after pauses of 2 ms, later up
+    to 20 ms.
 
     The length of a pause is random, to fall out of step with readers that come in a rhythm.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, connection: psycopg.Connection, relations: Sequence[sql.Identifier]) -> None:
+        self._connection, self._relations = connection, relations
         self._deadline = time.monotonic() + seconds
+        self._tell_at: float | None = time.monotonic() + SHORT
         self._pause = 0.002
         self.tries = 0
 
     def again(self, cause: Exception, where: str) -> None:
-        """Pause before the next try. Raises BusyError when the time is up."""
+        """Pause before the next try. Raises BusyError when the time is up. Who holds it up for long is told once."""
         self.tries += 1
+        if self._tell_at is not None and time.monotonic() > self._tell_at:
+            self._tell_at = None
+            tell(busy(self._connection, "readers hold it", where, relations=self._relations))
         if time.monotonic() > self._deadline:
-            raise BusyError("readers held it all the time", where=where) from cause
+            what = "readers held it all the time"
+            raise busy(self._connection, what, where, relations=self._relations) from cause
         time.sleep(random.uniform(0.002, self._pause))  # noqa: S311 - nobody gains by guessing it
         self._pause = min(self._pause * 1.3, 0.020)

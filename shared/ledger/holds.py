@@ -60,6 +60,11 @@ def unpin(connection: psycopg.Connection, table: str) -> bool:
     return _run(connection, "unpin", table).rowcount > 0
 
 
+def kept_back(connection: psycopg.Connection, table: str) -> SnapshotId | None:
+    """The newest complete snapshot that readers may get once the table is not pinned; None when there is none."""
+    return _snapshot(_run(connection, "kept_back", table).fetchone())
+
+
 def previous(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> SnapshotId | None:
     """The newest snapshot before that one that readers have seen."""
     values = {"snapshot": str(snapshot), "adopted": str(ADOPTED)}

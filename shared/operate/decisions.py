@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from shared import log
 from shared.daily.context import TableRun
-from shared.daily.publish import publish_chosen
+from shared.daily.publish import EventOutcome, publish, publish_chosen
 from shared.db.locks import Lock, lock_or_busy
 from shared.db.postgres import connect, translated
 from shared.errors import BadRequestError
@@ -56,14 +56,35 @@ def rollback(services: Services, name: str, snapshot: SnapshotId | None, by: str
 
 
 def unpin(services: Services, name: str, by: str) -> bool:
-    """Let events publish the table again; False when they may already. Readers see another snapshot with the next
-    publish.
-    """
+    """Let events publish the table again; False when they may already. What they kept back is for `bring`."""
     with _opened(services, name) as run:
         done = holds.unpin(run.connection, name)
         if done:
             log.info("unpinned", by=by)
         return done
+
+
+def kept_back(services: Services, name: str) -> SnapshotId | None:
+    """The newest complete snapshot that arrived while the table was pinned, unless readers have seen it or a newer one,
+    or somebody rejected it.
+    """
+    with _opened(services, name) as run:
+        return holds.kept_back(run.connection, name)
+
+
+def bring(services: Services, name: str, snapshot: SnapshotId, by: str) -> Published | None:
+    """Publish a snapshot that the pin kept back, within its limits, as its event would have; what readers see then.
+    None when it is held, or not all staged any more. Raises like `publish`.
+    """
+    with _opened(services, name) as run:
+        before, started = publications.published(run.connection, name), time.monotonic()
+        if publish(run, snapshot) not in (EventOutcome.PUBLISHED, EventOutcome.REPEATED):
+            return None
+        seconds, after = time.monotonic() - started, publications.published(run.connection, name)
+        if after is None:
+            return None
+        log.info("published by an operator", snapshot=str(after.snapshot), by=by, cause="unpin")
+        return Published(name, after.snapshot, after.number, seconds, before.snapshot if before else None)
 
 
 def approve(services: Services, name: str, snapshot: SnapshotId | None, by: str) -> Published:

@@ -115,7 +115,8 @@ def _patiently(services: Services, found: Found, tell: Tell, step: Callable[[], 
             step()
             return
         except (BusyError, IncompleteError) as e:
-            if not patience.lasts(_staged(services, found.table, found.snapshot), f"waiting: {e}"):
+            doing = f" ({e.doing})" if isinstance(e, BusyError) and e.doing else ""
+            if not patience.lasts(_staged(services, found.table, found.snapshot), f"waiting: {e}", doing):
                 raise
             pause()
 

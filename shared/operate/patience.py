@@ -56,6 +56,6 @@ def while_busy[R](step: Callable[[], R], tell: Tell, seconds: float | None = Non
         try:
             return step()
         except BusyError as e:
-            if not patience.lasts(None, f"waiting: {e}"):
+            if not patience.lasts(None, f"waiting: {e}", f" ({e.doing})" if e.doing else ""):
                 raise
             pause()

@@ -8,18 +8,22 @@ import sys
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
+import psycopg
 import pytest
 
-from shared.daily import extract
+from shared.daily import extract, swap_views
+from shared.db import locks
 from shared.db.locks import Lock
+from shared.db.postgres import connect
 from shared.operate import patience
 from shared.operate.cli.output import Exit
 from shared.services import Services
 from tests.kit.background import Background, wait_for
 from tests.kit.commands import old_commands, recosync
-from tests.kit.sessions import held, one, users
+from tests.kit.sessions import one, users
 from tests.kit.snapshots import bookings, day, upload
 from tests.kit.uploads import Upload, arrive
 
@@ -197,14 +201,73 @@ def test_materialize_waits_for_the_function_that_builds_the_same_view(here, serv
     paused = threading.Event()
     monkeypatch.setattr(patience, "pause", paused.set)
     arrive(services, upload(services, 1, ["ann"]).manifest())
-    with held(here.dsn, Lock.view(VIEW)) as release:
+    builder = replace(services.settings, life=540)
+    with connect(builder, "mv_refresh") as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [Lock.view(VIEW).key])
+        pid, role = other.info.backend_pid, other.info.user
+        since = one(other, "SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()")
         waiting = Background(lambda: recosync("materialize", VIEW))
         wait_for(paused.is_set)
         assert waiting.running
-        release(Lock.view(VIEW))
+        other.execute("SELECT pg_advisory_unlock(%s)", [Lock.view(VIEW).key])
         ran = waiting.result()
     assert ran.code == 0
-    assert ran.err == f"waiting: recosync view {VIEW}: another worker is at it\n"
+    who = f"pid {pid}, role {role}, recosync 540s mv_refresh, since {since:%Y-%m-%d %H:%M:%S} UTC"
+    assert ran.err == f"waiting: recosync view {VIEW}: another worker is at it: {who} (pid {pid} is idle)\n"
+
+
+def test_materialize_names_the_publish_that_it_waits_for_at_once(here, services, database):
+    arrive(services, upload(services, 1, ["ann"]).manifest())
+    with connect(replace(services.settings, life=540), "gcs_import") as publish:
+        publish.execute("SELECT pg_advisory_lock(%s)", [Lock.publication(TABLE).key])
+        pid = publish.info.backend_pid
+        waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        waiting = Background(lambda: recosync("materialize", VIEW))
+        wait_for(lambda: one(database, waits) == 1)
+    ran = waiting.result()
+    assert ran.code == 0
+    assert ran.err.startswith(f"waiting: recosync publication {TABLE}: others hold it: pid {pid}, role ")
+    assert "recosync 540s gcs_import, since " in ran.err
+    assert len(ran.err.splitlines()) == 1
+
+
+def test_an_import_names_the_reader_that_keeps_its_publish_from_coming(here, services, monkeypatch):
+    monkeypatch.setattr(locks, "SHORT", 0)
+    arrive(services, upload(services, 1, ["ann"]).manifest())
+    upload(services, 2, ["bob"]).manifest()
+    told = threading.Event()
+    tell = locks.tell
+    monkeypatch.setattr(locks, "tell", lambda waited: (tell(waited), told.set()))
+    with psycopg.connect(here.dsn, application_name="a report") as long:
+        assert users(long) == ["ann"]
+        pid = long.info.backend_pid
+        importing = Background(lambda: recosync("import", TABLE))
+        wait_for(told.is_set)
+    ran = importing.result()
+    assert ran.code == 0
+    (line,) = ran.err.splitlines()
+    assert line.startswith(f"waiting: public.{TABLE}: readers hold it: pid {pid}, role ")
+    assert "a report, since " in line
+    assert line.endswith(f"(pid {pid} is idle in transaction)")
+
+
+def test_materialize_names_the_old_transaction_that_reads_the_view(here, services, monkeypatch):
+    paused = threading.Event()
+    monkeypatch.setattr(patience, "pause", paused.set)
+    monkeypatch.setattr(swap_views, "READERS_PATIENCE", 0)
+    arrive(services, upload(services, 1, ["ann"]).manifest())
+    assert recosync("materialize", VIEW).code == 0
+    with psycopg.connect(here.cloud.postgres.dsn(here.name, "api"), application_name="a report") as long:
+        assert users(long, VIEW) == ["ann"]
+        waiting = Background(lambda: recosync("materialize", VIEW))
+        wait_for(paused.is_set)
+        pid = long.info.backend_pid
+    ran = waiting.result()
+    assert ran.code == 0
+    told = ran.err.splitlines()[0]
+    assert f"a transaction older than 0 s reads it: pid {pid}, role api, a report, since " in told
+    assert told.endswith(f"(pid {pid} is idle in transaction)")
+    assert "SELECT" not in ran.err
 
 
 def test_the_log_is_on_standard_error_and_only_if_asked_for(services):

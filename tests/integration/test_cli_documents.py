@@ -15,6 +15,8 @@ import pytest
 from local import context
 from local.cloud import Deployment
 from shared.catalog import FOLDER_VARIABLE, Table
+from shared.ledger import calls
+from shared.ledger.calls import ExportCall
 from shared.names import SnapshotId
 from shared.operate.cli import GROUPS
 from shared.services import Services
@@ -76,6 +78,8 @@ class World:
         context.write(self._here.dsn, HOUR, HOUR.replace(hour=6), 20)
         if name in ("drop", "plan"):
             self._orphan()
+        if name == "acknowledge":
+            self._fail(table)
         if name in ("hourly-load", "verify", "restore", "accept"):
             assert recosync("hourly", "--date", f"{HOUR:%Y%m%d}", "--hour", HOUR.hour).code == 0
 
@@ -95,6 +99,12 @@ class World:
         self._upload(table, NOW, "published")
         with psycopg.connect(self._here.dsn) as database:
             database.execute("UPDATE recosync.publication SET published_at = published_at - interval '2 days'")
+
+    def _fail(self, table: Table) -> None:
+        """The last call could not export the table."""
+        call = ExportCall(table.name, datetime.now(UTC), "failed", None, "is empty")
+        with psycopg.connect(self._here.dsn) as database:
+            calls.record(database, [call])
 
     def _upload(self, table: Table, snapshot: SnapshotId, outcome: str) -> None:
         """One row; in one that is to be held, a column is NULL that must not be."""

@@ -1,6 +1,7 @@
 """What operators look at and decide from the command line: status, rollback, approve, reject, migrate."""
 
 import getpass
+import shlex
 from dataclasses import replace
 from functools import partial
 
@@ -8,8 +9,11 @@ import pytest
 
 from shared import catalog
 from shared.db.locks import Lock
-from shared.operate import patience
+from shared.db.postgres import connect
+from shared.ledger import snapshots
+from shared.operate import decisions, patience
 from shared.operate.cli.output import Exit
+from shared.target import tables
 from tests.kit import sessions
 from tests.kit.commands import recosync
 from tests.kit.sessions import one, users
@@ -60,6 +64,81 @@ def test_after_an_unpin_events_publish_again(services, database, two):
     assert arrive(services, upload(services, 3, ["eve"]).manifest()) == ["published"]
     assert users(database) == ["eve"]
     assert recosync("rollback", TABLE, "--unpin", "--json").json["status"] == "was not pinned"
+
+
+@pytest.fixture
+def pinned(services, two):
+    """A table that is pinned, to which two snapshots came meanwhile."""
+    assert recosync("rollback", TABLE).code == 0
+    for number, names in ((3, ["cleo"]), (4, ["dan"])):
+        assert arrive(services, upload(services, number, names).manifest()) == ["pinned"]
+
+
+def test_an_unpin_brings_the_newest_that_arrived_meanwhile_and_its_views(database, pinned):
+    ran = recosync("rollback", TABLE, "--unpin", "--json")
+    assert (ran.code, ran.json["status"], ran.json["snapshot_id"]) == (Exit.DONE, "unpinned", str(day(4)))
+    assert (ran.json["previous_snapshot_id"], ran.json["views"]) == (str(day(1)), "refreshed")
+    assert ran.json["publication"] == number(database)
+    assert users(database) == users(database, VIEW) == ["dan"]
+    ran = recosync("rollback", TABLE, "--unpin", "--json")
+    assert (ran.json["status"], ran.json["snapshot_id"], ran.json["publication"]) == ("was not pinned", None, None)
+
+
+def test_an_unpin_that_died_before_it_brought_anything_is_repeated(services, database, pinned):
+    assert decisions.unpin(services, TABLE, "test")
+    ran = recosync("rollback", TABLE, "--unpin", "--json")
+    assert (ran.code, ran.json["status"], ran.json["snapshot_id"]) == (Exit.DONE, "was not pinned", str(day(4)))
+    assert users(database) == ["dan"]
+
+
+def test_an_unpin_after_which_nothing_has_arrived_says_so(database, two):
+    assert recosync("rollback", TABLE).code == 0
+    ran = recosync("rollback", TABLE, "--unpin")
+    assert ran.code == Exit.DONE
+    assert f"{TABLE} is unpinned." in ran.out
+    assert "Nothing newer than what readers see has arrived" in ran.out
+    assert users(database) == ["ann"]
+
+
+def test_an_unpin_names_who_decides_about_what_is_held(services, database):
+    for number, names in ((1, EVERYBODY), (2, EVERYBODY[:2_900])):
+        assert arrive(services, upload(services, number, names).manifest()) == ["published"]
+    assert recosync("rollback", TABLE).code == 0
+    arrive(services, upload(services, 3, EVERYBODY[:9]).manifest())
+    ran = recosync("rollback", TABLE, "--unpin")
+    assert ran.code == Exit.HELD
+    assert f"recosync approve {TABLE} {day(3)}" in ran.err
+    assert one(database, "SELECT count(*) FROM recosync.pin") == 0
+    assert len(users(database)) == 3_000
+    ran = recosync("rollback", TABLE, "--unpin", "--json")
+    assert "99.7% fewer" in ran.json["reasons"][0]
+    assert recosync("reject", TABLE).code == 0
+    assert recosync("rollback", TABLE, "--unpin").code == Exit.DONE
+
+
+def test_an_unpin_whose_snapshot_does_not_come_stands_and_names_the_command_that_brings_it(services, database, pinned):
+    database.execute(f"CREATE TABLE mine (CHECK (user_id <> 'x')) INHERITS ({TABLE})".encode())
+    ran = recosync("rollback", TABLE, "--unpin", "--json")
+    assert ran.code == Exit.FAILED
+    assert (ran.json["status"], ran.json["snapshot_id"], ran.json["retryable"]) == ("unpinned", str(day(4)), False)
+    assert "mine" in ran.json["error"]
+    assert ran.err.splitlines()[-1].strip() == f"recosync import {TABLE} --snapshot {day(4)}"
+    assert one(database, "SELECT count(*) FROM recosync.pin") == 0
+    assert users(database) == ["ann"]
+    database.execute("DROP TABLE mine")
+    assert recosync(*shlex.split(ran.err.splitlines()[-1])[1:]).code == 0
+    assert users(database) == ["dan"]
+
+
+def test_an_unpin_names_the_import_of_what_is_not_staged_any_more(services, database, pinned):
+    with connect(services.settings, "test") as connection, connection.transaction():
+        for part in snapshots.named_parts(connection, TABLE, day(4)):
+            tables.drop_child(connection, part.id)
+    ran = recosync("rollback", TABLE, "--unpin")
+    assert ran.code == Exit.HELD
+    assert f"recosync import {TABLE} --snapshot {day(4)}" in ran.err
+    assert recosync("import", TABLE, "--snapshot", day(4)).code == 0
+    assert users(database) == ["dan"]
 
 
 def test_what_was_gone_back_from_is_published_again_by_an_import(database, two):

@@ -124,6 +124,7 @@ WRITING = [
     ["rollback", TABLE],
     ["approve", TABLE],
     ["reject", TABLE],
+    ["acknowledge", TABLE, "--reason", "it was mended"],
 ]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import re
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import psycopg
@@ -19,9 +20,10 @@ from shared.db.postgres import connect
 from shared.errors import BusyError, ConfigurationError
 from shared.operate.cli import commands
 from shared.settings import DatabaseUrl
+from shared.target import tables
 from tests.kit.background import wait_for
 from tests.kit.logs import named, open_log
-from tests.kit.sessions import one, users
+from tests.kit.sessions import held, one, users
 from tests.kit.snapshots import TABLE, day, publish, publish_rows, upload
 from tests.kit.typed_tables import numbered, place
 from tests.kit.uploads import Upload, arrive, rows
@@ -255,6 +257,34 @@ def test_a_holder_is_ended_after_its_own_life_and_not_after_the_waiters(here, se
         wait_for(lambda: locks.try_lock(waiter, lock, session=True))
         with pytest.raises(psycopg.OperationalError):
             one(frozen, "SELECT 1")
+
+
+def test_a_role_without_rights_over_others_sessions_names_the_holder_as_far_as_it_may(here, services, database):
+    lock = Lock.view("a_mv")
+    holder = database.info.user
+    with (
+        psycopg.connect(here.cloud.postgres.dsn(here.name, "api"), autocommit=True) as waiter,
+        held(here.dsn, lock),
+    ):
+        assert one(waiter, "SELECT pg_has_role('pg_read_all_stats', 'MEMBER')") is False
+        with pytest.raises(BusyError) as busy:
+            locks.lock_or_busy(waiter, lock, session=True)
+    told = str(busy.value)
+    assert re.fullmatch(rf"recosync view a_mv: another worker is at it: pid \d+, role {holder}", told)
+    assert busy.value.doing == ""
+
+
+def test_readers_and_builds_that_hold_a_table_are_named_and_the_rest_counted(here, services, database):
+    publish(services, 1, ["ann"])
+    relation = tables.relation("public", TABLE)
+    with ExitStack() as opened:
+        readers = [opened.enter_context(psycopg.connect(here.dsn)) for _ in range(5)]
+        for reader in readers:
+            assert users(reader) == ["ann"]
+        busy = locks.busy(database, "readers held it", TABLE, relations=[relation])
+    one_of_them = r"pid \d+, role \w+, since [-\d]+ [:\d]+ UTC; "
+    assert re.fullmatch(rf"{TABLE}: readers held it: ({one_of_them}){{3}}and 2 more", str(busy))
+    assert busy.doing.count("is idle in transaction") == 3
 
 
 def test_a_command_outlives_every_function(here, monkeypatch):

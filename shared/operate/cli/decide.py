@@ -1,5 +1,5 @@
 """Commands by which an operator decides: go back to a snapshot, publish a held one or drop it, drop what left the
-catalog.
+catalog, and say that a failure was dealt with.
 """
 
 from __future__ import annotations
@@ -19,26 +19,42 @@ from shared.operate.cli.commands import (
     known_tables,
     operator,
 )
-from shared.operate.cli.output import Exit, Output, reporting
+from shared.operate.cli.output import Exit, Json, Output, reporting
+from shared.words import quantity
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shared.catalog import Table
+    from shared.operate.acknowledge import Told
     from shared.operate.decisions import Published
     from shared.services import Services
 
 GROUP = Group()
+
+#: What the JSON says of a publish that did not come about.
+_NOTHING: Json = {
+    "snapshot_id": None,
+    "publication": None,
+    "previous_snapshot_id": None,
+    "seconds": None,
+    "views": None,
+}
 
 
 @GROUP.command("rollback", example="recosync rollback iris_france")
 def rollback(
     table: TableArgument,
     snapshot: SnapshotArgument = None,
-    unpin: Annotated[bool, typer.Option("--unpin", help="Let the functions publish again.")] = False,
+    unpin: Annotated[
+        bool, typer.Option("--unpin", help="Let the functions publish again, and publish what arrived meanwhile.")
+    ] = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
     """Go back to a snapshot, by default the one before.
 
-    The table stays there, whatever the functions import, until --unpin.
+    The table stays there, whatever the functions import, until --unpin, which brings the newest of it.
     """
     with reporting(as_json, verbose) as output:
         from shared.operate import decisions
@@ -52,10 +68,10 @@ def rollback(
             _tell(output, services, published, until=f"recosync rollback {known.name} --unpin")
             return
         done = decisions.unpin(services, known.name, operator())
-        output.document({"table": known.name, "status": "unpinned" if done else "was not pinned"})
-        output.line(
-            f"{known.name} is published again with its next snapshot." if done else f"{known.name} was not pinned."
-        )
+        status = "unpinned" if done else "was not pinned"
+        output.done = {"table": known.name, "status": status}
+        output.line(f"{known.name} {'is unpinned' if done else status}.")
+        _bring(output, services, known)
 
 
 @GROUP.command("approve", example="recosync approve iris_france 20260101T050000Z")
@@ -110,6 +126,105 @@ def drop(
         output.document({"name": name, "dropped": fields})
 
 
+@GROUP.command("acknowledge", example='recosync acknowledge iris_france --reason "the source was mended"')
+def acknowledge(
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="FAILURE",
+            help="An id that the status shows, or a table, view or log; without one, what there is to acknowledge.",
+        ),
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="TEXT", help="What was done about it; the status shows it.")
+    ] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Say that failures were dealt with.
+
+    They leave the first line of the status and its exit code, and stay in the record. What fails later counts again.
+    """
+    with reporting(as_json, verbose) as output:
+        from shared.operate import acknowledge
+
+        if what is None:
+            if reason is not None:
+                raise BadRequestError("--reason needs the failure: its id, or its table")
+            _tell_waiting(output, acknowledge.waiting(daily_services()))
+            return
+        if reason is None:
+            raise BadRequestError("--reason should say what was done about it", where=what)
+        done = acknowledge.acknowledge(daily_services(), what, reason, operator())
+        before = done.before
+        if before is not None:
+            output.line(f"{what} was acknowledged already, by {before.by} at {before.at:%Y-%m-%d %H:%M} UTC.")
+        else:
+            output.line(f"{quantity(len(done.failures), 'failure')} acknowledged. What fails from now on counts again.")
+        output.document(
+            {
+                "failure": what,
+                "status": "acknowledged" if before is None else "acknowledged already",
+                "failures": [_entry(told) for told in done.failures],
+            }
+        )
+
+
+def _tell_waiting(output: Output, waiting: Sequence[Told]) -> None:
+    """What there is to acknowledge, each cause once."""
+    causes: dict[str, list[Told]] = {}
+    for told in waiting:
+        causes.setdefault(told.id, []).append(told)
+    output.table(
+        "To be acknowledged",
+        ["Failure", "Times", "Of", "Last (UTC)", "What"],
+        [
+            [named, len(found), ", ".join(_names(found)), f"{found[0].at:%Y-%m-%d %H:%M}", found[0].message]
+            for named, found in causes.items()
+        ],
+    )
+    if not waiting:
+        output.line("There is nothing to acknowledge.")
+    output.document({"waiting": [_entry(told) for told in waiting]})
+
+
+def _names(found: Sequence[Told]) -> list[str]:
+    return list(dict.fromkeys(told.name for told in found if told.name))
+
+
+def _entry(told: Told) -> Json:
+    return {"id": told.id, "name": told.name, "at": told.at, "message": told.message}
+
+
+def _bring(output: Output, services: Services, table: Table) -> None:
+    """Publish the newest that the pin kept back. When it does not come, the pin is gone all the same."""
+    from shared.operate import decisions
+    from shared.operate.cli import outcomes
+    from shared.operate.patience import while_busy
+
+    kept = decisions.kept_back(services, table.name)
+    if kept is None:
+        output.line("Nothing newer than what readers see has arrived: the next snapshot is published as it comes.")
+        output.document({**output.done, **_NOTHING})
+        return
+    try:
+        published = while_busy(lambda: decisions.bring(services, table.name, kept, operator()), output.note)
+    except SyncError as e:
+        output.document(
+            {**output.done, **_NOTHING, "snapshot_id": str(kept), "error": str(e), "retryable": e.retryable}
+        )
+        again = f"recosync import {table.name} --snapshot {kept}"
+        output.problem(f"recosync: {table.name} is not pinned, and {kept} has not come: {e}. To bring it:", [again])
+        raise typer.Exit(Exit.of(e)) from None
+    if published is not None:
+        _tell(output, services, published)
+        return
+    stands = outcomes.standing(services, table, kept)
+    output.document({**output.done, **_NOTHING, "snapshot_id": str(kept), "reasons": list(stands.reasons)})
+    outcomes.explain(output, [stands])
+    outcomes.leave([stands], ())
+
+
 def _tell(output: Output, services: Services, published: Published, until: str | None = None) -> None:
     """Tell what readers see now, `until` which command, and bring the views along. When they don't come, what is
     published is told all the same: the command is not to be repeated for them.
@@ -130,6 +245,7 @@ def _tell(output: Output, services: Services, published: Published, until: str |
         output.command(until)
     output.document(
         {
+            **output.done,
             "table": published.table,
             "snapshot_id": str(published.snapshot),
             "publication": published.publication,

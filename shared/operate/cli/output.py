@@ -145,11 +145,21 @@ class _Counter(logging.Handler):
             self._bar.advance()
 
 
+class _Waits(logging.Handler):
+    def __init__(self, output: Output) -> None:
+        super().__init__()
+        self._output = output
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().startswith(log.WAITING):
+            self._output.note(record.getMessage())
+
+
 @contextmanager
 def reporting(as_json: bool, verbose: bool) -> Iterator[Output]:
     """Run a command's work. Its failure becomes one line, with `as_json` a document too, and its exit code."""
     output = Output(as_json=as_json)
-    with _log_to_stderr(verbose):
+    with _log_to_stderr(verbose, output):
         try:
             yield output
         except SyncError as e:
@@ -182,10 +192,12 @@ class _LineFormatter(logging.Formatter):
 
 
 @contextmanager
-def _log_to_stderr(verbose: bool) -> Iterator[None]:
-    """The suite's log in lines for people, if they ask for it; never on standard output, which is the answer's."""
+def _log_to_stderr(verbose: bool, output: Output) -> Iterator[None]:
+    """The suite's log in lines for people, if they ask for it; never on standard output, which is the answer's. If they
+    don't, they hear of it whom a step waits for.
+    """
     logger = logging.getLogger("recosync")
-    handler: logging.Handler = logging.StreamHandler() if verbose else logging.NullHandler()
+    handler: logging.Handler = logging.StreamHandler() if verbose else _Waits(output)
     handler.setFormatter(_LineFormatter())
     before = logger.level, logger.propagate
     logger.addHandler(handler)

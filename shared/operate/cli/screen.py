@@ -7,7 +7,16 @@ from collections.abc import Iterator, Sequence
 
 from shared.operate.cli.output import Output
 from shared.operate.status import Report
-from shared.operate.status.report import Accepted, Cause, Failing, Failures, LogStatus, TableStatus, ViewStatus
+from shared.operate.status.report import (
+    Accepted,
+    Acknowledgement,
+    Cause,
+    Failing,
+    Failures,
+    LogStatus,
+    TableStatus,
+    ViewStatus,
+)
 from shared.operate.status.words import ago
 from shared.words import quantity
 
@@ -68,6 +77,17 @@ def _failures(output: Output, failures: Failures) -> None:
             ["Last (UTC)", "Times", "Of", "What"],
             [[f"{it.last_at:%Y-%m-%d %H:%M}", it.count, _named(it), it.message] for it in failures.current[:CAUSES]],
         )
+        _tell(
+            output,
+            [
+                (f"Once that of {_named(cause)} is dealt with:", (cause.acknowledge,))
+                for cause in failures.current[:CAUSES]
+                if cause.acknowledge is not None
+            ],
+        )
+    for cause in failures.acknowledged[:CAUSES]:
+        times = quantity(cause.count, "permanent failure")
+        output.line(f"{times} of {_named(cause)}: {cause.message}{_said(cause.acknowledged)}")
     if past := sum(cause.count for cause in failures.past):
         output.line(
             f"{quantity(past, 'permanent failure')} of the last 14 days that {'is' if past == 1 else 'are'} over"
@@ -83,6 +103,13 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
+def _said(acknowledged: Acknowledgement | None) -> str:
+    """Who dealt with it, on a line of its own."""
+    if acknowledged is None:
+        return ""
+    return f"\n  acknowledged {acknowledged.at:%Y-%m-%d %H:%M} UTC by {acknowledged.by}: {acknowledged.reason}"
+
+
 def _waiting(table: TableStatus) -> Iterator[Told]:
     """What waits for a human, with the commands that decide."""
     for hold in table.held:
@@ -92,6 +119,8 @@ def _waiting(table: TableStatus) -> Iterator[Told]:
         yield f"{table.name} drifted: {table.drift.message}", ()
     for what in table.trouble:
         yield what if what.startswith(table.name) else f"{table.name}: {what}", ()
+    if table.acknowledge is not None:
+        yield f"Once {table.name} is dealt with:", (table.acknowledge,)
     if table.pin is not None:
         yield f"{table.name} stays at {table.pin.snapshot}, by {table.pin.pinned_by}, until:", (table.pin.unpin,)
 
@@ -100,7 +129,10 @@ def _failing(failing: Failing, report: Report) -> Told:
     """What a function's last answer told as failed."""
     of = f" {failing.name}" if failing.name else ""
     times = "once" if failing.times == 1 else f"{failing.times} times since {failing.first_at:%Y-%m-%d %H:%M} UTC"
-    return f"{failing.function}{of} failed {ago(failing.last_at, report.made_at)}, {times}: {failing.message}", ()
+    told = f"{failing.function}{of} failed {ago(failing.last_at, report.made_at)}, {times}: {failing.message}"
+    if failing.acknowledge is None:
+        return f"{told}{_said(failing.acknowledged)}", ()
+    return f"{told}\n  Once it is dealt with:", (failing.acknowledge,)
 
 
 def _failed(cause: Cause) -> Told:

@@ -4,12 +4,13 @@ have one cause.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.operate.status.report import Cause
+from shared.operate.status.report import Acknowledgement, Cause
 
 #: Whatever has a digit in it: a count, a time, an id, the name of a part.
 _NUMBERED = re.compile(r"[\w.-]*\d[\w.,:-]*")
@@ -25,19 +26,27 @@ class Fact:
     message: str
     over: bool = False
     about: tuple[str, ...] = ()
+    acknowledged: Acknowledgement | None = None
 
 
 def grouped(facts: Iterable[Fact], names: Collection[str]) -> tuple[Cause, ...]:
-    """The causes, those that are not over first, then the newest first. `names` are what messages may differ in."""
-    groups: dict[tuple[bool, str, str], list[Fact]] = {}
+    """The causes: those that wait for a human, those that were acknowledged, those that are over; of each the newest
+    first. `names` are what messages may differ in.
+    """
+    groups: dict[tuple[bool, Acknowledgement | None, str], list[Fact]] = {}
     for fact in sorted(facts, key=lambda fact: fact.at, reverse=True):
-        words = _words(fact.message, (*names, fact.subject, *fact.about))
-        groups.setdefault((fact.over, fact.kind, words), []).append(fact)
+        groups.setdefault((fact.over, fact.acknowledged, identity(fact, names)), []).append(fact)
     # Sorting is stable: the newest of each come first.
-    return tuple(_cause(groups[key]) for key in sorted(groups, key=lambda key: key[0]))
+    return tuple(_cause(groups[key], key[2]) for key in sorted(groups, key=lambda key: (key[0], key[1] is not None)))
 
 
-def _cause(facts: list[Fact]) -> Cause:
+def identity(fact: Fact, names: Collection[str]) -> str:
+    """The id of a failure's cause, such as `DataError-1f0a9c2b`: the same for every failure of one cause."""
+    words = _words(fact.message, (*names, fact.subject, *fact.about))
+    return f"{fact.kind}-{hashlib.blake2b(words.encode(errors='replace'), digest_size=4).hexdigest()}"
+
+
+def _cause(facts: list[Fact], named: str) -> Cause:
     newest = facts[0]
     return Cause(
         kind=newest.kind,
@@ -47,6 +56,8 @@ def _cause(facts: list[Fact]) -> Cause:
         first_at=facts[-1].at,
         last_at=newest.at,
         over=newest.over,
+        id=named,
+        acknowledged=newest.acknowledged,
     )
 
 

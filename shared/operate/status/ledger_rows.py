@@ -18,6 +18,7 @@ from shared.errors import ConfigurationError
 from shared.ledger import migrations
 from shared.ledger.holds import Decision
 from shared.names import ADOPTED
+from shared.operate.status.report import Acknowledgement
 from shared.settings import CommonSettings
 
 #: Runs that are shown of each table.
@@ -31,6 +32,21 @@ FAILING = timedelta(hours=26)
 
 #: Milliseconds that one statement may take: nobody waits longer for a page.
 PATIENCE_MS = 15_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acknowledgeable:
+    """What an operator may say to have dealt with: who did, when and why, or nothing of it."""
+
+    acknowledged_at: datetime | None = None
+    acknowledged_by: str | None = None
+    acknowledged_why: str | None = None
+
+    @property
+    def acknowledged(self) -> Acknowledgement | None:
+        if self.acknowledged_at is None:
+            return None
+        return Acknowledgement(self.acknowledged_at, self.acknowledged_by or "", self.acknowledged_why or "")
 
 
 @dataclass(frozen=True)
@@ -82,8 +98,8 @@ class SnapshotRow:
 
 
 @dataclass(frozen=True)
-class CallRow:
-    """What an export call found of a table."""
+class CallRow(Acknowledgeable):
+    """What an export call found of a table; `id` is its in recosync.export_run."""
 
     name: str
     started_at: datetime
@@ -91,12 +107,13 @@ class CallRow:
     outcome: str
     snapshot: str | None
     message: str | None
+    id: int = 0
 
 
 @dataclass(frozen=True)
-class FailedRow:
+class FailedRow(Acknowledgeable):
     """A snapshot of which something failed for good: when that was last, and what; of a refresh, with
-    what templates.
+    what templates. `id` is the failure's in recosync.failure.
     """
 
     name: str
@@ -104,6 +121,7 @@ class FailedRow:
     at: datetime
     message: str
     templates: str | None = None
+    id: int = 0
 
 
 @dataclass(frozen=True)
@@ -144,8 +162,8 @@ class ViewRow:
 
 
 @dataclass(frozen=True)
-class FailureRow:
-    """A permanent failure; `total` is how many there are.
+class FailureRow(Acknowledgeable):
+    """A permanent failure; `total` is how many there are. `id` is its in recosync.export_run or recosync.failure.
 
     `publication` is that of a refresh. `passed` says of an export whether a later call succeeded, and of anything else
     whether the table came through since, with the snapshot or a newer one.
@@ -160,10 +178,12 @@ class FailureRow:
     publication: int | None
     passed: bool
     total: int
+    id: int = 0
+    is_export: bool = False
 
 
 @dataclass(frozen=True)
-class FailingRow:
+class FailingRow(Acknowledgeable):
     """What the last answer of a function told as failed."""
 
     function: str
@@ -174,6 +194,12 @@ class FailingRow:
     first_at: datetime
     last_at: datetime
     times: int
+
+    @property
+    def acknowledged(self) -> Acknowledgement | None:
+        """Who dealt with it; nobody has once it was told again."""
+        found = super().acknowledged
+        return found if found is not None and found.at >= self.last_at else None
 
 
 @dataclass(frozen=True)

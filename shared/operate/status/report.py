@@ -169,6 +169,9 @@ class TableStatus(Struct, frozen=True):
     pin: Pin | None
     trouble: tuple[Message, ...]
     runs: Annotated[tuple[Run, ...], Meta(description="The last seven, newest first.")]
+    acknowledge: Annotated[
+        str | None, Meta(description="The command that says that its failures were dealt with, where trouble is one.")
+    ] = None
 
     @property
     def standings(self) -> tuple[Standing, ...]:
@@ -224,6 +227,14 @@ class ViewStatus(Struct, frozen=True):
         return (*(source.table for source in self.reads if not source.current), *self.missing)
 
 
+class Acknowledgement(Struct, frozen=True):
+    """An operator's word that a failure was dealt with: it waits for nobody any more."""
+
+    at: Instant
+    by: str
+    reason: Message
+
+
 class Failure(Struct, frozen=True):
     """A failure that no repetition mends. It is `over` when the work that it stopped has come about since, or is wanted
     no more.
@@ -236,12 +247,15 @@ class Failure(Struct, frozen=True):
     subject: str
     message: Message
     over: bool = False
+    id: Annotated[str, Meta(description="Its cause's.")] = ""
+    acknowledged: Acknowledgement | None = None
 
 
 class Cause(Struct, frozen=True):
     """Failures that are one: of one kind, and in the same words but for names and numbers. `message` is the newest's.
 
-    Failures that are over are a cause of their own.
+    Failures that are over are a cause of their own, and so are those that were acknowledged together. Both have the id
+    of those that wait for a human.
     """
 
     kind: str
@@ -252,12 +266,16 @@ class Cause(Struct, frozen=True):
     last_at: Instant
     over: bool
     repeat: Annotated[str | None, Meta(description="What asks for the failed hours again, once that is mended.")] = None
+    id: Annotated[str, Meta(description="The same whenever it fails: what recosync acknowledge takes.")] = ""
+    acknowledge: Annotated[str | None, Meta(description="The command that says that it was dealt with.")] = None
+    acknowledged: Acknowledgement | None = None
 
 
 class Failures(Struct, frozen=True):
     """Permanent failures of the last 14 days, the newest first; `total` counts those that are left out, too.
 
-    `causes` group the newest 1,000 of them; causes that are not over come first.
+    `causes` group the newest 1,000 of them: first those that wait for a human, then those that were acknowledged, last
+    those that are over.
     """
 
     total: int
@@ -266,7 +284,11 @@ class Failures(Struct, frozen=True):
 
     @property
     def current(self) -> tuple[Cause, ...]:
-        return tuple(cause for cause in self.causes if not cause.over)
+        return tuple(cause for cause in self.causes if not cause.over and cause.acknowledged is None)
+
+    @property
+    def acknowledged(self) -> tuple[Cause, ...]:
+        return tuple(cause for cause in self.causes if not cause.over and cause.acknowledged is not None)
 
     @property
     def past(self) -> tuple[Cause, ...]:
@@ -277,7 +299,8 @@ class Failing(Struct, frozen=True):
     """What the last answer of a function told as failed of a table, view or log, and nothing has made good since.
     Housekeeping and reconciliation, which follow a call, count as functions when they fail as a whole.
 
-    `attention` says whether a human has to look. While another worker is at the work, that is normal for an hour.
+    `attention` says whether a human has to look. While another worker is at the work, that is normal for an hour. What
+    was acknowledged asks for nobody until it is told again.
     """
 
     function: str
@@ -288,6 +311,9 @@ class Failing(Struct, frozen=True):
     last_at: Instant
     times: Annotated[int, Meta(description="How often it was told since `first_at`.")]
     attention: bool
+    id: Annotated[str, Meta(description="What recosync acknowledge takes.")] = ""
+    acknowledge: Annotated[str | None, Meta(description="The command that says that it was dealt with.")] = None
+    acknowledged: Acknowledgement | None = None
 
 
 class HourState(StrEnum):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Self
 
 import msgspec
 
@@ -12,8 +14,18 @@ from shared.catalog import Catalog, Table, View
 from shared.daily.templates import digest_of_all, is_another, outlook
 from shared.errors import BusyError, IncompleteError
 from shared.operate.status import runs, trouble
-from shared.operate.status.causes import Fact, grouped
-from shared.operate.status.ledger_rows import FailureRow, HoldRow, LedgerRows, PinRow, PublishedRow, ViewRow
+from shared.operate.status.causes import Fact, grouped, identity
+from shared.operate.status.ledger_rows import (
+    CallRow,
+    FailingRow,
+    FailureRow,
+    HoldRow,
+    LedgerRows,
+    PinRow,
+    PublishedRow,
+    SnapshotRow,
+    ViewRow,
+)
 from shared.operate.status.report import (
     Drift,
     Failing,
@@ -45,12 +57,23 @@ LATE = timedelta(hours=1)
 
 def statuses(catalog: Catalog, rows: LedgerRows, now: datetime) -> tuple[TableStatus, ...]:
     """Every table of the catalog, in its order."""
+    behind = _behind(catalog, rows, now)
+    return tuple(_status(table, rows, now, behind[table.name]) for table in catalog.tables.values())
+
+
+def troubles(catalog: Catalog, rows: LedgerRows, now: datetime) -> dict[str, tuple[trouble.Trouble, ...]]:
+    """What a human should look at in each table, also what was acknowledged."""
+    behind = _behind(catalog, rows, now)
+    return {name: _troubles(_Seen.of(name, rows), now, behind[name]) for name in catalog.tables}
+
+
+def _behind(catalog: Catalog, rows: LedgerRows, now: datetime) -> dict[str, list[str]]:
+    """The views of each table that are to be built of it."""
     views = view_statuses(catalog, rows, now)
-    behind = {
+    return {
         name: [v.name for v in views if name in (catalog.views[v.name].reads if v.outdated else v.behind)]
         for name in catalog.tables
     }
-    return tuple(_status(table, rows, now, behind[table.name]) for table in catalog.tables.values())
 
 
 def view_statuses(catalog: Catalog, rows: LedgerRows, now: datetime) -> tuple[ViewStatus, ...]:
@@ -64,12 +87,31 @@ def view_statuses(catalog: Catalog, rows: LedgerRows, now: datetime) -> tuple[Vi
 
 def failures(catalog: Catalog, rows: LedgerRows) -> Failures:
     """The permanent failures, and what they come down to."""
-    found = [_failure(row, over=_is_over(row, catalog, rows)) for row in rows.failures]
+    found = permanent(catalog, rows)
+    causes = grouped(map(_fact, found), _names(catalog))
     return Failures(
         total=rows.failures[0].total if rows.failures else 0,
         newest=tuple(found[:NEWEST]),
-        causes=grouped(map(_fact, found), (*catalog.tables, *catalog.views)),
+        causes=tuple(
+            cause if cause.over or cause.acknowledged else msgspec.structs.replace(cause, acknowledge=command(cause.id))
+            for cause in causes
+        ),
     )
+
+
+def permanent(catalog: Catalog, rows: LedgerRows) -> list[Failure]:
+    """The permanent failures, in the order of their rows."""
+    found = [_failure(row, over=_is_over(row, catalog, rows)) for row in rows.failures]
+    return [msgspec.structs.replace(each, id=identity(_fact(each), _names(catalog))) for each in found]
+
+
+def command(what: str) -> str:
+    """The command that acknowledges it. The reason is for the operator to fill in: it is refused as it stands here."""
+    return f'{shlex.join(("recosync", "acknowledge", what))} --reason "..."'
+
+
+def _names(catalog: Catalog) -> tuple[str, ...]:
+    return (*catalog.tables, *catalog.views)
 
 
 def _is_over(row: FailureRow, catalog: Catalog, rows: LedgerRows) -> bool:
@@ -92,23 +134,37 @@ def _is_over(row: FailureRow, catalog: Catalog, rows: LedgerRows) -> bool:
 def _fact(failure: Failure) -> Fact:
     # The object that failed is often named in the message.
     about = (failure.subject, failure.snapshot or "")
-    return Fact(failure.at, failure.kind, failure.table or failure.subject, failure.message, failure.over, about)
+    return Fact(
+        failure.at,
+        failure.kind,
+        failure.table or failure.subject,
+        failure.message,
+        failure.over,
+        about,
+        failure.acknowledged,
+    )
 
 
 def failing(rows: LedgerRows, now: datetime) -> tuple[Failing, ...]:
     """What the functions' last answers told as failed."""
-    return tuple(
-        Failing(
-            row.function,
-            row.name or None,
-            row.message,
-            row.retryable,
-            row.first_at,
-            row.last_at,
-            row.times,
-            attention=row.error not in BUSY or now - row.first_at > LATE,
-        )
-        for row in rows.failing
+    return tuple(_failing(row, now) for row in rows.failing)
+
+
+def _failing(row: FailingRow, now: datetime) -> Failing:
+    named = f"{row.function}:{row.name}" if row.name else row.function
+    attention = row.acknowledged is None and (row.error not in BUSY or now - row.first_at > LATE)
+    return Failing(
+        row.function,
+        row.name or None,
+        row.message,
+        row.retryable,
+        row.first_at,
+        row.last_at,
+        row.times,
+        attention=attention,
+        id=named,
+        acknowledge=command(named) if attention else None,
+        acknowledged=row.acknowledged,
     )
 
 
@@ -154,39 +210,63 @@ def _is_overdue(awaited: Iterable[str], published: Mapping[str, PublishedRow], n
     return all(at is not None and now - at > LATE for at in publishes)
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What the ledger says of one table. `row` is what is published, `last` its last call that has seen the source's
+    types.
+    """
+
+    row: PublishedRow | None
+    calls: list[CallRow]
+    snapshots: list[SnapshotRow]
+    around: runs.Around
+    last: CallRow | None
+
+    @classmethod
+    def of(cls, name: str, rows: LedgerRows) -> Self:
+        seen = next((row for row in rows.published if row.name == name), None)
+        calls = [row for row in rows.calls if row.name == name]
+        snapshots = [row for row in rows.snapshots if row.name == name]
+        around = runs.Around(
+            failed={row.snapshot: row for row in rows.failed if row.name == name},
+            published=_published(seen) if seen else None,
+            pin=next((_pin(row) for row in rows.pins if row.name == name), None),
+            complete=max((row.snapshot for row in snapshots if row.counted is not None), default=None),
+        )
+        last = next((call for call in calls if call.outcome != "to be retried"), None)
+        return cls(seen, calls, snapshots, around, last)
+
+
 def _status(table: Table, rows: LedgerRows, now: datetime, behind: Sequence[str]) -> TableStatus:
-    name = table.name
-    seen = next((row for row in rows.published if row.name == name), None)
-    published = _published(seen) if seen else None
-    calls = [row for row in rows.calls if row.name == name]
-    snapshots = [row for row in rows.snapshots if row.name == name]
-    failed = {row.snapshot: row for row in rows.failed if row.name == name}
-    pin = next((_pin(row) for row in rows.pins if row.name == name), None)
-    complete = max((row.snapshot for row in snapshots if row.counted is not None), default=None)
-    around = runs.Around(failed, published, pin, complete)
-    # A call that is to be retried has not seen the source's types.
-    last = next((call for call in calls if call.outcome != "to be retried"), None)
+    name, seen = table.name, _Seen.of(table.name, rows)
+    last, published = seen.last, seen.around.published
     drifted = last if last and runs.call_outcome(last) is Outcome.SOURCE_CHANGED else None
-    aged = trouble.of_age(last, published)
-    troubles = (
-        trouble.of_parts(seen),
-        trouble.of_time(published, now),
-        aged,
-        trouble.of_export(last),
-        trouble.of_import(runs.newest_failed(snapshots, calls, around)),
-        trouble.of_refresh(failed, published, behind),
-    )
+    waiting = [what for what in _troubles(seen, now, behind) if what.waits]
     return TableStatus(
         name=name,
         source=str(table.source),
-        fresh=_is_fresh(published, now) and aged is None,
+        fresh=_is_fresh(published, now) and trouble.of_age(last, published) is None,
         published=published,
         held=tuple(_held(row) for row in rows.holds if row.name == name),
         drift=Drift(drifted.finished_at, drifted.message or "") if drifted else None,
-        pin=pin,
-        trouble=tuple(what for what in troubles if what is not None),
-        runs=runs.of_table(snapshots, calls, around),
+        pin=seen.around.pin,
+        trouble=tuple(what.text for what in waiting),
+        runs=runs.of_table(seen.snapshots, seen.calls, seen.around),
+        acknowledge=command(name) if any(what.failure for what in waiting) else None,
     )
+
+
+def _troubles(seen: _Seen, now: datetime, behind: Sequence[str]) -> tuple[trouble.Trouble, ...]:
+    published, failed = seen.around.published, seen.around.failed
+    found = (
+        trouble.of_parts(seen.row),
+        trouble.of_time(published, now),
+        trouble.of_age(seen.last, published),
+        trouble.of_export(seen.last),
+        trouble.of_import(runs.newest_failed(seen.snapshots, seen.calls, seen.around)),
+        trouble.of_refresh(failed, published, behind),
+    )
+    return tuple(what for what in found if what is not None)
 
 
 def _is_fresh(published: Published | None, now: datetime) -> bool:
@@ -228,4 +308,13 @@ def _pin(row: PinRow) -> Pin:
 
 
 def _failure(row: FailureRow, *, over: bool) -> Failure:
-    return Failure(row.at, row.kind, row.table_name, row.snapshot, row.subject, row.message, over)
+    return Failure(
+        row.at,
+        row.kind,
+        row.table_name,
+        row.snapshot,
+        row.subject,
+        row.message,
+        over,
+        acknowledged=row.acknowledged,
+    )
