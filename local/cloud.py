@@ -34,6 +34,7 @@ from local import CACHE
 from local.bigquery import BigQuery
 from local.eventarc import Eventarc, storage_events, topic_events
 from local.functions import COLD, FLEET, Instance, Runtime, Spec
+from local.monitoring import Monitoring
 from local.postgres import RELAXED, Cluster
 from local.pubsub import PubSub
 from local.storage import Storage
@@ -80,6 +81,8 @@ class Cloud:
                 self.folder, _PROJECT, self.storage.url, self._rows_per_part, in_memory=self._in_memory
             )
             stack.callback(self.bigquery.stop)
+            self.monitoring = Monitoring()
+            stack.callback(self.monitoring.stop)
             self.postgres = Cluster(self.folder, self._postgres_settings)
             stack.callback(self.postgres.close)
             self.postgres.ready()
@@ -102,6 +105,7 @@ class Cloud:
             "BIGQUERY_EMULATOR_HOST": self.bigquery.url,
             "STORAGE_EMULATOR_HOST": self.storage.url,
             "PUBSUB_EMULATOR_HOST": self.pubsub.host,
+            "MONITORING_EMULATOR_HOST": self.monitoring.url,
         }
 
     def deploy(

@@ -65,6 +65,7 @@ class _Common(TypedDict):
     life: int
     storage_emulator: str | None
     bigquery_emulator: str | None
+    monitoring_emulator: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +82,7 @@ class CommonSettings:
     life: int
     storage_emulator: str | None
     bigquery_emulator: str | None
+    monitoring_emulator: str | None
 
     @classmethod
     def as_far_as_right(cls, environ: Mapping[str, str] = os.environ) -> "CommonSettings":
@@ -185,9 +187,10 @@ class _Reader:
             "database": self.database(),
             "function_timeout": timeout,
             "life": timeout,
-            # Google's own names; the client libraries read them too.
+            # The first two are Google's own names; the client libraries read them too.
             "storage_emulator": self._environ.get("STORAGE_EMULATOR_HOST", "").rstrip("/") or None,
             "bigquery_emulator": self._environ.get("BIGQUERY_EMULATOR_HOST") or None,
+            "monitoring_emulator": self._environ.get("MONITORING_EMULATOR_HOST") or None,
         }
 
     def bucket(self, name: str) -> str:

@@ -7,7 +7,7 @@ import flask
 import functions_framework
 
 from shared import entry, services
-from shared.gcp import monitoring
+from shared.gcp.monitoring import Monitoring
 from shared.hourly import run
 from shared.hourly.request import FIELDS, for_lost_events, parse
 from shared.operate.status.collect import gather
@@ -39,8 +39,7 @@ def hourly_export(request: flask.Request) -> flask.Response:
 
 
 def _tell_gauges(made: services.HourlyServices) -> None:
-    """Write how everything stands to Cloud Monitoring, for the alerts. In the emulated cloud there is none."""
-    if "K_SERVICE" not in os.environ or made.settings.storage_emulator:
-        return
-    report = gather(made)
-    monitoring.write(made.settings.project, made.settings.environment, gauges(report), report.made_at)
+    """Write how everything stands to Cloud Monitoring, for the alerts."""
+    settings, report = made.settings, gather(made)
+    monitoring = Monitoring(settings.project, settings.environment, settings.monitoring_emulator)
+    monitoring.write(gauges(report), report.made_at)

@@ -18,7 +18,7 @@ FLOWS: Mapping[str, Callable[[Mapping[str, str]], Settings | HourlySettings]] = 
 }
 FUNCTIONS = sorted(file.parent.name for file in (ROOT / "functions").glob("*/main.py"))
 #: Where Google's client libraries find an emulator: nothing that is deployed.
-EMULATORS = {"BIGQUERY_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"}
+EMULATORS = {"BIGQUERY_EMULATOR_HOST", "MONITORING_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"}
 #: Two ways to the same.
 EITHER = {"DATABASE_URL", "DATABASE_URL_FILE"}
 

@@ -7,12 +7,10 @@ import threading
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-import google.auth
 import pytest
-from google.auth.credentials import AnonymousCredentials
 
 from shared.errors import ConfigurationError, RetryableError
-from shared.gcp import monitoring
+from shared.gcp.monitoring import Monitoring
 from shared.operate.status.gauges import Gauge
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -38,8 +36,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def service(monkeypatch):
-    monkeypatch.setattr(google.auth, "default", lambda **_: (AnonymousCredentials(), None))
+def service():
     with _Monitoring() as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
@@ -48,7 +45,7 @@ def service(monkeypatch):
 
 def write(server, count=1):
     gauges = [Gauge("table_held", 1, {"table": f"t{n}"}) for n in range(count)]
-    monitoring.write("project", "dev", gauges, NOW, f"http://127.0.0.1:{server.server_port}")
+    Monitoring("project", "dev", f"http://127.0.0.1:{server.server_port}").write(gauges, NOW)
 
 
 def test_a_gauge_is_one_point_of_its_series(service):

@@ -11,7 +11,7 @@ from shared.operate.status.report import HourState, LogStatus, Report, TableStat
 #: The age of what has never been there: more than any limit of an alert.
 NEVER = timedelta(days=366).total_seconds()
 
-_SETTLED = {HourState.DONE, HourState.LATE, HourState.EMPTY, HourState.DELETED}
+_SETTLED = {HourState.DONE, HourState.LATE, HourState.ACCEPTED, HourState.EMPTY, HourState.DELETED}
 
 
 @dataclass(frozen=True)

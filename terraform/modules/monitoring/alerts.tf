@@ -33,7 +33,9 @@ locals {
       query = join(" or ", [
         for log in var.logs : join(" ", [
           "label_replace(vector(1), \"log\", \"${log}\", \"\", \"\") unless on(log)",
-          "(${format(local.last, "log", "log_age_seconds", "log=\"${log}\",")} <= ${var.alerts.hour_late_hours * 3600})",
+          "((${format(local.last, "log", "log_age_seconds", "log=\"${log}\",")} <= ${var.alerts.hour_late_hours * 3600})",
+          # An hour that is missing behind those that came: none of the calls in that time took it up.
+          "unless on(log) (min by (log) (min_over_time(custom_googleapis_com:recosync_log_gaps{log=\"${log}\",environment=\"${var.environment}\"}[${var.alerts.hour_late_hours}h])) > 0))",
         ])
       ])
       # Until the next call of hourly_export has had its turn.
@@ -43,7 +45,7 @@ locals {
       title    = "A failure needs a human"
       severity = "ERROR"
       meaning  = "Something failed that no repetition mends. The log's ERROR line says what, where, and the remedy."
-      query    = "sum by (service_name, error) (increase(${local.series.errors}{${local.of_functions}}[5m])) > 0 or ${format(local.last, "environment", "failures", "")} > 0"
+      query    = "sum by (service_name, error) (increase(${local.series.errors}{${local.of_functions}}[5m])) > 0 or ${format(local.last, "environment", "failures", "")} > 0 or ${format(local.last, "log", "log_hours_failed", "")} > 0"
       duration = 0
     }
     snapshot_held = {
