@@ -65,9 +65,9 @@ class Restore:
         run, hour = self.run, self.hour
         record, held = open_day(run, hour.day).record(hour), run.raw_table.of_hour(hour)
         if record is not None and record.work is not None and record.failure is None:
-            if isinstance(record.work, Exporting):
-                raise BadRequestError("is being exported", where=f"hour {hour}", remedy=self._remedies.ask)
-            return Restored("restored", self._through(record), held.rows)
+            # A run that was killed, a restore among them: nobody else is at the log now.
+            anew = isinstance(record.work, Exporting)
+            return Restored("exported anew" if anew else "restored", self._through(record), held.rows)
         if record is not None and record.acceptance and not self.replace:
             self._refuse_unlike_accepted(record, held)
             return Restored("stands already", record, held.rows)

@@ -29,7 +29,7 @@ class SnapshotState(Enum):
     PASSED_OVER = auto()  #: readers see a newer one, whether they have seen this one or not
     LEFT = auto()  #: readers have seen it, and an operator went back from it
     HELD = auto()  #: it tripped a limit, and waits for a human
-    PINNED = auto()  #: an operator pinned its table, so that events leave it alone
+    PINNED = auto()  #: an operator pinned its table to another one, so that events leave it alone
     FAILED = auto()  #: something of it failed for good; an event that comes again may still succeed
     OPEN = auto()  #: nothing is known against it
 
@@ -66,7 +66,7 @@ class SnapshotStanding:
             SnapshotState.PASSED_OVER: seen is not None and seen > self.snapshot,
             SnapshotState.LEFT: self.was_published and not self.damaged,
             SnapshotState.HELD: self.undecided is not None,
-            SnapshotState.PINNED: self.pinned is not None,
+            SnapshotState.PINNED: self.pinned not in (None, self.snapshot),
             SnapshotState.FAILED: self.failed,
         }
         return next((state for state, is_so in facts.items() if is_so), SnapshotState.OPEN)

@@ -66,7 +66,7 @@ def _what(stands: SnapshotStanding) -> str:
         # Who asks wants to know what to do: a hold or a pin is an answer of an old snapshot, too.
         case _ if stands.undecided is not None:
             return "held"
-        case _ if stands.pinned is not None:
+        case _ if stands.pinned not in (None, stands.snapshot):
             return "pinned"
         case SnapshotState.PASSED_OVER:
             return "older"

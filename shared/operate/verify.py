@@ -112,7 +112,8 @@ def _table(services: Services, of: Table) -> TableVerdict:
         if seen is None:
             return TableVerdict(of.name, None, None, None, None, notes=["never published"])
         if not columns.of_relation(connection, run.schema, of.name):
-            gone = f"{run.where} was dropped by hand. To bring it back: recosync import {of.name}"
+            bring = f"recosync import {of.name} --snapshot {seen.snapshot}"
+            gone = f"{run.where} was dropped by hand. To bring it back: {bring}"
             return TableVerdict(of.name, str(seen.snapshot), None, None, None, [gone])
         # One state of everything, so that a publish in between is no difference: it waits for this lock.
         with connection.transaction():
@@ -124,8 +125,9 @@ def _table(services: Services, of: Table) -> TableVerdict:
             counted = profile.of_table(connection, run.parent, same)
             differences, waiting = _views(run, published)
             if standing.of(connection, of.name, published.snapshot).damaged:
-                bring = f"To bring them back: recosync import {of.name}"
-                differences.append(f"parts of {published.snapshot} were dropped or detached by hand. {bring}")
+                bring = f"recosync import {of.name} --snapshot {published.snapshot}"
+                told = f"parts of {published.snapshot} were dropped or detached by hand. To bring them back: {bring}"
+                differences.append(told)
             stated = snapshots.find(connection, of.name, published.snapshot)
     notes += waiting
     exported = None

@@ -63,6 +63,20 @@ def test_a_table_or_a_part(well, database, strike):
 
 
 @pytest.mark.parametrize("strike", DROPPED.values(), ids=DROPPED)
+def test_a_table_that_an_operator_went_back_with(well, database, strike):
+    """It stays at the snapshot that it is pinned to."""
+    run("rollback", TABLE)
+    strike(database)
+    (told,) = [trouble for trouble in page()[1].trouble if "readers lack rows" in trouble]
+    _, _, command = told.partition("recosync ")
+    assert command == f"import {TABLE} --snapshot 20260101T000000Z"
+    run(*command.split())
+    run("materialize", VIEW)
+    back(database, 1_400)
+    assert page()[1].pin.snapshot == "20260101T000000Z"
+
+
+@pytest.mark.parametrize("strike", DROPPED.values(), ids=DROPPED)
 def test_what_readers_lack_is_imported_again_by_itself(well, services, database, strike):
     strike(database)
     sent = reconcile.run(services, datetime.now(UTC) + timedelta(minutes=31))

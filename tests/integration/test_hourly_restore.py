@@ -244,14 +244,35 @@ def test_a_whole_day_comes_back_though_its_table_was_dropped(log):
     assert log.rows() == before
 
 
-def test_an_hour_that_is_being_exported_is_left_to_its_export(log, monkeypatch):
-    log.add(10, 3)
+def test_an_hour_whose_export_was_killed_is_seen_through(log, monkeypatch):
+    keys = log.add(10, 3)
     with monkeypatch.context() as patch:
         patch.setattr("shared.hourly.export._check", lambda *_: (_ for _ in ()).throw(RetryableError("killed")))
         log.ask(11)
-    (failed,) = restore(log, code=1)["failed"]
-    assert "is being exported. recosync hourly" in failed["error"]
-    log.done(12)
+    assert log.state(10) == "exporting"
+    assert status(restore(log)) == [("10", "exported anew", 3, 0)]
+    assert (log.bigquery(), log.state(10)) == ({10: keys}, "done")
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("times", range(5))
+def test_an_hour_that_is_exported_anew_may_be_killed_as_well(log, monkeypatch, times):
+    keys = log.add(10, 30)
+    log.done(11)
+    lose(log, "part")
+    log.here.bigquery_client.query(f"DELETE FROM {NAME} WHERE id = {keys[0]}").result()
+    advance, calls = Store.advance, iter(range(100))
+
+    def killed(*given):
+        if next(calls) == times:
+            raise RetryableError("killed")
+        return advance(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "advance", killed)
+        restore(log, "--replace", code=3)
+    restore(log, "--replace")
+    assert (log.bigquery(), log.state(10), len(log.parts(10))) == ({10: keys}, "done", 1)
 
 
 def test_rows_that_came_back_to_postgresql_after_their_deletion_are_deleted_again(log):

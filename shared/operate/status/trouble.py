@@ -47,7 +47,7 @@ def of_parts(row: PublishedRow | None) -> Trouble | None:
     lost = "a part of it was" if row.lost_parts == 1 else f"{row.lost_parts} parts of it were"
     return Trouble(
         f"readers lack rows of {row.snapshot}: {lost} dropped or detached by hand. To bring them back:"
-        f" recosync import {row.name}"
+        f" recosync import {row.name} --snapshot {row.snapshot}"
     )
 
 
