@@ -17,6 +17,9 @@ MAX_IDENTIFIER_BYTES = 63
 #: How far a snapshot's id may lie ahead of the clock: further, it would keep every real one from being published.
 AHEAD = timedelta(days=1)
 
+#: How far two clocks may be apart: Cloud Scheduler's may be ahead of a function's.
+SKEW = timedelta(minutes=1)
+
 #: Earlier days are mistakes: nothing here is older.
 EPOCH = date(1970, 1, 1)
 
@@ -47,6 +50,13 @@ def is_table_id(text: str) -> bool:
     """Whether BigQuery lets a table have this id."""
     fits = 0 < len(text.encode(errors="replace")) <= _MAX_TABLE_ID_BYTES
     return fits and all(unicodedata.category(letter).startswith(_TABLE_ID_CATEGORIES) for letter in text)
+
+
+def planned(scheduled: datetime | None, now: datetime) -> datetime:
+    """The instant that a call is for: that of its schedule, the same on each retry, unless that is yet to come. A job
+    that somebody runs by hand may carry the time of its next turn.
+    """
+    return now if scheduled is None or scheduled > now + SKEW else scheduled
 
 
 def format_day(day: date) -> str:

@@ -23,7 +23,7 @@ from shared.errors import BadRequestError, DriftError, RetryableError, SyncError
 from shared.ledger import calls, failing, migrations
 from shared.ledger.calls import CallOutcome, ExportCall
 from shared.ledger.standing import SnapshotState
-from shared.names import AHEAD, EPOCH, SnapshotId, is_identifier, parse_day
+from shared.names import AHEAD, EPOCH, SnapshotId, is_identifier, parse_day, planned
 from shared.services import Services
 
 #: The fields of the request's body and their JSON types.
@@ -134,7 +134,7 @@ def parse(services: Services, body: Mapping[str, object], scheduled: datetime | 
     force = bool(body.get("force", False))
     return ExportRequest(
         tables=tuple(known[name] for name in dict.fromkeys(names)),
-        at=now if force or scheduled is None else scheduled,
+        at=now if force else planned(scheduled, now),
         day=None if force else day,
         force=force,
     )

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 #: Reasons that say that a resource or a role is missing.
 DEPLOYMENT_REASONS = frozenset(("accessDenied", "billingNotEnabled", "notFound"))
 
+#: Seconds for which a job that was just given may be unknown.
+UNKNOWN_SECONDS = 60
+
 _PARAMETERS = {int: "INT64", str: "STRING", date: "DATE"}
 _ALIASES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "RECORD": "STRUCT"}
 
@@ -296,15 +299,20 @@ class BigQuery:
             return int(self._client.query(sql, job_config=config, location=location).total_bytes_processed or 0)
 
     def wait(self, name: JobName, location: str, deadline: float) -> Job:
-        """The job once it is done. Raises RetryableError when `deadline` (of time.monotonic) passes first."""
-        pause = 0.1
+        """The job once it is done. Raises RetryableError when `deadline` (of time.monotonic) passes first.
+
+        A job that was just inserted may be unknown for a while, when the insert was retried
+        (https://github.com/googleapis/python-bigquery/issues/2134).
+        """
+        pause, known_by = 0.1, time.monotonic() + UNKNOWN_SECONDS
         while True:
             job = self.job(name, location)
-            if job is None:
-                raise RetryableError("BigQuery does not know the job it was just given", where=f"job {name}")
-            if job.done:
+            if job is not None and job.done:
                 return job
-            if time.monotonic() + pause > deadline:
+            now = time.monotonic()
+            if job is None and now + pause > min(known_by, deadline):
+                raise RetryableError("BigQuery does not know the job it was just given", where=f"job {name}")
+            if now + pause > deadline:
                 raise RetryableError("the job is still running; the next call attaches to it", where=f"job {name}")
             time.sleep(pause)
             pause = min(pause * 1.5, 3.0)

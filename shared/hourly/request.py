@@ -8,7 +8,7 @@ from datetime import datetime
 
 from shared.catalog import Catalog, HourlyTable
 from shared.errors import BadRequestError
-from shared.names import EPOCH, Hour, parse_day
+from shared.names import EPOCH, Hour, parse_day, planned
 from shared.services import HourlyServices
 
 #: The fields of the request's body and their JSON types.
@@ -47,7 +47,7 @@ def parse(
     current = Hour(now)
     return HourlyRequest(
         table=_log(services.catalog, body),
-        hours=_hours(body, current) if "date" in body else _last_complete(body, scheduled or now, current),
+        hours=_hours(body, current) if "date" in body else _last_complete(body, planned(scheduled, now), current),
         explicit="date" in body,
         delete=bool(body.get("delete_from_source", False)),
         recover=bool(body.get("recover_missed", True)),

@@ -1,6 +1,6 @@
 """What a body asks the export for."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 
 import flask
@@ -33,6 +33,12 @@ def test_a_table_that_is_asked_for_twice_is_exported_once():
 
 def test_a_call_by_scheduler_is_for_its_planned_instant():
     assert (asked({}).at, asked({}).day) == (PLANNED, None)
+
+
+@pytest.mark.parametrize(("minutes", "at"), [(0.5, 0.5), (-30, -30), (25, 0), (14 * 60, 0)])
+def test_a_job_that_is_run_by_hand_is_for_now_though_it_carries_its_next_turn(minutes, at):
+    """Else a snapshot of today would take the id of tomorrow's."""
+    assert asked({}, NOW + timedelta(minutes=minutes)).at == NOW + timedelta(minutes=at)
 
 
 def test_any_other_call_is_for_now():
