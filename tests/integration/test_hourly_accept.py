@@ -85,7 +85,7 @@ def test_an_hour_with_neither_source_nor_objects_nor_manifest_is_accepted(log):
         log.blob(name).delete()
     assert "recosync accept past_offer_context --date 20260310 --hour 10" in log.failures(12)[10]
     accept(log, "--hour", 10)
-    assert (log.state(10), len(log.bigquery()[10]), log.done(13)[12]) == ("done", 3, "empty")
+    assert (log.state(10), len(log.bigquery()[10]), log.done(24)[12]) == ("done", 3, "empty")
     assert recosync("verify", log.name, "--from", "20260310", "--to", "20260310").code == 0
 
 
