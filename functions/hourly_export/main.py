@@ -1,5 +1,6 @@
 """Cloud Function: Cloud Scheduler's hourly call, or an operator's."""
 
+import logging
 import os
 from datetime import UTC, datetime
 
@@ -39,7 +40,9 @@ def hourly_export(request: flask.Request) -> flask.Response:
 
 
 def _tell_gauges(made: services.HourlyServices) -> None:
-    """Write how everything stands to Cloud Monitoring, for the alerts."""
-    settings, report = made.settings, gather(made)
+    """Write how everything stands to Cloud Monitoring, for the alerts. What can't be read has no number: before the
+    first import there is no ledger.
+    """
+    settings, report = made.settings, gather(made, severity=logging.WARNING)
     monitoring = Monitoring(settings.project, settings.environment, settings.monitoring_emulator)
     monitoring.write(gauges(report), report.made_at)

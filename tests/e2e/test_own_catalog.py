@@ -95,6 +95,10 @@ def test_a_catalog_that_we_know_nothing_of_goes_all_the_way(cloud, monkeypatch):
             (hour,) = here.call("hourly_export", body)["hours"]
             assert (hour["state"], hour["deleted"]) == ("deleted", 11)
         verified(here)
+        # What alerts watch was written by the functions themselves.
+        gauges = here.cloud.monitoring.series
+        assert set(gauges.last(here.project, "table_age_seconds")) == set(of.tables)
+        assert set(gauges.last(here.project, "log_age_seconds")) == set(of.hourly)
 
 
 class Local:

@@ -60,6 +60,12 @@ def test_a_table_ages_and_one_that_was_never_published_is_older_than_any_limit(s
     assert 86_400 < ages[TABLE] < min(age for table, age in ages.items() if table != TABLE)
 
 
+def test_before_the_first_import_nobody_is_woken_for_what_can_not_be_read(told, caplog):
+    caplog.set_level("WARNING", logger="recosync")
+    assert told("failures") == {}
+    assert {record.levelname for record in caplog.records if "lacks a part" in record.getMessage()} == {"WARNING"}
+
+
 def test_an_hour_fails_until_it_is_mended(here, database, told, monkeypatch):
     hour = Hour(datetime.now(UTC)).plus(-1)
     monkeypatch.setenv("HOURLY_START", str(hour))
