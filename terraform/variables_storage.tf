@@ -34,4 +34,9 @@ variable "retention" {
     condition     = var.retention.hours > var.retention.hours_colder
     error_message = "Hours move to colder storage before they are deleted."
   }
+
+  validation {
+    condition     = var.retention.raw_partitions == null ? true : var.retention.raw_partitions >= 8
+    error_message = "Partitions of logs are kept for 8 days or more: once a day, the last 7 are counted."
+  }
 }

@@ -157,3 +157,11 @@ run "a_data_set_that_is_none" {
   }
   expect_failures = [var.source_datasets]
 }
+
+run "partitions_that_go_before_they_are_counted" {
+  command = plan
+  variables {
+    retention = { raw_partitions = 7 }
+  }
+  expect_failures = [var.retention]
+}
