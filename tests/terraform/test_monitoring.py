@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, date, datetime
 
 import pytest
 
 from shared import catalog
 from shared.hourly.manifest import State
 from shared.hourly.schema import schema
+from shared.operate.status.gauges import gauges
+from shared.operate.status.report import DayStatus, Failures, HourState, HourStatus, LogStatus, Report, TableStatus
 from tests.kit.book import BOOK
 from tests.terraform.workspace import ROOT
 
@@ -74,12 +77,29 @@ def test_every_table_of_the_catalog_is_expected_daily(plan):
     assert set(re.findall(r'vector\(1\), "table", "(\w+)"', query)) == catalog.load().tables.keys()
 
 
-def test_every_gauge_that_an_alert_reads_is_written():
-    alerts = (ROOT / "terraform" / "modules" / "monitoring" / "alerts.tf").read_text()
-    written = set(re.findall(r'Gauge\("(\w+)"', (ROOT / "shared/operate/status/gauges.py").read_text()))
-    read = set(re.findall(r'format\(local\.last, "\w+", "(\w+)"', alerts))
-    assert read
-    assert read <= written
+def test_every_gauge_that_an_alert_reads_is_written_with_its_labels(plan):
+    hour = HourStatus("20260302T10", HourState.DONE)
+    report = Report(
+        made_at=datetime(2026, 3, 2, 12, tzinfo=UTC),
+        environment="dev",
+        summary="",
+        attention=False,
+        problems=(),
+        tables=(TableStatus("offers", "source", True, None, (), None, None, (), ()),),
+        views=(),
+        failures=Failures(0, ()),
+        logs=(LogStatus("clicks", None, (DayStatus(date(2026, 3, 2), (hour,)),), None),),
+    )
+    written = {gauge.name: {"environment", *gauge.labels} for gauge in gauges(report)}
+    policies = [c["change"]["after"] for c in plan["resource_changes"] if c["type"] == "google_monitoring_alert_policy"]
+    told = json.dumps(policies).replace('\\"', '"').replace("\\", "")
+    read = re.findall(r"custom_googleapis_com:recosync_(\w+)\{(.*?)\}", told)
+    assert {name for name, _ in read} == written.keys()
+    for name, labels in read:
+        assert set(re.findall(r'(\w+)="', labels)) <= written[name]
+    by = re.findall(r"(?:max|min) by \((\w+)\) \(\w+\(custom_googleapis_com:recosync_(\w+)", told)
+    assert by
+    assert [(label, name) for label, name in by if label not in written[name]] == []
 
 
 def test_every_log_of_the_catalog_has_its_table(plan):

@@ -14,13 +14,12 @@ locals {
       title    = "A daily snapshot is missing"
       severity = "CRITICAL"
       meaning  = "Of this table nothing was published today, and nobody found its source unchanged, by ${local.by}:00 UTC."
-      # Each table by name, so that it is missing also when no gauge comes. Until somebody mends it, its age stays above
-      # the first limit; the second one tells of it on time, whenever yesterday's came.
+      # Each table by name, so that it is missing also when no gauge comes. It should be as fresh as the first try of the
+      # last morning that is over: of today from that hour on, else of yesterday.
       query = join(" or ", [
         for table in var.daily_tables : join(" ", [
           "label_replace(vector(1), \"table\", \"${table}\", \"\", \"\") unless on(table)",
-          "((${format(local.last, "table", "table_age_seconds", "table=\"${table}\",")} <= ${(24 + local.by - local.from) * 3600}) unless on(table)",
-          "(${format(local.last, "table", "table_age_seconds", "table=\"${table}\",")} > (scalar(hour()) - ${local.from - 1}) * 3600 and on() (hour() >= ${local.by})))",
+          "(${format(local.last, "table", "table_age_seconds", "table=\"${table}\",")} <= (scalar(hour()) + 24 * scalar(hour() < bool ${local.by}) - ${local.from - 1}) * 3600)",
         ])
       ])
       # Until the next call of hourly_export has had its turn.

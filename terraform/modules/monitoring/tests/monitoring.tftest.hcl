@@ -46,8 +46,8 @@ run "alerts" {
     error_message = "Each table is expected by name."
   }
   assert {
-    condition     = strcontains(google_monitoring_alert_policy.promql["snapshot_missing"].conditions[0].condition_prometheus_query_language[0].query, "hour() >= 9") && strcontains(google_monitoring_alert_policy.promql["snapshot_missing"].conditions[0].condition_prometheus_query_language[0].query, "<= 104400)")
-    error_message = "It is expected by 9:00, and not older than 29 hours."
+    condition     = strcontains(google_monitoring_alert_policy.promql["snapshot_missing"].conditions[0].condition_prometheus_query_language[0].query, "hour() < bool 9") && strcontains(google_monitoring_alert_policy.promql["snapshot_missing"].conditions[0].condition_prometheus_query_language[0].query, "- 3) * 3600)")
+    error_message = "It is expected by 9:00 to be as fresh as from 4:00 on, with an hour for the gauge."
   }
   assert {
     condition     = google_monitoring_alert_policy.threshold["connections_exhausted"].conditions[0].condition_threshold[0].threshold_value == 80
