@@ -8,7 +8,7 @@ from datetime import datetime
 
 from shared.catalog import Catalog, HourlyTable
 from shared.errors import BadRequestError
-from shared.names import EPOCH, Hour, parse_day, planned
+from shared.names import AHEAD, EPOCH, Hour, parse_day, planned
 from shared.services import HourlyServices
 
 #: The fields of the request's body and their JSON types.
@@ -45,6 +45,8 @@ def parse(
 ) -> HourlyRequest:
     """The request that a body of FIELDS makes. Raises BadRequestError for unknown tables and impossible hours."""
     current = Hour(now)
+    if scheduled is not None and scheduled > now + AHEAD:
+        raise BadRequestError("the call is scheduled for the future")
     return HourlyRequest(
         table=_log(services.catalog, body),
         hours=_hours(body, current) if "date" in body else _last_complete(body, planned(scheduled, now), current),
