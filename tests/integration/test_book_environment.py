@@ -151,7 +151,7 @@ def _unlimit(here):
 
 
 def test_the_disk(well, database):
-    """The server says that its disk is full, where it would: as the rows of a part come."""
+    """The server is made to say so as a part or a view is made: without root, no disk can be filled."""
     with well.cloud.postgres.superuser(well.name) as admin:
         admin.execute(
             "CREATE FUNCTION full_disk() RETURNS event_trigger LANGUAGE plpgsql AS"
