@@ -54,3 +54,27 @@ LEFT JOIN LATERAL (
 LEFT JOIN recosync.hold
     ON wanted.table_name = hold.table_name AND wanted.snapshot_id = hold.snapshot_id
 LEFT JOIN recosync.pin ON wanted.table_name = pin.table_name;
+
+-- name: unaccounted
+-- The tables that stand without a row, and of which the ledger knows no snapshot. A table of others, which is adopted
+-- with its rows at the first publish, has some.
+WITH wanted AS (
+    SELECT
+        unnest(%(tables)s::text[]) AS table_name,
+        unnest(%(schemas)s::text[]) AS schema_name
+)
+
+SELECT wanted.table_name AS name FROM wanted
+INNER JOIN pg_namespace ON wanted.schema_name = pg_namespace.nspname
+INNER JOIN pg_class
+    ON pg_namespace.oid = pg_class.relnamespace AND wanted.table_name = pg_class.relname AND pg_class.relkind = 'r'
+WHERE
+    pg_relation_size(pg_class.oid) = 0
+    AND NOT EXISTS (
+        SELECT FROM pg_inherits
+        WHERE pg_inherits.inhparent = pg_class.oid
+    )
+    AND NOT EXISTS (
+        SELECT FROM recosync.snapshot
+        WHERE snapshot.table_name = wanted.table_name
+    );

@@ -19,10 +19,9 @@ from shared.daily.manifest import Manifest
 from shared.daily.names import snapshots_of
 from shared.daily.newest import NewestSnapshot
 from shared.db.postgres import connect, translated
-from shared.errors import BadRequestError, DriftError, RetryableError, SyncError
+from shared.errors import BadRequestError, ConfigurationError, DriftError, RetryableError, SyncError
 from shared.ledger import calls, failing, migrations
 from shared.ledger.calls import CallOutcome, ExportCall
-from shared.ledger.standing import SnapshotState
 from shared.names import AHEAD, EPOCH, SnapshotId, is_identifier, parse_day, planned
 from shared.services import Services
 
@@ -196,6 +195,8 @@ def _export_logged(call: _Call, table: Table, known: NewestSnapshot | None) -> R
             unchanged = _unchanged(call, snapshot, known) if known is not None else None
             if unchanged is not None:
                 return unchanged
+            if known is not None and call.request.day is None:
+                _refuse_older(known, max(snapshot, SnapshotId(call.started)))
             with log.bound(snapshot=snapshot):
                 clock = time.monotonic()
                 exported = export(call.services, table, snapshot, call.started, clock + PATIENCE)
@@ -235,10 +236,10 @@ def _unchanged(call: _Call, snapshot: SnapshotId, known: NewestSnapshot) -> Expo
     source = sources.check(call.services, table)
     if not known.is_like(source):
         return None
-    if stands.state in (SnapshotState.PINNED, SnapshotState.OPEN):
+    if known.awaited:
         # On its way to PostgreSQL, unless its objects were deleted before they came there.
-        manifest = Extraction(call.services, table, stands.snapshot, call.started, 0).find_manifest()
-        return None if manifest is None else _exported(manifest, new=False)
+        found = (Extraction(call.services, table, each, call.started, 0).find_manifest() for each in known.awaited)
+        return next((_exported(manifest, new=False) for manifest in found if manifest is not None), None)
     undecided = stands.undecided.reasons if stands.undecided else ()
     aged = stale(table.limits, source.modified, call.started) if source.modified else None
     if aged:
@@ -246,6 +247,20 @@ def _unchanged(call: _Call, snapshot: SnapshotId, known: NewestSnapshot) -> Expo
     log.info("source unchanged", since=str(stands.snapshot), held=bool(undecided))
     seen = stands.published.snapshot if stands.published else None
     return Unchanged(table.name, stands.snapshot, seen, undecided, aged)
+
+
+def _refuse_older(known: NewestSnapshot, now: SnapshotId) -> None:
+    """Raise ConfigurationError where what is exported now would be the older one by its id, and never come to readers:
+    the clock of this export is behind, or that of the newest one was ahead.
+    """
+    newest = known.stands.snapshot
+    if newest > now:
+        raise ConfigurationError(
+            f"its newest snapshot, {newest}, is of a later time than now, {now}: the clock of one of the two exports is"
+            " wrong, and no event publishes what is older",
+            where=known.table.name,
+            remedy=f"Set the clock right. If it was the other one, export again after {newest}",
+        )
 
 
 def _record(services: Services, found: Sequence[ExportCall]) -> bool:

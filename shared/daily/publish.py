@@ -77,7 +77,7 @@ def publish_chosen(run: TableRun, snapshot: SnapshotId, cause: Cause, by: str) -
             raise TargetError(
                 "is not staged here, or not any more",
                 where=f"{name} {snapshot}",
-                remedy="Import it first, if its objects still stand in the bucket",
+                remedy=f"If its objects still stand in the bucket: recosync import {name} --snapshot {snapshot}",
             )
         tables.ensure(run.connection, run.schema, run.table)
         with swap_table.exclusive(run, snapshot, keep=cause == "rollback") as change:

@@ -19,7 +19,14 @@ from shared.daily.context import DailyRun
 from shared.daily.templates import digest_of_all, is_another, outlook
 from shared.db.locks import Lock, await_shared_lock, lock_or_busy, session_locks
 from shared.db.postgres import connect, translated
-from shared.errors import BadRequestError, CatalogError, ConfigurationError, PermanentError, SyncError
+from shared.errors import (
+    BadRequestError,
+    CatalogError,
+    ConfigurationError,
+    PermanentError,
+    SyncError,
+    TargetError,
+)
 from shared.ledger import attempts, failing, failures, migrations, publications, view_builds
 from shared.ledger.attempts import Work
 from shared.ledger.failures import PermanentFailure
@@ -128,6 +135,7 @@ def _refresh(run: DailyRun, views: Sequence[View], *, fresh_too: bool = False) -
     outdated = [view for view in ready if fresh_too or _outdated(run, view, current)]
     if not outdated:
         return "fresh"
+    _refuse_dropped(run, outdated)
     with attempts.counted(run.connection, run.settings, *(_work(view, current) for view in outdated)):
         for view in outdated:
             live.clear(run, view, swap_views.READERS_PATIENCE)
@@ -138,6 +146,18 @@ def _refresh(run: DailyRun, views: Sequence[View], *, fresh_too: bool = False) -
             drop(run, [build.name for build in builds])
             raise
     return "refreshed"
+
+
+def _refuse_dropped(run: DailyRun, wanted: Sequence[View]) -> None:
+    """Raise TargetError when a published table that they read is not there."""
+    for name in sorted({name for view in wanted for name in view.reads}):
+        table, seen = run.catalog.tables[name], publications.published(run.connection, name)
+        if seen is not None and not columns.of_relation(run.connection, table.schema, name):
+            raise TargetError(
+                f"was dropped by hand, and {', '.join(view.name for view in wanted if name in view.reads)} reads it",
+                where=f"{table.schema}.{name}",
+                remedy=f"To bring it back: recosync import {name} --snapshot {seen.snapshot}",
+            )
 
 
 def _work(view: View, current: Mapping[str, int]) -> Work:

@@ -6,7 +6,7 @@ function answers it from the same facts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import cast
@@ -19,6 +19,13 @@ from shared.ledger.publications import Publication
 from shared.names import SnapshotId
 
 type _Facts = tuple[int | None, str | None, bool, list[str] | None, Decision | None, str | None, bool, bool]
+
+
+#: What is told of a table that is `unaccounted`, before the command that fills it.
+UNACCOUNTED = (
+    "stands without a row, and the ledger knows nothing of it: somebody dropped the ledger, or made the table."
+    " To fill it"
+)
 
 
 class SnapshotState(Enum):
@@ -84,6 +91,14 @@ def of_all(connection: psycopg.Connection, wanted: Iterable[tuple[str, SnapshotI
     rows = connection.execute(queries.load("standing")["standing"], values).fetchall()
     found = {(table, SnapshotId.parse(snapshot)): facts for table, snapshot, *facts in rows}
     return [_standing(table, snapshot, *found[table, snapshot]) for table, snapshot in asked]
+
+
+def unaccounted(connection: psycopg.Connection, schemas: Mapping[str, str]) -> set[str]:
+    """Of the tables with these `schemas`, those that stand without a row and that the ledger knows nothing of: it was
+    dropped, and their rows with it.
+    """
+    values = {"tables": list(schemas), "schemas": list(schemas.values())}
+    return {name for (name,) in connection.execute(queries.load("standing")["unaccounted"], values)}
 
 
 def _standing(table: str, snapshot: SnapshotId, *facts: object) -> SnapshotStanding:

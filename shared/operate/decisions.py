@@ -77,6 +77,7 @@ def bring(services: Services, name: str, snapshot: SnapshotId, by: str) -> Publi
     None when it is held, or not all staged any more. Raises like `publish`.
     """
     with _opened(services, name) as run:
+        tables.ensure(run.connection, run.schema, run.table)
         before, started = publications.published(run.connection, name), time.monotonic()
         if publish(run, snapshot) not in (EventOutcome.PUBLISHED, EventOutcome.REPEATED):
             return None

@@ -22,7 +22,7 @@ from shared.errors import (
     IncompleteError,
     TargetError,
 )
-from shared.ledger import migrations, snapshots, standing
+from shared.ledger import holds, migrations, snapshots, standing
 from shared.names import ObjectVersion, SnapshotId, format_day
 from shared.operate import outcome
 from shared.operate.outcome import SnapshotOutcome
@@ -56,10 +56,13 @@ def find(services: Services, table: Table, day: date | None, snapshot: SnapshotI
             return Found(table, name, stored.version, _parts(services, table, folder, content))
     asked = str(snapshot or "") or (format_day(day) if day else "")
     of = f" of {asked}" if asked else ""
+    anew = f"recosync export {table.name} --force"
+    if _is_pinned(services, table):
+        anew += f", and for readers to get it: recosync rollback {table.name} --unpin"
     raise BadRequestError(
         f"no complete snapshot{of} stands in gs://{settings.bucket}/{settings.prefix}/{table.name}/",
         where=table.name,
-        remedy="Export it first",
+        remedy=f"To make a snapshot of what the source holds now: {anew}",
     )
 
 
@@ -137,6 +140,11 @@ def _parts(services: Services, table: Table, folder: SnapshotFolder, content: by
             # With its own columns, whatever the catalog has.
             remedy = f"It is staged: recosync rollback {table.name} {folder.snapshot} publishes it as it was"
         raise type(e)(e.what, where=e.where, remedy=remedy) from e
+
+
+def _is_pinned(services: Services, table: Table) -> bool:
+    with connect(services.settings, "import") as connection, translated(f"looking at {table.name}"):
+        return migrations.exists(connection) and holds.pinned(connection, table.name) is not None
 
 
 def _is_staged(services: Services, table: Table, snapshot: SnapshotId) -> bool:

@@ -10,7 +10,7 @@ from typing import cast
 from psycopg import sql
 
 from shared.catalog import Column, HourlyTable, Table, View
-from shared.daily import refresh
+from shared.daily import newest, refresh
 from shared.daily import source as sources
 from shared.daily.context import TableRun
 from shared.daily.templates import digest_of_all
@@ -24,6 +24,7 @@ from shared.hourly.raw_table import RawTable, reference
 from shared.hourly.store import Store
 from shared.ledger import failures, migrations, publications, receipts, snapshots, standing, view_builds
 from shared.ledger.publications import Publication
+from shared.ledger.standing import SnapshotState
 from shared.names import Hour, format_day
 from shared.rows import profile
 from shared.rows.log_table import LogTable
@@ -109,6 +110,9 @@ def _table(services: Services, of: Table) -> TableVerdict:
         if not migrations.exists(connection):
             return TableVerdict(of.name, None, None, None, None, [_NO_LEDGER])
         seen = publications.published(connection, of.name)
+        if seen is None and standing.unaccounted(connection, {of.name: run.schema}):
+            told = f"{run.where} {standing.UNACCOUNTED}: recosync export {of.name} --force"
+            return TableVerdict(of.name, None, None, None, None, [told])
         if seen is None:
             return TableVerdict(of.name, None, None, None, None, notes=["never published"])
         if not columns.of_relation(connection, run.schema, of.name):
@@ -129,6 +133,9 @@ def _table(services: Services, of: Table) -> TableVerdict:
                 told = f"parts of {published.snapshot} were dropped or detached by hand. To bring them back: {bring}"
                 differences.append(told)
             stated = snapshots.find(connection, of.name, published.snapshot)
+        late, coming = _coming(run)
+        differences += late
+        waiting += coming
     notes += waiting
     exported = None
     if receipt is None:
@@ -156,6 +163,20 @@ def _table(services: Services, of: Table) -> TableVerdict:
         differences,
         notes,
     )
+
+
+def _coming(run: TableRun) -> tuple[list[str], list[str]]:
+    """What is wrong with a newer snapshot that stands complete in the bucket and nothing keeps from readers, and what
+    is only to be waited for.
+    """
+    found = newest.unpublished(run)
+    if found is None or found[0].state is not SnapshotState.OPEN or found[0].damaged:
+        return [], []
+    stands, manifest = found
+    told = f"{stands.snapshot} stands complete in the bucket, and readers have not seen it"
+    if datetime.now(UTC) - manifest.created < run.settings.reconcile_after:
+        return [], [f"{told}: its import may be under way"]
+    return [f"{told}. To bring it: recosync import {run.table.name}"], []
 
 
 def _same(run: TableRun) -> tuple[list[Column], list[str]]:

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Literal, TypedDict
 
 from shared import log
+from shared.daily import newest
 from shared.daily.context import DailyRun, TableRun
-from shared.daily.names import SnapshotFolder, snapshots_of
 from shared.daily.publish import announce
 from shared.daily.refresh import unlike
 from shared.daily.templates import digest, digest_of_all
@@ -21,13 +21,10 @@ from shared.db import queries
 from shared.db.postgres import connect, translated
 from shared.errors import SyncError
 from shared.gcp.storage import StoredObject
-from shared.ledger import holds, migrations, publications, standing
-from shared.ledger.standing import SnapshotStanding, SnapshotState
+from shared.ledger import holds, migrations, publications
+from shared.ledger.standing import SnapshotState
 from shared.services import Services
 from shared.target.views import exists
-
-#: The newest folders of a table that are looked at for a manifest: the rest is older, or was never completed.
-LOOK_AT = 10
 
 #: In a manifest's metadata: how many times it was written again. The pause doubles each time.
 TRIES = "recosync-tries"
@@ -84,10 +81,12 @@ def run(services: Services, now: datetime) -> list[Finished]:
 
 
 def _import(run: TableRun, now: datetime) -> Finished | None:
-    """Write the newest complete snapshot's manifest again, if it is of age, and neither published nor stopped."""
-    if holds.pinned(run.connection, run.table.name) is not None:
-        return None
-    storage, found = run.services.storage, _newest_unpublished(run)
+    """Write a snapshot's manifest again, if it is of age and nothing stops it: that of the one which readers lack rows
+    of, or of the newest complete one that they have not seen.
+    """
+    storage, found = run.services.storage, newest.damaged(run)
+    if found is None and holds.pinned(run.connection, run.table.name) is None:
+        found = newest.unpublished(run)
     if found is None:
         return None
     stands, manifest = found
@@ -103,21 +102,9 @@ def _import(run: TableRun, now: datetime) -> Finished | None:
     if storage.replace(manifest.version, content, "application/json", metadata) is None:
         return None  # another call was faster
     with log.bound(snapshot=stands.snapshot):
-        _tell("lost event: exported but not published, so its manifest is written again", tries + 1 >= PATIENCE)
+        why = "readers lack rows of it" if stands.damaged else "lost event: exported but not published"
+        _tell(f"{why}, so its manifest is written again", tries + 1 >= PATIENCE)
     return {"table": run.table.name, "snapshot_id": str(stands.snapshot), "sent": "manifest", "tries": tries + 1}
-
-
-def _newest_unpublished(run: TableRun) -> tuple[SnapshotStanding, StoredObject] | None:
-    """Where the newest complete snapshot stands, and its manifest, unless readers have seen it or a newer one."""
-    bucket, prefix, storage = run.settings.bucket, run.settings.prefix, run.services.storage
-    newest = snapshots_of(storage.folders(bucket, f"{prefix}/{run.table.name}/"))[-LOOK_AT:][::-1]
-    for stands in standing.of_all(run.connection, [(run.table.name, snapshot) for snapshot in newest]):
-        if stands.state in (SnapshotState.PUBLISHED, SnapshotState.PASSED_OVER, SnapshotState.LEFT):
-            return None
-        manifest = storage.find(bucket, SnapshotFolder(prefix, run.table.name, stands.snapshot).manifest)
-        if manifest is not None and manifest.bytes:
-            return stands, manifest
-    return None
 
 
 def _tries(manifest: StoredObject) -> int:

@@ -15,7 +15,7 @@ from shared.catalog import Catalog
 from shared.db import queries
 from shared.db.postgres import connect, translated
 from shared.errors import ConfigurationError
-from shared.ledger import migrations
+from shared.ledger import migrations, standing
 from shared.ledger.holds import Decision
 from shared.names import ADOPTED
 from shared.operate.status.report import Acknowledgement
@@ -224,6 +224,7 @@ class LedgerRows:
     failures: list[FailureRow]
     failing: list[FailingRow] = field(default_factory=list)
     orphans: list[OrphanRow] = field(default_factory=list)
+    unaccounted: set[str] = field(default_factory=set)
 
 
 def read(settings: CommonSettings, catalog: Catalog, now: datetime) -> LedgerRows:
@@ -262,6 +263,9 @@ def read(settings: CommonSettings, catalog: Catalog, now: datetime) -> LedgerRow
             failures=_rows(connection, FailureRow, "failures", recent),
             failing=_rows(connection, FailingRow, "failing", {"since": now - FAILING}),
             orphans=_rows(connection, OrphanRow, "orphans", {**tables, "views": list(catalog.views)}),
+            unaccounted=standing.unaccounted(
+                connection, {table.name: table.schema for table in catalog.tables.values()}
+            ),
         )
 
 

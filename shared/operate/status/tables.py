@@ -64,7 +64,7 @@ def statuses(catalog: Catalog, rows: LedgerRows, now: datetime) -> tuple[TableSt
 def troubles(catalog: Catalog, rows: LedgerRows, now: datetime) -> dict[str, tuple[trouble.Trouble, ...]]:
     """What a human should look at in each table, also what was acknowledged."""
     behind = _behind(catalog, rows, now)
-    return {name: _troubles(_Seen.of(name, rows), now, behind[name]) for name in catalog.tables}
+    return {name: _troubles(name, _Seen.of(name, rows), now, behind[name]) for name in catalog.tables}
 
 
 def _behind(catalog: Catalog, rows: LedgerRows, now: datetime) -> dict[str, list[str]]:
@@ -221,6 +221,7 @@ class _Seen:
     snapshots: list[SnapshotRow]
     around: runs.Around
     last: CallRow | None
+    unaccounted: bool = False
 
     @classmethod
     def of(cls, name: str, rows: LedgerRows) -> Self:
@@ -234,14 +235,14 @@ class _Seen:
             complete=max((row.snapshot for row in snapshots if row.counted is not None), default=None),
         )
         last = next((call for call in calls if call.outcome != "to be retried"), None)
-        return cls(seen, calls, snapshots, around, last)
+        return cls(seen, calls, snapshots, around, last, name in rows.unaccounted)
 
 
 def _status(table: Table, rows: LedgerRows, now: datetime, behind: Sequence[str]) -> TableStatus:
     name, seen = table.name, _Seen.of(table.name, rows)
     last, published = seen.last, seen.around.published
     drifted = last if last and runs.call_outcome(last) is Outcome.SOURCE_CHANGED else None
-    waiting = [what for what in _troubles(seen, now, behind) if what.waits]
+    waiting = [what for what in _troubles(name, seen, now, behind) if what.waits]
     return TableStatus(
         name=name,
         source=str(table.source),
@@ -256,9 +257,10 @@ def _status(table: Table, rows: LedgerRows, now: datetime, behind: Sequence[str]
     )
 
 
-def _troubles(seen: _Seen, now: datetime, behind: Sequence[str]) -> tuple[trouble.Trouble, ...]:
+def _troubles(name: str, seen: _Seen, now: datetime, behind: Sequence[str]) -> tuple[trouble.Trouble, ...]:
     published, failed = seen.around.published, seen.around.failed
     found = (
+        trouble.of_ledger(name) if seen.unaccounted else None,
         trouble.of_parts(seen.row),
         trouble.of_time(published, now),
         trouble.of_age(seen.last, published),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from shared.ledger.standing import UNACCOUNTED
 from shared.names import ADOPTED, SnapshotId
 from shared.operate.status.ledger_rows import CallRow, FailedRow, PublishedRow
 from shared.operate.status.report import Published
@@ -38,6 +39,12 @@ def of_time(published: Published | None, now: datetime) -> Trouble | None:
     if published.fresh_at is not None and published.fresh_at > now + CLOCKS:
         return Trouble(f"the export of its snapshot, {published.snapshot}, began in the future, says the manifest")
     return None
+
+
+def of_ledger(table: str) -> Trouble:
+    """What readers have of a table of which the ledger knows nothing."""
+    fill = f"recosync export {table} --force"
+    return Trouble(f"it {UNACCOUNTED}: {fill}")
 
 
 def of_parts(row: PublishedRow | None) -> Trouble | None:
