@@ -33,6 +33,8 @@ from shared.settings import CommonSettings
 if TYPE_CHECKING:
     from cloudevents.http import CloudEvent
 
+    from shared.operate.doctor import Account
+
 type Json = Mapping[str, object]
 
 
@@ -125,6 +127,33 @@ def answer_request[S: _HasSettings](
             _tell([Failing.of(e)])
             body, status = {"error": "crashed; the log says where"}, 500
         return flask.Response(json.dumps(body, indent=1) + "\n", status, mimetype="application/json")
+
+
+def answer_doctor(request: flask.Request, account: Account) -> flask.Response | None:
+    """The checks of a call that asks for them; None of any other call. They are made where no services can be: why
+    these can't be made is what somebody wants to know.
+    """
+    if request.method != "POST" or not _asks_for_doctor(request):
+        return None
+    log.configure()
+    with _call_context():
+        # Imported here, because no other call needs it.
+        from shared.operate import doctor
+
+        checks = list(doctor.examine(doctor.Asked(account)))
+        # Nobody reads what Cloud Scheduler is answered.
+        for check in checks:
+            tell = log.info if check.verdict is doctor.Verdict.OK else log.warning
+            tell(f"doctor: {check.line}")
+        body = json.dumps(doctor.fields(checks), indent=1) + "\n"
+        return flask.Response(body, 200, mimetype="application/json")
+
+
+def _asks_for_doctor(request: flask.Request) -> bool:
+    try:
+        return json_body(request, {"doctor": bool}) == {"doctor": True}
+    except BadRequestError:
+        return False
 
 
 def afterwards[T](name: str, step: Callable[[], T]) -> T | None:

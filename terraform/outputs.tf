@@ -48,6 +48,32 @@ output "connections" {
   value       = { needed = local.connections_needed, free = local.connections_free }
 }
 
+output "deployment" {
+  description = "What is deployed, for `recosync doctor --deployment`."
+  value = {
+    project = var.project_id
+    region  = var.region
+    topic   = module.completion_topic.id
+
+    connections = { needed = local.connections_needed, free = local.connections_free }
+
+    functions = {
+      for name, function in module.function : name => {
+        name            = function.name
+        uri             = function.uri
+        service_account = google_service_account.runtime[name].email
+        archive         = google_storage_bucket_object.archive[name].name
+        timeout_seconds = var.limits[name].timeout_seconds
+      }
+    }
+
+    schedules = concat(
+      [{ name = module.daily_schedule.name, function = "bq_export", time_zone = var.schedules.time_zone, paused = var.schedules.paused }],
+      [for job in module.hourly_schedule : { name = job.name, function = "hourly_export", time_zone = var.schedules.time_zone, paused = var.schedules.paused }],
+    )
+  }
+}
+
 output "alerts" {
   description = "The heading in docs/runbook.md of each alert policy."
   value       = module.monitoring.alerts

@@ -14,7 +14,10 @@ entry.bound_bodies()
 
 @functions_framework.http
 def bq_export(request: flask.Request) -> flask.Response:
-    """Export tables to Parquet in Cloud Storage. Body: `{"tables": [...], "date": "YYYYMMDD", "force": bool}`."""
+    """Export tables to Parquet in Cloud Storage. Body: `{"tables": [...], "date": "YYYYMMDD", "force": bool}`.
+
+    With `{"doctor": true}`, look whether this account finds what it needs, and do nothing else.
+    """
 
     def handle(made: services.Services) -> tuple[entry.Json, int]:
         body = entry.json_body(request, export.FIELDS)
@@ -25,4 +28,4 @@ def bq_export(request: flask.Request) -> flask.Response:
             dropped = entry.afterwards("housekeeping", lambda: housekeeping.run(made, datetime.now(UTC)))
         return {**answer, "housekeeping": dropped}, status
 
-    return entry.answer_request(services.daily, handle)
+    return entry.answer_doctor(request, "bq_export") or entry.answer_request(services.daily, handle)

@@ -23,7 +23,10 @@ entry.bound_bodies()
 
 @functions_framework.http
 def hourly_export(request: flask.Request) -> flask.Response:
-    """Export ended hours to BigQuery. Body: `{"table_name", "date", "hour", "until", "delete_from_source", …}`."""
+    """Export ended hours to BigQuery. Body: `{"table_name", "date", "hour", "until", "delete_from_source", …}`.
+
+    With `{"doctor": true}`, look whether this account finds what it needs, and do nothing else.
+    """
 
     def handle(made: services.HourlyServices) -> tuple[entry.Json, int]:
         body = entry.json_body(request, FIELDS)
@@ -36,7 +39,7 @@ def hourly_export(request: flask.Request) -> flask.Response:
             entry.afterwards("gauges", lambda: _tell_gauges(made))
         return {**answer, "reconciled": sent}, status
 
-    return entry.answer_request(services.hourly, handle)
+    return entry.answer_doctor(request, "hourly_export") or entry.answer_request(services.hourly, handle)
 
 
 def _tell_gauges(made: services.HourlyServices) -> None:

@@ -46,7 +46,7 @@ def of_tables(services: Services, done: Callable[[str], None]) -> Findings:
     found = Findings()
     with connect(services.settings, "catalog check") as connection:
         for table in services.catalog.tables.values():
-            _source(found, services, table)
+            compare_source(found, services, table)
             _target(found, TableRun(services, connection, table))
             done(table.name)
     return found
@@ -57,13 +57,14 @@ def of_logs(services: HourlyServices, done: Callable[[str], None]) -> Findings:
     found = Findings()
     with connect(services.settings, "catalog check") as connection:
         for log in services.catalog.hourly.values():
-            _log(found, LogTable(connection, services.catalog.schema, log))
-            _raw_table(found, services, log)
+            compare_log(found, LogTable(connection, services.catalog.schema, log))
+            compare_raw_table(found, services, log)
             done(log.name)
     return found
 
 
-def _log(found: Findings, log_table: LogTable) -> None:
+def compare_log(found: Findings, log_table: LogTable) -> None:
+    """Compare a log with its table in PostgreSQL."""
     path = ("hourly", log_table.table.name)
     with found.at(*path):
         wrong = [((*path, *of), str(what)) for of, what in log_table.differences()]
@@ -72,7 +73,8 @@ def _log(found: Findings, log_table: LogTable) -> None:
             log_table.check()
 
 
-def _raw_table(found: Findings, services: HourlyServices, log: HourlyTable) -> None:
+def compare_raw_table(found: Findings, services: HourlyServices, log: HourlyTable) -> None:
+    """Compare a log with its table in BigQuery."""
     path, ref = ("hourly", log.name), reference(services.settings, log)
     with found.at(*path):
         table = services.bigquery.table(ref)
@@ -89,7 +91,8 @@ def _raw_table(found: Findings, services: HourlyServices, log: HourlyTable) -> N
             found.notes.append(((*path, "columns"), f"{ref} lacks {', '.join(lacking)}, which the next hour adds"))
 
 
-def _source(found: Findings, services: Services, table: Table) -> None:
+def compare_source(found: Findings, services: Services, table: Table) -> None:
+    """Compare a table with its source."""
     path = ("tables", table.name)
     with found.at(*path, "source"):
         source = sources.find(services, table)

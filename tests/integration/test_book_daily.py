@@ -13,14 +13,10 @@ from shared.services import Services
 from shared.upkeep import reconcile
 from tests.kit import full_sources, healthy
 from tests.kit.book import entry
+from tests.kit.clocks import later
 from tests.kit.commands import recosync
 from tests.kit.healthy import VIEW, back, counts, differences, page, run, source
 from tests.kit.snapshots import TABLE
-
-
-def later(by):
-    """A class `datetime` whose clock is off."""
-    return type("datetime", (datetime,), {"now": classmethod(lambda cls, zone: datetime.now(zone) + by)})
 
 
 @pytest.fixture

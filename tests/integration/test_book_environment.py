@@ -17,6 +17,7 @@ from shared.services import Services
 from shared.upkeep import reconcile
 from tests.kit import healthy
 from tests.kit.book import entry
+from tests.kit.clocks import later
 from tests.kit.commands import recosync
 from tests.kit.healthy import VIEW, back, counts, differences, page, run, source
 from tests.kit.sessions import one
@@ -199,9 +200,8 @@ def test_the_clock_of_an_export(well, database, services):
 @pytest.mark.parametrize("off", [timedelta(hours=-1), timedelta(hours=1)])
 def test_the_clock_of_an_import_or_a_refresh(well, database, services, monkeypatch, off):
     """Nothing depends on it."""
-    wrong = type("datetime", (datetime,), {"now": classmethod(lambda cls, zone: datetime.now(zone) + off)})
-    monkeypatch.setattr(arrival, "datetime", wrong)
-    monkeypatch.setattr(build, "datetime", wrong)
+    monkeypatch.setattr(arrival, "datetime", later(off))
+    monkeypatch.setattr(build, "datetime", later(off))
     source(well, 1_600)
     run("export", TABLE)
     run("import", TABLE)

@@ -5,9 +5,12 @@ What is read is asked of the settings themselves, by an environment that keeps t
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from local.functions import FLEET
+from shared.operate.doctor import deployed
 from tests.kit.environment import EITHER, EMULATORS, made_by, needed_by, read_by
 
 
@@ -57,3 +60,23 @@ def test_an_environment_may_have_any_short_name(workspace):
 @pytest.mark.parametrize("example", ["prod", "stg"])
 def test_the_first_hour_of_an_example_can_not_be_left_in(workspace, example):
     assert "Choose the first hour" in workspace.refusal(f"environments/{example}.tfvars")
+
+
+def test_the_doctor_reads_what_terraform_prints(plan):
+    change = plan["output_changes"]["deployment"]
+    printed = json.dumps(known(change["after"], change["after_unknown"])).encode()
+    found = deployed.read(printed, "the output")
+    assert found.functions.keys() == FLEET.keys()
+    assert {schedule.function for schedule in found.schedules} == {"bq_export", "hourly_export"}
+    assert found.functions["gcs_import"].archive.startswith("gcs_import-")
+
+
+def known(value, unknown):
+    """A planned value, with some text for each value that only the apply tells."""
+    if unknown is True:
+        return "after the apply"
+    if isinstance(unknown, dict):
+        return {name: known((value or {}).get(name), unknown.get(name)) for name in {*(value or {}), *unknown}}
+    if isinstance(unknown, list):
+        return [known(of, its) for of, its in zip(value, unknown, strict=True)]
+    return value

@@ -18,7 +18,7 @@ import typer
 
 from shared.catalog import FOLDER_VARIABLE
 from shared.errors import printable, shown
-from shared.operate.cli import add, daily, decide, folder, hourly, look
+from shared.operate.cli import add, daily, decide, doctor, folder, hourly, look
 from shared.operate.cli.commands import Group
 from shared.operate.cli.output import Exit
 
@@ -34,7 +34,15 @@ INTERRUPTED = 130
 SHOW_CURSOR = "\x1b[?25h\n"
 
 #: Every command, in the order of the help.
-GROUPS: tuple[Group, ...] = (daily.GROUP, hourly.GROUP, look.GROUP, add.CATALOG, folder.GROUP, decide.GROUP)
+GROUPS: tuple[Group, ...] = (
+    daily.GROUP,
+    hourly.GROUP,
+    look.GROUP,
+    doctor.GROUP,
+    add.CATALOG,
+    folder.GROUP,
+    decide.GROUP,
+)
 
 
 def build() -> typer.Typer:

@@ -1,0 +1,57 @@
+"""The command that looks whether a deployment is as the suite needs it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from shared.operate.cli.commands import AsJson, Group, Verbose
+from shared.operate.cli.output import Exit, reporting
+from shared.words import quantity
+
+GROUP = Group()
+
+
+@GROUP.command("doctor", example="recosync doctor --deployment deployment.json --api-role api")
+def doctor(
+    deployment: Annotated[
+        typer.FileBinaryRead | None,
+        typer.Option(
+            "--deployment",
+            metavar="FILE",
+            help="What `terraform output -json deployment` prints: functions, triggers and jobs are looked at too.",
+        ),
+    ] = None,
+    api_role: Annotated[
+        str | None, typer.Option("--api-role", metavar="ROLE", help="The API's role in PostgreSQL.")
+    ] = None,
+    status_role: Annotated[
+        str | None, typer.Option("--status-role", metavar="ROLE", help="The status page's role.")
+    ] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Tell whether what the environment describes is there, and as it should be.
+
+    It changes nothing. Each line is ok, or says what is wrong and what mends it.
+    """
+    with reporting(as_json, verbose) as output:
+        from shared.operate.doctor import Asked, Check, Verdict, examine, fields
+        from shared.operate.doctor.database import Readers
+        from shared.operate.doctor.deployed import read
+
+        known = None if deployment is None else read(deployment.read(), deployment.name)
+        readers = Readers(api_role, status_role, known.connections.needed if known else None)
+        checks: list[Check] = []
+        for check in examine(Asked("operator", readers, known)):
+            output.line(check.line)
+            checks.append(check)
+        output.document({**fields(checks)})
+        wrong, unknown = (sum(c.verdict is verdict for c in checks) for verdict in (Verdict.WRONG, Verdict.UNKNOWN))
+        told = f"{quantity(len(checks), 'check')}: {wrong} wrong, {unknown} unknown."
+        output.line(told if known else f"{told} Not looked at, without --deployment: functions, triggers, jobs.")
+        if wrong:
+            raise typer.Exit(Exit.DIFFERS)
+        if unknown:
+            raise typer.Exit(Exit.RETRY)

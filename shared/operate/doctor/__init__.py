@@ -1,0 +1,6 @@
+"""Doctor: whether what the environment describes is there, and is as the suite needs it. It changes nothing."""
+
+from shared.operate.doctor.check import Check, Verdict
+from shared.operate.doctor.examine import Account, Asked, Examined, examine, fields
+
+__all__ = ["Account", "Asked", "Check", "Examined", "Verdict", "examine", "fields"]
