@@ -166,6 +166,13 @@ class ObjectVersion:
         return f"gs://{self.bucket}/{self.name}#{self.generation}"
 
 
+def underscored(environment: str) -> str:
+    """The short name of an environment as a part of a data set's, which may have no dash
+    (https://cloud.google.com/bigquery/docs/datasets#dataset-naming).
+    """
+    return environment.replace("-", "_")
+
+
 @dataclass(frozen=True)
 class DatasetRef:
     """A BigQuery data set, `dataset` or `project.dataset`. Without a project it is in the deployment's own."""

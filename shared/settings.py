@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from shared.errors import ConfigurationError
-from shared.names import AHEAD, EPOCH, DatasetRef, Hour
+from shared.names import AHEAD, EPOCH, DatasetRef, Hour, underscored
 
 #: The hours that a call looks back at, or works on: those of a year. The seconds that a call has: those of a day, where
 #: the platforms give an hour (https://cloud.google.com/run/docs/configuring/request-timeout).
@@ -98,7 +98,7 @@ class CommonSettings:
 
     @property
     def temporary_dataset(self) -> str:
-        return f"tmp_{self.environment}"
+        return f"tmp_{underscored(self.environment)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +179,9 @@ class _Reader:
     def common(self) -> _Common:
         timeout = self.number("FUNCTION_TIMEOUT_SECONDS", 540, 10, MOST_SECONDS) or 540
         return {
-            "environment": self.text("ENV_SHORT_NAME", r"[a-z][a-z0-9_]*", "a short name such as dev, stg or prod"),
+            "environment": self.text(
+                "ENV_SHORT_NAME", r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?", "a short name such as dev, stg or prod"
+            ),
             "project": self.text("GCP_PROJECT_ID", r"[a-z][a-z0-9:.-]{2,}[a-z0-9]", "a Google Cloud project id"),
             "sql_instance": self.text(
                 "RECOMMENDATION_SQL_INSTANCE", r"[A-Za-z0-9_-]+", "the name of the Cloud SQL instance"

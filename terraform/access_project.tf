@@ -49,3 +49,20 @@ resource "google_project_iam_member" "build_source" {
     expression  = "resource.name.startsWith(\"projects/_/buckets/gcf-v2-sources-${data.google_project.this.number}-${var.region}\")"
   }
 }
+
+# A role counts minutes after it is granted, and so do the service agents that the APIs bring
+# (https://cloud.google.com/iam/docs/access-change-propagation): the first trigger, or build, would be refused.
+resource "time_sleep" "roles" {
+  create_duration = "120s"
+
+  depends_on = [
+    google_artifact_registry_repository_iam_member.build,
+    google_project_iam_member.build_logs,
+    google_project_iam_member.build_source,
+    google_project_iam_member.event_receiver,
+    google_project_iam_member.bucket_events,
+    module.database_secret,
+    module.export_bucket,
+    module.status_secret,
+  ]
+}

@@ -1,7 +1,7 @@
 module "tmp_dataset" {
   source = "./modules/dataset"
 
-  name                   = "tmp_${var.environment}"
+  name                   = "tmp_${local.underscored}"
   description            = "What an export or a load needs while it runs"
   location               = local.bigquery_location
   table_expiration_hours = var.retention.tmp_hours
@@ -13,18 +13,18 @@ module "tmp_dataset" {
     hourly_export = { role = "roles/bigquery.dataEditor", member = local.runtime["hourly_export"] }
   }
 
-  depends_on = [google_project_service.this]
+  depends_on = [google_project_service.this, terraform_data.locations]
 }
 
 module "raw_dataset" {
   source = "./modules/dataset"
 
-  name          = "raw_${var.environment}"
+  name          = "raw_${local.underscored}"
   description   = "Logs of the recommendation API, hour by hour"
   location      = local.bigquery_location
   force_destroy = !var.keep_data
 
-  depends_on = [google_project_service.this]
+  depends_on = [google_project_service.this, terraform_data.locations]
 }
 
 # A table in a data set of others is theirs, with what they have set of it: it is only granted.
@@ -62,9 +62,41 @@ resource "google_bigquery_table_iam_member" "log" {
   depends_on = [google_bigquery_table.log]
 }
 
-# The sources belong to others: all that is done to them here is to let bq_export read.
-resource "google_bigquery_dataset_iam_member" "reader" {
+data "google_bigquery_dataset" "source" {
   for_each = local.sources
+
+  project    = regex(local.dataset, each.key).project
+  dataset_id = regex(local.dataset, each.key).dataset
+}
+
+# Holds nothing: it is what data sets wait for, so that nothing is made where no job could read or write.
+resource "terraform_data" "locations" {
+  input = local.bigquery_location
+
+  lifecycle {
+    precondition {
+      condition     = length(local.source_locations) <= 1
+      error_message = "The data sets of the sources are in several places (${join(", ", local.source_locations)}), and a job runs in one: copy what is elsewhere, or deploy one environment for each place."
+    }
+    precondition {
+      condition     = length(local.source_locations) > 1 || alltrue([for place in local.source_locations : place == lower(local.bigquery_location)])
+      error_message = "The data sets of the sources are in ${join(", ", local.source_locations)}, and bigquery_location is ${local.bigquery_location}: leave it out."
+    }
+    # The rule: https://cloud.google.com/bigquery/docs/exporting-data#data-locations
+    precondition {
+      condition = (
+        contains(["eu", "us"], lower(local.bigquery_location)) ? startswith(var.region, { eu = "europe-", us = "us-" }[lower(local.bigquery_location)]) :
+        !can(regex("^[a-z]+-[a-z]+[0-9]+$", lower(local.bigquery_location))) || lower(local.bigquery_location) == var.region
+      )
+      error_message = "The buckets are in ${var.region}, the data sets in ${local.bigquery_location}: no job of BigQuery reads or writes across. Deploy to the place of the sources."
+    }
+  }
+}
+
+# The sources belong to others: all that is done to them here is to let bq_export read. Where their owner writes all grants
+# of a data set in one place, that place would take this one away at its next apply.
+resource "google_bigquery_dataset_iam_member" "reader" {
+  for_each = var.grant_sources ? local.sources : []
 
   project    = regex(local.dataset, each.key).project
   dataset_id = regex(local.dataset, each.key).dataset

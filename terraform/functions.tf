@@ -69,7 +69,7 @@ module "function" {
   service_account_email = google_service_account.runtime[each.key].email
   environment           = local.environment[each.key]
   limits                = var.limits[each.key]
-  vpc_connector         = local.vpc_connector
+  vpc                   = local.vpc
   ingress               = each.key == "status" ? var.status_ingress : "ALLOW_INTERNAL_ONLY"
   invokers              = lookup(local.invokers, each.key, {})
 
@@ -97,10 +97,6 @@ module "function" {
   # A build and a trigger are tried as soon as the function is made.
   depends_on = [
     terraform_data.connections,
-    google_artifact_registry_repository_iam_member.build,
-    google_project_iam_member.build_logs,
-    google_project_iam_member.build_source,
-    google_project_iam_member.event_receiver,
-    google_project_iam_member.bucket_events,
+    time_sleep.roles,
   ]
 }

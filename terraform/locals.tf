@@ -2,7 +2,12 @@ locals {
   prefix     = "recosync-${var.environment}"
   repository = "${path.module}/.."
 
-  bigquery_location = coalesce(var.bigquery_location, var.region)
+  # The name of a data set, and of a metric in PromQL, has no dashes.
+  underscored = replace(var.environment, "-", "_")
+
+  # Jobs run where the sources are, and read and write what is there alone.
+  source_locations  = distinct([for dataset in data.google_bigquery_dataset.source : lower(dataset.location)])
+  bigquery_location = coalesce(var.bigquery_location, length(local.source_locations) == 1 ? local.source_locations[0] : var.region)
 
   bucket_names = {
     export = coalesce(var.bucket_names.export, "${var.project_id}-recosync-exports")
@@ -18,7 +23,7 @@ locals {
   # Each log with the project and the data set of its BigQuery table. The data set is made here, or is of others.
   logs = {
     for name, log in local.catalog.logs : name => merge(log, {
-      for key, found in regex(local.dataset, replace(log.dataset, "{env}", var.environment)) : key => coalesce(found, var.project_id)
+      for key, found in regex(local.dataset, replace(log.dataset, "{env}", local.underscored)) : key => coalesce(found, var.project_id)
     })
   }
   dataset = "^(?:(?P<project>.+)\\.)?(?P<dataset>[^.]+)$"
@@ -40,7 +45,7 @@ locals {
   ])
 
   # The logs whose tables are in the data set that is made here.
-  own_logs = { for name, log in local.logs : name => log if log.project == var.project_id && log.dataset == "raw_${var.environment}" }
+  own_logs = { for name, log in local.logs : name => log if log.project == var.project_id && log.dataset == "raw_${local.underscored}" }
 }
 
 data "google_project" "this" {

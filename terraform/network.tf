@@ -1,5 +1,8 @@
 locals {
-  vpc_connector = var.vpc.connector == null ? one(google_vpc_access_connector.this[*].id) : var.vpc.connector
+  vpc = {
+    direct    = var.vpc.direct
+    connector = var.vpc.connector == null ? one(google_vpc_access_connector.this[*].id) : var.vpc.connector
+  }
 }
 
 resource "google_vpc_access_connector" "this" {

@@ -29,14 +29,13 @@ variable "catalog_folder" {
 }
 
 variable "environment" {
-  description = "A short name such as dev, stg or prod: part of the data sets' names, and ENV_SHORT_NAME of the functions."
+  description = "A short name such as dev, stg or prod: part of most names, with underscores for dashes in those of data sets, and ENV_SHORT_NAME of the functions."
   type        = string
   nullable    = false
 
   validation {
-    # The name of a service account has 30 characters at most, and that of hourly_export leaves 7.
-    condition     = can(regex("^[a-z][a-z0-9]{1,6}$", var.environment))
-    error_message = "The environment is a short name of 2 to 7 lowercase letters and digits, a letter first: dev, stg, prod, staging."
+    condition     = can(regex("^[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?$", var.environment))
+    error_message = "The environment is a short name of 1 to 12 lowercase letters, digits and dashes, with no dash at its ends: dev, prod, eu-staging-2."
   }
 }
 
@@ -61,7 +60,7 @@ variable "region" {
 }
 
 variable "bigquery_location" {
-  description = "Where the data sets of the sources are; theirs is where tmp_ and raw_ are made. null is the region."
+  description = "Where tmp_ and raw_ are made. It has to be the place of the sources' data sets, where the jobs run. null is that place; without sources, the region."
   type        = string
   default     = null
 }
@@ -81,6 +80,13 @@ variable "source_datasets" {
     condition     = length([for name in local.catalog.source_variables : name if !can(var.source_datasets[name]) && !can(var.source_datasets[local.short_names[name]])]) == 0
     error_message = "The catalog names data sets that source_datasets lacks: ${join(", ", [for name in local.catalog.source_variables : name if !can(var.source_datasets[name]) && !can(var.source_datasets[local.short_names[name]])])}."
   }
+}
+
+variable "grant_sources" {
+  description = "Let bq_export read the data sets of the sources. false leaves that to their owner, who has to grant roles/bigquery.dataViewer: say so where the owner's own Terraform writes all grants of a data set (`access` blocks, or an authoritative IAM resource), which would take this one away."
+  type        = bool
+  default     = true
+  nullable    = false
 }
 
 variable "keep_data" {

@@ -19,8 +19,13 @@ variable "cloud_sql" {
 }
 
 variable "vpc" {
-  description = "The way to the instance's private address: an existing Serverless VPC Access connector (projects/…/connectors/…), or a /28 subnetwork for one that is made here."
+  description = "The way to the instance's private address. `direct` is a subnetwork (its name, or projects/…/subnetworks/… of a host project) of /26 or larger, in which each instance of a function has an address: it costs nothing of its own. Or an existing Serverless VPC Access connector (projects/…/connectors/…), or `subnetwork`, of /28, for one that is made here."
   type = object({
+    direct = optional(object({
+      subnetwork = string
+      network    = optional(string)
+      tags       = optional(list(string), [])
+    }))
     connector     = optional(string)
     subnetwork    = optional(string)
     host_project  = optional(string)
@@ -30,8 +35,8 @@ variable "vpc" {
   nullable = false
 
   validation {
-    condition     = (var.vpc.connector == null) != (var.vpc.subnetwork == null)
-    error_message = "Name either an existing connector or the subnetwork for a new one."
+    condition     = length([for way in [var.vpc.direct, var.vpc.connector, var.vpc.subnetwork] : way if way != null]) == 1
+    error_message = "Name one way: direct, an existing connector, or the subnetwork for a new one."
   }
 }
 

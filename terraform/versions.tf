@@ -4,8 +4,13 @@ terraform {
 
   required_providers {
     google = {
-      source  = "hashicorp/google"
-      version = ">= 7.9, < 8"
+      source = "hashicorp/google"
+      # 7.21 brought a function's direct way into a network, 7.26 its validation.
+      version = ">= 7.26, < 8"
+    }
+    time = {
+      source  = "hashicorp/time"
+      version = ">= 0.10, < 1"
     }
     archive = {
       source  = "hashicorp/archive"

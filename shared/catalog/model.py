@@ -10,7 +10,7 @@ from pathlib import Path
 
 from shared.catalog.source import DatasetVariable, Source
 from shared.catalog.types import BigQueryType, PgType
-from shared.names import MAX_IDENTIFIER_BYTES, DatasetRef, Hour, TableRef, is_identifier
+from shared.names import MAX_IDENTIFIER_BYTES, DatasetRef, Hour, TableRef, is_identifier, underscored
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -216,7 +216,7 @@ class LogTarget:
 
     def dataset_of(self, environment: str) -> DatasetRef:
         """The data set in an environment."""
-        return DatasetRef.parse(self.dataset.replace(ENVIRONMENT, environment))
+        return DatasetRef.parse(self.dataset.replace(ENVIRONMENT, underscored(environment)))
 
     def ref(self, project: str, environment: str) -> TableRef:
         """The table itself, for a deployment in `project`."""

@@ -18,13 +18,28 @@ _UNKNOWN = "NULL"
 
 def check(services: Services, table: Table) -> TableInfo:
     """The source's metadata. Raises DriftError when it lacks a column or has another type for it, SourceError when it
-    does not exist.
+    does not exist, or when a policy may mask a column.
     """
     source = find(services, table)
     mistakes = [f"column {name} {what}" for name, what in drifted(table, source).items()]
     if mistakes:
         raise DriftError("; ".join(mistakes), where=str(source.ref), remedy="Mend the source, or change the catalog")
+    _refuse_masked(table, source)
     return source
+
+
+def _refuse_masked(table: Table, source: TableInfo) -> None:
+    """Raise SourceError for columns with a policy: whom it does not let see the values gets others in silence, and the
+    counts of both sides agree (https://cloud.google.com/bigquery/docs/column-data-masking-intro).
+    """
+    names = {column.name for column in table.columns}
+    masked = [field.name for field in source.fields if field.masked and field.name in names]
+    if masked:
+        raise SourceError(
+            f"a policy tag or a data policy may mask {', '.join(masked)} for this account, which nobody would see",
+            where=str(source.ref),
+            remedy="Name a view, or a table that a query writes, as the source: neither has the policy",
+        )
 
 
 def find(services: Services, table: Table) -> TableInfo:

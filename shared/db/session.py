@@ -261,6 +261,10 @@ _SETTINGS = (
 _REFUSED = (
     (r"password authentication failed|no pg_hba\.conf entry|authentication failed", _SECRET),
     (r"(?:role|database) \S+ (?:does not exist|is not permitted)", _SECRET),
+    (
+        r"client certificate",
+        "Mount one, and name it in the URL by sslcert and sslkey; or have the instance ask for none",
+    ),
     (r"permission denied for database", "GRANT CONNECT ON DATABASE … TO the loader's role"),
     (r"unsupported startup parameter", "A connection pooler answers there: name PostgreSQL's own address and port"),
     (

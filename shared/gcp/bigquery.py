@@ -39,7 +39,7 @@ type Value = int | str | date
 @dataclass(frozen=True)
 class Field:
     """A column of a BigQuery table, its type by its GoogleSQL name. `parameters` are its greatest length, or its
-    precision and scale, where it has them.
+    precision and scale, where it has them. Of one that may be `masked`, a policy decides who sees which values.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Field:
     repeated: bool
     required: bool = False
     parameters: tuple[int, ...] = ()
+    masked: bool = False
 
     @property
     def sql(self) -> str:
@@ -340,7 +341,9 @@ def _field(found: "SchemaField") -> Field:
     else:
         parameters = (found.max_length,) if found.max_length is not None else ()
     type_ = _ALIASES.get(found.field_type, found.field_type)
-    return Field(found.name, type_, found.mode == "REPEATED", found.mode == "REQUIRED", parameters)
+    tags = found.policy_tags.names if found.policy_tags is not None else ()
+    masked = bool(tags or found.to_api_repr().get("dataPolicies"))
+    return Field(found.name, type_, found.mode == "REPEATED", found.mode == "REQUIRED", parameters, masked)
 
 
 def _reference(ref: TableRef) -> "TableReference":

@@ -13,7 +13,7 @@ cloud_sql = {
   reserved_connections = 30
 }
 
-vpc = { subnetwork = "serverless-dev" }
+vpc = { direct = { subnetwork = "recommendation-dev" } }
 
 hourly_start = "20260101T00"
 keep_data    = false

@@ -13,7 +13,7 @@ cloud_sql = {
   reserved_connections = 350
 }
 
-vpc = { connector = "projects/example-network/locations/europe-west1/connectors/recommendation" }
+vpc = { direct = { subnetwork = "projects/example-network/regions/europe-west1/subnetworks/recommendation" } }
 
 hourly_start = "YYYYMMDDTHH" # yours to choose: the first hour that the job before did not bring to BigQuery
 

@@ -7,6 +7,9 @@ mock_provider "google" {
   mock_resource "google_service_account" {
     defaults = { member = "serviceAccount:mocked@example-project.iam.gserviceaccount.com" }
   }
+  mock_data "google_bigquery_dataset" {
+    defaults = { location = "europe-west1" }
+  }
   mock_data "google_storage_project_service_account" {
     defaults = { member = "serviceAccount:service-123456789012@gs-project-accounts.iam.gserviceaccount.com" }
   }
@@ -25,14 +28,14 @@ variables {
   region          = "europe-west1"
   source_datasets = { ARTISTS_DATASET = "artists_dev" }
   cloud_sql       = { instance = "recommendation-dev", connection_limit = 100, reserved_connections = 30 }
-  vpc             = { connector = "projects/example-project/locations/europe-west1/connectors/serverless" }
+  vpc             = { direct = { subnetwork = "recommendation" } }
   hourly_start    = "20260101T00"
 }
 
 run "another_environment" {
   command = plan
   variables {
-    environment = "production"
+    environment = "staging-europe"
   }
   expect_failures = [var.environment]
 }
@@ -99,6 +102,39 @@ run "no_way_to_the_database" {
     vpc = {}
   }
   expect_failures = [var.vpc]
+}
+
+run "two_ways_to_the_database" {
+  command = plan
+  variables {
+    vpc = { direct = { subnetwork = "recommendation" }, connector = "projects/example-project/locations/europe-west1/connectors/serverless" }
+  }
+  expect_failures = [var.vpc]
+}
+
+run "sources_in_two_places" {
+  command = plan
+  override_data {
+    target = data.google_bigquery_dataset.source["acme-music.warehouse"]
+    values = { location = "EU" }
+  }
+  expect_failures = [terraform_data.locations]
+}
+
+run "data_sets_beside_the_sources" {
+  command = plan
+  variables {
+    bigquery_location = "EU"
+  }
+  expect_failures = [terraform_data.locations]
+}
+
+run "data_sets_far_from_the_buckets" {
+  command = plan
+  variables {
+    region = "us-central1"
+  }
+  expect_failures = [terraform_data.locations]
 }
 
 run "an_hour_that_is_none" {

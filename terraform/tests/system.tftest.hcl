@@ -7,6 +7,9 @@ mock_provider "google" {
   mock_resource "google_service_account" {
     defaults = { member = "serviceAccount:mocked@example-project.iam.gserviceaccount.com" }
   }
+  mock_data "google_bigquery_dataset" {
+    defaults = { location = "europe-west1" }
+  }
   mock_data "google_storage_project_service_account" {
     defaults = { member = "serviceAccount:service-123456789012@gs-project-accounts.iam.gserviceaccount.com" }
   }
@@ -18,6 +21,9 @@ mock_provider "google" {
   }
 }
 
+# Nobody waits here for roles to count.
+mock_provider "time" {}
+
 variables {
   project_id      = "example-project"
   catalog_folder  = "tests/catalog"
@@ -25,7 +31,7 @@ variables {
   region          = "europe-west1"
   source_datasets = { ARTISTS_DATASET = "artists_dev" }
   cloud_sql       = { instance = "recommendation-dev", connection_limit = 100, reserved_connections = 30 }
-  vpc             = { connector = "projects/example-project/locations/europe-west1/connectors/serverless" }
+  vpc             = { direct = { subnetwork = "recommendation" } }
   hourly_start    = "20260101T00"
 }
 
@@ -173,5 +179,57 @@ run "other_domains_subscribe_with_dead_letters" {
   assert {
     condition     = contains(keys(output.alerts), "dead_letters")
     error_message = "Their dead letters are watched."
+  }
+}
+
+run "in_a_place_of_many_regions" {
+  command = plan
+
+  override_data {
+    target = data.google_bigquery_dataset.source["acme-music.warehouse"]
+    values = { location = "EU" }
+  }
+  override_data {
+    target = data.google_bigquery_dataset.source["example-project.artists_dev"]
+    values = { location = "EU" }
+  }
+
+  assert {
+    condition     = local.bigquery_location == "eu"
+    error_message = "Temporary tables are made where the sources are."
+  }
+}
+
+run "a_long_name_of_an_environment" {
+  command = plan
+
+  variables {
+    environment = "eu-staging-2"
+  }
+
+  assert {
+    condition     = output.datasets == { tmp = "tmp_eu_staging_2", raw = "raw_eu_staging_2" }
+    error_message = "A data set's name has no dash."
+  }
+  assert {
+    condition     = alltrue([for id in values(local.account_ids) : length(id) <= 30]) && length(distinct(values(local.account_ids))) == 8
+    error_message = "An account's id has 30 characters at most."
+  }
+  assert {
+    condition     = length(local.own_logs) > 0
+    error_message = "The logs' tables are in the data set that is made here."
+  }
+}
+
+run "sources_whose_owner_grants" {
+  command = plan
+
+  variables {
+    grant_sources = false
+  }
+
+  assert {
+    condition     = length(google_bigquery_dataset_iam_member.reader) == 0
+    error_message = "Nothing is granted on what the owner writes all grants of."
   }
 }

@@ -154,12 +154,20 @@ def answering(reply):
     return listening.getsockname()[1]
 
 
-def test_a_pooler_that_takes_no_options_is_a_wrong_deployment(failure):
-    fields = b"SFATAL\0VFATAL\0C08P01\0Munsupported startup parameter: options\0\0"
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (b"C08P01\0Munsupported startup parameter: options", "pooler"),
+        # As a Cloud SQL instance does whose ssl_mode is TRUSTED_CLIENT_CERTIFICATE_REQUIRED.
+        (b"C28000\0Mconnection requires a valid client certificate", "sslcert and sslkey"),
+    ],
+)
+def test_a_start_that_is_refused_for_good_is_a_wrong_deployment(failure, said, told):
+    fields = b"SFATAL\0VFATAL\0" + said + b"\0\0"
     port = answering(b"E" + (len(fields) + 4).to_bytes(4, "big") + fields)
     error = failure(f"postgresql://u:{SECRET}@127.0.0.1:{port}/reco?sslmode=disable")
     assert isinstance(error, ConfigurationError)
-    assert "pooler" in str(error)
+    assert told in str(error)
 
 
 def test_a_certificate_that_is_not_there_is_a_wrong_deployment(failure):

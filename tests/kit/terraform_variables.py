@@ -28,9 +28,10 @@ class Variable:
     def _attributes(self) -> str:
         if self.default is None and "{" not in self.type:
             return ""
-        groups = re.findall(r"^    (\w+) = optional\(object\(\{\n(.*?)\n    \}\)", self.type, re.DOTALL | re.MULTILINE)
+        group = re.compile(r"^    (\w+) = optional\(object\(\{\n(.*?)\n    \}\)[^\n]*", re.DOTALL | re.MULTILINE)
+        groups, rest = group.findall(self.type), _inline(group.sub("", self.type))
         if groups:
-            return "; ".join(f"`{name}`: {_inline(body)}" for name, body in groups)
+            return "; ".join([f"`{name}`: {_inline(body)}" for name, body in groups] + ([rest] if rest else []))
         told = _inline(self.type)
         if not told:
             return ""
@@ -41,7 +42,7 @@ class Variable:
 
 def _inline(body: str) -> str:
     """The attributes that a body declares, in one line."""
-    found = re.findall(r"^\s+(\w+)\s*= (?:optional\(\w+(?:, (.+))?\)|\w+)$", body, re.MULTILINE)
+    found = re.findall(r"^\s+(\w+)\s*= (?:optional\(\w+(?:\(\w+\))?(?:, (.+))?\)|\w+)$", body, re.MULTILINE)
     optional = set(re.findall(r"^\s+(\w+)\s*= optional", body, re.MULTILINE))
     return ", ".join(
         f"`{name} = {default}`" if default else f"`{name}`" + ("" if name in optional else " (needed)")

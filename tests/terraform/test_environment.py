@@ -51,10 +51,15 @@ def test_the_function_takes_what_terraform_sets(planned, function):
 
 
 def test_an_environment_may_have_any_short_name(workspace):
-    planned = workspace.plan("environments/dev.tfvars", environment="staging")
+    planned = workspace.plan("environments/dev.tfvars", environment="eu-staging-2")
     accounts = [r["change"]["after"] for r in planned["resource_changes"] if r["type"] == "google_service_account"]
     assert max(len(account["account_id"]) for account in accounts) == 30  # which is the longest that there may be
-    assert "2 to 7 lowercase letters" in workspace.refusal("environments/dev.tfvars", environment="production")
+    functions = [r["change"]["after"] for r in planned["resource_changes"] if r["type"].endswith("functions2_function")]
+    for function in functions:
+        given = function["service_config"][0]["environment_variables"]
+        for made in made_by(function["build_config"][0]["entry_point"], given):
+            assert made.temporary_dataset == "tmp_eu_staging_2"
+    assert "1 to 12 lowercase letters" in workspace.refusal("environments/dev.tfvars", environment="staging-europe")
 
 
 @pytest.mark.parametrize("example", ["prod", "stg"])

@@ -33,8 +33,18 @@ resource "google_cloudfunctions2_function" "this" {
     max_instance_count               = var.limits.max_instances
     max_instance_request_concurrency = 1
     ingress_settings                 = var.ingress
-    vpc_connector                    = var.vpc_connector
-    vpc_connector_egress_settings    = var.vpc_connector == null ? null : "PRIVATE_RANGES_ONLY"
+    vpc_connector                    = var.vpc.connector
+    vpc_connector_egress_settings    = var.vpc.connector == null ? null : "PRIVATE_RANGES_ONLY"
+    direct_vpc_egress                = var.vpc.direct == null ? null : "VPC_EGRESS_PRIVATE_RANGES_ONLY"
+
+    dynamic "direct_vpc_network_interface" {
+      for_each = var.vpc.direct == null ? [] : [var.vpc.direct]
+      content {
+        subnetwork = direct_vpc_network_interface.value.subnetwork
+        network    = direct_vpc_network_interface.value.network
+        tags       = direct_vpc_network_interface.value.tags
+      }
+    }
 
     # A file, not a variable: it is read for each connection, so a new version needs no deployment.
     secret_volumes {

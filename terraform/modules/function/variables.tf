@@ -63,10 +63,23 @@ variable "database_secret" {
   }
 }
 
-variable "vpc_connector" {
-  description = "The connector by which the function reaches private addresses; null reaches none."
-  type        = string
-  default     = null
+variable "vpc" {
+  description = "How the function reaches private addresses: from a subnetwork that its instances are in, or by a connector. With neither it reaches none."
+  type = object({
+    direct = optional(object({
+      subnetwork = string
+      network    = optional(string)
+      tags       = optional(list(string), [])
+    }))
+    connector = optional(string)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = var.vpc.direct == null || var.vpc.connector == null
+    error_message = "A function has one way into the network."
+  }
 }
 
 variable "limits" {

@@ -58,9 +58,11 @@ locals {
     ]))
   }
 
+  underscored = replace(var.environment, "-", "_")
+
   # As PromQL spells them.
   series = {
-    for name in concat(keys(local.metrics), ["killed"]) : name => "logging_googleapis_com:user_recosync_${var.environment}_${name}"
+    for name in concat(keys(local.metrics), ["killed"]) : name => "logging_googleapis_com:user_recosync_${local.underscored}_${name}"
   }
   of_functions = "monitored_resource=\"cloud_run_revision\""
 }
@@ -68,7 +70,7 @@ locals {
 resource "google_logging_metric" "this" {
   for_each = local.metrics
 
-  name             = "recosync_${var.environment}_${each.key}"
+  name             = "recosync_${local.underscored}_${each.key}"
   description      = each.value.description
   filter           = local.filters[each.key]
   label_extractors = { for label, path in each.value.labels : label => "EXTRACT(${path})" }
@@ -102,7 +104,7 @@ resource "google_logging_metric" "this" {
 }
 
 resource "google_logging_metric" "killed" {
-  name        = "recosync_${var.environment}_killed"
+  name        = "recosync_${local.underscored}_killed"
   description = "Instances that Cloud Run could not start, or stopped: out of memory, out of time"
   filter      = local.theirs
 

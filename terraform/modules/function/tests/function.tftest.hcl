@@ -77,6 +77,46 @@ run "called_for_messages" {
   }
 }
 
+run "in_a_subnetwork" {
+  command = plan
+
+  variables {
+    vpc = { direct = { subnetwork = "recommendation" } }
+  }
+
+  assert {
+    condition     = google_cloudfunctions2_function.this.service_config[0].direct_vpc_network_interface[0].subnetwork == "recommendation" && google_cloudfunctions2_function.this.service_config[0].direct_vpc_egress == "VPC_EGRESS_PRIVATE_RANGES_ONLY"
+    error_message = "Its instances are in the subnetwork, and use it for private addresses alone."
+  }
+  assert {
+    condition     = google_cloudfunctions2_function.this.service_config[0].vpc_connector == null
+    error_message = "It has no connector then."
+  }
+}
+
+run "by_a_connector" {
+  command = plan
+
+  variables {
+    vpc = { connector = "projects/example/locations/europe-west1/connectors/serverless" }
+  }
+
+  assert {
+    condition     = google_cloudfunctions2_function.this.service_config[0].vpc_connector_egress_settings == "PRIVATE_RANGES_ONLY" && length(google_cloudfunctions2_function.this.service_config[0].direct_vpc_network_interface) == 0
+    error_message = "It uses the connector for private addresses alone."
+  }
+}
+
+run "refuses_two_ways_into_the_network" {
+  command = plan
+
+  variables {
+    vpc = { direct = { subnetwork = "recommendation" }, connector = "projects/example/locations/europe-west1/connectors/serverless" }
+  }
+
+  expect_failures = [var.vpc]
+}
+
 run "refuses_an_event_of_half_an_hour" {
   command = plan
 
