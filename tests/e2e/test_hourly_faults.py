@@ -17,9 +17,9 @@ import pytest
 from local import context, hours
 from local.cloud import Cloud
 from local.functions import FLEET
+from local.proxy import Answer, CutOffError, Forward, Request, standing_before
 from tests.e2e.conftest import REAL
 from tests.e2e.hourly_system import HOUR, LOG, Log, gates, step_of
-from tests.e2e.proxy import Answer, CutOffError, Forward, Request, standing_before
 from tests.kit.background import Background, wait_for
 
 ROWS = 60
