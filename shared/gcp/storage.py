@@ -36,7 +36,7 @@ PASSING_TIMEOUT = 60
 
 
 #: Custom metadata of what is written with a precondition: which write it was.
-_WRITE = "write"
+_WRITE = "recosync-write"
 
 
 #: The size of a document that is read whole: a manifest of 30,000 parts is smaller. Parsed, it is ten times as large.
