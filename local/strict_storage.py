@@ -168,25 +168,23 @@ class Rules:
         return None
 
     def _begin(self, request: Request, forward: Forward) -> Answer:
-        bucket = forward(
-            Request("GET", urlsplit(request.path).path.removeprefix("/upload").removesuffix("/o"), {}, b"")
-        )
+        path = urlsplit(request.path).path
+        bucket = forward(Request("GET", path.removeprefix("/upload").removesuffix("/o"), {}, b""))
         if bucket.status != HTTPStatus.OK:
             return bucket
         with self._lock:
-            name = str(next(self._numbers))
-            self._uploads[name] = _Upload(request)
-        return Answer(
-            HTTPStatus.OK, headers={"Location": f"http://{request.headers['host']}{request.path}&upload_id={name}"}
-        )
+            number = str(next(self._numbers))
+            self._uploads[number] = _Upload(request)
+        said = {"uploadType": "resumable", "name": json.loads(request.body)["name"], "upload_id": number}
+        return Answer(HTTPStatus.OK, headers={"Location": f"http://{request.headers['host']}{path}?{urlencode(said)}"})
 
-    def _go_on(self, request: Request, name: str, forward: Forward) -> Answer:
+    def _go_on(self, request: Request, number: str, forward: Forward) -> Answer:
         with self._lock:
-            upload = self._uploads.get(name)
+            upload = self._uploads.get(number)
             if upload is None:
                 return refusal(HTTPStatus.GONE)
             if request.method == "DELETE":
-                del self._uploads[name]
+                del self._uploads[number]
                 return Answer(499)
             if upload.answer is None:
                 self._take(upload, request, forward)
