@@ -2,7 +2,7 @@
 
 import io
 import secrets
-from collections.abc import Buffer, Iterator, Mapping
+from collections.abc import Buffer, Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -144,7 +144,7 @@ class Storage:
     @contextmanager
     def passed(self, version: ObjectVersion) -> Iterator[BinaryIO]:
         """The same for who passes most bytes in their order: one request, and a sixth of the processor time."""
-        with closing(Forward(partial(self._body, version))) as file:
+        with closing(Forward(partial(_Resumed, partial(self._body, version)))) as file:
             yield cast(BinaryIO, _Ranges(cast(IO[bytes], file), str(version)))
 
     def _body(self, version: ObjectVersion, at: int) -> Body:
@@ -286,6 +286,28 @@ class _Ranges(io.RawIOBase):
 
     def tell(self) -> int:
         return self._stream.tell()
+
+
+class _Resumed:
+    """What an object holds from a byte on. Where the answer breaks off, the rest is asked for, once for each piece."""
+
+    def __init__(self, body: Callable[[int], Body], at: int) -> None:
+        self._from, self._at, self._body = body, at, body(at)
+
+    def read(self, size: int, /) -> bytes:
+        from urllib3.exceptions import HTTPError
+
+        try:
+            piece = self._body.read(size)
+        except HTTPError:
+            self.close()
+            self._body = self._from(self._at)
+            piece = self._body.read(size)
+        self._at += len(piece)
+        return piece
+
+    def close(self) -> None:
+        self._body.close()
 
 
 class _Nowhere(io.RawIOBase):

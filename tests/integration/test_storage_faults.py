@@ -281,11 +281,7 @@ def told(place: Place, name: str, fault: Fault) -> SyncError:
 @pytest.mark.matrix
 @cases(*PASSING)
 def test_what_passes_is_not_noticed(place: Place, name: str, fault: Fault) -> None:
-    if (name, fault) == ("a file that is passed", Break.CUT):
-        with pytest.raises(RetryableError):
-            run(place, name, fault, 1)
-    else:
-        run(place, name, fault, 1)
+    run(place, name, fault, 1)
     assert place.contents() <= {CONTENT, OTHER}
 
 
