@@ -22,7 +22,8 @@ from local.prerequisites import postgres_bin
 from local.process import Process, ProcessError, free_port
 
 _TEMPLATE = "recosync_template"
-_SETTINGS = {"listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
+#: Cloud SQL's time zone, whatever the machine's is.
+_SETTINGS = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "timezone": "UTC"}
 #: A power cut may take this data. A crash of the server may not: synchronous_commit stays on.
 RELAXED = {"shared_buffers": "128MB", "max_wal_size": "2GB", "fsync": "off", "full_page_writes": "off"}
 #: As sql/deploy/database.sql has it of public.

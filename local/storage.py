@@ -29,7 +29,9 @@ class Storage(Process):
         command = [str(binaries / f"fake-gcs-server-linux-{machine}")]
         for name, value in options.items():
             command += [f"-{name}", value]
-        super().__init__("Cloud Storage", command, folder / "storage.log", {"PUBSUB_EMULATOR_HOST": pubsub_host})
+        # It tells times in the machine's time zone, and the client takes none but UTC, which is Cloud Storage's.
+        env = {"PUBSUB_EMULATOR_HOST": pubsub_host, "TZ": "UTC"}
+        super().__init__("Cloud Storage", command, folder / "storage.log", env)
 
     def ready(self) -> None:
         self.wait_ready(lambda: answers(f"{self.url}/storage/v1/b"))

@@ -1,7 +1,8 @@
 """Cloud Storage: small objects changed by compare-and-swap, large ones written as a stream, and listings."""
 
 import io
-from collections.abc import Buffer, Iterator, Mapping
+import secrets
+from collections.abc import Buffer, Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,6 +18,8 @@ from shared.names import ObjectVersion
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Client
+    from google.cloud.storage.fileio import BlobWriter
+    from requests import Response
 
 
 #: Bytes that a stream holds back before it sends them: a multiple of 256 KiB
@@ -30,6 +33,10 @@ RANGE_BYTES = 1 << 20
 
 #: Seconds to wait for the next bytes of an object that is passed.
 PASSING_TIMEOUT = 60
+
+
+#: Custom metadata of what is written with a precondition: which write it was.
+_WRITE = "recosync-write"
 
 
 #: The size of a document that is read whole: a manifest of 30,000 parts is smaller. Parsed, it is ten times as large.
@@ -63,7 +70,9 @@ class Storage:
     def _client(self) -> "Client":
         from google.cloud.storage import Client
 
-        return Client(project=self._project)
+        client = Client(project=self._project)
+        client._http.hooks["response"].append(_read_refusal)
+        return client
 
     def objects(self, bucket: str, prefix: str) -> Iterator[StoredObject]:
         """The live objects whose names start with `prefix`, by name."""
@@ -97,7 +106,7 @@ class Storage:
         """
         from google.api_core.exceptions import NotFound
 
-        with translated(f"reading {version}"):
+        with translated(f"reading {version}"), _stream_translated(f"reading {version}"):
             content = _Document()
             try:
                 blob = self._client.bucket(version.bucket).blob(version.name, generation=version.generation)
@@ -135,7 +144,7 @@ class Storage:
     @contextmanager
     def passed(self, version: ObjectVersion) -> Iterator[BinaryIO]:
         """The same for who passes most bytes in their order: one request, and a sixth of the processor time."""
-        with closing(Forward(partial(self._body, version))) as file:
+        with closing(Forward(partial(_Resumed, partial(self._body, version)))) as file:
             yield cast(BinaryIO, _Ranges(cast(IO[bytes], file), str(version)))
 
     def _body(self, version: ObjectVersion, at: int) -> Body:
@@ -175,34 +184,42 @@ class Storage:
         """Write the object if this version of it is the live one (generation 0: if there is none); its new generation.
 
         `ifGenerationMatch` lets exactly one writer win (https://cloud.google.com/storage/docs/request-preconditions).
-        None when another writer won, or when our own first try got through and only its answer was lost.
+        None when another writer won.
         """
         from google.api_core.exceptions import PreconditionFailed
 
         with translated(f"writing gs://{version.bucket}/{version.name}"):
-            blob = self._client.bucket(version.bucket).blob(version.name)
-            blob.metadata = dict(metadata or {})
+            blob, write = self._client.bucket(version.bucket).blob(version.name), secrets.token_hex(8)
+            blob.metadata = {**(metadata or {}), _WRITE: write}
             try:
                 blob.upload_from_string(content, content_type=content_type, if_generation_match=version.generation)
             except PreconditionFailed:
-                return None
+                # If the answer to our first try was lost, it is that try which came before the second.
+                found = self.find(version.bucket, version.name)
+                return found.version.generation if found and found.metadata.get(_WRITE) == write else None
             return int(blob.generation)
 
     @contextmanager
     def writer(self, bucket: str, name: str) -> Iterator[IO[bytes]]:
-        """A stream into a new object, which is there once the block ends well, and never if it does not.
+        """A stream into a new object, which is there once the block ends well. If it does not, there is none; or all of
+        it, where no more than the last answer was lost.
 
         What is in memory is a chunk, whatever the size of the object.
         """
-        with translated(f"writing gs://{bucket}/{name}"), _stream_translated(f"writing gs://{bucket}/{name}"):
+        doing = f"writing gs://{bucket}/{name}"
+        with translated(doing), _stream_translated(doing):
             blob = self._client.bucket(bucket).blob(name)
             stream = blob.open("wb", chunk_size=CHUNK_BYTES, ignore_flush=True, if_generation_match=0)
             try:
                 yield cast(IO[bytes], stream)
                 stream.close()
-            except BaseException:
+                if not stream._upload_and_transport[0].finished:
+                    raise RetryableError(_KEPT_LESS, where=doing)
+            except BaseException as e:
                 with suppress(Exception):  # what is left of it expires by itself
                     stream.terminate()
+                if isinstance(e, ValueError) and _kept_less(stream):
+                    raise RetryableError(_KEPT_LESS, where=doing) from e
                 raise
             finally:
                 # The garbage collector closes a stream that is still open: it would go on with a failed upload.
@@ -214,6 +231,14 @@ class Storage:
 
         with translated(f"deleting {version}"), suppress(NotFound):
             self._client.bucket(version.bucket).delete_blob(version.name, generation=version.generation)
+
+
+def _read_refusal(answer: "Response", **__: object) -> None:
+    """Read what a refusal says. The client leaves it where it is: its connection would be open until the garbage
+    collector meets it, and that may print a complaint.
+    """
+    if not answer.ok:
+        _ = answer.content
 
 
 def refuse_large(version: ObjectVersion, size: int) -> None:
@@ -263,6 +288,28 @@ class _Ranges(io.RawIOBase):
         return self._stream.tell()
 
 
+class _Resumed:
+    """What an object holds from a byte on. Where the answer breaks off, the rest is asked for, once for each piece."""
+
+    def __init__(self, body: Callable[[int], Body], at: int) -> None:
+        self._from, self._at, self._body = body, at, body(at)
+
+    def read(self, size: int, /) -> bytes:
+        from urllib3.exceptions import HTTPError
+
+        try:
+            piece = self._body.read(size)
+        except HTTPError:
+            self.close()
+            self._body = self._from(self._at)
+            piece = self._body.read(size)
+        self._at += len(piece)
+        return piece
+
+    def close(self) -> None:
+        self._body.close()
+
+
 class _Nowhere(io.RawIOBase):
     """Where bytes go that nobody needs."""
 
@@ -271,6 +318,17 @@ class _Nowhere(io.RawIOBase):
 
     def write(self, content: Buffer, /) -> int:
         return memoryview(content).nbytes
+
+
+#: Which Cloud Storage may do with a chunk, and the client does not go on from
+#: (https://cloud.google.com/storage/docs/performing-resumable-uploads#chunked-upload).
+_KEPT_LESS = "Cloud Storage kept less than was sent"
+
+
+def _kept_less(stream: "BlobWriter") -> bool:
+    """Whether that is why the client takes its stream for one that somebody has moved, and raises ValueError."""
+    begun = stream._upload_and_transport
+    return begun is not None and begun[0].bytes_uploaded < stream._buffer.tell()
 
 
 @contextmanager

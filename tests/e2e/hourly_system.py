@@ -20,9 +20,9 @@ import psycopg
 
 from local import context, hours
 from local.cloud import Deployment
+from local.proxy import Answer, CutOffError, Fault, Forward, Proxy, Request
 from shared import catalog
 from shared.catalog import BigQueryType, HourlyColumn, PgType
-from tests.e2e.proxy import Answer, CutOffError, Fault, Forward, Proxy, Request
 
 HOUR = timedelta(hours=1)
 LOG = catalog.load().hourly["past_offer_context"]

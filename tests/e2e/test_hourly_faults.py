@@ -17,9 +17,10 @@ import pytest
 from local import context, hours
 from local.cloud import Cloud
 from local.functions import FLEET
+from local.proxy import Answer, CutOffError, Forward, Request, standing_before
+from local.strict_storage import Rules
 from tests.e2e.conftest import REAL
 from tests.e2e.hourly_system import HOUR, LOG, Log, gates, step_of
-from tests.e2e.proxy import Answer, CutOffError, Forward, Request, standing_before
 from tests.kit.background import Background, wait_for
 
 ROWS = 60
@@ -46,7 +47,11 @@ _numbers = itertools.count(step=2)
 @contextmanager
 def deployed(cloud: Cloud, name: str, instances: int) -> Iterator[Log]:
     start = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=8)
-    with standing_before(cloud.storage.url) as storage, standing_before(cloud.bigquery.url) as bigquery:
+    with (
+        standing_before(cloud.storage.url) as storage,
+        standing_before(cloud.bigquery.url) as bigquery,
+        storage.fault(Rules()),
+    ):
         env = {
             "STORAGE_EMULATOR_HOST": storage.url,
             "BIGQUERY_EMULATOR_HOST": bigquery.url,

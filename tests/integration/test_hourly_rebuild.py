@@ -146,7 +146,7 @@ def settled(log):
     log.done(24)
     blob = log.manifest()
     blob.reload()
-    assert blob.metadata == {"settled": "true"}
+    assert blob.metadata["settled"] == "true"
     return log
 
 

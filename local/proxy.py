@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import os
+import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 @dataclass
 class Request:
-    """What a client asks for. What is changed here is asked for instead."""
+    """What a client asks for, the names of the headers in small letters. What is changed here is asked for instead."""
 
     method: str
     path: str
@@ -26,13 +29,20 @@ class Request:
 
 @dataclass
 class Answer:
+    """An answer. Of one that is `cut`, only so many bytes of the body are given before its connection is closed."""
+
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=lambda: {"Content-Type": "application/json"})
+    cut: int | None = None
 
 
 class CutOffError(Exception):
     """Raised by a fault: the client gets no answer, its connection is closed."""
+
+
+class ResetError(CutOffError):
+    """The same, as if the other machine had lost the connection."""
 
 
 type Forward = Callable[[Request], Answer]
@@ -51,12 +61,12 @@ class Proxy:
         self.url = ""
 
     @contextmanager
-    def fault(self, fault: Fault) -> Iterator[None]:
+    def fault[F: Fault](self, fault: F) -> Iterator[F]:
         """Inside the block, every request goes through `fault`: those of inner blocks come first."""
         with self._lock:
             self._faults = [*self._faults, fault]
         try:
-            yield
+            yield fault
         finally:
             with self._lock:
                 self._faults = [known for known in self._faults if known is not fault]
@@ -70,14 +80,16 @@ class Proxy:
     def _forward(self, request: Request) -> Answer:
         connection = http.client.HTTPConnection(urlsplit(self._upstream).netloc)
         try:
-            headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP}
+            headers = {name: value for name, value in request.headers.items() if name not in _HOP}
             connection.request(request.method, request.path, request.body, headers)
             response = connection.getresponse()
             body = response.read()
         finally:
             connection.close()
-        # An upload goes on where the answer to its start says: here.
+        # An upload goes on where the answer to its start says, and an object is where its description says: here.
         given = {name: value.replace(self._upstream, self.url) for name, value in response.getheaders()}
+        if response.headers.get_content_type() == "application/json":
+            body = body.replace(self._upstream.encode(), self.url.encode())
         return Answer(response.status, body, given)
 
 
@@ -101,8 +113,11 @@ def standing_before(upstream: str) -> Iterator[Proxy]:
         def handle_any(self) -> None:
             body = self._read()
             try:
-                answer = proxy.answer(Request(self.command, self.path, dict(self.headers), body))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                answer = proxy.answer(Request(self.command, self.path, headers, body))
                 self._write(answer)
+            except ResetError:
+                self._reset()
             except (CutOffError, OSError):  # an OSError: whoever asked is gone
                 self.close_connection = True
 
@@ -127,7 +142,13 @@ def standing_before(upstream: str) -> Iterator[Proxy]:
             self.send_header("Content-Length", length)
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(answer.body)
+                self.wfile.write(answer.body[: answer.cut])
+            self.close_connection = self.close_connection or answer.cut is not None
+
+        def _reset(self) -> None:
+            self.close_connection = True
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            os.close(self.connection.detach())  # else it is shut down first, which ends it in good order
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass
