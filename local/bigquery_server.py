@@ -1,6 +1,7 @@
 """local-bigquery 0.3.2 with the behaviour of BigQuery that it lacks and we rely on. Run as a program.
 
-Its tables are those of `bigquery_tables`, what it knows of them is in `bigquery_resources`.
+Its tables are those of `bigquery_tables`, what it knows of them is in `bigquery_resources`, and what it refuses beyond
+its own in `bigquery_rules`.
 
 - An extract to a `*` URI writes several parts, ROWS_PER_PART rows each; a view can't be extracted.
 - An array that is NULL is stored as an empty one, and extracted so.
@@ -49,7 +50,7 @@ from local_bigquery.sql import translate
 from local_bigquery.sql.rules import datetime
 from sqlglot import exp
 
-from local import bigquery_resources, bigquery_tables
+from local import bigquery_resources, bigquery_rules, bigquery_tables
 
 # DuckLake is asked for, and not used.
 _EXTENSIONS = ("ducklake", "icu", "spatial", "httpfs")
@@ -222,6 +223,7 @@ def main() -> int | None:
     translate.NODE_RULES.insert(0, interval_text)
     bigquery_resources.install()
     bigquery_tables.install()
+    bigquery_rules.install()
     runner.HANDLERS.update(load=run_load, extract=run_extract)
     app.add_api_route("/emulated/{project}", begin, methods=["PUT"], status_code=204)
     app.add_api_route("/emulated/{project}", forget, methods=["DELETE"], status_code=204)
