@@ -31,6 +31,8 @@ from local_bigquery.sql.rules import partitions
 from local_bigquery.sql.rules import tables as table_rules
 from sqlglot import exp
 
+from local import bigquery_rules
+
 type Reference = tuple[str, ...]
 """Project, data set and table."""
 
@@ -170,8 +172,8 @@ def writing(*table: str) -> Iterator[None]:
 
 
 def load(project: str, dataset: str, table: str) -> Table:
-    """A table's metadata, with the time of the last change of its rows, in ms."""
-    found = _load(project, dataset, table)
+    """A table's metadata, with its place and the time of the last change of its rows, in ms."""
+    found = bigquery_rules.located(_load(project, dataset, table))
     changes = _changes.get(_key((project, dataset, table)))
     return found.replace(lastModifiedTime=str(changes[-1].at // 1000)) if changes else found
 

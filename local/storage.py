@@ -4,6 +4,7 @@ import platform
 from importlib.resources import files
 from pathlib import Path
 
+from local import LOCATION
 from local.process import Process, answers, free_port
 
 
@@ -24,6 +25,7 @@ class Storage(Process):
             "public-host": f"127.0.0.1:{self.port}",
             "event.pubsub-project-id": project,
             "event.pubsub-topic": topic,
+            "location": LOCATION,
             "log-level": "warn",
         }
         command = [str(binaries / f"fake-gcs-server-linux-{machine}")]
