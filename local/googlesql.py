@@ -33,6 +33,7 @@ _FEATURES = (
     LanguageFeature.FEATURE_ALLOW_DASHES_IN_TABLE_NAME,
     LanguageFeature.FEATURE_BIGNUMERIC_TYPE,
     LanguageFeature.FEATURE_CIVIL_TIME,
+    LanguageFeature.FEATURE_DATE_ARITHMETICS,
     LanguageFeature.FEATURE_FOR_SYSTEM_TIME_AS_OF,
     LanguageFeature.FEATURE_GEOGRAPHY,
     LanguageFeature.FEATURE_INTERVAL_TYPE,

@@ -156,7 +156,7 @@ class Extraction:
     def _profile(self, source: TableInfo, attempt: int) -> Profile | None:
         """What BigQuery counts of what it extracts, while it does; None when another call has dropped it."""
         temporary = self._temporary(attempt)
-        sql = count(self._table, source, temporary.quoted)
+        sql = count(self._table, source, temporary.aliased)
         try:
             (row,) = self._services.bigquery.rows(source.location, sql, self._services.settings.maximum_bytes_billed)
         except SyncError:

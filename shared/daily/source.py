@@ -51,7 +51,7 @@ def select(table: Table, source: TableInfo, as_of: datetime) -> str:
     # A snapshot in time is for tables; a view is read as it is
     # (https://cloud.google.com/bigquery/docs/access-historical-data).
     at = f" FOR SYSTEM_TIME AS OF TIMESTAMP '{as_of.isoformat()}'" if source.kind == "TABLE" else ""
-    return f"SELECT {', '.join(_expressions(table, source))} FROM {source.ref.quoted}{at}"
+    return f"SELECT {', '.join(_expressions(table, source))} FROM {source.ref.aliased}{at}"
 
 
 def count(table: Table, source: TableInfo, of: str) -> str:
