@@ -27,9 +27,10 @@ from local_bigquery.models import (
 from local_bigquery.sql.translate import parse
 from sqlglot import exp
 from starlette.middleware import Middleware
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from local import LOCATION, googlesql
+from local import LOCATION, discovery, googlesql
 
 # Where data sets are made, and jobs run, of which nobody says where
 # (https://cloud.google.com/bigquery/docs/locations#specify_locations).
@@ -70,7 +71,7 @@ def install() -> None:
 
 
 class Asked:
-    """Notes what a request says of a job's place."""
+    """Answers what no request of the service is, and notes what a request says of a job's place."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -79,6 +80,13 @@ class Asked:
         if scope["type"] == "http" and not scope["path"].startswith("/emulated/"):
             body, query = await _body(receive), scope["query_string"].decode()
             receive = _again(body, receive)
+            try:
+                path = scope["raw_path"].decode()
+                discovery.service("bigquery.v2").check(scope["method"], f"{path}?{query}", body)
+            except discovery.UnknownError as e:
+                refusal = BigQueryError("invalid", f"Invalid request: {e}")
+                await JSONResponse(refusal.response(), refusal.code)(scope, receive, send)
+                return
             location = parse_qs(query).get("location", [None])[0]
             if re.fullmatch(r"POST /bigquery/v2/projects/[^/]+/(jobs|queries)", f"{scope['method']} {scope['path']}"):
                 given = json.loads(body or b"{}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -10,6 +12,9 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud.bigquery import Client, Dataset, ExtractJobConfig, LoadJobConfig, QueryJobConfig, SchemaField
 
 from local import LOCATION
+from local.discovery import UnknownError
+from local.process import answers
+from local.storage import Storage
 
 TABLE, ELSEWHERE = "seed_local.numbers", "elsewhere.numbers"
 PARQUET = "parquet/numbers.parquet"
@@ -130,3 +135,75 @@ def test_a_job_has_a_name_that_jobs_can_have(place):
 def test_a_statement_has_a_greatest_length(place):
     with pytest.raises(BadRequest, match="too large"):
         place.run(f"SELECT '{'a' * 1024 * 1024}'")
+
+
+@pytest.mark.parametrize(
+    ("configuration", "told"),
+    [
+        ({"query": {"query": "SELECT 1", "useLegacySQL": False}}, "configuration.query.useLegacySQL is unknown"),
+        ({"query": {"query": ["SELECT 1"]}}, "configuration.query.query should be of type string"),
+        ({"jobType": "QUERY", "query": {"query": "SELECT 1"}}, "configuration.jobType is for answers only"),
+        ({"dryRun": "yes", "query": {"query": "SELECT 1"}}, "configuration.dryRun should be of type boolean"),
+        ({"load": {"sourceUris": [{"uri": "gs://a/b"}]}}, "configuration.load.sourceUris[0] should be of type string"),
+        ({"extract": {"sourceTable": {"table": "t"}}}, "configuration.extract.sourceTable.table is unknown"),
+    ],
+)
+def test_bigquery_refuses_fields_that_it_does_not_know(here, configuration, told):
+    ask = here.bigquery_client._connection.api_request
+    with pytest.raises(BadRequest, match=re.escape(told)):
+        ask(method="POST", path=f"/projects/{here.project}/jobs", data={"configuration": configuration})
+
+
+def test_bigquery_refuses_parameters_and_addresses_that_it_does_not_know(here):
+    ask = here.bigquery_client._connection.api_request
+    with pytest.raises(BadRequest, match=re.escape("bigquery.tables.list?maxResult is unknown")):
+        ask(method="GET", path=f"/projects/{here.project}/datasets/seed_local/tables", query_params={"maxResult": 1})
+    with pytest.raises(BadRequest, match="no method: PUT"):
+        ask(method="PUT", path=f"/projects/{here.project}/jobs", data={})
+
+
+PARTS = b'--of\r\ncontent-type: application/json\r\n\r\n{"name": "a", "contentTyp": "b"}\r\n--of\r\n\r\nc\r\n--of--'
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "body", "told"),
+    [
+        ("GET", "/storage/v1/b/B/o?startOfset=a", b"", "storage.objects.list?startOfset is unknown"),
+        ("PATCH", "/storage/v1/b/B", b'{"labeled": {}}', "storage.buckets.patch.labeled is unknown"),
+        (
+            "POST",
+            "/upload/storage/v1/b/B/o?name=a&ifGeneration=0",
+            b"c",
+            "storage.objects.insert?ifGeneration is unknown",
+        ),
+        (
+            "POST",
+            "/upload/storage/v1/b/B/o?uploadType=multipart",
+            PARTS,
+            "storage.objects.insert.contentTyp is unknown",
+        ),
+        (
+            "POST",
+            "/upload/storage/v1/b/B/o?uploadType=resumable",
+            b'{"nam": ""}',
+            "storage.objects.insert.nam is unknown",
+        ),
+        ("DELETE", "/storage/v1/b/B/o/a", b"{}", "storage.objects.delete takes no body"),
+        ("GET", "/B/a?generation=1&part=2", b"", "no read of an object"),
+    ],
+)
+def test_a_request_that_cloud_storage_does_not_know_is_not_sent(here, verb, path, body, told):
+    client = here.storage_client
+    with pytest.raises(UnknownError, match=re.escape(told)):
+        client._http.request(verb, client.api_endpoint + path.replace("B", here.bucket), data=body)
+
+
+def test_addresses_that_other_processes_ask_cloud_storage_for_are_judged_in_the_end(cloud, tmp_path):
+    storage = Storage(tmp_path, "a-project", "a-topic", cloud.pubsub.host)
+    try:
+        storage.ready()
+        for path in ("/storage/v1/b?project=a-project", "/storage/v1/b?projct=a-project"):
+            assert answers(f"{storage.url}{path}")
+        assert storage.refused() == ["storage.buckets.list?projct is unknown"]
+    finally:
+        storage.stop()
