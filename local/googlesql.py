@@ -5,6 +5,7 @@ It is a WebAssembly program of 28 MB. `python -m local.googlesql` compiles it fo
 
 import fcntl
 import os
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -17,7 +18,6 @@ from zetasql import types
 from zetasql.core import wasm_client
 from zetasql.core.exceptions import ServerError
 from zetasql.core.local_service import ZetaSqlLocalService
-from zetasql.types import LanguageFeature
 
 from local import CACHE
 
@@ -27,25 +27,35 @@ type Columns = Mapping[str, str]
 type Name = tuple[str, ...]
 """The parts of a table's name, as a statement has them."""
 
-# What BigQuery has of the language, as far as statements here use it. The analyzer refuses the rest
-# (https://cloud.google.com/bigquery/docs/reference/standard-sql/query-syntax).
-_FEATURES = (
-    LanguageFeature.FEATURE_ALLOW_DASHES_IN_TABLE_NAME,
-    LanguageFeature.FEATURE_BIGNUMERIC_TYPE,
-    LanguageFeature.FEATURE_CIVIL_TIME,
-    LanguageFeature.FEATURE_DATE_ARITHMETICS,
-    LanguageFeature.FEATURE_FOR_SYSTEM_TIME_AS_OF,
-    LanguageFeature.FEATURE_GEOGRAPHY,
-    LanguageFeature.FEATURE_INTERVAL_TYPE,
-    LanguageFeature.FEATURE_JSON_TYPE,
-    LanguageFeature.FEATURE_NAMED_ARGUMENTS,
-    LanguageFeature.FEATURE_NUMERIC_TYPE,
-    LanguageFeature.FEATURE_RANGE_TYPE,
+# What BigQuery has of the language: the analyzer refuses the rest
+# (https://cloud.google.com/bigquery/docs/reference/standard-sql/query-syntax). One that is missing here is refused too.
+_FEATURES = re.findall(
+    r"\w+",
+    """
+    ADDITIONAL_STRING_FUNCTIONS ALLOW_DASHES_IN_TABLE_NAME ANALYTIC_FUNCTIONS BIGNUMERIC_TYPE CIVIL_TIME
+    COLUMN_DEFAULT_VALUE CREATE_TABLE_CLUSTER_BY CREATE_TABLE_FIELD_ANNOTATIONS CREATE_TABLE_NOT_NULL
+    CREATE_TABLE_PARTITION_BY DATE_ARITHMETICS DATE_TIME_CONSTRUCTORS DECIMAL_ALIAS DML_UPDATE_WITH_JOIN
+    EXTENDED_DATE_TIME_SIGNATURES FORMAT_IN_CAST FOR_SYSTEM_TIME_AS_OF GEOGRAPHY GROUPING_BUILTIN GROUPING_SETS
+    GROUP_BY_ALL GROUP_BY_ARRAY GROUP_BY_ROLLUP GROUP_BY_STRUCT HAVING_IN_AGGREGATE INTERVAL_TYPE IS_DISTINCT
+    JSON_ARRAY_FUNCTIONS JSON_CONSTRUCTOR_FUNCTIONS JSON_LAX_VALUE_EXTRACTION_FUNCTIONS JSON_MUTATOR_FUNCTIONS
+    JSON_TYPE JSON_VALUE_EXTRACTION_FUNCTIONS LIKE_ANY_SOME_ALL LIMIT_IN_AGGREGATE NAMED_ARGUMENTS
+    NULLS_FIRST_LAST_IN_ORDER_BY NULL_HANDLING_MODIFIER_IN_AGGREGATE NULL_HANDLING_MODIFIER_IN_ANALYTIC
+    NUMERIC_TYPE OMIT_INSERT_COLUMN_LIST ORDER_BY_IN_AGGREGATE PARAMETERIZED_TYPES PIVOT QUALIFY RANGE_TYPE
+    SAFE_FUNCTION_CALL SELECT_STAR_EXCEPT_REPLACE TABLESAMPLE UNPIVOT WEEK_WITH_WEEKDAY WITH_ON_SUBQUERY
+    WITH_RECURSIVE
+    """,
 )
 # https://cloud.google.com/bigquery/docs/reference/standard-sql/data-definition-language#table_option_list
-_OPTIONS = {"expiration_timestamp": "TIMESTAMP"}
+_OPTIONS = {
+    **dict.fromkeys(("description", "friendly_name", "kms_key_name"), "STRING"),
+    "expiration_timestamp": "TIMESTAMP",
+    "labels": "ARRAY<STRUCT<STRING, STRING>>",
+    "partition_expiration_days": "FLOAT64",
+    "require_partition_filter": "BOOL",
+}
 _LANGUAGE = types.LanguageOptions(
-    product_mode=types.ProductMode.PRODUCT_EXTERNAL, enabled_language_features=list(_FEATURES)
+    product_mode=types.ProductMode.PRODUCT_EXTERNAL,
+    enabled_language_features=[types.LanguageFeature[f"FEATURE_{name}"] for name in _FEATURES],
 )
 _FUNCTIONS = types.ZetaSQLBuiltinFunctionOptions(language_options=_LANGUAGE)
 _lock = threading.Lock()
