@@ -1,6 +1,7 @@
 """local-bigquery 0.3.2 with the behaviour of BigQuery that it lacks and we rely on. Run as a program.
 
-Its tables are those of `bigquery_tables`, what it knows of them is in `bigquery_resources`.
+Its tables are those of `bigquery_tables`, what it knows of them is in `bigquery_resources`, and what it refuses beyond
+its own in `bigquery_rules`.
 
 - An extract to a `*` URI writes several parts, ROWS_PER_PART rows each; a view can't be extracted.
 - An array that is NULL is stored as an empty one, and extracted so.
@@ -9,6 +10,7 @@ Its tables are those of `bigquery_tables`, what it knows of them is in `bigquery
 - Bytes in Parquet are bytes, and its lists are arrays only where the job asks for that.
 - An INTERVAL in a column becomes text as BigQuery writes it.
 - Of two simultaneous submits of one job id, one wins; 0.3.2 checks first and saves later, so both could run.
+- Everything is in one place, and what lies elsewhere is not found (`bigquery_rules`).
 - `PUT /emulated/PROJECT?datasets=a,b` makes a project's data sets at once, `DELETE /emulated/PROJECT` forgets it, which
   BigQuery does not have: tests make hundreds of them.
 """
@@ -49,7 +51,7 @@ from local_bigquery.sql import translate
 from local_bigquery.sql.rules import datetime
 from sqlglot import exp
 
-from local import bigquery_resources, bigquery_tables
+from local import LOCATION, bigquery_resources, bigquery_rules, bigquery_tables
 
 # DuckLake is asked for, and not used.
 _EXTENSIONS = ("ducklake", "icu", "spatial", "httpfs")
@@ -62,11 +64,13 @@ _projection, _delete = load._projection, tables.delete
 
 
 def run_submit(project_id: str, job_id: str, configuration: JobConfiguration, upload: str | None = None) -> Job:
+    bigquery_rules.check_job(project_id, job_id, configuration)
     with _submitting:
         return _submit(project_id, job_id, configuration, upload)
 
 
 def run_extract(cur: duckdb.DuckDBPyConnection, config: JobConfigurationExtract, upload: str | None) -> JobStatistics4:
+    bigquery_rules.check_extract(config)
     reference = tables.reference(config.sourceTable)
     if tables.load(*reference).type == "VIEW":
         message = f"{'.'.join(reference)} is not allowed for this operation because it is currently a VIEW."
@@ -98,6 +102,7 @@ def run_extract(cur: duckdb.DuckDBPyConnection, config: JobConfigurationExtract,
 
 
 def run_load(cur: duckdb.DuckDBPyConnection, config: JobConfigurationLoad, upload: str | None) -> JobStatistics3:
+    bigquery_rules.check_load(config)
     project, dataset, decorated = tables.reference(config.destinationTable)
     table, _, partition = decorated.partition("$")
     if not partition:
@@ -197,7 +202,8 @@ def interval_text(node: exp.Expression, _: translate.Context) -> exp.Expression:
 
 def begin(project: str, datasets: str) -> None:
     for name in datasets.split(","):
-        create(project, Dataset(datasetReference=DatasetReference(projectId=project, datasetId=name)))
+        reference = DatasetReference(projectId=project, datasetId=name)
+        create(project, Dataset(datasetReference=reference, location=LOCATION))
 
 
 def forget(project: str) -> None:
@@ -222,6 +228,7 @@ def main() -> int | None:
     translate.NODE_RULES.insert(0, interval_text)
     bigquery_resources.install()
     bigquery_tables.install()
+    bigquery_rules.install()
     runner.HANDLERS.update(load=run_load, extract=run_extract)
     app.add_api_route("/emulated/{project}", begin, methods=["PUT"], status_code=204)
     app.add_api_route("/emulated/{project}", forget, methods=["DELETE"], status_code=204)

@@ -31,11 +31,15 @@ from local_bigquery.sql.rules import partitions
 from local_bigquery.sql.rules import tables as table_rules
 from sqlglot import exp
 
+from local import bigquery_rules
+
 type Reference = tuple[str, ...]
 """Project, data set and table."""
 
 _IN_MEMORY = bool(os.environ.get("IN_MEMORY"))
 _KEPT = "_past"
+# https://cloud.google.com/bigquery/docs/reference/standard-sql/query-syntax#for_system_time_as_of
+_KEPT_SECONDS = 7 * 24 * 3600
 _numbers = itertools.count()
 _lock = threading.Lock()
 _locks: defaultdict[Reference, threading.RLock] = defaultdict(threading.RLock)
@@ -170,8 +174,8 @@ def writing(*table: str) -> Iterator[None]:
 
 
 def load(project: str, dataset: str, table: str) -> Table:
-    """A table's metadata, with the time of the last change of its rows, in ms."""
-    found = _load(project, dataset, table)
+    """A table's metadata, with its place and the time of the last change of its rows, in ms."""
+    found = bigquery_rules.located(_load(project, dataset, table))
     changes = _changes.get(_key((project, dataset, table)))
     return found.replace(lastModifiedTime=str(changes[-1].at // 1000)) if changes else found
 
@@ -199,6 +203,9 @@ def time_travel(node: exp.Expression, context: translate.Context) -> exp.Express
     node.set("version", None)
     moment = version.expression.sql(dialect=DuckDBDialect)
     ((at,),) = database.fetch(f"SELECT epoch_us(CAST({moment} AS TIMESTAMPTZ))")
+    if not 0 <= time.time_ns() // 1000 - at <= _KEPT_SECONDS * 1_000_000:
+        message = f"Invalid snapshot time for table {names.label(*_parts(node))}: in the future, or 7 days ago"
+        raise BigQueryError("invalidQuery", message)
     later = next((change for change in _changes[_key(_parts(node))] if change.at > at), None)
     if later and later.before is None:
         message = f"Invalid snapshot time for table {names.label(*_parts(node))}: nothing is kept of what stood before"

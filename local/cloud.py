@@ -30,7 +30,7 @@ from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
-from local import CACHE
+from local import CACHE, LOCATION
 from local.bigquery import BigQuery
 from local.eventarc import Eventarc, storage_events, topic_events
 from local.functions import COLD, FLEET, Instance, Runtime, Spec
@@ -200,7 +200,7 @@ class Deployment:
     @cached_property
     def bigquery_client(self) -> bigquery.Client:
         options = ClientOptions(api_endpoint=self.cloud.bigquery.url)
-        return bigquery.Client(self.project, _nobody(), client_options=options)
+        return bigquery.Client(self.project, _nobody(), client_options=options, location=LOCATION)
 
     @cached_property
     def storage_client(self) -> storage.Client:

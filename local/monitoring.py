@@ -18,6 +18,8 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from local import discovery
+
 _PATH = re.compile(r"/v3/projects/([a-z][a-z0-9:.-]{2,}[a-z0-9])/timeSeries")
 _TYPE = re.compile(r"custom\.googleapis\.com/[A-Za-z0-9_][A-Za-z0-9_/]{0,199}")
 _LABEL = re.compile(r"[a-z][a-z0-9_]{0,99}")
@@ -114,8 +116,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.NOT_FOUND, {})
             return
         try:
+            discovery.service("monitoring.v3").check("POST", self.path, content)
             self.server.series.take(path[1], json.loads(content), datetime.now(UTC))  # type: ignore[attr-defined]
-        except (RefusedError, KeyError, TypeError, ValueError) as e:
+        except (RefusedError, discovery.UnknownError, KeyError, TypeError, ValueError) as e:
             self._answer(HTTPStatus.BAD_REQUEST, {"error": {"code": 400, "message": str(e)}})
         else:
             self._answer(HTTPStatus.OK, {})

@@ -57,6 +57,8 @@ sync() {
     UV_PROJECT_ENVIRONMENT=.venv "$tools/bin/uv" sync --quiet --frozen --all-groups \
         --no-group terraform --no-group bench --python "$python" ||
         fail "uv could not install the dependencies: it says why above (it needs PyPI)"
+    # Half a minute, once: else the first statement that the emulated BigQuery is sent would wait for it.
+    .venv/bin/python -m local.googlesql
     echo "$wanted" >"$stamp"
 }
 

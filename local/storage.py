@@ -1,10 +1,18 @@
 """Cloud Storage on loopback: the fake-gcs-server binary, telling Pub/Sub of every finished object."""
 
 import platform
+import re
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
+from local import LOCATION, discovery
 from local.process import Process, answers, free_port
+
+# What a read of the XML API may ask for, which DuckDB's are
+# (https://cloud.google.com/storage/docs/xml-api/reference-headers#querygeneration).
+_OF_READS = {"generation"}
+_JSON_API = ("/storage/", "/upload/", "/download/")
 
 
 class Storage(Process):
@@ -24,7 +32,8 @@ class Storage(Process):
             "public-host": f"127.0.0.1:{self.port}",
             "event.pubsub-project-id": project,
             "event.pubsub-topic": topic,
-            "log-level": "warn",
+            "location": LOCATION,
+            "log-level": "info",
         }
         command = [str(binaries / f"fake-gcs-server-linux-{machine}")]
         for name, value in options.items():
@@ -35,3 +44,21 @@ class Storage(Process):
 
     def ready(self) -> None:
         self.wait_ready(lambda: answers(f"{self.url}/storage/v1/b"))
+
+    def check(self, verb: str, url: str, body: bytes = b"") -> None:
+        """Raise UnknownError for a request that Cloud Storage would refuse, or ignore a part of."""
+        parts = urlsplit(url)
+        if parts.path.startswith(_JSON_API):
+            discovery.service("storage.v1").check(verb, url, body)
+        elif verb not in ("GET", "HEAD") or not parse_qs(parts.query).keys() <= _OF_READS:
+            raise discovery.UnknownError(f"no read of an object: {verb} {url}")
+
+    def refused(self) -> list[str]:
+        """What was wrong with the addresses of all requests so far, whoever sent them. Bodies are in no log."""
+        found = []
+        for verb, url in re.findall(r'\\"([A-Z]+) (\S+) HTTP/', self.log.read_text(errors="replace")):
+            try:
+                self.check(verb, url)
+            except discovery.UnknownError as e:
+                found.append(str(e))
+        return found

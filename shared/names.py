@@ -208,6 +208,13 @@ class TableRef:
         """The reference as GoogleSQL quotes it."""
         return f"`{self.project}`.`{self.dataset}`.`{self.table}`"
 
+    @property
+    def aliased(self) -> str:
+        """The reference in a statement that names columns: else a column that is called like the table is all of a row
+        (https://cloud.google.com/bigquery/docs/schemas#column_names). No identifier is like the alias.
+        """
+        return f"{self.quoted} AS `its rows`"
+
 
 @dataclass(frozen=True)
 class PartitionRef:

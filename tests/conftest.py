@@ -115,6 +115,8 @@ def product_log() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def cloud(pytestconfig: pytest.Config) -> Iterator[Cloud]:
     """The emulators and a PostgreSQL cluster. Parts are small, so that a few thousand rows make several."""
+    import requests
+
     from local.cloud import Cloud
     from local.functions import WARM
     from shared import services
@@ -130,9 +132,24 @@ def cloud(pytestconfig: pytest.Config) -> Iterator[Cloud]:
             parquet.objects.storage = storage
             return parquet
 
+        send = requests.Session.send
+
+        def judged(
+            session: requests.Session, request: requests.PreparedRequest, **options: object
+        ) -> requests.Response:
+            if (request.url or "").startswith(cloud.storage.url):
+                body = request.body if isinstance(request.body, bytes | str) else b""
+                cloud.storage.check(
+                    request.method or "", request.url or "", body.encode() if isinstance(body, str) else body
+                )
+            return send(session, request, **options)
+
         # As in a warm instance, DuckDB loads its extension once.
         once.setattr(services, "_parquet", warm)
+        # What this process sends to Cloud Storage is judged before it is sent, as the emulator can't be made to.
+        once.setattr(requests.Session, "send", judged)
         yield cloud
+        assert cloud.storage.refused() == []
 
 
 @pytest.fixture

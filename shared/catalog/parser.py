@@ -71,7 +71,7 @@ SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 LEDGER_SCHEMA = "recosync"
 
 #: Of which PostgreSQL and BigQuery can't both tell which are the same, or do it otherwise.
-_INCOMPARABLE = (
+INCOMPARABLE = (
     *(PgType.JSON, PgType.GEOMETRY, PgType.GEOGRAPHY),
     *(PgType.INTERVAL, PgType.VECTOR, PgType.HALFVEC),
 )
@@ -218,7 +218,7 @@ class _Parser:
             self._mistake((*path, "allow_empty"), "should be true or false")
         columns = tuple(self._columns(self._mapping(entry, path, "columns"), (*path, "columns")))
         self._refuse_large(columns, (*path, "columns"))
-        comparable = {c.name for c in columns if c.type.plain not in _INCOMPARABLE and not c.type.array}
+        comparable = {c.name for c in columns if c.type.plain not in INCOMPARABLE and not c.type.array}
         key = entry.get("key", [])
         if not _is_choice(key, comparable, len(columns)):
             self._mistake(

@@ -119,8 +119,7 @@ class Extraction:
                 raise _empty(self._table, str(source.ref))
             uri = f"gs://{self._services.settings.bucket}/{self._folder.part_pattern(attempt)}"
             bigquery.extract(name, location, self._temporary(attempt), uri, self._labels)
-        temporary = bigquery.table(self._temporary(attempt))
-        profile = self._profile(source, attempt) if temporary else None
+        profile = self._profile(source, attempt)
         extract = bigquery.wait(name, location, self._deadline)
         if extract.error:
             return self._job_error(name, extract.error, source)
@@ -154,10 +153,16 @@ class Extraction:
         known = source.modified is not None and source.modified < self._as_of - CLOCKS_DIFFER
         return source.modified if known else None
 
-    def _profile(self, source: TableInfo, attempt: int) -> Profile:
-        """What BigQuery counts of what it extracts, while it does."""
-        sql = count(self._table, source, self._temporary(attempt))
-        (row,) = self._services.bigquery.rows(source.location, sql, self._services.settings.maximum_bytes_billed)
+    def _profile(self, source: TableInfo, attempt: int) -> Profile | None:
+        """What BigQuery counts of what it extracts, while it does; None when another call has dropped it."""
+        temporary = self._temporary(attempt)
+        sql = count(self._table, source, temporary.aliased)
+        try:
+            (row,) = self._services.bigquery.rows(source.location, sql, self._services.settings.maximum_bytes_billed)
+        except SyncError:
+            if self._services.bigquery.table(temporary) is None:
+                return None
+            raise
         return profile(self._table, source, row)
 
     def _start_query(self, source: TableInfo, attempt: int) -> bool:

@@ -8,7 +8,6 @@ from datetime import datetime
 from shared.catalog import Column, PgType, Table
 from shared.errors import DriftError, SourceError
 from shared.gcp.bigquery import TableInfo
-from shared.names import TableRef
 from shared.rows.profile import ColumnProfile, Profile, is_summed
 from shared.services import Services
 
@@ -67,15 +66,17 @@ def select(table: Table, source: TableInfo, as_of: datetime) -> str:
     # A snapshot in time is for tables; a view is read as it is
     # (https://cloud.google.com/bigquery/docs/access-historical-data).
     at = f" FOR SYSTEM_TIME AS OF TIMESTAMP '{as_of.isoformat()}'" if source.kind == "TABLE" else ""
-    return f"SELECT {', '.join(_expressions(table, source))} FROM {source.ref.quoted}{at}"
+    return f"SELECT {', '.join(_expressions(table, source))} FROM {source.ref.aliased}{at}"
 
 
-def count(table: Table, source: TableInfo, of: TableRef) -> str:
-    """The query that counts the rows, the keys, the values and the sums of a table with the columns of `source`."""
+def count(table: Table, source: TableInfo, of: str) -> str:
+    """The query that counts the rows, the keys, the values and the sums of what `select` gives: a table of that, or the
+    query itself in brackets. BigQuery groups no JSON, and the text that becomes of it.
+    """
     key = ", ".join(f"`{name}`" for name in table.key)
-    keys = f"(SELECT COUNT(*) FROM (SELECT 1 FROM {of.quoted} GROUP BY {key}))" if key else _UNKNOWN
+    keys = f"(SELECT COUNT(*) FROM (SELECT 1 FROM {of} GROUP BY {key}))" if key else _UNKNOWN
     counted = ["COUNT(*)", keys, *map(_count, table.columns), *_sums(table, source)]
-    return f"SELECT {', '.join(counted)} FROM {of.quoted}"
+    return f"SELECT {', '.join(counted)} FROM {of}"
 
 
 def profile(table: Table, source: TableInfo, counted: Sequence[object]) -> Profile:

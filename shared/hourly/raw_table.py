@@ -49,7 +49,7 @@ class RawTable:
         found = self.bigquery.rows(
             self.location,
             f"SELECT {of}, COUNT(*), CAST(SUM(CAST({key} AS NUMERIC)) AS STRING), BIT_XOR({key})"
-            f" FROM {self.ref.quoted} WHERE {self._within(day, first, last)} GROUP BY 1",
+            f" FROM {self.ref.aliased} WHERE {self._within(day, first, last)} GROUP BY 1",
         )
         return {
             Hour.of_day(day, int(str(number))): Content.of(count, _whole(key_sum), xor)
@@ -59,12 +59,12 @@ class RawTable:
 
     def keys(self, hour: Hour) -> list[int]:
         """The keys of the rows that the table holds of an hour, one of each row."""
-        query = f"SELECT `{self.log.key}` FROM {self.ref.quoted} WHERE {self._within(hour.day, hour.number)}"
+        query = f"SELECT `{self.log.key}` FROM {self.ref.aliased} WHERE {self._within(hour.day, hour.number)}"
         return [int(str(key)) for (key,) in self.bigquery.rows(self.location, query) if key is not None]
 
     def deletion(self, hour: Hour) -> str:
         """The statement that deletes what the table holds of an hour, all of it or nothing."""
-        return f"DELETE FROM {self.ref.quoted} WHERE {self._within(hour.day, hour.number)}"
+        return f"DELETE FROM {self.ref.aliased} WHERE {self._within(hour.day, hour.number)}"
 
     @property
     def _hour(self) -> str:

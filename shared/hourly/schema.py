@@ -116,7 +116,7 @@ def _refuse_early(bigquery: BigQuery, found: TableInfo, table: HourlyTable) -> N
     if IMPORT_HOUR in known or not {table.day, table.time} <= known or table.target.partition_by == table.time:
         return
     early = f"{day} <= DATE '9999-12-31' AND {day} < DATE_SUB(DATE({time}), INTERVAL 1 DAY)"
-    if bigquery.rows(found.location, f"SELECT 1 FROM {found.ref.quoted} WHERE {early} LIMIT 1"):
+    if bigquery.rows(found.location, f"SELECT 1 FROM {found.ref.aliased} WHERE {early} LIMIT 1"):
         raise TargetError(
             f"has rows whose {table.day} is more than a day before their {table.time}, so that it is not the day of it",
             where=str(found.ref),

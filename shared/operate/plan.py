@@ -44,7 +44,8 @@ def of(services: Services, table: Table, price_per_tib: float) -> Plan:
     source = sources.check(services, table)
     state = _state(services, table, source)
     # The query that is exported, and the one that counts its result: of the same rows, so asked of the source.
-    queries = (sources.select(table, source, datetime.now(UTC)), sources.count(table, source, source.ref))
+    read = sources.select(table, source, datetime.now(UTC))
+    queries = (read, sources.count(table, source, f"({read})"))
     still = state == UNCHANGED
     billed = 0 if still else sum(services.bigquery.bytes_of(query, source.location) for query in queries)
     return Plan(

@@ -231,7 +231,7 @@ def count(source: TableRef, keys: Sequence[Key]) -> str:
     """The query that counts the rows, and the different values of each candidate, of rows without NULL in it. Such a
     count is exact (https://cloud.google.com/bigquery/docs/reference/standard-sql/aggregate_functions#count).
     """
-    return f"SELECT COUNT(*), {', '.join(map(_different, keys))} FROM {source.quoted}"
+    return f"SELECT COUNT(*), {', '.join(map(_different, keys))} FROM {source.aliased}"
 
 
 def source_of(ref: TableRef, project: str, datasets: Mapping[str, DatasetRef]) -> Source:

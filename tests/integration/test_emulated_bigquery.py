@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from google.api_core.exceptions import BadRequest
@@ -60,6 +60,13 @@ def test_who_asks_for_what_is_not_kept_is_refused(here):
     with pytest.raises(BadRequest, match="Invalid snapshot time"):
         as_of(here, first)
     assert as_of(here, now()) == [1, 2]
+
+
+@pytest.mark.parametrize("off", [timedelta(minutes=1), -timedelta(days=7, minutes=1)])
+def test_no_table_is_read_as_of_the_future_or_of_more_than_a_week_ago(here, off):
+    filled(here, 1)
+    with pytest.raises(BadRequest, match="Invalid snapshot time"):
+        as_of(here, now() + off)
 
 
 def test_a_table_tells_when_its_rows_last_changed(here):

@@ -312,6 +312,22 @@ def test_concurrent_calls_make_one_snapshot(exported, here):
     assert_complete(exported, 1)
 
 
+def test_a_call_counts_what_another_call_has_finished_and_dropped(exported, here, monkeypatch):
+    exported.source()
+    first, second = (Export(here, Services.from_environment(here.env)) for _ in range(2))
+    count = BigQuery.rows
+
+    def overtaken(*arguments):
+        monkeypatch.setattr(BigQuery, "rows", count)
+        assert second.once().new
+        return count(*arguments)
+
+    monkeypatch.setattr(BigQuery, "rows", overtaken)
+    assert not first.once().new
+    assert exported.jobs() == [f"{EXTRACT}-1", f"{QUERY}-1"]
+    assert_complete(exported, 1)
+
+
 class Killed(BaseException):
     """The end of a process, as far as one process can tell."""
 

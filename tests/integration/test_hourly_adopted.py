@@ -70,7 +70,8 @@ def adopted(log, tmp_path, partition_by, days=0):
         day = "NULL" if days is None else f"DATE '{at(hour + 24 * days):%Y-%m-%d}'"
         row = f"{key}, TIMESTAMP '{at(hour):%Y-%m-%d %H}:30:00+00', 'x', {day}".split(", ")
         values = ", ".join(row[: len(types)])
-        client.query(f"INSERT INTO warehouse_local.`site-visits` ({', '.join(types)}) VALUES ({values})").result()
+        names = ", ".join(f"`{name}`" for name in types)
+        client.query(f"INSERT INTO warehouse_local.`site-visits` ({names}) VALUES ({values})").result()
     return log
 
 
@@ -107,13 +108,13 @@ def test_late_rows_and_deletion_count_only_their_own_hour(visits):
 def test_its_hours_are_replaced_and_what_only_another_job_brought_is_not(visits):
     keys = visits.add(10, 3)
     visits.done(11)
-    where = f"n = {keys[0]} AND DATE(at) = '{at(10):%Y-%m-%d}'"
+    where = f"n = {keys[0]} AND DATE(`at`) = '{at(10):%Y-%m-%d}'"
     visits.here.bigquery_client.query(f"DELETE FROM warehouse_local.`site-visits` WHERE {where}").result()
     with run.opened(visits.services, visits.table) as log:
         restored = Restore(log, Hour(at(10)), "somebody", replace=True).go()
     assert (restored.status, restored.before, held(visits)[10]) == ("restored", 2, keys)
     visits.here.bigquery_client.query(
-        f"UPDATE warehouse_local.`site-visits` SET at = TIMESTAMP '{at(10):%Y-%m-%d %H}:31:00+00' WHERE n = 902"
+        f"UPDATE warehouse_local.`site-visits` SET `at` = TIMESTAMP '{at(10):%Y-%m-%d %H}:31:00+00' WHERE n = 902"
     ).result()
     with run.opened(visits.services, visits.table) as log, pytest.raises(DataError, match="1 row of BigQuery's"):
         Restore(log, Hour(at(10)), "somebody", replace=True).go()

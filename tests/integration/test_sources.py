@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from google.cloud.bigquery import Dataset
 
 from shared import catalog
 from shared.daily import export
@@ -67,3 +68,18 @@ def test_a_source_that_is_not_there_is_told_with_its_project_and_what_to_correct
     assert told["said"] == f"{OTHER}.scores.said: does not exist. Make it, or correct SCORES_DATASET"
     assert told["far"] == f"{OTHER}.scores.far-1: does not exist. Make it, or correct the catalog"
     assert told["near"].startswith(f"{own.settings.project}.ml_reco_local.scores of today-")
+
+
+def test_a_source_in_another_place_is_told_with_both(here, own):
+    elsewhere = Dataset(f"{OTHER}.scores")
+    elsewhere.location = "US"
+    here.bigquery_client.create_dataset(elsewhere)
+    try:
+        query = f"CREATE TABLE `{OTHER}`.scores.said AS SELECT 'a' AS who"
+        here.bigquery_client.query(query, location="US").result()
+        answer, status = export.run(own, export.parse(own, {}, datetime(2026, 3, 1, tzinfo=UTC), datetime.now(UTC)))
+    finally:
+        here.bigquery_client.delete_dataset(elsewhere, delete_contents=True)
+    assert status == 500
+    told = {failed["table"]: failed["error"] for failed in answer["failed"]}
+    assert "tmp_local was not found in location US" in told["said"]

@@ -29,6 +29,11 @@ def literals(*values: str) -> str:
     return " UNION ALL ".join(rows)
 
 
+def written(at: datetime) -> str:
+    """Without its zone, and with a year of four digits as BigQuery wants it, which strftime does not write."""
+    return at.replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
 ID = "6f9619ff-8b86-d011-b42d-00cf4fc964ff"
 #: The greatest NUMERIC, and the greatest BIGNUMERIC that the emulated BigQuery has.
 N_MAX, B_MAX = f"{'9' * 29}.{'9' * 9}", f"{'9' * 20}.{'9' * 18}"
@@ -40,7 +45,7 @@ EMPTY_POINT = "0101000000000000000000F87F000000000000F87F"
 
 #: By PostgreSQL type, and what it is made from: literals of BigQuery, and the values that they are.
 VALUES = {
-    ("timestamptz", "TIMESTAMP"): {f"TIMESTAMP '{at:%Y-%m-%d %H:%M:%S.%f}+00'": at for at in (FIRST, LAST)},
+    ("timestamptz", "TIMESTAMP"): {f"TIMESTAMP '{written(at)}+00'": at for at in (FIRST, LAST)},
     ("time", "TIME"): {"TIME '00:00:00'": time(), "TIME '23:59:59.999999'": time(23, 59, 59, 999_999)},
     ("interval", "INTERVAL"): {
         "INTERVAL '-1-2 3 -4:5:6.789' YEAR TO SECOND": "-1 years -2 mons +3 days -04:05:06.789",
@@ -63,7 +68,7 @@ VALUES = {
     },
     ("text[]", "ARRAY<STRING>"): {"['', 'été']": ["", "été"], "CAST([] AS ARRAY<STRING>)": []},
     ("bigint[]", "ARRAY<INT64>"): {f"[{2**63 - 1}, {-(2**63) + 1}]": [2**63 - 1, -(2**63) + 1]},
-    ("timestamptz[]", "ARRAY<TIMESTAMP>"): {f"[TIMESTAMP '{LAST:%Y-%m-%d %H:%M:%S.%f}+00']": [LAST]},
+    ("timestamptz[]", "ARRAY<TIMESTAMP>"): {f"[TIMESTAMP '{written(LAST)}+00']": [LAST]},
     ("numeric[]", "ARRAY<BIGNUMERIC>"): {
         f"[BIGNUMERIC '{B_MAX}', BIGNUMERIC '-1e-18']": [Decimal(B_MAX), Decimal("-1e-18")]
     },
@@ -102,12 +107,8 @@ VALUES = {
     ("text", "STRING"): {"''": "", "'a\\tb\\\\ 日本 🎌'": "a\tb\\ 日本 🎌", "REPEAT('x', 100000)": "x" * 100_000},
     ("varchar", "STRING"): {"''": "", "'NULL'": "NULL"},
     ("date", "DATE"): {"DATE '0001-01-01'": FIRST.date(), "DATE '9999-12-31'": LAST.date()},
-    ("timestamp", "TIMESTAMP"): {
-        f"TIMESTAMP '{at:%Y-%m-%d %H:%M:%S.%f}+00'": at.replace(tzinfo=None) for at in (FIRST, LAST)
-    },
-    ("timestamp", "DATETIME"): {
-        f"DATETIME '{at:%Y-%m-%d %H:%M:%S.%f}'": at.replace(tzinfo=None) for at in (FIRST, LAST)
-    },
+    ("timestamp", "TIMESTAMP"): {f"TIMESTAMP '{written(at)}+00'": at.replace(tzinfo=None) for at in (FIRST, LAST)},
+    ("timestamp", "DATETIME"): {f"DATETIME '{written(at)}'": at.replace(tzinfo=None) for at in (FIRST, LAST)},
     ("timestamp", "DATE"): {"DATE '2024-02-29'": datetime(2024, 2, 29)},
     ("json", "STRING"): {"""'{"b": 1,  "a": []}'""": {"b": 1, "a": []}, "'null'": None},
     ("jsonb", "STRING"): {"""'{"b": 1, "a": ""}'""": {"b": 1, "a": ""}, "'[]'": []},
@@ -130,7 +131,7 @@ VALUES = {
     ("boolean[]", "ARRAY<BOOL>"): {"[TRUE, FALSE]": [True, False]},
     ("date[]", "ARRAY<DATE>"): {"[DATE '0001-01-01', DATE '9999-12-31']": [FIRST.date(), LAST.date()]},
     ("time[]", "ARRAY<TIME>"): {"[TIME '23:59:59.999999']": [time(23, 59, 59, 999_999)]},
-    ("timestamp[]", "ARRAY<DATETIME>"): {f"[DATETIME '{LAST:%Y-%m-%d %H:%M:%S.%f}']": [LAST.replace(tzinfo=None)]},
+    ("timestamp[]", "ARRAY<DATETIME>"): {f"[DATETIME '{written(LAST)}']": [LAST.replace(tzinfo=None)]},
     ("bytea[]", "ARRAY<BYTES>"): {"[b'', FROM_HEX('00ff')]": [b"", b"\0\xff"]},
     ("uuid[]", "ARRAY<STRING>"): {f"['{ID}', '{ID.upper()}']": [UUID(ID)] * 2},
     ("varchar(3)", "STRING"): {"''": "", "'été'": "été"},
