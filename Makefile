@@ -6,6 +6,11 @@ ifdef SEED
 export PYTEST_ADDOPTS += --randomly-seed=$(SEED)
 endif
 
+# The PostgreSQL of make demo, local and test: a version, as in make test POSTGRES=17, or an administrator's URL.
+ifdef POSTGRES
+export POSTGRES
+endif
+
 # A folder of your own, or what RECOSYNC_CATALOG names: make demo CATALOG=my-sync
 OF := $(if $(CATALOG),--catalog $(CATALOG))
 
