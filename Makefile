@@ -23,9 +23,9 @@ demo: setup
 test: setup
 	@$(NOX) -s tests $(if $(ARGS),-- $(ARGS))
 
-# All tests, and on the oldest Python too
+# All tests, and what differs on the oldest Python and on the newest PostgreSQL
 test-all: setup
-	@$(NOX) -s compat tests_all
+	@$(NOX) -s compat tests_newest tests_all
 
 # The emulated cloud in the foreground, until Ctrl-C. It sees edits to the catalog
 local: setup

@@ -35,7 +35,9 @@ def postgres_bin() -> Path:
     asked = "" if postgres_url() else os.environ.get("POSTGRES", "")
     if asked and not re.fullmatch("[0-9]{2}", asked):
         raise MissingError(f"POSTGRES={asked} is neither a version, such as 17, nor a server's URL")
-    places = [*_debians(Path("/")), *_on_path(), *(_debians(CACHE / f"postgresql-{asked}") if asked else ())]
+    places: list[tuple[int, Path]] = [*_debians(Path("/")), *_on_path()]
+    if asked:
+        places += _debians(CACHE / f"postgresql-{asked}")
     for version, programs in places:
         if version >= _OLDEST_POSTGRES and asked in ("", str(version)):
             return programs

@@ -131,6 +131,9 @@ def pin(connection: Session) -> None:
     ConfigurationError where something between us and PostgreSQL drops settings or shares sessions, or where constraints
     do not hold.
     """
+    if connection.info.server_version >= 170_000:
+        # It came with this version. By itself it is done at once, where what is set for the role may leave little time.
+        connection.execute("SET transaction_timeout = 0")
     row = connection.execute(queries.load("session")["pin"], {"path": SEARCH_PATH}, prepare=False).fetchone()
     lock_timeout, pid, replication, connection.postgis, connection.pgvector, *_ = row or (None,) * 5
     if (lock_timeout, pid) != (f"{LOCK_TIMEOUT_MS}ms", connection.info.backend_pid):
@@ -254,7 +257,8 @@ _SECRET = "Check the database URL's secret"  # noqa: S105 - where to look for on
 #: How the server speaks of a setting that the URL's options, or the role's, ask for in vain.
 _SETTINGS = (
     r"configuration parameter|for parameter|parameter \S+ (?:cannot|requires)|permission denied to set|cannot set"
-    r"|outside the valid range|requires a value|invalid command-line argument|could not access file|walsender"
+    r"|outside the valid range|requires a value|invalid command-line argument|could not access file"
+    r"|walsender|WAL sender"
 )
 
 #: How the server refuses what no retry makes good, and what to do.
