@@ -98,7 +98,7 @@ def is_transient(e: psycopg.Error) -> bool:
 
 def is_wrong_deployment(e: psycopg.Error) -> bool:
     """Whether an administrator has to mend it: a missing right, or something that the session does not find."""
-    return _wrong_deployment(e.sqlstate or "", e.diag.message_primary or "") is not None
+    return _wrong_deployment(e) is not None
 
 
 def _translate(e: psycopg.Error, doing: str) -> Exception:
@@ -109,7 +109,7 @@ def _translate(e: psycopg.Error, doing: str) -> Exception:
     if not state and isinstance(e, psycopg.OperationalError | psycopg.InterfaceError):
         # No state: the connection is gone. The text may quote the host, never a value.
         return RetryableError(f"the connection to PostgreSQL is lost ({type(e).__name__})", where=doing)
-    if remedy := _wrong_deployment(state, message):
+    if remedy := _wrong_deployment(e):
         return ConfigurationError(f"PostgreSQL: {message}", where=doing, remedy=remedy)
     if state[:2] in ("22", "23"):
         return DataError(f"PostgreSQL refused a value ({type(e).__name__}, {state})", where=doing)
@@ -118,9 +118,11 @@ def _translate(e: psycopg.Error, doing: str) -> Exception:
     return TargetError(f"PostgreSQL: {message} ({state})", where=doing)
 
 
-def _wrong_deployment(state: str, message: str) -> str | None:
+def _wrong_deployment(e: psycopg.Error) -> str | None:
     """What an administrator does about an error that is neither the work's nor the server's; None of any other."""
-    if state in _OUT_OF_REACH:
+    state, message = e.sqlstate or "", e.diag.message_primary or ""
+    # A relation that a statement of ours lacks is a mistake in it; one that a function's own statement lacks is not.
+    if state in _OUT_OF_REACH or (state == pg.UndefinedTable.sqlstate and e.diag.internal_query):
         return (
             "CREATE EXTENSION for what is absent. Name the schema of what is elsewhere: in the template of the view, or"
             " for what a function calls by ALTER FUNCTION … SET search_path"
