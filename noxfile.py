@@ -25,9 +25,9 @@ WORKERS = ("--numprocesses", str(COUNT), "--dist", "loadscope", "--no-loadscope-
 #: The newest PostgreSQL that is supported, and the modules of tests that meet its catalogs, its messages and its locks.
 NEWEST_POSTGRES = "18"
 CATALOGS = (
-    *("belongings", "connecting", "declared_indexes", "deployed_database", "drift", "drift_demands", "drift_refused"),
-    *("drift_rights", "extensions", "hourly_source", "ledger", "ledger_versions", "migrate", "own_server", "publish"),
-    *("refresh", "removal", "schemas", "sessions", "swap", "tables_and_views", "vector_views"),
+    *("belongings", "connecting", "database_url", "declared_indexes", "deployed_database", "drift", "drift_demands"),
+    *("drift_refused", "drift_rights", "extensions", "hourly_source", "ledger", "ledger_versions", "migrate"),
+    *("own_server", "publish", "refresh", "removal", "schemas", "sessions", "swap", "tables_and_views", "vector_views"),
 )
 OLDEST = nox.project.python_versions(nox.project.load_toml("pyproject.toml"), max_version="3.13")[0]
 

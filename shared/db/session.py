@@ -128,8 +128,9 @@ def pin(connection: Session) -> None:
     """Finish what the start of the session can't do, and check that the session has what it asked for.
 
     The search_path that the role, the database or the URL sets is kept for the catalog's SQL. Raises
-    ConfigurationError where something between us and PostgreSQL drops settings or shares sessions, or where constraints
-    do not hold.
+    ConfigurationError where something between us and PostgreSQL drops settings or may share sessions, or where
+    constraints do not hold. A pooler gives a client a process id that it made up, in whatever mode it is; which mode
+    that is can't be asked.
     """
     if connection.info.server_version >= 170_000:
         # It came with this version. By itself it is done at once, where what is set for the role may leave little time.
@@ -138,9 +139,9 @@ def pin(connection: Session) -> None:
     lock_timeout, pid, replication, connection.postgis, connection.pgvector, *_ = row or (None,) * 5
     if (lock_timeout, pid) != (f"{LOCK_TIMEOUT_MS}ms", connection.info.backend_pid):
         raise ConfigurationError(
-            "a connection pooler stands between us and PostgreSQL: sessions there keep neither settings nor locks",
+            "a connection pooler stands between us and PostgreSQL: no session there is sure of its settings and locks",
             where="the database URL",
-            remedy="Name PostgreSQL's own address and port",
+            remedy=_PAST_POOLERS,
         )
     if replication != "origin":
         raise ConfigurationError(
@@ -254,6 +255,11 @@ def _schemas(connection: object) -> list[str]:
 
 _SECRET = "Check the database URL's secret"  # noqa: S105 - where to look for one
 
+_PAST_POOLERS = (
+    "Name PostgreSQL's own address and port, past the pooler: of a Cloud SQL instance with managed connection pooling"
+    " that is port 5432"
+)
+
 #: How the server speaks of a setting that the URL's options, or the role's, ask for in vain.
 _SETTINGS = (
     r"configuration parameter|for parameter|parameter \S+ (?:cannot|requires)|permission denied to set|cannot set"
@@ -263,10 +269,12 @@ _SETTINGS = (
 
 #: How the server refuses what no retry makes good, and what to do.
 _REFUSED = (
-    (r"password authentication failed|no pg_hba\.conf entry|authentication failed", _SECRET),
+    (r"client certificate", "Add sslcert and sslkey to the database URL, with the paths where their files are mounted"),
+    (r"pg_hba\.conf.*no encryption", "The server wants TLS: take sslmode out of the database URL"),
+    (r"pg_hba\.conf|authentication failed", _SECRET),
     (r"(?:role|database) \S+ (?:does not exist|is not permitted)", _SECRET),
     (r"permission denied for database", "GRANT CONNECT ON DATABASE … TO the loader's role"),
-    (r"unsupported startup parameter", "A connection pooler answers there: name PostgreSQL's own address and port"),
+    (r"unsupported startup parameter", f"A connection pooler answers there. {_PAST_POOLERS}"),
     (
         _SETTINGS,
         "Correct the options of the database URL, or what ALTER ROLE … SET set for the role",
@@ -289,6 +297,12 @@ _CAUSES = (
     (r"connection refused", "nothing listens on that host and port (connection refused)", ""),
     (r"timeout expired|timed out", "no answer in time: does the network lead there?", ""),
     (r"no route to host|network is unreachable", "no network leads to its host", ""),
+    (
+        r"group or world access",
+        "others may read the key file that its sslkey names, and libpq refuses such a file",
+        "Mount it with mode 0600 or less",
+    ),
+    (r"no password supplied", "it asks for a password, and the database URL has none", _SECRET),
     (
         r"certificate file \S+ does not exist|could not (?:read|load|open)[^\n]*certificate|private key file",
         "a certificate or key that the URL's settings ask for is not there or not readable",
