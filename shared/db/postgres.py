@@ -15,8 +15,9 @@ from psycopg import sql
 from psycopg.rows import TupleRow
 
 from shared.db import url
-from shared.db.session import SEARCH_PATH, Session, parameters, pin, unreachable
+from shared.db.session import SEARCH_PATH, Session, is_here, parameters, pin, unreachable
 from shared.errors import ConfigurationError, DataError, RetryableError, TargetError
+from shared.gcp.tokens import LOG_IN, AccessToken, FunctionToken
 
 if TYPE_CHECKING:
     from shared.settings import CommonSettings
@@ -29,12 +30,16 @@ _OUT_OF_REACH = {"42704", "42883", "3F000"}
 #: What the server's words for a missing right ask for. Without these words, as in another language, it is just a right.
 _RIGHTS = (
     ("row-level security", "ALTER ROLE … BYPASSRLS for the loader's role: a policy would hide rows in silence"),
+    ("terminat", "GRANT pg_signal_backend TO the loader's role, where functions log in as several"),
     ("must be owner", "ALTER … OWNER TO the loader's role"),
     ("(?:member of|SET ROLE)", "GRANT that role TO the loader's role"),
     ("for database", "GRANT CREATE ON DATABASE … TO the loader's role"),
     ("for schema", "GRANT USAGE, CREATE ON SCHEMA … TO the loader's role"),
     ("for (?:table|view|materialized view)", "GRANT SELECT ON … TO the loader's role, and DELETE, to delete what left"),
 )
+
+#: Of the account that runs, for databases that it may log in to with that.
+_log_in: AccessToken = FunctionToken(LOG_IN)
 
 #: Locks, objects in use, aborted and timed out transactions, and a server that is read-only while it changes roles.
 _TRANSIENT_STATES = {"55P03", "55006", "25P02", "25P03", "25P04", "25006"}
@@ -78,7 +83,29 @@ def opened(asked: str) -> Session:
 def _conninfo(settings: CommonSettings, purpose: str, **options: str) -> str:
     text = settings.database.read()
     given = url.parse(text, settings.database_secret)
-    return psycopg.conninfo.make_conninfo(text, **parameters(settings, given, purpose, options))
+    asked = parameters(settings, given, purpose, options)
+    if settings.database.iam:
+        asked["password"] = _token_as_password(given, settings.database_secret)
+    return psycopg.conninfo.make_conninfo(text, **asked)
+
+
+def _token_as_password(given: Mapping[str, str], where: str) -> str:
+    """What IAM database authentication takes for a password: an access token, which no server may be shown in the clear
+    (https://cloud.google.com/sql/docs/postgres/iam-logins).
+    """
+    if "password" in given:
+        raise ConfigurationError(
+            "the database URL has a password, where DATABASE_LOGIN=iam has the account's token for one",
+            where=where,
+            remedy="Take out one of the two",
+        )
+    if given.get("sslmode") in ("disable", "allow", "prefer") and not is_here(given):
+        raise ConfigurationError(
+            "the database URL lets the account's token travel without TLS",
+            where=where,
+            remedy="Take sslmode out of it, or say verify-ca",
+        )
+    return _log_in.get(renew=False) or ""
 
 
 @contextmanager

@@ -77,14 +77,8 @@ def parameters(
     TLS is required unless the URL says otherwise or PostgreSQL is on this machine. The session is named after its
     purpose and its `life`, in seconds, after which it counts as frozen: whoever waits for it can't know that.
     """
-    addresses = (given.get("hostaddr"), given.get("host"), environ.get("PGHOSTADDR"), environ.get("PGHOST"))
-    hosts = next(filter(None, addresses), "").split(",")
-    # Where a service is named, its file says which host.
-    local = not given.get("service") and all(
-        host in ("", "localhost", "127.0.0.1", "::1") or host.startswith("/") for host in hosts
-    )
     taste: dict[str, str | int] = {
-        "sslmode": "prefer" if local else "require",
+        "sslmode": "prefer" if is_here(given) else "require",
         "connect_timeout": 10,
         "keepalives_idle": 30,
         "keepalives_interval": 10,
@@ -96,6 +90,16 @@ def parameters(
         "application_name": f"recosync {settings.life}s {purpose}",
         "options": " ".join([given.get("options") or environ.get("PGOPTIONS", ""), *_options(settings, options)]),
     }
+
+
+def is_here(given: Mapping[str, str]) -> bool:
+    """Whether the URL, or the environment where it says nothing, names a server on this machine, or a proxy."""
+    addresses = (given.get("hostaddr"), given.get("host"), environ.get("PGHOSTADDR"), environ.get("PGHOST"))
+    hosts = next(filter(None, addresses), "").split(",")
+    # Where a service is named, its file says which host.
+    return not given.get("service") and all(
+        host in ("", "localhost", "127.0.0.1", "::1") or host.startswith("/") for host in hosts
+    )
 
 
 class Session(psycopg.Connection[TupleRow]):
@@ -269,6 +273,10 @@ _SETTINGS = (
 
 #: How the server refuses what no retry makes good, and what to do.
 _REFUSED = (
+    (
+        r"IAM .*authentication failed",
+        "Grant the account roles/cloudsql.instanceUser, and make it a user of the instance, as docs/deploy.md says",
+    ),
     (r"client certificate", "Add sslcert and sslkey to the database URL, with the paths where their files are mounted"),
     (r"pg_hba\.conf.*no encryption", "The server wants TLS: take sslmode out of the database URL"),
     (r"pg_hba\.conf|authentication failed", _SECRET),

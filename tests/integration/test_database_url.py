@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
 import psycopg
 import pytest
 
 from local import context
 from local.prerequisites import MissingError, pgbouncer
-from shared.db import locks
+from shared.db import locks, postgres
 from shared.db.locks import Lock
 from shared.db.postgres import connect
 from shared.errors import ConfigurationError
+from shared.gcp.tokens import LOG_IN, FunctionToken
 from shared.settings import DatabaseUrl
-from tests.kit.cloud_sql import PASSWORD, cloud_sql, pooler
+from tests.kit.cloud_sql import ACCOUNT, PASSWORD, CloudSql, cloud_sql, pooler
 from tests.kit.logs import open_log
 from tests.kit.sessions import one, users
-from tests.kit.snapshots import publish
+from tests.kit.snapshots import TABLE, publish
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +109,81 @@ def test_what_can_not_work_is_told_and_no_secret_with_it(here, services, instanc
         pass
     assert PASSWORD not in str(refused.value)
     assert "p4ss" not in str(refused.value)
+
+
+# IAM database authentication
+
+IAM = f"postgresql://{quote(ACCOUNT)}@[::1]:PORT/NAME?options=-c%20role%3Dloader"
+
+
+class Credentials:
+    """What google.auth gives a function: a token, the naive UTC time it ends, and a way to the next."""
+
+    def __init__(self, instance: CloudSql) -> None:
+        self._instance, self._tokens = instance, 0
+        self.token: str | None = None
+        self.expiry = datetime.now(UTC).replace(tzinfo=None)
+
+    def refresh(self, request: object) -> None:
+        self._tokens += 1
+        # As long as those of real accounts may be.
+        self.token = f"ya29.c.{self._tokens}-{'t' * 1_000}"
+        self._instance.admit(self.token)
+
+
+@pytest.fixture
+def credentials(instance, monkeypatch):
+    found = Credentials(instance)
+    token = FunctionToken(LOG_IN)
+    token._credentials = found
+    monkeypatch.setattr(postgres, "_log_in", token)
+    return found
+
+
+def test_an_account_logs_in_with_its_token_which_is_a_new_one_when_the_last_ends(here, services, instance, credentials):
+    database = DatabaseUrl(instance.url(here.name, IAM), iam=True)
+    with instance.database(here.name) as admin:
+        for number in (1, 2):
+            publish(replace(services, settings=replace(services.settings, database=database)), number, ["ann"])
+        assert users(admin) == ["ann"]
+        assert one(admin, "SELECT tableowner FROM pg_tables WHERE tablename = %s", TABLE) == "loader"
+        first = credentials.token
+        credentials.expiry = datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=1)
+        with open_log(here, admin, create=False) as log:
+            log.change(database=database)
+            admin.execute("SET ROLE loader")
+            admin.execute(context.TABLE)
+            keys = log.add(10, 3)
+            assert log.done(11) == {10: "exported"}
+            assert log.bigquery() == {10: keys}
+            assert (log.errors, credentials.token) == ([], first)
+            instance.admit("a token of somebody else")
+            with pytest.raises(ConfigurationError, match="password authentication failed") as refused:
+                log.ask(12)
+    assert first not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("postgresql://a%40p.iam:p4ss@10.0.0.2/reco", "has a password, where DATABASE_LOGIN=iam has"),
+        ("postgresql://a%40p.iam@10.0.0.2/reco?sslmode=prefer", "token travel without TLS"),
+        ("postgresql://a%40p.iam@/reco?hostaddr=10.0.0.2&sslmode=disable", "token travel without TLS"),
+    ],
+)
+def test_a_token_is_neither_left_out_nor_given_away(services, credentials, url, told):
+    settings = replace(services.settings, database=DatabaseUrl(url, iam=True))
+    with pytest.raises(ConfigurationError, match=told) as refused, connect(settings, "test"):
+        pass
+    assert "p4ss" not in str(refused.value)
+    assert credentials.token is None
+
+
+def test_an_account_without_credentials_is_told(services, monkeypatch):
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/no/such/file")
+    settings = replace(services.settings, database=DatabaseUrl("postgresql://a%40p.iam@10.0.0.2/reco", iam=True))
+    with pytest.raises(ConfigurationError, match="no usable credentials"), connect(settings, "test"):
+        pass
 
 
 # Poolers

@@ -26,9 +26,14 @@ PASSWORD = "p@ss/w:r'd#?%&= \\\"é"
 
 INSTANCE = "project:europe-west1:instance"
 
+#: The service account of a function, as a user of the database: IAM knows its password.
+ACCOUNT = "gcs-import@project.iam"
+
+# An account's token is sent as it is: no server but Google knows how to check it, as this one can by a password.
 # Who comes over IPv4 shows a certificate, as Cloud SQL has it when only trusted ones are let in; the tests' own
 # administrator does not.
-_WHO = """
+_WHO = f"""
+hostssl all "{ACCOUNT}" ::1/128      password
 host    all postgres 127.0.0.1/32 trust
 hostssl all all      127.0.0.1/32 scram-sha-256 clientcert=verify-ca
 hostssl all all      ::1/128      scram-sha-256
@@ -43,6 +48,11 @@ class CloudSql:
     cluster: Cluster
     files: Path
     socket: Path
+
+    def admit(self, token: str) -> None:
+        """Have this token be the one that Google gave the account."""
+        with self.cluster.superuser("postgres") as admin:
+            admin.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(ACCOUNT), token))
 
     def url(self, database: str, way: str) -> str:
         """The URL of the loader; of `way`, SOCKET, FILES and PORT are filled in."""
@@ -93,6 +103,8 @@ def cloud_sql(folder: Path) -> Iterator[CloudSql]:
             cluster.ready()
             with cluster.superuser("postgres") as admin:
                 admin.execute(sql.SQL("CREATE ROLE api; CREATE ROLE loader LOGIN PASSWORD {}").format(PASSWORD))
+                account = sql.Identifier(ACCOUNT)
+                admin.execute(sql.SQL("CREATE ROLE {0} LOGIN; GRANT loader TO {0}").format(account))
             yield CloudSql(cluster, files, socket)
         finally:
             cluster.close()
