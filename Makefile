@@ -6,6 +6,11 @@ ifdef SEED
 export PYTEST_ADDOPTS += --randomly-seed=$(SEED)
 endif
 
+# The PostgreSQL of make demo, local and test: a version, as in make test POSTGRES=17, or an administrator's URL.
+ifdef POSTGRES
+export POSTGRES
+endif
+
 # A folder of your own, or what RECOSYNC_CATALOG names: make demo CATALOG=my-sync
 OF := $(if $(CATALOG),--catalog $(CATALOG))
 
@@ -18,9 +23,9 @@ demo: setup
 test: setup
 	@$(NOX) -s tests $(if $(ARGS),-- $(ARGS))
 
-# All tests, and on the oldest Python too
+# All tests, and what differs on the oldest Python and on the newest PostgreSQL
 test-all: setup
-	@$(NOX) -s compat tests_all
+	@$(NOX) -s compat tests_newest tests_all
 
 # The emulated cloud in the foreground, until Ctrl-C. It sees edits to the catalog
 local: setup

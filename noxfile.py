@@ -18,8 +18,17 @@ nox.options.default_venv_backend = "uv"
 nox.options.sessions = ["lint", "types", "compat", "tests"]
 
 BIN = Path(sys.prefix) / "bin"
-# Each worker has an emulated cloud of its own, of 1 GB. One more than there are processors, because tests also wait.
-WORKERS = ("--numprocesses", str(min(4, (os.cpu_count() or 1) + 1)), "--dist", "loadscope", "--no-loadscope-reorder")
+# Each worker has an emulated cloud of its own, of 1 GB. One more than there are processors, because tests also wait. A
+# server of the user's, which POSTGRES names, is for one worker.
+COUNT = 1 if "://" in os.environ.get("POSTGRES", "") else min(4, (os.cpu_count() or 1) + 1)
+WORKERS = ("--numprocesses", str(COUNT), "--dist", "loadscope", "--no-loadscope-reorder")
+#: The newest PostgreSQL that is supported, and the modules of tests that meet its catalogs, its messages and its locks.
+NEWEST_POSTGRES = "18"
+CATALOGS = (
+    *("belongings", "connecting", "database_url", "declared_indexes", "deployed_database", "drift", "drift_demands"),
+    *("drift_refused", "drift_rights", "extensions", "hourly_source", "ledger", "ledger_versions", "migrate"),
+    *("own_server", "publish", "refresh", "removal", "schemas", "sessions", "swap", "tables_and_views", "vector_views"),
+)
 OLDEST = nox.project.python_versions(nox.project.load_toml("pyproject.toml"), max_version="3.13")[0]
 
 
@@ -46,6 +55,16 @@ def tests(session: nox.Session) -> None:
 def tests_all(session: nox.Session) -> None:
     """Every test, on the Python that is deployed."""
     _run(session, "pytest", *WORKERS, "--odd-files", "300", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def tests_newest(session: nox.Session) -> None:
+    """The tests that meet PostgreSQL's catalogs, on the newest that is supported, which `local/setup.sh` unpacks."""
+    here = {"POSTGRES": NEWEST_POSTGRES}
+    if subprocess.run([Path("local/setup.sh").absolute()], env={**os.environ, **here}).returncode:
+        session.skip(f"PostgreSQL {NEWEST_POSTGRES} is not to be had: it is NOT TESTED")
+    modules = [f"tests/integration/test_{name}.py" for name in CATALOGS]
+    session.run(str(BIN / "pytest"), *modules, *WORKERS, *session.posargs, external=True, env=here)
 
 
 @nox.session(python=_interpreter(OLDEST) or OLDEST)

@@ -35,7 +35,7 @@ from local.bigquery import BigQuery
 from local.eventarc import Eventarc, storage_events, topic_events
 from local.functions import COLD, FLEET, Instance, Runtime, Spec
 from local.monitoring import Monitoring
-from local.postgres import RELAXED, Cluster
+from local.postgres import RELAXED, server
 from local.pubsub import PubSub
 from local.storage import Storage
 from shared import catalog
@@ -83,7 +83,7 @@ class Cloud:
             stack.callback(self.bigquery.stop)
             self.monitoring = Monitoring()
             stack.callback(self.monitoring.stop)
-            self.postgres = Cluster(self.folder, self._postgres_settings)
+            self.postgres = server(self.folder, self._postgres_settings)
             stack.callback(self.postgres.close)
             self.postgres.ready()
             self.postgres.create_template()

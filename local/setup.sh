@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes a fresh machine ready: Python 3.13, the locked dependencies in .venv, PostgreSQL with PostGIS, and Chromium for
-# the tests of the status page. What it can't install it names, in one line. Quick when nothing is missing. Writes
-# nothing outside this folder and uv's cache but Debian's packages.
+# Makes a fresh machine ready: Python 3.13, the locked dependencies in .venv, PostgreSQL with PostGIS, and what tests of
+# the status page and of poolers need. What it can't install it names, in one line. Quick when nothing is missing.
+# Writes nothing outside this folder and uv's cache but Debian's packages.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -62,8 +62,28 @@ sync() {
     echo "$wanted" >"$stamp"
 }
 
+# unpack FOLDER SUITE PROGRAMS PACKAGE...: from another release of Debian, without installing anything.
+unpack() {
+    echo "setup: unpacking $4 of Debian's $2 into .cache/$1" >&2
+    folder=.cache/$1
+    shift
+    ./local/unpack.sh "$folder" "$@" 2>.cache/unpack.log
+}
+
+# PostgreSQL as it is asked for: of the release of Debian that has this version, else of the machine's own.
+postgres() {
+    in=usr/lib/postgresql/${POSTGRES:-}/bin
+    case ${POSTGRES:-} in
+    15) unpack postgresql-15 bookworm "$in" postgresql-15 postgresql-15-postgis-3 ;;
+    17) unpack postgresql-17 trixie "$in" postgresql-17 postgresql-17-postgis-3 postgresql-17-pgvector ;;
+    18) unpack postgresql-18 forky "$in" postgresql-18 postgresql-18-postgis-3 postgresql-18-pgvector ;;
+    "") apt_install postgresql postgresql-postgis ;;
+    esac
+}
+
 mkdir -p .cache
 sync
-.venv/bin/python -m local.prerequisites postgres 2>/dev/null || apt_install postgresql postgresql-postgis || true
+.venv/bin/python -m local.prerequisites postgres 2>/dev/null || postgres || true
 .venv/bin/python -m local.prerequisites chromium 2>/dev/null || apt_install chromium || true
+.venv/bin/python -m local.prerequisites pgbouncer 2>/dev/null || unpack pgbouncer trixie usr/sbin pgbouncer || true
 .venv/bin/python -m local.prerequisites

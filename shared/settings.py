@@ -29,10 +29,14 @@ _DATABASE_URL_SHAPE = "postgresql://<user>:<password>@<host>/<database>"
 
 @dataclass(frozen=True)
 class DatabaseUrl:
-    """Where the PostgreSQL URL comes from. A file is read again for each connection, so a rotated secret just works."""
+    """Where the PostgreSQL URL comes from. A file is read again for each connection, so a rotated secret just works.
+
+    With `iam`, it has no password: an access token of the account that runs is one.
+    """
 
     value: str | None = field(default=None, repr=False)
     file: Path | None = None
+    iam: bool = False
 
     def read(self) -> str:
         """The URL now. Raises ConfigurationError when the file is missing or holds something else."""
@@ -248,7 +252,11 @@ class _Reader:
             )
         elif value and not _is_database_url(value):
             self._mistake("DATABASE_URL", _DATABASE_URL_SHAPE)
-        return DatabaseUrl(file=Path(file)) if file else DatabaseUrl(value=value)
+        login = self._environ.get("DATABASE_LOGIN", "")
+        if login not in ("", "password", "iam"):
+            self._mistake("DATABASE_LOGIN", "password or iam")
+        iam = login == "iam"
+        return DatabaseUrl(file=Path(file), iam=iam) if file else DatabaseUrl(value=value, iam=iam)
 
     def finish(self) -> None:
         if self._mistakes:

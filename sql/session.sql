@@ -1,6 +1,6 @@
 -- name: pin
--- What a session's start can't be asked for: a setting that not every version has, commits that reach the disk. Then
--- the path, which is kept for the views. Until it is set, nothing is trusted that is not named with its schema.
+-- What a session's start can't be asked for: commits that reach the disk. Then the path, which is kept for the views.
+-- Until it is set, nothing is trusted that is not named with its schema.
 SELECT
     pg_catalog.current_setting('lock_timeout') AS lock_timeout,
     pg_catalog.pg_backend_pid() AS pid,
@@ -17,10 +17,6 @@ SELECT
         INNER JOIN pg_catalog.pg_namespace AS namespace ON extension.extnamespace OPERATOR (pg_catalog.=) namespace.oid
         WHERE extension.extname OPERATOR (pg_catalog.=) 'vector'
     ) AS pgvector,
-    CASE
-        WHEN pg_catalog.current_setting('transaction_timeout', TRUE) IS NOT NULL
-            THEN pg_catalog.set_config('transaction_timeout', '0', FALSE)
-    END AS transaction_timeout,
     CASE
         WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR (pg_catalog.=) 'off'
             THEN pg_catalog.set_config('synchronous_commit', 'on', FALSE)

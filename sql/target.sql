@@ -5,7 +5,7 @@ SELECT
     format_type(attribute.atttypid, attribute.atttypmod) AS type,
     attribute.attnotnull,
     relation.relkind::text,
-    attribute.attgenerated <> '' AS generated,
+    attribute.attgenerated::text AS generated,
     pg_get_expr(def.adbin, def.adrelid) AS default_value
 FROM pg_class AS relation
 INNER JOIN pg_namespace AS namespace ON relation.relnamespace = namespace.oid

@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
-from local.prerequisites import MissingError, postgres_bin
+from local.prerequisites import MissingError, postgres_bin, postgres_url
 from shared.catalog import FOLDER_VARIABLE
 from tests.kit.log_lines import LogLines
 from tests.kit.shares import left_out
@@ -44,6 +45,8 @@ PLACES = ("integration/test_readers.py", "e2e", "terraform", "integration", "bro
 
 def pytest_report_header() -> str:
     """The server that the tests use."""
+    if url := postgres_url():
+        return f"server: {urlsplit(url).hostname}, which POSTGRES names"
     try:
         version = subprocess.run([postgres_bin() / "postgres", "--version"], capture_output=True, text=True).stdout
     except MissingError as missing:

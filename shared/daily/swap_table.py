@@ -25,7 +25,7 @@ from shared.daily.live import RECYCLE, Replacement
 from shared.daily.receipt import of_adopted
 from shared.db.locks import Lock, LockPatience, await_lock, end_stale_holders
 from shared.db.postgres import at_once, commit_later
-from shared.errors import BusyError, DataError, IncompleteError
+from shared.errors import BusyError, DataError, IncompleteError, TargetError
 from shared.ledger import publications, receipts, snapshots
 from shared.ledger.publications import Cause
 from shared.names import ADOPTED, ObjectVersion, SnapshotId
@@ -269,9 +269,16 @@ def _adopt(run: TableRun) -> bool:
     present = columns.of_relation(run.connection, run.schema, run.table.name)
     held = columns.of_parts(run.connection, [part_id])[part_id]
     names = sql.SQL(", ").join(sql.Identifier(name) for name in held if name in present)
-    rows = run.connection.execute(
-        sql.SQL("INSERT INTO {} ({}) SELECT {} FROM ONLY {}").format(tables.child(part_id), names, names, parent)
-    ).rowcount
+    copied = sql.SQL("INSERT INTO {} ({}) SELECT {} FROM ONLY {}")
+    try:
+        rows = run.connection.execute(copied.format(tables.child(part_id), names, names, parent)).rowcount
+    except (pg.CheckViolation, pg.NotNullViolation) as e:
+        broken = e.diag.constraint_name or f"NOT NULL of {e.diag.column_name}"
+        raise TargetError(
+            f"rows that stand in it break its own constraint {broken}, which never was valid",
+            where=version.name,
+            remedy="Mend or delete them, or drop the constraint",
+        ) from e
     tables.drop_defaults(run.connection, part_id)
     receipt = of_adopted(run, tables.child(part_id))
     snapshots.finish_part(run.connection, part_id, 0.0, None, receipt.postgresql)

@@ -15,8 +15,9 @@ from psycopg import sql
 from psycopg.rows import TupleRow
 
 from shared.db import url
-from shared.db.session import SEARCH_PATH, Session, parameters, pin, unreachable
+from shared.db.session import SEARCH_PATH, Session, is_here, parameters, pin, unreachable
 from shared.errors import ConfigurationError, DataError, RetryableError, TargetError
+from shared.gcp.tokens import LOG_IN, AccessToken, FunctionToken
 
 if TYPE_CHECKING:
     from shared.settings import CommonSettings
@@ -29,12 +30,16 @@ _OUT_OF_REACH = {"42704", "42883", "3F000"}
 #: What the server's words for a missing right ask for. Without these words, as in another language, it is just a right.
 _RIGHTS = (
     ("row-level security", "ALTER ROLE … BYPASSRLS for the loader's role: a policy would hide rows in silence"),
+    ("terminat", "GRANT pg_signal_backend TO the loader's role, where functions log in as several"),
     ("must be owner", "ALTER … OWNER TO the loader's role"),
     ("(?:member of|SET ROLE)", "GRANT that role TO the loader's role"),
     ("for database", "GRANT CREATE ON DATABASE … TO the loader's role"),
     ("for schema", "GRANT USAGE, CREATE ON SCHEMA … TO the loader's role"),
     ("for (?:table|view|materialized view)", "GRANT SELECT ON … TO the loader's role, and DELETE, to delete what left"),
 )
+
+#: Of the account that runs, for databases that it may log in to with that.
+_log_in: AccessToken = FunctionToken(LOG_IN)
 
 #: Locks, objects in use, aborted and timed out transactions, and a server that is read-only while it changes roles.
 _TRANSIENT_STATES = {"55P03", "55006", "25P02", "25P03", "25P04", "25006"}
@@ -78,7 +83,29 @@ def opened(asked: str) -> Session:
 def _conninfo(settings: CommonSettings, purpose: str, **options: str) -> str:
     text = settings.database.read()
     given = url.parse(text, settings.database_secret)
-    return psycopg.conninfo.make_conninfo(text, **parameters(settings, given, purpose, options))
+    asked = parameters(settings, given, purpose, options)
+    if settings.database.iam:
+        asked["password"] = _token_as_password(given, settings.database_secret)
+    return psycopg.conninfo.make_conninfo(text, **asked)
+
+
+def _token_as_password(given: Mapping[str, str], where: str) -> str:
+    """What IAM database authentication takes for a password: an access token, which no server may be shown in the clear
+    (https://cloud.google.com/sql/docs/postgres/iam-logins).
+    """
+    if "password" in given:
+        raise ConfigurationError(
+            "the database URL has a password, where DATABASE_LOGIN=iam has the account's token for one",
+            where=where,
+            remedy="Take out one of the two",
+        )
+    if given.get("sslmode") in ("disable", "allow", "prefer") and not is_here(given):
+        raise ConfigurationError(
+            "the database URL lets the account's token travel without TLS",
+            where=where,
+            remedy="Take sslmode out of it, or say verify-ca",
+        )
+    return _log_in.get(renew=False) or ""
 
 
 @contextmanager
@@ -98,7 +125,7 @@ def is_transient(e: psycopg.Error) -> bool:
 
 def is_wrong_deployment(e: psycopg.Error) -> bool:
     """Whether an administrator has to mend it: a missing right, or something that the session does not find."""
-    return _wrong_deployment(e.sqlstate or "", e.diag.message_primary or "") is not None
+    return _wrong_deployment(e) is not None
 
 
 def _translate(e: psycopg.Error, doing: str) -> Exception:
@@ -109,7 +136,7 @@ def _translate(e: psycopg.Error, doing: str) -> Exception:
     if not state and isinstance(e, psycopg.OperationalError | psycopg.InterfaceError):
         # No state: the connection is gone. The text may quote the host, never a value.
         return RetryableError(f"the connection to PostgreSQL is lost ({type(e).__name__})", where=doing)
-    if remedy := _wrong_deployment(state, message):
+    if remedy := _wrong_deployment(e):
         return ConfigurationError(f"PostgreSQL: {message}", where=doing, remedy=remedy)
     if state[:2] in ("22", "23"):
         return DataError(f"PostgreSQL refused a value ({type(e).__name__}, {state})", where=doing)
@@ -118,9 +145,11 @@ def _translate(e: psycopg.Error, doing: str) -> Exception:
     return TargetError(f"PostgreSQL: {message} ({state})", where=doing)
 
 
-def _wrong_deployment(state: str, message: str) -> str | None:
+def _wrong_deployment(e: psycopg.Error) -> str | None:
     """What an administrator does about an error that is neither the work's nor the server's; None of any other."""
-    if state in _OUT_OF_REACH:
+    state, message = e.sqlstate or "", e.diag.message_primary or ""
+    # A relation that a statement of ours lacks is a mistake in it; one that a function's own statement lacks is not.
+    if state in _OUT_OF_REACH or (state == pg.UndefinedTable.sqlstate and e.diag.internal_query):
         return (
             "CREATE EXTENSION for what is absent. Name the schema of what is elsewhere: in the template of the view, or"
             " for what a function calls by ALTER FUNCTION … SET search_path"

@@ -77,14 +77,8 @@ def parameters(
     TLS is required unless the URL says otherwise or PostgreSQL is on this machine. The session is named after its
     purpose and its `life`, in seconds, after which it counts as frozen: whoever waits for it can't know that.
     """
-    addresses = (given.get("hostaddr"), given.get("host"), environ.get("PGHOSTADDR"), environ.get("PGHOST"))
-    hosts = next(filter(None, addresses), "").split(",")
-    # Where a service is named, its file says which host.
-    local = not given.get("service") and all(
-        host in ("", "localhost", "127.0.0.1", "::1") or host.startswith("/") for host in hosts
-    )
     taste: dict[str, str | int] = {
-        "sslmode": "prefer" if local else "require",
+        "sslmode": "prefer" if is_here(given) else "require",
         "connect_timeout": 10,
         "keepalives_idle": 30,
         "keepalives_interval": 10,
@@ -96,6 +90,16 @@ def parameters(
         "application_name": f"recosync {settings.life}s {purpose}",
         "options": " ".join([given.get("options") or environ.get("PGOPTIONS", ""), *_options(settings, options)]),
     }
+
+
+def is_here(given: Mapping[str, str]) -> bool:
+    """Whether the URL, or the environment where it says nothing, names a server on this machine, or a proxy."""
+    addresses = (given.get("hostaddr"), given.get("host"), environ.get("PGHOSTADDR"), environ.get("PGHOST"))
+    hosts = next(filter(None, addresses), "").split(",")
+    # Where a service is named, its file says which host.
+    return not given.get("service") and all(
+        host in ("", "localhost", "127.0.0.1", "::1") or host.startswith("/") for host in hosts
+    )
 
 
 class Session(psycopg.Connection[TupleRow]):
@@ -128,16 +132,20 @@ def pin(connection: Session) -> None:
     """Finish what the start of the session can't do, and check that the session has what it asked for.
 
     The search_path that the role, the database or the URL sets is kept for the catalog's SQL. Raises
-    ConfigurationError where something between us and PostgreSQL drops settings or shares sessions, or where constraints
-    do not hold.
+    ConfigurationError where something between us and PostgreSQL drops settings or may share sessions, or where
+    constraints do not hold. A pooler gives a client a process id that it made up, in whatever mode it is; which mode
+    that is can't be asked.
     """
+    if connection.info.server_version >= 170_000:
+        # It came with this version. By itself it is done at once, where what is set for the role may leave little time.
+        connection.execute("SET transaction_timeout = 0")
     row = connection.execute(queries.load("session")["pin"], {"path": SEARCH_PATH}, prepare=False).fetchone()
     lock_timeout, pid, replication, connection.postgis, connection.pgvector, *_ = row or (None,) * 5
     if (lock_timeout, pid) != (f"{LOCK_TIMEOUT_MS}ms", connection.info.backend_pid):
         raise ConfigurationError(
-            "a connection pooler stands between us and PostgreSQL: sessions there keep neither settings nor locks",
+            "a connection pooler stands between us and PostgreSQL: no session there is sure of its settings and locks",
             where="the database URL",
-            remedy="Name PostgreSQL's own address and port",
+            remedy=_PAST_POOLERS,
         )
     if replication != "origin":
         raise ConfigurationError(
@@ -251,22 +259,34 @@ def _schemas(connection: object) -> list[str]:
 
 _SECRET = "Check the database URL's secret"  # noqa: S105 - where to look for one
 
+_PAST_POOLERS = (
+    "Name PostgreSQL's own address and port, past the pooler: of a Cloud SQL instance with managed connection pooling"
+    " that is port 5432"
+)
+
 #: How the server speaks of a setting that the URL's options, or the role's, ask for in vain.
 _SETTINGS = (
     r"configuration parameter|for parameter|parameter \S+ (?:cannot|requires)|permission denied to set|cannot set"
-    r"|outside the valid range|requires a value|invalid command-line argument|could not access file|walsender"
+    r"|outside the valid range|requires a value|invalid command-line argument|could not access file"
+    r"|walsender|WAL sender"
 )
 
 #: How the server refuses what no retry makes good, and what to do.
 _REFUSED = (
-    (r"password authentication failed|no pg_hba\.conf entry|authentication failed", _SECRET),
+    (
+        r"IAM .*authentication failed",
+        "Grant the account roles/cloudsql.instanceUser, and make it a user of the instance, as docs/deploy.md says",
+    ),
+    (r"client certificate", "Add sslcert and sslkey to the database URL, with the paths where their files are mounted"),
+    (r"pg_hba\.conf.*no encryption", "The server wants TLS: take sslmode out of the database URL"),
+    (r"pg_hba\.conf|authentication failed", _SECRET),
     (r"(?:role|database) \S+ (?:does not exist|is not permitted)", _SECRET),
     (
         r"client certificate",
         "Mount one, and name it in the URL by sslcert and sslkey; or have the instance ask for none",
     ),
     (r"permission denied for database", "GRANT CONNECT ON DATABASE … TO the loader's role"),
-    (r"unsupported startup parameter", "A connection pooler answers there: name PostgreSQL's own address and port"),
+    (r"unsupported startup parameter", f"A connection pooler answers there. {_PAST_POOLERS}"),
     (
         _SETTINGS,
         "Correct the options of the database URL, or what ALTER ROLE … SET set for the role",
@@ -289,6 +309,12 @@ _CAUSES = (
     (r"connection refused", "nothing listens on that host and port (connection refused)", ""),
     (r"timeout expired|timed out", "no answer in time: does the network lead there?", ""),
     (r"no route to host|network is unreachable", "no network leads to its host", ""),
+    (
+        r"group or world access",
+        "others may read the key file that its sslkey names, and libpq refuses such a file",
+        "Mount it with mode 0600 or less",
+    ),
+    (r"no password supplied", "it asks for a password, and the database URL has none", _SECRET),
     (
         r"certificate file \S+ does not exist|could not (?:read|load|open)[^\n]*certificate|private key file",
         "a certificate or key that the URL's settings ask for is not there or not readable",

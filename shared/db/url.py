@@ -10,6 +10,7 @@ import psycopg.conninfo
 
 from shared.errors import ConfigurationError
 
+_SOCKET = "Write a socket as postgresql://<user>:<password>@/<database>?host=/cloudsql/<project>:<region>:<instance>"
 _ESCAPE = "Escape special characters in user and password as %XX: @ is %40, / is %2F"
 
 #: What is read as numbers: by psycopg itself, which quotes what is none, and by libpq once it has a TCP connection.
@@ -50,7 +51,8 @@ def parse(url: str, where: str) -> Mapping[str, str]:
             raise _not_taken(name, where)
     misread = _misread(given)
     if misread:
-        raise ConfigurationError(f"the database URL {misread}", where=where, remedy=_ESCAPE)
+        remedy = _SOCKET if given.get("host", "").startswith("/") else _ESCAPE
+        raise ConfigurationError(f"the database URL {misread}", where=where, remedy=remedy)
     if not given.get("dbname") and not given.get("service"):
         raise ConfigurationError("the database URL names no database", where=where, remedy="Add /<database> to it")
     if refused := _refused(url):

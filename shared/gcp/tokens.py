@@ -1,4 +1,6 @@
-"""Access tokens for what reads Cloud Storage by itself: DuckDB takes one, and knows nothing of its renewal."""
+"""Access tokens for what knows nothing of their renewal: DuckDB, which reads Cloud Storage by itself, and PostgreSQL,
+which takes one for a password.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,11 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+#: What a token is good for: to read objects, or to log in to an instance of Cloud SQL and nothing else
+#: (https://cloud.google.com/sql/docs/postgres/iam-logins).
+READ_OBJECTS = "https://www.googleapis.com/auth/devstorage.read_only"
+LOG_IN = "https://www.googleapis.com/auth/sqlservice.login"
 
 #: Seconds of life that a token needs at the start of a read. The metadata server has no fresher one before the last
 #: five minutes; a token that ends in mid-read fails it, and the retry has a new one.
@@ -28,13 +35,19 @@ class NoToken:
 
 
 class FunctionToken:
-    """The access token of the account that the function runs as, renewed in its last minutes."""
+    """The access token of the account that the function runs as, of one scope, renewed in its last minutes."""
+
+    def __init__(self, scope: str = READ_OBJECTS) -> None:
+        self._scope = scope
 
     @cached_property
     def _credentials(self) -> GoogleCredentials:
         import google.auth
 
-        credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/devstorage.read_only"])
+        from shared.gcp.errors import translated
+
+        with translated("looking for credentials"):
+            credentials, _ = google.auth.default(scopes=[self._scope])
         return credentials
 
     def get(self, *, renew: bool) -> str | None:

@@ -209,12 +209,12 @@ def unattached(connection: psycopg.Connection, schema: str, table: str) -> list[
 
 @dataclass(frozen=True)
 class _Column:
-    """A column as the server has it; the default is an expression."""
+    """A column as the server has it; the default is an expression, and `generated` is a letter if it is so."""
 
     name: str
     type: str
     required: bool
-    generated: bool
+    generated: str
     default: str | None
 
 
@@ -256,10 +256,14 @@ def _check(connection: psycopg.Connection, schema: str, table: Table, found: _Fo
     refuse_unkept(connection, schema, table.name)
     for column in found.columns:
         if column.generated:
+            # One that is not stored can't become another, and it is what PostgreSQL 18 and later make unless told.
+            becomes = (
+                f"ALTER TABLE … ALTER {column.name} DROP EXPRESSION, or drop it" if column.generated == "s" else ""
+            )
             raise TargetError(
                 f"its column {column.name} is generated, which no part has",
                 where=where,
-                remedy=f"ALTER TABLE … ALTER {column.name} DROP EXPRESSION, or drop it: a view can compute it",
+                remedy=f"{becomes or f'ALTER TABLE … DROP {column.name}'}: a view can compute it",
             )
     for column in _required_of_others(connection, table, found):
         if column.default is None:

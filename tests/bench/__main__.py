@@ -19,7 +19,7 @@ from rich.table import Table
 
 from local import ROOT
 from local.cloud import Cloud
-from local.prerequisites import MissingError
+from local.prerequisites import MissingError, postgres_url
 from tests.bench import hour, latency, load, measure, readers, record, refresh, report, starts
 from tests.bench.bench import PRODUCTION, Bench, folder
 from tests.bench.measure import Result
@@ -92,6 +92,8 @@ def _arguments() -> argparse.Namespace:
 
 
 def _run(console: Console, asked: argparse.Namespace) -> Run:
+    if postgres_url():
+        raise MissingError("the benchmark measures a server of its own: POSTGRES may be a version, and no URL")
     commit, changed = record.commit(ROOT)
     with folder() as place, Cloud(postgres=PRODUCTION) as cloud:
         log_rows = asked.log_rows or asked.rows // 3

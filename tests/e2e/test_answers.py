@@ -14,6 +14,7 @@ from local.eventarc import CloudEvent
 from local.functions import FLEET
 from tests.e2e.conftest import PASSWORD
 from tests.e2e.system import scheduled
+from tests.kit.servers import stops_the_server
 
 TOMORROW = f"{datetime.now(UTC) + timedelta(days=2):%Y%m%d}"
 BAD_BODIES = {
@@ -167,6 +168,7 @@ def test_every_line_is_json_with_what_cloud_logging_needs_to_find_it(emulated, s
     assert all({"table", "seconds", "event_id"} <= line.keys() for line in built)
 
 
+@stops_the_server
 def test_the_databases_password_is_nowhere(emulated, system):
     assert PASSWORD in emulated.env["DATABASE_URL"]
     emulated.cloud.postgres.stop()

@@ -12,6 +12,7 @@ from local.eventarc import Faults
 from shared.db.locks import Lock
 from tests.e2e.system import scheduled
 from tests.kit.background import Background, wait_for
+from tests.kit.servers import stops_the_server
 from tests.kit.sessions import held, one
 
 #: Tables of several parts; two are enough to see a fault, and twice as fast as four.
@@ -115,6 +116,7 @@ def test_the_importing_functions_are_killed_in_mid_copy(emulated, system, publis
         instance.restart()
 
 
+@stops_the_server
 @pytest.mark.matrix
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_the_database_is_restarted_in_mid_copy(emulated, system, published, day, mode):

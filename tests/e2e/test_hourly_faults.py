@@ -22,6 +22,7 @@ from local.strict_storage import Rules
 from tests.e2e.conftest import REAL
 from tests.e2e.hourly_system import HOUR, LOG, Log, gates, step_of
 from tests.kit.background import Background, wait_for
+from tests.kit.servers import stops_the_server
 
 ROWS = 60
 #: Rows of several chunks of an upload, which are sent while others are still read; and rows of two parts.
@@ -403,6 +404,7 @@ def test_the_first_answer_of_every_step_is_lost(log, hour):
     log.recover(hour)
 
 
+@stops_the_server
 @pytest.mark.matrix
 @pytest.mark.parametrize(("step", "wide"), [("send more of part 0", 150), ("manifest deleting", 0)])
 def test_the_database_crashes(log, hour, step, wide):

@@ -138,6 +138,29 @@ def test_a_filled_table_is_adopted_and_its_own_rows_can_be_brought_back(services
     assert users(database) == ["old-1", "old-2"]
 
 
+@pytest.mark.parametrize(
+    ("since", "constraint", "told"),
+    [
+        (150_000, "CONSTRAINT mine CHECK (user_id <> 'old-1') NOT VALID", "constraint mine,"),
+        (180_000, "CONSTRAINT mine NOT NULL item_id NOT VALID", "constraint NOT NULL of item_id,"),
+    ],
+)
+def test_rows_that_break_a_constraint_which_nobody_validated_are_told_before_they_are_adopted(
+    services, database, since, constraint, told
+):
+    if database.info.server_version < since:
+        pytest.skip(f"PostgreSQL before {since // 10_000} has no such constraint")
+    database.execute(f"CREATE TABLE {TABLE} (user_id varchar, item_id varchar)")
+    database.execute(f"INSERT INTO {TABLE} VALUES ('old-1', NULL)")
+    database.execute(f"ALTER TABLE {TABLE} ADD {constraint}")
+    with pytest.raises(TargetError, match=f"{TABLE}: rows that stand in it break its own {told}.*drop the constraint"):
+        publish(services, 1, ["new"])
+    assert users(database) == ["old-1"]
+    database.execute(f"ALTER TABLE {TABLE} DROP CONSTRAINT mine")
+    publish(services, 2, ["new"])
+    assert users(database) == ["new"]
+
+
 @pytest.mark.usefixtures("filled_table")
 def test_readers_of_a_table_that_is_adopted_never_see_it_empty_or_mixed(here, services, database):
     seen = []

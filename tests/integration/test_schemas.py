@@ -141,6 +141,17 @@ def test_a_schema_in_which_the_loader_may_not_create_is_told(here, own):
     assert own.refresh("users") == "refreshed"
 
 
+def test_the_loader_needs_no_right_to_public_for_what_stands_elsewhere(here, own):
+    own = own.of(text(shown="app").replace('schema = "public"', 'schema = "app"'), {"shown": VIEW})
+    with here.cloud.postgres.superuser(here.name) as admin:
+        admin.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC, recosync")
+    for number, name in ((1, "ann"), (2, "bob")):
+        own.publish(number, "users", n=[1], name=[name])
+        own.publish(number, "items", n=[1], item=["a"])
+        assert own.refresh("users") == "refreshed"
+        assert own.rows("app.shown") == [(1, name, "a")]
+
+
 def test_a_table_of_the_same_name_that_a_template_finds_first_is_told(own):
     own.database.execute('CREATE TABLE "Shown".users (n integer, name text)')
     own.publish(1, "users", n=[1], name=["ann"])

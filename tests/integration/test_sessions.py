@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from urllib.parse import quote
 
 import psycopg
 import pyarrow as pa
@@ -16,7 +17,7 @@ from shared.daily import build
 from shared.daily.refresh import refresh
 from shared.db import locks
 from shared.db.locks import Lock
-from shared.db.postgres import connect
+from shared.db.postgres import connect, translated
 from shared.errors import BusyError, ConfigurationError
 from shared.operate.cli import commands
 from shared.settings import DatabaseUrl
@@ -257,6 +258,37 @@ def test_a_holder_is_ended_after_its_own_life_and_not_after_the_waiters(here, se
         wait_for(lambda: locks.try_lock(waiter, lock, session=True))
         with pytest.raises(psycopg.OperationalError):
             one(frozen, "SELECT 1")
+
+
+def test_a_frozen_holder_of_another_account_is_ended_by_whoever_may(here, services):
+    """As with IAM database authentication: each function logs in as itself, and becomes the loader."""
+    lock = Lock.hourly("past_offer_context")
+    accounts = [f"{here.name}_{name}@project.iam" for name in ("import", "export")]
+
+    def living(account, seconds):
+        url = f"{here.dsn.replace('recosync:recosync', quote(account))}?options=-c%20role%3Drecosync"
+        return replace(services.settings, database=DatabaseUrl(url), life=seconds)
+
+    with here.cloud.postgres.superuser(here.name) as admin:
+        for account in accounts:
+            admin.execute(f'CREATE ROLE "{account}" LOGIN; GRANT recosync TO "{account}"')
+        try:
+            with (
+                connect(living(accounts[0], 1), "import") as frozen,
+                connect(living(accounts[1], 1_800), "export") as waiter,
+            ):
+                locks.lock_or_busy(frozen, lock, session=True)
+                one(waiter, "SELECT pg_sleep(1.5)")
+                with pytest.raises(ConfigurationError, match="GRANT pg_signal_backend"), translated("test"):
+                    locks.lock_or_busy(waiter, lock, session=True)
+                admin.execute("GRANT pg_signal_backend TO recosync")
+                with pytest.raises(BusyError):
+                    locks.lock_or_busy(waiter, lock, session=True)
+                wait_for(lambda: locks.try_lock(waiter, lock, session=True))
+        finally:
+            admin.execute("REVOKE pg_signal_backend FROM recosync")
+            for account in accounts:
+                admin.execute(f'DROP ROLE "{account}"')
 
 
 def test_a_role_without_rights_over_others_sessions_names_the_holder_as_far_as_it_may(here, services, database):

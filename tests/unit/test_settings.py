@@ -144,6 +144,14 @@ def test_the_url_comes_from_one_of_two_variables(both):
         read(**both)
 
 
+@pytest.mark.parametrize(("login", "iam"), [("", False), ("password", False), ("iam", True)])
+def test_the_login_is_by_a_password_unless_it_is_by_the_account(login, iam):
+    assert read(DATABASE_LOGIN=login).database.iam is iam
+    assert read(DATABASE_URL="", DATABASE_URL_FILE="/secrets/url", DATABASE_LOGIN=login).database.iam is iam
+    with pytest.raises(ConfigurationError, match="DATABASE_LOGIN should be password or iam"):
+        read(DATABASE_LOGIN="IAM")
+
+
 def test_a_rotated_secret_is_read_by_the_next_connection(tmp_path):
     secret = tmp_path / "url"
     secret.write_text(f"{URL}\n")
