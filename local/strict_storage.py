@@ -1,6 +1,6 @@
 """Cloud Storage with the rules that fake-gcs-server leaves out, and with faults: both are for a proxy before it.
 
-    with standing_before(cloud.storage.url) as proxy, proxy.fault(Rules()), proxy.fault(faults := Faults()):
+    with standing_before(cloud.storage.url) as proxy, proxy.fault(Rules()), proxy.fault(Faults()) as faults:
         faults.next("PUT", "upload_id=", Break.LOST)
 
 Whatever reaches the server by another way is not seen here.
