@@ -66,11 +66,12 @@ class Server:
     """What tests and the emulated cloud want of a PostgreSQL server."""
 
     def dsn(self, database: str, role: str = "recosync") -> str:
+        """Where a role finds a database; `postgres` is whoever administers the server."""
         raise NotImplementedError
 
     def superuser(self, database: str) -> psycopg.Connection:
         """A connection of whoever administers the server."""
-        raise NotImplementedError
+        return psycopg.connect(self.dsn(database, "postgres"), autocommit=True)
 
     def ready(self) -> None:
         """Wait until it accepts connections."""
@@ -184,9 +185,6 @@ class Cluster(Server):
     def dsn(self, database: str, role: str = "recosync") -> str:
         return f"postgresql://{role}:{role}@127.0.0.1:{self.port}/{database}"
 
-    def superuser(self, database: str) -> psycopg.Connection:
-        return psycopg.connect(self.dsn(database, "postgres"), autocommit=True)
-
     @property
     def pid(self) -> int:
         """The process that starts the others."""
@@ -228,11 +226,8 @@ class Guest(Server):
             self._forget()
 
     def dsn(self, database: str, role: str = "recosync") -> str:
-        return self._to(database, f"{role}:{self._password(role)}")
-
-    def superuser(self, database: str) -> psycopg.Connection:
-        administrator, _, _ = urlsplit(self._url).netloc.rpartition("@")
-        return psycopg.connect(self._to(database, administrator), autocommit=True)
+        who = urlsplit(self._url).netloc.rpartition("@")[0] if role == "postgres" else f"{role}:{self._password(role)}"
+        return self._to(database, who)
 
     def create_template(self) -> None:
         with _told():

@@ -5,7 +5,6 @@ locals {
     ENV_SHORT_NAME              = var.environment
     GCP_PROJECT_ID              = var.project_id
     RECOMMENDATION_SQL_INSTANCE = var.cloud_sql.instance
-    DATABASE_URL_FILE           = local.secret_file
   }
 
   daily_environment = merge({ for variable, name in local.source_names : variable => var.source_datasets[name] }, {
@@ -33,7 +32,7 @@ locals {
       mv_refresh    = local.daily_environment
       hourly_export = merge(local.daily_environment, local.hourly_environment)
       status        = local.hourly_environment
-    } : name => merge(local.common_environment, flow, { FUNCTION_TIMEOUT_SECONDS = tostring(var.limits[name].timeout_seconds) })
+    } : name => merge(local.common_environment, local.database_environment[name], flow, { FUNCTION_TIMEOUT_SECONDS = tostring(var.limits[name].timeout_seconds) })
   }
 
   descriptions = {
@@ -83,9 +82,9 @@ module "function" {
     repository      = "projects/${var.project_id}/locations/${var.region}/repositories/${google_artifact_registry_repository.functions.repository_id}"
   }
 
-  database_secret = {
+  database_secret = local.iam ? null : {
     project = var.project_id
-    name    = each.key == "status" ? module.status_secret.name : module.database_secret.name
+    name    = each.key == "status" ? module.status_secret[0].name : module.database_secret[0].name
     file    = local.secret_file
   }
 

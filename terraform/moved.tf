@@ -25,6 +25,16 @@ moved {
   to   = module.function["bq_export"].google_cloud_run_v2_service_iam_member.invoker["scheduler"]
 }
 
+moved {
+  from = module.database_secret
+  to   = module.database_secret[0]
+}
+
+moved {
+  from = module.status_secret
+  to   = module.status_secret[0]
+}
+
 # Once by the names in source_datasets, now by project.dataset, which no `moved` block can name: it takes no variables. To
 # destroy the old ones would revoke what the new ones grant, so they are forgotten: an apply grants again what is granted.
 removed {

@@ -34,8 +34,13 @@ output "datasets" {
 }
 
 output "secrets" {
-  description = "The secrets that the database URLs go into."
-  value       = { loader = module.database_secret.name, status = module.status_secret.name }
+  description = "The secrets that the database URLs go into; null with database_iam."
+  value       = { loader = one(module.database_secret[*].name), status = one(module.status_secret[*].name) }
+}
+
+output "database_users" {
+  description = "What PostgreSQL calls each function's account, to be granted the role that it takes on; null without database_iam."
+  value       = local.iam ? local.database_users : null
 }
 
 output "schedules" {

@@ -1,5 +1,6 @@
 module "database_secret" {
   source = "./modules/secret"
+  count  = local.iam ? 0 : 1
 
   name                = "${var.cloud_sql.instance}_database_url"
   region              = var.region
@@ -14,6 +15,7 @@ module "database_secret" {
 # The status page has a role of its own, which can only read.
 module "status_secret" {
   source = "./modules/secret"
+  count  = local.iam ? 0 : 1
 
   name                = "${var.cloud_sql.instance}_status_database_url"
   region              = var.region

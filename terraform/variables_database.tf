@@ -60,6 +60,32 @@ variable "database_urls" {
   }
 }
 
+variable "database_iam" {
+  description = "IAM database authentication instead of a password: each function logs in with its own account, and takes on the role `loader`, or `status`. `host` is the instance's private address. No secret is made then."
+  type = object({
+    host     = string
+    database = string
+    loader   = optional(string, "loader")
+    status   = optional(string, "status")
+  })
+  default = null
+
+  validation {
+    condition     = var.database_iam == null || var.database_urls_version == null
+    error_message = "Give database_urls, which have passwords, or database_iam, which needs none."
+  }
+
+  validation {
+    condition     = var.database_iam == null ? true : can(regex("^([A-Za-z0-9.-]+|\\[[0-9A-Fa-f:]+\\])$", var.database_iam.host))
+    error_message = "The host is an address or a name, without a port; an IPv6 address stands in brackets."
+  }
+
+  validation {
+    condition     = var.database_iam == null ? true : alltrue([for name in [var.database_iam.database, var.database_iam.loader, var.database_iam.status] : can(regex("^[A-Za-z_][A-Za-z0-9_-]*$", name))])
+    error_message = "The database and the roles have names of letters, digits, _ and -."
+  }
+}
+
 variable "database_urls_version" {
   description = "With database_urls: a number other than the last one writes them. null leaves what is in the secrets, and versions to whoever adds them."
   type        = number

@@ -162,6 +162,32 @@ run "a_database_url_that_is_none" {
   expect_failures = [var.database_urls]
 }
 
+run "passwords_and_accounts_at_once" {
+  command = plan
+  variables {
+    database_iam          = { host = "10.0.0.2", database = "recommendation" }
+    database_urls         = { loader = "postgresql://loader:x@10.0.0.2/recommendation", status = "postgresql://status:x@10.0.0.2/recommendation" }
+    database_urls_version = 1
+  }
+  expect_failures = [var.database_iam]
+}
+
+run "an_instance_with_a_port" {
+  command = plan
+  variables {
+    database_iam = { host = "10.0.0.2:5432", database = "recommendation" }
+  }
+  expect_failures = [var.database_iam]
+}
+
+run "a_role_that_would_have_to_be_escaped" {
+  command = plan
+  variables {
+    database_iam = { host = "10.0.0.2", database = "recommendation", loader = "the loader" }
+  }
+  expect_failures = [var.database_iam]
+}
+
 run "a_number_without_database_urls" {
   command = plan
   variables {

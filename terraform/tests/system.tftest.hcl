@@ -136,6 +136,27 @@ run "deployed" {
   }
 }
 
+run "accounts_in_place_of_passwords" {
+  command = plan
+
+  variables {
+    database_iam = { host = "[fd00::2]", database = "recommendation" }
+  }
+
+  assert {
+    condition     = output.secrets == { loader = null, status = null }
+    error_message = "There is no secret."
+  }
+  assert {
+    condition     = toset(keys(google_sql_user.function)) == toset(keys(output.functions)) && alltrue([for user in google_sql_user.function : user.type == "CLOUD_IAM_SERVICE_ACCOUNT" && user.instance == "recommendation-dev"])
+    error_message = "Each function's account is a user of the instance."
+  }
+  assert {
+    condition     = alltrue([for grant in google_project_iam_member.instance_user : strcontains(grant.condition[0].expression, "projects/example-project/instances/recommendation-dev")])
+    error_message = "An account may log in to this instance, and to no other of the project."
+  }
+}
+
 run "identities" {
   command = plan
 

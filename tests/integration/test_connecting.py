@@ -13,6 +13,9 @@ from local.process import free_port
 from shared.db.postgres import connect
 from shared.errors import ConfigurationError, RetryableError
 from shared.settings import DatabaseUrl
+from tests.kit.servers import needs_no_password
+
+pytestmark = needs_no_password
 
 SECRET = "p4ssw0rd"
 

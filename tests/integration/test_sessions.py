@@ -266,7 +266,7 @@ def test_a_frozen_holder_of_another_account_is_ended_by_whoever_may(here, servic
     accounts = [f"{here.name}_{name}@project.iam" for name in ("import", "export")]
 
     def living(account, seconds):
-        url = f"{here.dsn.replace('recosync:recosync', quote(account))}?options=-c%20role%3Drecosync"
+        url = f"{here.cloud.postgres.dsn(here.name, quote(account))}?options=-c%20role%3Drecosync"
         return replace(services.settings, database=DatabaseUrl(url), life=seconds)
 
     with here.cloud.postgres.superuser(here.name) as admin:

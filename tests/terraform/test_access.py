@@ -78,8 +78,9 @@ def resource(kind, attributes):
 
 
 @pytest.fixture(scope="module")
-def granted(plan):
-    return {(account(a["member"]), a["role"], resource(kind, a)) for kind, a in grants(plan)}
+def granted(plan, iam_plan):
+    found = [*grants(plan), *grants(iam_plan)]
+    return {(account(a["member"]), a["role"], resource(kind, a)) for kind, a in found}
 
 
 def test_every_role_stands_in_the_table(granted):
@@ -99,6 +100,12 @@ def test_the_table_has_every_role_that_is_written_anywhere():
         for role in re.findall(r'"(roles/[^"]+)"', file.read_text())
     }
     assert written == {role for _, role, _ in documented()}
+
+
+def test_an_account_logs_in_or_reads_a_secret_and_never_both(plan, iam_plan):
+    ways = ({"roles/secretmanager.secretAccessor"}, {"roles/cloudsql.instanceUser"})
+    for of, way in zip((plan, iam_plan), ways, strict=True):
+        assert {a["role"] for _, a in grants(of)} & set.union(*ways) == way
 
 
 def test_roles_are_added_one_by_one(plan):
@@ -128,6 +135,7 @@ def test_each_function_runs_and_is_built_as_an_account_made_here(plan):
 def test_on_the_project_is_only_what_can_be_nowhere_else(granted):
     assert {role for _, role, where in granted if where == "project"} == {
         "roles/bigquery.jobUser",
+        "roles/cloudsql.instanceUser",
         "roles/eventarc.eventReceiver",
         "roles/logging.logWriter",
         "roles/monitoring.metricWriter",

@@ -16,7 +16,7 @@ KINDS = {
     "google_storage_bucket",
 }
 #: Nobody can have had them before.
-OURS = {"module.source_bucket.google_storage_bucket.this", "module.status_secret.google_secret_manager_secret.this"}
+OURS = {"module.source_bucket.google_storage_bucket.this", "module.status_secret[0].google_secret_manager_secret.this"}
 
 
 def test_everything_that_can_be_there_already_has_an_import_block(plan):

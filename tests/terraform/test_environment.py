@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from local.functions import FLEET
 from shared.operate.doctor import deployed
 from tests.kit.environment import EITHER, EMULATORS, made_by, needed_by, read_by
 
 
-@pytest.fixture(scope="module")
-def planned(plan):
+def services_of(plan):
     """What Terraform deploys of each function: its `service_config`."""
     deployed = [
         change["change"]["after"]
@@ -23,6 +23,11 @@ def planned(plan):
         if change["type"] == "google_cloudfunctions2_function"
     ]
     return {one["build_config"][0]["entry_point"]: one["service_config"][0] for one in deployed}
+
+
+@pytest.fixture(scope="module")
+def planned(plan):
+    return services_of(plan)
 
 
 def test_every_function_is_deployed_and_no_other(planned):
@@ -48,6 +53,25 @@ def test_the_function_takes_what_terraform_sets(planned, function):
             for volume in planned[function]["secret_volumes"]
             for version in volume["versions"]
         ]
+
+
+@pytest.mark.parametrize("function", FLEET)
+def test_the_function_logs_in_with_its_account_where_it_shall(iam_plan, function):
+    service = services_of(iam_plan)[function]
+    assert not service["secret_volumes"]
+    (made, *_) = made_by(function, service["environment_variables"])
+    assert made.database.iam
+    url = conninfo_to_dict(made.database.read())
+    account = service["service_account_email"].removesuffix(".gserviceaccount.com")
+    role = "status" if function == "status" else "loader"
+    assert url == {
+        "user": account,
+        "host": "10.0.0.2",
+        "dbname": "recommendation",
+        "options": f"-crole={role}",
+    }
+    users = [c["change"]["after"]["name"] for c in iam_plan["resource_changes"] if c["type"] == "google_sql_user"]
+    assert account in users
 
 
 def test_an_environment_may_have_any_short_name(workspace):

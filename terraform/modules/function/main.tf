@@ -47,14 +47,17 @@ resource "google_cloudfunctions2_function" "this" {
     }
 
     # A file, not a variable: it is read for each connection, so a new version needs no deployment.
-    secret_volumes {
-      mount_path = dirname(var.database_secret.file)
-      project_id = var.database_secret.project
-      secret     = var.database_secret.name
+    dynamic "secret_volumes" {
+      for_each = var.database_secret == null ? [] : [var.database_secret]
+      content {
+        mount_path = dirname(secret_volumes.value.file)
+        project_id = secret_volumes.value.project
+        secret     = secret_volumes.value.name
 
-      versions {
-        version = "latest"
-        path    = basename(var.database_secret.file)
+        versions {
+          version = "latest"
+          path    = basename(secret_volumes.value.file)
+        }
       }
     }
   }

@@ -54,11 +54,12 @@ variable "environment" {
 }
 
 variable "database_secret" {
-  description = "The secret with the database URL, and the file where it is mounted."
+  description = "The secret with the database URL, and the file where it is mounted; null for none."
   type        = object({ project = string, name = string, file = string })
+  default     = null
 
   validation {
-    condition     = can(regex("^/[a-z0-9_]+/[a-z0-9_]+$", var.database_secret.file))
+    condition     = var.database_secret == null ? true : can(regex("^/[a-z0-9_]+/[a-z0-9_]+$", var.database_secret.file))
     error_message = "The secret is mounted as a file in a folder of its own, such as /secrets/database_url."
   }
 }
