@@ -223,7 +223,8 @@ def check_load(config: JobConfigurationLoad) -> None:
     for uri in uris:
         if re.search(r"#\d+$", uri):
             raise BigQueryError("invalid", f"A generation can't be loaded: {uri}")
-    fields = (config.schema_ and config.schema_.fields) or []
+    # What is uploaded is local.sources': it makes in one step what takes two there.
+    fields = (uris and config.schema_ and config.schema_.fields) or []
     for field in fields if config.sourceFormat == "PARQUET" else []:
         if field.type in _NOT_IN_PARQUET:
             raise BigQueryError("invalid", f"Field {field.name} is {field.type}, which Parquet can't be loaded into")

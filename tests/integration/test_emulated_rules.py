@@ -191,6 +191,7 @@ PARTS = b'--of\r\ncontent-type: application/json\r\n\r\n{"name": "a", "contentTy
         ("DELETE", "/storage/v1/b/B/o/a", b"{}", "storage.objects.delete takes no body"),
         ("GET", "/B/a?generation=1&part=2", b"", "no read of an object"),
     ],
+    ids=["parameter", "field", "upload's parameter", "part of an upload", "resumable upload", "body", "read"],
 )
 def test_a_request_that_cloud_storage_does_not_know_is_not_sent(here, verb, path, body, told):
     client = here.storage_client
