@@ -133,14 +133,15 @@ def answer_doctor(request: flask.Request, account: Account) -> flask.Response | 
     """The checks of a call that asks for them; None of any other call. They are made where no services can be: why
     these can't be made is what somebody wants to know.
     """
-    if request.method != "POST" or not _asks_for_doctor(request):
+    asked = _doctors(request) if request.method == "POST" else {}
+    if not asked.get("doctor"):
         return None
     log.configure()
     with _call_context():
         # Imported here, because no other call needs it.
         from shared.operate import doctor
 
-        checks = list(doctor.examine(doctor.Asked(account)))
+        checks = list(doctor.examine(doctor.Asked(account, rehearse=bool(asked.get("rehearse")))))
         # Nobody reads what Cloud Scheduler is answered.
         for check in checks:
             tell = log.info if check.verdict is doctor.Verdict.OK else log.warning
@@ -149,11 +150,12 @@ def answer_doctor(request: flask.Request, account: Account) -> flask.Response | 
         return flask.Response(body, 200, mimetype="application/json")
 
 
-def _asks_for_doctor(request: flask.Request) -> bool:
+def _doctors(request: flask.Request) -> Json:
+    """The body of a call that asks for the doctor; empty if it is another's."""
     try:
-        return json_body(request, {"doctor": bool}) == {"doctor": True}
+        return json_body(request, {"doctor": bool, "rehearse": bool})
     except BadRequestError:
-        return False
+        return {}
 
 
 def afterwards[T](name: str, step: Callable[[], T]) -> T | None:

@@ -281,10 +281,6 @@ _REFUSED = (
     (r"pg_hba\.conf.*no encryption", "The server wants TLS: take sslmode out of the database URL"),
     (r"pg_hba\.conf|authentication failed", _SECRET),
     (r"(?:role|database) \S+ (?:does not exist|is not permitted)", _SECRET),
-    (
-        r"client certificate",
-        "Mount one, and name it in the URL by sslcert and sslkey; or have the instance ask for none",
-    ),
     (r"permission denied for database", "GRANT CONNECT ON DATABASE … TO the loader's role"),
     (r"unsupported startup parameter", f"A connection pooler answers there. {_PAST_POOLERS}"),
     (

@@ -14,9 +14,9 @@ from psycopg import sql
 
 from local import context
 from shared import services as cached
-from shared.catalog import ROOT
+from shared.catalog import PG_TYPES, ROOT
 from shared.operate import migrate
-from shared.operate.doctor import Asked, Verdict, database, examine
+from shared.operate.doctor import Asked, Verdict, database, examine, rehearsal
 from tests.kit import deployed_database, full_sources
 from tests.kit.commands import recosync
 from tests.kit.deployed_database import statements
@@ -226,6 +226,32 @@ def test_what_is_not_emulated_is_unknown(made, tmp_path):
     assert (ran.code, "unknown  deployment: functions, triggers and jobs have no emulator" in ran.out) == (3, True)
 
 
+def left(here):
+    """What a rehearsal has left in the bucket and in BigQuery."""
+    objects = [blob.name for blob in here.storage_client.list_blobs(here.env["EXPORT_BUCKET"])]
+    return objects, [table.table_id for table in here.bigquery_client.list_tables("tmp_local")]
+
+
+def test_a_row_of_every_type_travels_and_leaves_nothing(made):
+    ran = recosync("doctor", "--rehearse")
+    assert ran.code == 0, ran.out
+    assert f"{len(rehearsal.ROW)} types went from BigQuery" in ran.out
+    assert "ok       an object that is there: is not written a second time" in ran.out
+    assert left(made.here) == ([], [])
+
+
+def test_every_type_that_a_source_may_have_is_rehearsed():
+    of_scalars = {source for type_ in PG_TYPES for source in type_.sources if not source.startswith("ARRAY<F")}
+    assert rehearsal.ROW.keys() >= of_scalars
+
+
+def test_a_type_that_does_not_travel_is_told_and_leaves_nothing(made, monkeypatch):
+    monkeypatch.setitem(rehearsal.ROW, "DATE", ("TIMESTAMP '2026-01-02 03:04:05+00'", "date"))
+    ran = recosync("doctor", "--rehearse")
+    assert (ran.code, "wrong    a row of every type" in ran.out, "date" in ran.out) == (5, True, True), ran.out
+    assert left(made.here) == ([], [])
+
+
 @pytest.fixture
 def fresh():
     """Functions make their services once per process."""
@@ -244,8 +270,9 @@ def call(function, **body):
 @pytest.mark.usefixtures("fresh")
 @pytest.mark.parametrize(("function", "bucket"), [("bq_export", "exports"), ("hourly_export", "hourly")])
 def test_a_function_looks_as_its_own_account_and_does_nothing_else(made, monkeypatch, function, bucket):
-    answer = call(function, doctor=True)
+    answer = call(function, doctor=True, rehearse=function == "bq_export")
     assert (answer.status_code, answer.json["well"]) == (200, True), answer.json
+    assert any(check["about"] == "a row of every type" for check in answer.json["checks"]) == (function == "bq_export")
     assert any(bucket in check["about"] for check in answer.json["checks"])
     with psycopg.connect(made.dsn(made.loader)) as connection:
         assert connection.execute("SELECT count(*) FROM recosync.export_run").fetchone() == (0,)

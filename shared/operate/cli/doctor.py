@@ -29,12 +29,15 @@ def doctor(
     status_role: Annotated[
         str | None, typer.Option("--status-role", metavar="ROLE", help="The status page's role.")
     ] = None,
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="Have a row of every type travel, under names of its own.")
+    ] = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
     """Tell whether what the environment describes is there, and as it should be.
 
-    It changes nothing. Each line is ok, or says what is wrong and what mends it.
+    It changes nothing. Each line is ok, or says what is wrong and what mends it. What --rehearse writes, it takes away.
     """
     with reporting(as_json, verbose) as output:
         from shared.operate.doctor import Asked, Check, Verdict, examine, fields
@@ -44,7 +47,7 @@ def doctor(
         known = None if deployment is None else read(deployment.read(), deployment.name)
         readers = Readers(api_role, status_role, known.connections.needed if known else None)
         checks: list[Check] = []
-        for check in examine(Asked("operator", readers, known)):
+        for check in examine(Asked("operator", readers, known, rehearse=rehearse)):
             output.line(check.line)
             checks.append(check)
         output.document({**fields(checks)})

@@ -1,4 +1,6 @@
-"""Doctor: whether what the environment describes is there, and is as the suite needs it. It changes nothing."""
+"""Doctor: whether what the environment describes is there, and is as the suite needs it. It changes nothing, and writes
+only where a rehearsal is asked for.
+"""
 
 from shared.operate.doctor.check import Check, Verdict
 from shared.operate.doctor.examine import Account, Asked, Examined, examine, fields

@@ -13,7 +13,7 @@ from shared.catalog import HourlyTable
 from shared.db.postgres import connect
 from shared.errors import SyncError
 from shared.gcp.rest import GoogleRest, Rest
-from shared.operate.doctor import buckets, database, datasets, deployed
+from shared.operate.doctor import buckets, database, datasets, deployed, rehearsal
 from shared.operate.doctor.buckets import Bucket
 from shared.operate.doctor.check import Check, Verdict, tried
 from shared.operate.doctor.database import Readers
@@ -28,11 +28,14 @@ type Account = Literal["bq_export", "hourly_export", "operator"]
 
 @dataclass(frozen=True)
 class Asked:
-    """Who asks, and what the caller knows of the deployment besides its environment."""
+    """Who asks, and what the caller knows of the deployment besides its environment. To `rehearse` writes, and takes
+    away what was written.
+    """
 
     account: Account
     readers: Readers = field(default_factory=Readers)
     deployment: Deployment | None = None
+    rehearse: bool = False
 
 
 class CheckDocument(TypedDict):
@@ -67,6 +70,8 @@ def examine(asked: Asked, rest: Rest | None = None) -> Iterator[Check]:
         yield from _logs(rest, hourly.services, asked)
     if daily.services is not None:
         yield from _tables(rest, daily.services, asked)
+    if asked.rehearse and daily.services is not None:
+        yield from rehearsal.checks(daily.services)
     if asked.deployment is not None and daily.services is not None:
         yield from deployed.checks(rest, asked.deployment, _export(daily.services))
 
