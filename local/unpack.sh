@@ -30,7 +30,7 @@ ask() {
     apt-get -qq -o Dir::Etc::sourcelist="$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null \
         -o Dir::Etc::preferencesparts=/dev/null -o Dir::State::status="$apt/status" -o Dir::State::lists="$apt/lists" \
         -o Dir::Cache="$apt" -o Dir::Cache::archives="$apt/archives" -o APT::Install-Recommends=false \
-        -o APT::Sandbox::User= -o Debug::NoLocking=true -o Acquire::Languages=none \
+        -o APT::Sandbox::User= -o Debug::NoLocking=true -o Acquire::Languages=none -o Acquire::http::Timeout=20 \
         -o APT::Keep-Downloaded-Packages=true -o DPkg::Post-Invoke= -o APT::Update::Post-Invoke= "$@"
 }
 ask update

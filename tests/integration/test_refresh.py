@@ -625,6 +625,20 @@ def test_a_grant_that_is_being_made_during_the_swap_survives_it(here, services, 
 
 
 @pytest.mark.usefixtures("built")
+def test_a_grant_that_nobody_commits_is_waited_for_and_then_left_to_a_retry(here, services, database, monkeypatch):
+    publish(services, 2, ["bob"])
+    monkeypatch.setattr(swap_views, "READERS_PATIENCE", 1)
+    with psycopg.connect(here.dsn) as dba:
+        dba.execute(f"GRANT SELECT ON {VIEW} TO PUBLIC")
+        with pytest.raises(BusyError):
+            refresh(services, TABLE, 2)
+        assert users(database, VIEW) == ["ann"]
+        dba.rollback()
+    assert nothing_is_left(database)
+    assert refresh(services, TABLE, 2) == "refreshed"
+
+
+@pytest.mark.usefixtures("built")
 def test_a_reader_that_stays_keeps_the_old_view_and_stalls_no_others(here, services, database, monkeypatch):
     publish(services, 2, ["bob"])
     monkeypatch.setattr(views, "has_old_readers", lambda *_: False)  # it comes after the look
