@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 type Document = Mapping[str, Any]
 
-# What every method takes of an upload (https://cloud.google.com/storage/docs/resumable-uploads).
+# What every method takes of an upload (https://cloud.google.com/storage/docs/performing-resumable-uploads).
 _OF_UPLOADS = {"uploadType", "upload_id", "name"}
 # What Google's own client sends to each job's address, and the service has always taken.
 _OF_CLIENTS = {"bigquery.jobs.get?projection"}
@@ -136,7 +136,7 @@ def _methods(document: Document, prefix: str) -> Iterator[Method]:
         if method.get("supportsMediaDownload"):
             yield Method(method["httpMethod"], _pattern(f"/download{path}", parameters), method)
         for upload in method.get("mediaUpload", {}).get("protocols", {}).values():
-            for verb in ("POST", "PUT"):
+            for verb in ("POST", "PUT", "DELETE"):  # begun, gone on with and cancelled
                 yield Method(verb, _pattern(upload["path"], parameters), method, is_upload=True)
     for resource in document.get("resources", {}).values():
         yield from _methods(resource, prefix)
