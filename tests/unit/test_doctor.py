@@ -328,6 +328,23 @@ def test_a_job_that_is_paused_on_purpose_is_well(google):
     assert last.line == "ok       job daily: is paused on purpose"
 
 
+LINES = f"{deployed.LOGGING}/entries:list"
+
+
+def test_a_function_that_was_called_for_what_is_not_its_own_has_its_events(google):
+    google.documents[LINES] = {"entries": [{"jsonPayload": {"outcome": "foreign"}}]}
+    check = deployed.called(google, deployed.read(DEPLOYMENT, "deployment.json"), datetime.now(UTC))
+    assert check.line == "ok       events of gcs-import: is called for what is written to the bucket"
+
+
+def test_a_function_that_no_event_reaches(google, monkeypatch):
+    monkeypatch.setattr(deployed, "EVENT_PATIENCE", 0)
+    monkeypatch.setattr(deployed, "EVENT_PAUSE", 0)
+    google.documents[LINES] = {}
+    check = deployed.called(google, deployed.read(DEPLOYMENT, "deployment.json"), datetime.now(UTC))
+    assert (check.verdict, "was not called within 0 s" in check.told) == (Verdict.WRONG, True)
+
+
 def test_another_file_is_refused():
     with pytest.raises(BadRequestError, match="terraform output -json deployment"):
         deployed.read(b'{"project": "p"}', "other.json")

@@ -4,6 +4,7 @@ what they should be, are those of `terraform output -json deployment`: each is c
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,10 @@ EVENTARC = "https://eventarc.googleapis.com/v1"
 PUBSUB = "https://pubsub.googleapis.com/v1"
 SCHEDULER = "https://cloudscheduler.googleapis.com/v1"
 PROJECTS = "https://cloudresourcemanager.googleapis.com/v1"
+LOGGING = "https://logging.googleapis.com/v2"
+
+#: Seconds that an event may take to its function, and its line to the log; and how often it is looked for.
+EVENT_PATIENCE, EVENT_PAUSE = 180, 5
 
 #: The longest that a subscription waits for an acknowledgement
 #: (https://cloud.google.com/pubsub/docs/lease-management#ack_deadline).
@@ -109,6 +114,32 @@ def checks(rest: Rest, deployment: Deployment, export: Bucket) -> Iterator[Check
     yield tried("Cloud Storage's account", partial(of.agent, f"{STORAGE}/projects/{deployment.project}/serviceAccount"))
     for schedule in deployment.schedules:
         yield tried(f"job {schedule.name}", partial(of.schedule, schedule))
+
+
+def called(rest: Rest, deployment: Deployment, since: datetime) -> Check:
+    """Whether gcs_import was called for an object that is none of its own since then, by what it logs: so events come
+    through, with all their roles (https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list).
+    """
+    name = deployment.functions["gcs_import"].name
+
+    def looked() -> str:
+        by = (
+            f'resource.labels.service_name="{name}" AND jsonPayload.outcome="foreign"'
+            f' AND timestamp>="{since.isoformat()}"'
+        )
+        body = {"resourceNames": [f"projects/{deployment.project}"], "filter": by, "pageSize": 1}
+        end = time.monotonic() + EVENT_PATIENCE
+        while not rest.ask(f"{LOGGING}/entries:list", body).found(f"the log of {name}", _APPLY).get("entries"):
+            if time.monotonic() > end:
+                raise wrong(
+                    f"was not called within {EVENT_PATIENCE} s for an object that was written",
+                    name,
+                    f"Look at the lines of the trigger and the notification here, and at the log of {name}",
+                )
+            time.sleep(EVENT_PAUSE)
+        return "is called for what is written to the bucket"
+
+    return tried(f"events of {name}", looked)
 
 
 @dataclass(frozen=True)

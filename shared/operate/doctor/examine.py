@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Literal, TypedDict
 
@@ -71,7 +72,10 @@ def examine(asked: Asked, rest: Rest | None = None) -> Iterator[Check]:
     if daily.services is not None:
         yield from _tables(rest, daily.services, asked)
     if asked.rehearse and daily.services is not None:
+        since = datetime.now(UTC)
         yield from rehearsal.checks(daily.services)
+        if asked.deployment is not None and not rest.emulated:
+            yield deployed.called(rest, asked.deployment, since)
     if asked.deployment is not None and daily.services is not None:
         yield from deployed.checks(rest, asked.deployment, _export(daily.services))
 
