@@ -142,7 +142,8 @@ def test_one_query_counts_all():
     query = propose.count(TableRef("p", "d", "t"), [("a",), ("a", "b")])
     assert query == (
         "SELECT COUNT(*), COUNT(DISTINCT `a`),"
-        " COUNT(DISTINCT IF(`a` IS NULL OR `b` IS NULL, NULL, TO_JSON_STRING(STRUCT(`a`, `b`)))) FROM `p`.`d`.`t`"
+        " COUNT(DISTINCT IF(`a` IS NULL OR `b` IS NULL, NULL, TO_JSON_STRING(STRUCT(`a`, `b`))))"
+        " FROM `p`.`d`.`t` AS `its rows`"
     )
 
 
