@@ -107,7 +107,8 @@ class Extraction:
         bigquery, location = self._services.bigquery, source.location
         query = bigquery.wait(self._name("query", attempt), location, self._deadline)
         if query.error:
-            return self._job_error(query.name, query.error, source)
+            ahead = self._ahead(query) if began else None
+            return ahead or self._job_error(query.name, query.error, source)
         name = self._name("extract", attempt)
         if bigquery.job(name, location) is None:
             temporary = bigquery.table(self._temporary(attempt))
@@ -131,6 +132,19 @@ class Extraction:
         types = {column.name: column.type.sql for column in self._table.columns}
         origin = Origin(started, datetime.now(UTC), modified, profile, types)
         return self._check(extract, origin, source, attempt)
+
+    def _ahead(self, query: Job) -> SyncError | None:
+        """The error of a query of this call that asked for a time which had yet to come
+        (https://cloud.google.com/bigquery/docs/access-historical-data).
+        """
+        if query.created is None or self._as_of <= query.created:
+            return None
+        off = (self._as_of - query.created).total_seconds()
+        return ConfigurationError(
+            f"the clock of this export is {off:.1f} s ahead of BigQuery's, which reads no table as of the future",
+            where=f"job {query.name}",
+            remedy="Set the clock right",
+        )
 
     def _hidden(self, source: TableInfo, temporary: TableInfo, read: datetime | None) -> SyncError | None:
         """The error of a result that misses rows of a source that was not changed since it was `read`.

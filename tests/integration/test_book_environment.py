@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql
 
 from shared.catalog import FOLDER_VARIABLE, Place
-from shared.daily import arrival, build
+from shared.daily import arrival, build, export
 from shared.errors import CatalogError, ConfigurationError
 from shared.names import SnapshotId
 from shared.services import Services
@@ -195,6 +195,19 @@ def test_the_clock_of_an_export(well, database, services):
     run("materialize", VIEW)
     assert page(now + timedelta(hours=23))[1].trouble == ()
     assert (differences(), counts(database, TABLE, VIEW)) == ([], [1_500, 1_500])
+
+
+def test_the_clock_of_an_export_that_reads_a_table(well, database, monkeypatch):
+    """BigQuery reads no table as of the future, so that nothing is published under an id that has yet to come."""
+    source(well, 1_600)
+    monkeypatch.setattr(export, "datetime", later(timedelta(hours=1)))
+    ran = recosync("export", TABLE)
+    assert (ran.code, "s ahead of BigQuery's" in ran.err) == (3, True), ran.err
+    monkeypatch.setattr(export, "datetime", datetime)
+    run("export", TABLE)
+    run("import", TABLE)
+    run("materialize", VIEW)
+    back(database, 1_600)
 
 
 @pytest.mark.parametrize("off", [timedelta(hours=-1), timedelta(hours=1)])
