@@ -12,6 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from local.functions import FLEET
 from shared.operate.doctor import deployed
+from shared.operate.doctor import planned as planned_of
 from tests.kit.environment import EITHER, EMULATORS, made_by, needed_by, read_by
 
 
@@ -98,6 +99,16 @@ def test_the_doctor_reads_what_terraform_prints(plan):
     assert found.functions.keys() == FLEET.keys()
     assert {schedule.function for schedule in found.schedules} == {"bq_export", "hourly_export"}
     assert found.functions["gcs_import"].archive.startswith("gcs_import-")
+
+
+def test_the_doctor_reads_a_plan(plan):
+    found = planned_of.read(json.dumps(plan).encode(), "the plan")
+    assert (found.project, found.region) == ("example-recommendation-dev", "europe-west1")
+    assert (found.cloud_sql.instance, found.subnetwork, found.iam) == (
+        "recommendation-dev",
+        "recommendation-dev",
+        False,
+    )
 
 
 def known(value, unknown):

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from shared.errors import BadRequestError
 from shared.operate.cli.commands import AsJson, Group, Verbose
 from shared.operate.cli.output import Exit, reporting
 from shared.words import quantity
@@ -21,6 +22,14 @@ def doctor(
             "--deployment",
             metavar="FILE",
             help="What `terraform output -json deployment` prints: functions, triggers and jobs are looked at too.",
+        ),
+    ] = None,
+    plan: Annotated[
+        typer.FileBinaryRead | None,
+        typer.Option(
+            "--plan",
+            metavar="FILE",
+            help="What `terraform show -json` prints of a plan: only what its first apply needs is looked at.",
         ),
     ] = None,
     api_role: Annotated[
@@ -40,20 +49,25 @@ def doctor(
     It changes nothing. Each line is ok, or says what is wrong and what mends it. What --rehearse writes, it takes away.
     """
     with reporting(as_json, verbose) as output:
-        from shared.operate.doctor import Asked, Check, Verdict, examine, fields
+        from shared.operate.doctor import Asked, Check, Verdict, before, examine, fields
         from shared.operate.doctor.database import Readers
         from shared.operate.doctor.deployed import read
 
+        if plan is not None and (deployment is not None or api_role or status_role or rehearse):
+            raise BadRequestError("--plan takes no other option: nothing is deployed yet")
         known = None if deployment is None else read(deployment.read(), deployment.name)
         readers = Readers(api_role, status_role, known.connections.needed if known else None)
         checks: list[Check] = []
-        for check in examine(Asked("operator", readers, known, rehearse=rehearse)):
+        made = examine(Asked("operator", readers, known, rehearse=rehearse))
+        for check in made if plan is None else before(plan.read(), plan.name):
             output.line(check.line)
             checks.append(check)
         output.document({**fields(checks)})
         wrong, unknown = (sum(c.verdict is verdict for c in checks) for verdict in (Verdict.WRONG, Verdict.UNKNOWN))
         told = f"{quantity(len(checks), 'check')}: {wrong} wrong, {unknown} unknown."
-        output.line(told if known else f"{told} Not looked at, without --deployment: functions, triggers, jobs.")
+        output.line(
+            told if known or plan else f"{told} Not looked at, without --deployment: functions, triggers, jobs."
+        )
         if wrong:
             raise typer.Exit(Exit.DIFFERS)
         if unknown:

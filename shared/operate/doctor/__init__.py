@@ -3,6 +3,6 @@ only where a rehearsal is asked for.
 """
 
 from shared.operate.doctor.check import Check, Verdict
-from shared.operate.doctor.examine import Account, Asked, Examined, examine, fields
+from shared.operate.doctor.examine import Account, Asked, Examined, before, examine, fields
 
-__all__ = ["Account", "Asked", "Check", "Examined", "Verdict", "examine", "fields"]
+__all__ = ["Account", "Asked", "Check", "Examined", "Verdict", "before", "examine", "fields"]

@@ -14,7 +14,7 @@ from shared.catalog import HourlyTable
 from shared.db.postgres import connect
 from shared.errors import SyncError
 from shared.gcp.rest import GoogleRest, Rest
-from shared.operate.doctor import buckets, database, datasets, deployed, rehearsal
+from shared.operate.doctor import buckets, database, datasets, deployed, planned, rehearsal
 from shared.operate.doctor.buckets import Bucket
 from shared.operate.doctor.check import Check, Verdict, tried
 from shared.operate.doctor.database import Readers
@@ -78,6 +78,11 @@ def examine(asked: Asked, rest: Rest | None = None) -> Iterator[Check]:
             yield deployed.called(rest, asked.deployment, since)
     if asked.deployment is not None and daily.services is not None:
         yield from deployed.checks(rest, asked.deployment, _export(daily.services))
+
+
+def before(plan: bytes, where: str, rest: Rest | None = None) -> Iterator[Check]:
+    """The checks of what a first apply needs, by its plan. Raises BadRequestError for what is none."""
+    return planned.checks(rest or GoogleRest({}), planned.read(plan, where))
 
 
 def fields(checks: list[Check]) -> Examined:
