@@ -56,6 +56,8 @@ class Service:
             raise UnknownError(f"no method: {verb} {parts.path}")
         self._check_query(method, parts.query)
         resource = _resource(body) if method.is_upload else body
+        if "upload_id" in parts.query:
+            return  # a piece of the object itself
         if not resource:
             return
         if "request" not in method.document:

@@ -49,7 +49,10 @@ EXAMPLES = {
 ELSEWHERE = {"hourly-load": "hourly", "backfill": "hourly", "approve": "rollback", "accept": "restore"}
 
 #: Commands that look at the sources.
-READ_BIGQUERY = ("export", "plan", "verify")
+READ_BIGQUERY = ("export", "plan", "verify", "doctor")
+
+#: Options of what needs a deployment, or waits for one: tests/e2e/test_force.py and tests/integration/test_doctor.py.
+DEPLOYED = ("--wait", "--deployment", "--plan")
 
 #: Options by which an example has something of everything to show.
 MORE = {"verify": ("--from", f"{HOUR:%Y%m%d}", "--to", f"{HOUR:%Y%m%d}")}
@@ -135,12 +138,12 @@ def name_of(command: str) -> str:
 
 
 def runnable() -> list[str]:
-    """The documented commands. One that a text only names, without what it needs, stands for its example. What waits
-    for functions runs where there are some: tests/e2e/test_force.py. The book of disasters is played by tests of its
-    own.
+    """The documented commands. One that a text only names, without what it needs, stands for its example. What needs
+    functions runs where there are some. The book of disasters is played by tests of its own.
     """
     played = {command for disaster in book.entries().values() for command in disaster.commands}
-    shown = [command for _, command in documented_commands() if "--wait" not in command and command not in played]
+    shown = [command for _, command in documented_commands() if not {*DEPLOYED} & {*command.split()}]
+    shown = [command for command in shown if command not in played]
     found = [command for command in shown if not command.startswith("recosync --")]
     examples = {f"recosync {name}": example for name, example in EXAMPLES.items()}
     return list(dict.fromkeys(examples.get(command, command) for command in found))

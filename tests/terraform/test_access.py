@@ -96,7 +96,8 @@ def test_the_table_has_every_role_that_is_written_anywhere():
     written = {
         role
         for file in (ROOT / "terraform").rglob("*.tf")
-        if "tests" not in file.parts
+        # What is printed for people grants nothing.
+        if "tests" not in file.parts and file.name != "outputs.tf"
         for role in re.findall(r'"(roles/[^"]+)"', file.read_text())
     }
     assert written == {role for _, role, _ in documented()}

@@ -14,7 +14,7 @@ from shared.words import quantity
 GROUP = Group()
 
 
-@GROUP.command("doctor", example="recosync doctor --deployment deployment.json --api-role api")
+@GROUP.command("doctor", example="recosync doctor --api-role api")
 def doctor(
     deployment: Annotated[
         typer.FileBinaryRead | None,
