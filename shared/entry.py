@@ -133,29 +133,36 @@ def answer_doctor(request: flask.Request, account: Account) -> flask.Response | 
     """The checks of a call that asks for them; None of any other call. They are made where no services can be: why
     these can't be made is what somebody wants to know.
     """
-    asked = _doctors(request) if request.method == "POST" else {}
-    if not asked.get("doctor"):
+    if request.method != "POST" or not _names_doctor(request):
         return None
     log.configure()
     with _call_context():
         # Imported here, because no other call needs it.
         from shared.operate import doctor
 
-        checks = list(doctor.examine(doctor.Asked(account, rehearse=bool(asked.get("rehearse")))))
-        # Nobody reads what Cloud Scheduler is answered.
-        for check in checks:
+        known: Mapping[str, type] = {"doctor": bool, **({"rehearse": bool} if account == "bq_export" else {})}
+        try:
+            asked = json_body(request, known)
+        except BadRequestError as e:
+            log.warning(f"bad request: {e}", e)
+            return flask.Response(json.dumps({"error": str(e)}) + "\n", 400, mimetype="application/json")
+        checks = []
+        for check in doctor.examine(doctor.Asked(account, rehearse=bool(asked.get("rehearse")))):
+            checks.append(check)
+            # Nobody reads what Cloud Scheduler is answered, and a call may be cut off.
             tell = log.info if check.verdict is doctor.Verdict.OK else log.warning
             tell(f"doctor: {check.line}")
         body = json.dumps(doctor.fields(checks), indent=1) + "\n"
         return flask.Response(body, 200, mimetype="application/json")
 
 
-def _doctors(request: flask.Request) -> Json:
-    """The body of a call that asks for the doctor; empty if it is another's."""
+def _names_doctor(request: flask.Request) -> bool:
+    """Whether the body has that field, whatever else it has."""
     try:
-        return json_body(request, {"doctor": bool, "rehearse": bool})
-    except BadRequestError:
-        return {}
+        body = json.loads(request.get_data() or b"{}")
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(body, dict) and bool(body.get("doctor"))
 
 
 def afterwards[T](name: str, step: Callable[[], T]) -> T | None:

@@ -8,22 +8,46 @@ FROM pg_database
 WHERE pg_database.datname = current_database();
 
 -- name: connections
--- The connections that are left for the suite's role: of the server, of the database and of the role. Its own do not
--- count, because the functions' are among them.
-SELECT
-    least(
-        current_setting('max_connections')::integer
-        - current_setting('superuser_reserved_connections')::integer
-        - coalesce(current_setting('reserved_connections', TRUE), '0')::integer,
-        nullif(pg_database.datconnlimit, -1),
-        nullif(pg_roles.rolconnlimit, -1)
-    ) - (
-        SELECT count(*) FROM pg_stat_activity
-        WHERE backend_type = 'client backend' AND usename IS DISTINCT FROM current_user
-    ) AS free
+-- The connections that are left for the suite's role: of the server, of the database and of the role. Those of the
+-- suite's own logins, which may act as this role, do not count: the functions' are among them. Whose a session is may
+-- be seen by everybody, and of which kind it is may not.
+WITH others AS (
+    SELECT sessions.datname FROM pg_stat_activity AS sessions
+    INNER JOIN pg_roles ON sessions.usesysid = pg_roles.oid
+    WHERE
+        pg_roles.rolsuper
+        OR NOT pg_has_role(sessions.usesysid, (SELECT oid FROM pg_roles WHERE rolname = current_user), 'MEMBER')
+)
+
+SELECT least(
+    current_setting('max_connections')::integer
+    - current_setting('superuser_reserved_connections')::integer
+    - coalesce(current_setting('reserved_connections', TRUE), '0')::integer
+    - (SELECT count(*) FROM others),
+    nullif(pg_database.datconnlimit, -1)
+    - (SELECT count(*) FROM others WHERE others.datname = current_database()),
+    nullif(pg_roles.rolconnlimit, -1)
+) AS free
 FROM pg_database
 CROSS JOIN pg_roles
-WHERE pg_database.datname = current_database() AND pg_roles.rolname = current_user;
+WHERE pg_database.datname = current_database() AND pg_roles.rolname = session_user;
+
+-- name: current
+SELECT current_user;
+
+-- name: ledger_of_others
+-- The relations of the ledger that belong to a role which this one may not act as.
+SELECT count(*) FROM pg_class
+INNER JOIN pg_namespace ON pg_class.relnamespace = pg_namespace.oid
+WHERE
+    pg_namespace.nspname = 'recosync' AND pg_class.relkind IN ('r', 'S') AND NOT pg_has_role(pg_class.relowner, 'USAGE');
+
+-- name: ledger_tables
+-- The tables of the ledger, without the parts.
+SELECT pg_class.relname FROM pg_class
+INNER JOIN pg_namespace ON pg_class.relnamespace = pg_namespace.oid
+WHERE pg_namespace.nspname = 'recosync' AND pg_class.relkind = 'r' AND pg_class.relname !~ '^part_[0-9]'
+ORDER BY pg_class.relname;
 
 -- name: ledger
 -- Whether the schema of the ledger is there, whether this role may do with it as its owner, and, where it is not there,

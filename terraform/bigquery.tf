@@ -85,7 +85,11 @@ resource "terraform_data" "locations" {
     # The rule: https://cloud.google.com/bigquery/docs/exporting-data#data-locations
     precondition {
       condition = (
-        contains(["eu", "us"], lower(local.bigquery_location)) ? startswith(var.region, { eu = "europe-", us = "us-" }[lower(local.bigquery_location)]) :
+        # EU leaves out two: https://cloud.google.com/bigquery/docs/locations#multi-regions
+        contains(["eu", "us"], lower(local.bigquery_location)) ? (
+          startswith(var.region, { eu = "europe-", us = "us-" }[lower(local.bigquery_location)])
+          && !contains(["europe-west2", "europe-west6"], var.region)
+        ) :
         !can(regex("^[a-z]+-[a-z]+[0-9]+$", lower(local.bigquery_location))) || lower(local.bigquery_location) == var.region
       )
       error_message = "The buckets are in ${var.region}, the data sets in ${local.bigquery_location}: no job of BigQuery reads or writes across. Deploy to the place of the sources."

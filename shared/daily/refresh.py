@@ -27,7 +27,7 @@ from shared.errors import (
     SyncError,
     TargetError,
 )
-from shared.ledger import attempts, failing, failures, migrations, publications, view_builds
+from shared.ledger import attempts, failing, failures, migrations, publications, standing, view_builds
 from shared.ledger.attempts import Work
 from shared.ledger.failures import PermanentFailure
 from shared.ledger.view_builds import ViewBuild
@@ -156,7 +156,7 @@ def _refuse_dropped(run: DailyRun, wanted: Sequence[View]) -> None:
             raise TargetError(
                 f"was dropped by hand, and {', '.join(view.name for view in wanted if name in view.reads)} reads it",
                 where=f"{table.schema}.{name}",
-                remedy=f"To bring it back: recosync import {name} --snapshot {seen.snapshot}",
+                remedy=f"To bring it back: {standing.bring(name, seen.snapshot)}",
             )
 
 

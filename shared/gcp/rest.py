@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 type Document = Mapping[str, Any]
 
-_SCOPE = "https://www.googleapis.com/auth/cloud-platform.read-only"
+#: Cloud Functions and Cloud Scheduler take no narrower one, not even to read.
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _TIMEOUT = 30
 
 

@@ -16,7 +16,7 @@ import psycopg
 from shared.db import queries
 from shared.ledger.holds import Decision, Hold
 from shared.ledger.publications import Publication
-from shared.names import SnapshotId
+from shared.names import ADOPTED, SnapshotId
 
 type _Facts = tuple[int | None, str | None, bool, list[str] | None, Decision | None, str | None, bool, bool]
 
@@ -26,6 +26,13 @@ UNACCOUNTED = (
     "stands without a row, and the ledger knows nothing of it: somebody dropped the ledger, or made the table."
     " To fill it"
 )
+
+
+def bring(table: str, snapshot: SnapshotId) -> str:
+    """The command that brings back what readers lack of a snapshot. Adopted rows have no objects to come from."""
+    if snapshot == ADOPTED:
+        return f"recosync export {table} --force"
+    return f"recosync import {table} --snapshot {snapshot}"
 
 
 class SnapshotState(Enum):

@@ -116,8 +116,7 @@ def _table(services: Services, of: Table) -> TableVerdict:
         if seen is None:
             return TableVerdict(of.name, None, None, None, None, notes=["never published"])
         if not columns.of_relation(connection, run.schema, of.name):
-            bring = f"recosync import {of.name} --snapshot {seen.snapshot}"
-            gone = f"{run.where} was dropped by hand. To bring it back: {bring}"
+            gone = f"{run.where} was dropped by hand. To bring it back: {standing.bring(of.name, seen.snapshot)}"
             return TableVerdict(of.name, str(seen.snapshot), None, None, None, [gone])
         # One state of everything, so that a publish in between is no difference: it waits for this lock.
         with connection.transaction():
@@ -129,7 +128,7 @@ def _table(services: Services, of: Table) -> TableVerdict:
             counted = profile.of_table(connection, run.parent, same)
             differences, waiting = _views(run, published)
             if standing.of(connection, of.name, published.snapshot).damaged:
-                bring = f"recosync import {of.name} --snapshot {published.snapshot}"
+                bring = standing.bring(of.name, published.snapshot)
                 told = f"parts of {published.snapshot} were dropped or detached by hand. To bring them back: {bring}"
                 differences.append(told)
             stated = snapshots.find(connection, of.name, published.snapshot)
@@ -169,7 +168,10 @@ def _coming(run: TableRun) -> tuple[list[str], list[str]]:
     """What is wrong with a newer snapshot that stands complete in the bucket and nothing keeps from readers, and what
     is only to be waited for.
     """
-    found = newest.unpublished(run)
+    try:
+        found = newest.unpublished(run)
+    except ConfigurationError as e:
+        return [str(e)], []
     if found is None or found[0].state is not SnapshotState.OPEN or found[0].damaged:
         return [], []
     stands, manifest = found

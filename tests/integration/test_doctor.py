@@ -5,6 +5,7 @@ mends it, and mended by that it is well again.
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 
 import psycopg
@@ -117,18 +118,57 @@ def test_readers_that_may_not_read(made):
     status = f"{made.name}_status"
     with made.here.cloud.postgres.superuser(made.name) as admin:
         admin.execute(f"CREATE TABLE iris_france (n integer); ALTER TABLE iris_france OWNER TO {made.loader}")
-        admin.execute(f"REVOKE ALL ON iris_france FROM api; REVOKE USAGE ON SCHEMA recosync FROM {status}")
-    found = wrong(api="api", status=status)
-    assert "may not read public.iris_france" in found["role api"].told
-    assert found[f"role {status}"].remedy == f"Run: recosync migrate --reader {status}"
+        admin.execute("REVOKE ALL ON iris_france FROM api; REVOKE SELECT ON recosync.failure FROM PUBLIC")
+        found = wrong(api="api", status=status)
+        assert "may not read public.iris_france" in found["role api"].told
+        assert "may not read recosync.failure" in found[f"role {status}"].told
+        assert found[f"role {status}"].remedy == f"Run: recosync migrate --reader {status}"
+        admin.execute(found["role api"].remedy)
+    assert "role api" not in wrong(api="api")
     assert "there is no such role" in wrong(api="nobody_of_that_name")["role nobody_of_that_name"].told
 
 
 def test_too_few_connections(made):
     with made.here.cloud.postgres.superuser("postgres") as admin:
         admin.execute(f"ALTER ROLE {made.loader} CONNECTION LIMIT 20")
-    assert "20 are free for the functions, which may hold 60" in wrong(connections=60)["connections"].told
-    assert "connections" not in wrong(connections=20)
+    with ExitStack() as others:
+        # Of which the role's own limit takes nothing.
+        for _ in range(5):
+            others.enter_context(psycopg.connect(made.dsn("administrator")))
+        assert "20 are free for the functions, which may hold 60" in wrong(connections=60)["connections"].told
+        assert "connections" not in wrong(connections=20)
+
+
+def test_connections_of_others_and_of_the_suites_own_logins(made):
+    """The first take room, whoever may see of them what they are; the others are the functions'."""
+    login = f"{made.name}_login"
+    with made.here.cloud.postgres.superuser("postgres") as admin, ExitStack() as sessions:
+        admin.execute(f"CREATE ROLE {login} LOGIN IN ROLE {made.loader}")
+        sessions.callback(admin.execute, f"DROP ROLE {login}")
+        before = free(made)
+        held = [psycopg.connect(made.dsn(login)) for _ in range(4)]
+        assert free(made) == before
+        held += [psycopg.connect(made.dsn("api")) for _ in range(4)]
+        assert free(made) == before - 4
+        for session in held:
+            session.close()
+
+
+def free(made):
+    """How many connections the doctor says are free."""
+    (check,) = [c for c in examine(Asked("operator")) if c.about == "connections"]
+    return int(check.told.split()[0])
+
+
+def test_a_ledger_whose_tables_are_of_another_role(made):
+    with made.here.cloud.postgres.superuser(made.name) as admin:
+        admin.execute("ALTER TABLE recosync.publication OWNER TO administrator")
+        found = wrong()["schema recosync"]
+        assert "relations in it belong to another role" in found.told
+        query = found.remedy.partition(": ")[2].removesuffix(" \\gexec")
+        for (statement,) in admin.execute(query).fetchall():
+            admin.execute(statement)
+    assert "schema recosync" not in wrong()
 
 
 def test_a_server_that_is_too_old_or_whose_clock_is_off(made, monkeypatch):
@@ -270,7 +310,7 @@ def call(function, **body):
 @pytest.mark.usefixtures("fresh")
 @pytest.mark.parametrize(("function", "bucket"), [("bq_export", "exports"), ("hourly_export", "hourly")])
 def test_a_function_looks_as_its_own_account_and_does_nothing_else(made, monkeypatch, function, bucket):
-    answer = call(function, doctor=True, rehearse=function == "bq_export")
+    answer = call(function, doctor=True, **({"rehearse": True} if function == "bq_export" else {}))
     assert (answer.status_code, answer.json["well"]) == (200, True), answer.json
     assert any(check["about"] == "a row of every type" for check in answer.json["checks"]) == (function == "bq_export")
     assert any(bucket in check["about"] for check in answer.json["checks"])
@@ -280,3 +320,9 @@ def test_a_function_looks_as_its_own_account_and_does_nothing_else(made, monkeyp
     answer = call(function, doctor=True)
     assert (answer.status_code, answer.json["well"]) == (200, False)
     assert call(function, doctor=False).status_code in (400, 500)
+    assert "doctor should be true or false" in call(function, doctor="yes").json["error"]
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_function_that_has_nothing_to_rehearse_says_so(made):
+    assert "unknown field 'rehearse'" in call("hourly_export", doctor=True, rehearse=True).json["error"]

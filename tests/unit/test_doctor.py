@@ -13,7 +13,7 @@ from shared.operate.doctor import Verdict, buckets, deployed
 from shared.operate.doctor.buckets import Bucket, Place
 
 EXPORT = Bucket("export", "exports", "recommendation_exports")
-HOURLY = Bucket("hourly", "hours", "cloudsql_hourly")
+HOURLY = Bucket("hourly", "hours", "cloudsql_hourly", ("past_offer_context",))
 AGENT = "service-1@gs-project-accounts.iam.gserviceaccount.com"
 PERMISSIONS = buckets.PERMISSIONS["operator"]
 
@@ -83,7 +83,14 @@ WELL = {
     TOPIC: {"name": "projects/p/topics/published"},
     FUNCTION + "gcs-import": function("gcs-import", "import@p", eventTrigger=EVENT),
     FUNCTION + "bq-export": function("bq-export", "export@p"),
-    TRIGGER: {"transport": {"pubsub": {"topic": "t", "subscription": "projects/p/subscriptions/eventarc-import"}}},
+    TRIGGER: {
+        "transport": {
+            "pubsub": {
+                "topic": "projects/p/topics/eventarc",
+                "subscription": "projects/p/subscriptions/eventarc-import",
+            }
+        }
+    },
     SUBSCRIPTION: {
         "ackDeadlineSeconds": 600,
         "messageRetentionDuration": "86400s",
@@ -93,7 +100,8 @@ WELL = {
         "name": f"{LOCATION}/jobs/daily",
         "state": "ENABLED",
         "timeZone": "Etc/UTC",
-        "httpTarget": {"uri": "https://export", "oidcToken": {"audience": "https://export"}},
+        # Cloud Scheduler puts a slash behind the address.
+        "httpTarget": {"uri": "https://export/", "oidcToken": {"audience": "https://export"}},
     },
 }
 
@@ -188,8 +196,38 @@ BROKEN = {
     "no lifecycle": (
         changed(EXPORTS, "lifecycle", to=None),
         "lifecycle of exports",
-        "nothing is ever",
+        "no snapshot is ever",
         "terraform apply",
+    ),
+    "snapshots go soon": (
+        changed(EXPORTS, *RULES, "condition", "age", to=1),
+        "lifecycle of exports",
+        "after 1 days",
+        "retention.snapshots",
+    ),
+    "another prefix": (
+        changed(EXPORTS, *RULES, "condition", "matchesPrefix", to=["other/"]),
+        "lifecycle of exports",
+        "no snapshot is ever",
+        "terraform apply",
+    ),
+    "hours that stay": (
+        changed(HOURS, *RULES, "condition", "matchesPrefix", to=["other-team/"]),
+        "lifecycle of hours",
+        "no hour of past_offer_context",
+        "terraform apply",
+    ),
+    "a policy that is locked": (
+        changed(EXPORTS, "retentionPolicy", to={"retentionPeriod": "86400", "isLocked": True}),
+        "retention policy of exports",
+        "is locked",
+        "Name another bucket in bucket_names.export",
+    ),
+    "objects that are held": (
+        changed(HOURS, "defaultEventBasedHold", to=True),
+        "retention policy of hours",
+        "each object is held",
+        "--no-default-event-based-hold",
     ),
     "lifecycle takes manifests": (
         changed(HOURS, *RULES, "condition", "matchesPrefix", to=["cloudsql_hourly/"]),
@@ -232,7 +270,7 @@ BROKEN = {
         changed(FUNCTION + "gcs-import", "eventTrigger", to=None),
         "trigger of gcs-import",
         "has no trigger",
-        "terraform apply",
+        "terraform apply -replace='module.function[\"gcs_import\"].google_cloudfunctions2_function.this'",
     ),
     "events are not retried": (
         changed(FUNCTION + "gcs-import", "eventTrigger", "retryPolicy", to="RETRY_POLICY_DO_NOT_RETRY"),
@@ -244,7 +282,7 @@ BROKEN = {
         changed(SUBSCRIPTION, "ackDeadlineSeconds", to=10),
         "trigger of gcs-import",
         "waits 10 s",
-        "gcloud pubsub subscriptions update eventarc-import --ack-deadline=600",
+        "gcloud pubsub subscriptions update projects/p/subscriptions/eventarc-import --ack-deadline=600",
     ),
     "short retention": (
         changed(SUBSCRIPTION, "messageRetentionDuration", to="600s"),
@@ -261,14 +299,26 @@ BROKEN = {
     "no notification": (
         changed(NOTIFICATIONS, "items", to=[]),
         "notification of exports",
-        "tells nobody",
+        "tells the trigger of gcs_import nothing",
         "terraform apply",
     ),
     "notification of deletions": (
         changed(NOTIFICATIONS, "items", 0, "event_types", to=["OBJECT_DELETE"]),
         "notification of exports",
-        "tells nobody",
+        "tells the trigger of gcs_import nothing",
         "terraform apply",
+    ),
+    "notification of others": (
+        changed(NOTIFICATIONS, "items", 0, "topic", to="//pubsub.googleapis.com/projects/p/topics/theirs"),
+        "notification of exports",
+        "tells the trigger of gcs_import nothing",
+        "-replace=",
+    ),
+    "notification of a folder": (
+        changed(NOTIFICATIONS, "items", 0, "object_name_prefix", to="other/"),
+        "notification of exports",
+        "tells the trigger of gcs_import nothing",
+        "-replace=",
     ),
     "agent may not publish": (
         changed(POLICY, "bindings", 0, "members", to=["user:a@b"]),
@@ -280,8 +330,9 @@ BROKEN = {
         changed(JOB, "state", to="PAUSED"),
         "job daily",
         "is PAUSED",
-        "gcloud scheduler jobs resume daily --location=europe-west1",
+        "gcloud scheduler jobs resume daily --location=europe-west1 --project=p",
     ),
+    "job that is off": (changed(JOB, "state", to="DISABLED"), "job daily", "is DISABLED", "terraform apply"),
     "job calls another": (
         changed(JOB, "httpTarget", "uri", to="https://old"),
         "job daily",
@@ -334,7 +385,7 @@ LINES = f"{deployed.LOGGING}/entries:list"
 def test_a_function_that_was_called_for_what_is_not_its_own_has_its_events(google):
     google.documents[LINES] = {"entries": [{"jsonPayload": {"outcome": "foreign"}}]}
     check = deployed.called(google, deployed.read(DEPLOYMENT, "deployment.json"), datetime.now(UTC))
-    assert check.line == "ok       events of gcs-import: is called for what is written to the bucket"
+    assert check.line == "ok       events of gcs_import: is called for what is written to the bucket"
 
 
 def test_a_function_that_no_event_reaches(google, monkeypatch):
@@ -343,6 +394,38 @@ def test_a_function_that_no_event_reaches(google, monkeypatch):
     google.documents[LINES] = {}
     check = deployed.called(google, deployed.read(DEPLOYMENT, "deployment.json"), datetime.now(UTC))
     assert (check.verdict, "was not called within 0 s" in check.told) == (Verdict.WRONG, True)
+
+
+def test_a_job_that_runs_though_it_should_be_paused(google):
+    known = deployed.read(DEPLOYMENT.replace(b'"paused": false', b'"paused": true'), "deployment.json")
+    *_, last = deployed.checks(google, known, EXPORT)
+    assert (last.verdict, "is ENABLED, and schedules.paused is true" in last.told) == (Verdict.WRONG, True)
+
+
+def test_a_rule_for_what_is_not_live_or_has_another_ending_is_none_for_manifests(google):
+    rules = google.documents[HOURS]["lifecycle"]["rule"]
+    rules.append({"action": {"type": "Delete"}, "condition": {"age": 1, "isLive": False}})
+    rules.append({"action": {"type": "Delete"}, "condition": {"age": 1, "matchesSuffix": [".tmp"]}})
+    assert [check.line for check in checks(google) if check.verdict is not Verdict.OK] == []
+
+
+def test_a_catalog_without_logs_has_no_hours_to_delete(google):
+    google.documents[HOURS]["lifecycle"] = {}
+    bucket = Bucket("hourly", "hours", "cloudsql_hourly")
+    assert [c.line for c in buckets.checks(google, bucket, ()) if c.verdict is not Verdict.OK] == []
+
+
+def test_an_account_that_may_not_look_at_the_bucket_is_asked_for_its_permissions_alone(google):
+    google.status[EXPORTS] = 403
+    (check,) = buckets.checks(google, EXPORT, PERMISSIONS["export"], whole=False)
+    assert (check.about, check.verdict) == ("permissions on exports", Verdict.OK)
+
+
+def test_an_answer_of_another_shape_ends_no_other_check(google):
+    google.documents[f"{buckets.STORAGE}/projects/p/serviceAccount"] = {}
+    broken = [(c.about, c.verdict, c.told) for c in checks(google) if c.verdict is not Verdict.OK]
+    told = "the check crashed (KeyError): the log says where"
+    assert broken == [("Cloud Storage's account", Verdict.UNKNOWN, told)]
 
 
 def test_another_file_is_refused():
@@ -366,6 +449,7 @@ def test_another_file_is_refused():
         ({"location": "US-CENTRAL1"}, "US", True),
         ({"location": "EUROPE-WEST1"}, "US", False),
         ({"location": "EUROPE-WEST1"}, "europe-west4", False),
+        ({"location": "EUROPE-WEST2"}, "EU", False),
         ({"location": "US"}, "EU", False),
         ({"location": "EU"}, "europe-west1", False),
         ({"location": "ASIA1"}, "asia-northeast1", True),

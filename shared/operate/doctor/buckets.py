@@ -11,6 +11,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from shared.gcp.rest import Document, Rest
+from shared.hourly.names import LogFolder
+from shared.names import EPOCH
 from shared.operate.doctor.check import Check, Verdict, tried, wrong
 
 STORAGE = "https://storage.googleapis.com/storage/v1"
@@ -41,13 +43,24 @@ _DUAL = {
 }
 
 
+#: Regions that the multi-region EU of BigQuery leaves out
+#: (https://cloud.google.com/bigquery/docs/locations#multi-regions).
+_NOT_IN_EU = ("EUROPE-WEST2", "EUROPE-WEST6")
+
+#: Days that a snapshot has to stand, as Terraform asks for.
+SNAPSHOT_DAYS = 7
+
+
 @dataclass(frozen=True)
 class Bucket:
-    """A bucket of the deployment: `role` is export or hourly, `prefix` that of the suite's objects."""
+    """A bucket of the deployment: `role` is export or hourly, `prefix` that of the suite's objects, and `logs` those
+    whose hours are there.
+    """
 
     role: str
     name: str
     prefix: str
+    logs: tuple[str, ...] = ()
 
     @property
     def variable(self) -> str:
@@ -76,12 +89,18 @@ class Place:
         place = dataset.upper()
         within = {"EU": "EUROPE-", "US": "US-"}.get(place)
         if within is not None:
-            return self.location == place or all(region.startswith(within) for region in self.regions)
+            inside = (region.startswith(within) and region not in _NOT_IN_EU for region in self.regions)
+            return self.location == place or all(inside)
         return place in self.regions
 
 
-def checks(rest: Rest, bucket: Bucket, permissions: Sequence[str]) -> Iterator[Check]:
-    """What is asked of a bucket; no more where it can't be looked at, or is emulated."""
+def checks(rest: Rest, bucket: Bucket, permissions: Sequence[str], *, whole: bool = True) -> Iterator[Check]:
+    """What is asked of a bucket; no more where it can't be looked at, or is emulated. If it is not looked at as a
+    `whole`, only the permissions are asked for.
+    """
+    if not whole and not rest.emulated:
+        yield tried(f"permissions on {bucket.name}", partial(_permitted, rest, bucket, permissions))
+        return
     document: dict[str, Any] = {}
     found = tried(f"bucket {bucket.name}", partial(_found, rest, bucket, document))
     yield found
@@ -166,6 +185,14 @@ def _retention(bucket: Bucket, document: Document) -> str:
     (https://cloud.google.com/storage/docs/bucket-lock): BigQuery replaces what a killed extract left, and manifests
     are replaced by design.
     """
+    if document.get("defaultEventBasedHold"):
+        raise _update(bucket, "each object is held: none could be replaced or deleted", "--no-default-event-based-hold")
+    if document.get("retentionPolicy", {}).get("isLocked"):
+        raise wrong(
+            "it has a retention policy that is locked: objects could be neither replaced nor deleted",
+            f"gs://{bucket.name}",
+            f"Name another bucket in {bucket.variable}",
+        )
     if document.get("retentionPolicy"):
         raise _update(
             bucket,
@@ -176,23 +203,53 @@ def _retention(bucket: Bucket, document: Document) -> str:
 
 
 def _lifecycle(bucket: Bucket, document: Document) -> str:
+    """By https://cloud.google.com/storage/docs/lifecycle."""
     rules = document.get("lifecycle", {}).get("rule", ())
     deletes = [rule.get("condition", {}) for rule in rules if rule.get("action", {}).get("type") == "Delete"]
-    ages = {condition["age"] for condition in deletes if "age" in condition}
+    # Of a version that is not live nothing is asked: none are kept.
+    live = [condition for condition in deletes if condition.get("isLive") is not False]
+    if bucket.role == "hourly":
+        return _of_hours(bucket, live)
+    ages = [int(condition.get("age", 0)) for condition in live if _reaches(condition, f"{bucket.prefix}/")]
     if not ages:
-        raise wrong("nothing is ever deleted there", f"gs://{bucket.name}", "terraform apply gives it its lifecycle")
-    if bucket.role == "hourly" and any(_takes_manifests(bucket, condition) for condition in deletes):
         raise wrong(
-            "its lifecycle also deletes manifests, which are all that knows of an hour",
-            f"gs://{bucket.name}",
-            f"Give its rules matchesPrefix {bucket.prefix}/LOG/date=, as terraform apply does",
+            "no snapshot is ever deleted there", f"gs://{bucket.name}", "terraform apply gives it its lifecycle"
         )
-    return f"deletes after {', '.join(f'{age}' for age in sorted(ages))} days"
+    if min(ages) < SNAPSHOT_DAYS:
+        raise wrong(
+            f"snapshots are deleted after {min(ages)} days",
+            f"gs://{bucket.name}",
+            f"Set retention.snapshots to {SNAPSHOT_DAYS} or more, and take other rules away",
+        )
+    return f"snapshots are deleted after {min(ages)} days"
 
 
-def _takes_manifests(bucket: Bucket, condition: Mapping[str, Any]) -> bool:
+def _of_hours(bucket: Bucket, deletes: Sequence[Mapping[str, Any]]) -> str:
+    if not bucket.logs:
+        return "there is no log whose hours it would be of"
+    for log in bucket.logs:
+        folder = LogFolder(bucket.prefix, log)
+        if any(_reaches(condition, folder.manifest(EPOCH)) for condition in deletes):
+            raise wrong(
+                "its lifecycle also deletes manifests, which are all that knows of an hour",
+                f"gs://{bucket.name}",
+                f"Give its rules matchesPrefix {bucket.prefix}/LOG/date=, as terraform apply does",
+            )
+        if not any(_reaches(condition, f"{bucket.prefix}/{log}/date=") for condition in deletes):
+            raise wrong(
+                f"no hour of {log} is ever deleted there",
+                f"gs://{bucket.name}",
+                "terraform apply gives it its lifecycle",
+            )
+    return "hours are deleted, manifests stay"
+
+
+def _reaches(condition: Mapping[str, Any], name: str) -> bool:
+    """Whether a rule is for objects whose names begin so."""
+    suffixes = condition.get("matchesSuffix") or [""]
     prefixes = condition.get("matchesPrefix") or [""]
-    return any("/date=" not in prefix and prefix.startswith((bucket.prefix, "")) for prefix in prefixes)
+    ends = not name.endswith(".json") or any(name.endswith(suffix) for suffix in suffixes)
+    return ends and any(name.startswith(prefix) for prefix in prefixes)
 
 
 def _update(bucket: Bucket, what: str, option: str) -> Exception:

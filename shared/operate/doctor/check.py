@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from shared import log
 from shared.errors import ConfigurationError, PermanentError, SyncError
 
 
@@ -41,6 +42,9 @@ def tried(about: str, step: Callable[[], str]) -> Check:
         return Check(about, Verdict.WRONG, f"{place}{e.what}", e.remedy)
     except SyncError as e:
         return Check(about, Verdict.UNKNOWN, str(e))
+    except Exception as e:  # noqa: BLE001 - an answer of another shape, or a bug; its text may quote a row
+        log.error(f"a check crashed: {type(e).__name__}", e)
+        return Check(about, Verdict.UNKNOWN, f"the check crashed ({type(e).__name__}): the log says where")
 
 
 def wrong(what: str, where: str, remedy: str) -> ConfigurationError:

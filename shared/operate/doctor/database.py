@@ -72,7 +72,8 @@ class _Database:
 
     @property
     def role(self) -> str:
-        return self.named(self.connection.info.user)
+        """The role that the session acts as, which need not be that of the login."""
+        return self.named(str(self.row("current")[0]))
 
 
 def _connected(database: _Database) -> Iterator[Check]:
@@ -183,6 +184,15 @@ def _ledger(database: _Database) -> str:
     stands, owns, may_create = database.row("ledger")
     if stands and not owns:
         raise wrong("belongs to another role", SCHEMA, f"ALTER SCHEMA {SCHEMA} OWNER TO {database.role}")
+    (of_others,) = database.row("ledger_of_others")
+    if of_others:
+        each = f"format('ALTER TABLE %s OWNER TO %I', oid::regclass, '{database.row('current')[0]}')"
+        where = f"relnamespace = '{SCHEMA}'::regnamespace AND relkind IN ('r', 'S')"
+        raise wrong(
+            f"{of_others} relations in it belong to another role",
+            SCHEMA,
+            f"In psql, as an administrator: SELECT {each} FROM pg_class WHERE {where} \\gexec",
+        )
     if not stands and not may_create:
         name = database.named(database.connection.info.dbname)
         raise wrong(
@@ -244,16 +254,20 @@ def _api(database: _Database, role: str) -> str:
     catalog = database.catalog
     found = _unread(database, role, [(of.schema, of.name) for of in _relations(catalog)])
     if found:
+        schemas = dict.fromkeys(name.partition(".")[0].strip('"') for name in found)
         raise wrong(
             f"may not read {', '.join(found)}",
             role,
-            f"GRANT SELECT ON {', '.join(found)} TO {database.named(role)}, and USAGE on their schemas",
+            f"GRANT USAGE ON SCHEMA {', '.join(map(database.named, schemas))} TO {database.named(role)};"
+            f" GRANT SELECT ON {', '.join(found)} TO {database.named(role)}",
         )
     return "may read each table and view that stands"
 
 
 def _status(database: _Database, role: str) -> str:
     _exists(database, role)
-    if database.row("ledger")[0] and _unread(database, role, [(SCHEMA, "migration"), (SCHEMA, "publication")]):
-        raise wrong("may not read the ledger", role, f"Run: recosync migrate --reader {role}")
+    with translated("looking at the ledger"):
+        tables = database.connection.execute(queries.load("doctor")["ledger_tables"]).fetchall()
+    if unread := _unread(database, role, [(SCHEMA, name) for (name,) in tables]):
+        raise wrong(f"may not read {', '.join(unread)}", role, f"Run: recosync migrate --reader {role}")
     return "may read the ledger" if database.row("ledger")[0] else "is there; recosync migrate --reader lets it read"

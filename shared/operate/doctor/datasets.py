@@ -21,24 +21,26 @@ from shared.services import HourlyServices, Services
 BIGQUERY = "https://bigquery.googleapis.com/bigquery/v2"
 
 
-def of_tables(rest: Rest, services: Services, place: Callable[[], Place]) -> Iterator[Check]:
-    """The data set of temporary tables, which has to fit the export `bucket`'s place, and the source of each table,
-    which has to be where that data set is: a job runs in one location
+def of_tables(rest: Rest, services: Services, place: Callable[[], Place] | None) -> Iterator[Check]:
+    """The data set of temporary tables, which has to fit the `place` of the export bucket, where that is known, and the
+    source of each table, which has to be where that data set is: a job runs in one location
     (https://cloud.google.com/bigquery/docs/locations#specify_locations).
     """
     settings = services.settings
     temporary = DatasetRef(settings.project, settings.temporary_dataset)
-    yield tried(f"data set {temporary.dataset}", partial(_fits, rest, temporary, place, "export"))
+    if place is not None:
+        yield tried(f"data set {temporary.dataset}", partial(_fits, rest, temporary, place, "export"))
     for table in services.catalog.tables.values():
         yield tried(f"source of {table.name}", partial(_source, rest, services, table, temporary))
 
 
-def of_logs(rest: Rest, services: HourlyServices, place: Callable[[], Place]) -> Iterator[Check]:
-    """The data set of each log, which has to fit the hourly bucket's place, and its table."""
+def of_logs(rest: Rest, services: HourlyServices, place: Callable[[], Place] | None) -> Iterator[Check]:
+    """The data set of each log, which has to fit the `place` of the hourly bucket if that is known, and its table."""
     refs = {log.name: reference(services.settings, log) for log in services.catalog.hourly.values()}
     datasets = dict.fromkeys(DatasetRef(ref.project, ref.dataset) for ref in refs.values())
-    for dataset in datasets:
-        yield tried(f"data set {dataset.dataset}", partial(_fits, rest, dataset, place, "hourly"))
+    if place is not None:
+        for dataset in datasets:
+            yield tried(f"data set {dataset.dataset}", partial(_fits, rest, dataset, place, "hourly"))
     for log in services.catalog.hourly.values():
         yield tried(f"BigQuery table of {log.name}", partial(_raw_table, services, log))
 

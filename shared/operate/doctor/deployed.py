@@ -120,9 +120,9 @@ def called(rest: Rest, deployment: Deployment, since: datetime) -> Check:
     """Whether gcs_import was called for an object that is none of its own since then, by what it logs: so events come
     through, with all their roles (https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list).
     """
-    name = deployment.functions["gcs_import"].name
 
     def looked() -> str:
+        name = deployment.functions["gcs_import"].name
         by = (
             f'resource.labels.service_name="{name}" AND jsonPayload.outcome="foreign"'
             f' AND timestamp>="{since.isoformat()}"'
@@ -139,7 +139,7 @@ def called(rest: Rest, deployment: Deployment, since: datetime) -> Check:
             time.sleep(EVENT_PAUSE)
         return "is called for what is written to the bucket"
 
-    return tried(f"events of {name}", looked)
+    return tried("events of gcs_import", looked)
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class _Deployed:
         found = self._function(function)
         if found.get("state") != "ACTIVE":
             told = "; ".join(str(each.get("message", "")) for each in found.get("stateMessages", ()))
-            raise wrong(f"its state is {found.get('state')} {told}".strip(), function.name, _APPLY)
+            raise wrong(f"its state is {found.get('state')} {told}".strip(), function.name, self._anew(function))
         object_ = found.get("buildConfig", {}).get("source", {}).get("storageSource", {}).get("object")
         if object_ != function.archive:
             raise wrong(f"was built from {object_}, the last apply was of {function.archive}", function.name, _APPLY)
@@ -180,37 +180,54 @@ class _Deployed:
     def _function(self, function: Function) -> Document:
         return self.get(f"{FUNCTIONS}/{self.deployment.parent}/functions/{function.name}", function.name)
 
+    def _event(self, function: Function) -> Document:
+        event: Document = self._function(function).get("eventTrigger", {})
+        if not event.get("trigger"):
+            raise wrong("has no trigger", function.name, self._anew(function))
+        return event
+
+    def _transport(self, function: Function) -> Document:
+        """The topic and the subscription by which a function's events come
+        (https://cloud.google.com/eventarc/docs/reference/rest/v1/projects.locations.triggers).
+        """
+        name = self._event(function)["trigger"]
+        found = self.rest.ask(f"{EVENTARC}/{name}").found(str(name), self._anew(function))
+        transport: Document = found.get("transport", {}).get("pubsub", {})
+        return transport
+
+    def _anew(self, function: Function) -> str:
+        """What makes a function and its trigger anew: an apply alone sees no difference in what Eventarc has made."""
+        key = next(key for key, of in self.deployment.functions.items() if of == function)
+        return f"{_APPLY} -replace='module.function[\"{key}\"].google_cloudfunctions2_function.this'"
+
     def trigger(self, function: Function) -> str:
         """Its subscription, by https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions. One that
         waits for less than the function works sends the event again meanwhile.
         """
-        event = self._function(function).get("eventTrigger", {})
-        if not event.get("trigger"):
-            raise wrong("has no trigger", function.name, _APPLY)
+        event = self._event(function)
         if event.get("retryPolicy") != "RETRY_POLICY_RETRY":
             raise wrong("an event that fails is not sent again", function.name, "Set retry_events = true")
-        trigger = self.get(f"{EVENTARC}/{event['trigger']}", str(event["trigger"]))
-        name = trigger.get("transport", {}).get("pubsub", {}).get("subscription", "")
-        found = self.get(f"{PUBSUB}/{name}", str(name))
+        name = self._transport(function).get("subscription", "")
+        found = self.rest.ask(f"{PUBSUB}/{name}").found(str(name), self._anew(function))
         short, least = PurePosixPath(str(name)).name, min(function.timeout_seconds, LONGEST_DEADLINE)
         deadline = int(found.get("ackDeadlineSeconds", 10))
         if deadline < least:
             raise wrong(
                 f"waits {deadline} s for an acknowledgement, the function works for up to {function.timeout_seconds} s",
                 short,
-                f"gcloud pubsub subscriptions update {short} --ack-deadline={LONGEST_DEADLINE}",
+                f"gcloud pubsub subscriptions update {name} --ack-deadline={LONGEST_DEADLINE}",
             )
         if _seconds(found.get("messageRetentionDuration", "604800s")) < LIVES:
             raise wrong(
                 f"keeps events for {found['messageRetentionDuration']} only",
                 short,
-                f"gcloud pubsub subscriptions update {short} --message-retention-duration=1d",
+                f"gcloud pubsub subscriptions update {name} --message-retention-duration=1d",
             )
         if "retryPolicy" not in found:
             raise wrong(
                 "sends a failed event again at once",
                 short,
-                f"gcloud pubsub subscriptions update {short} --min-retry-delay=10s --max-retry-delay=600s",
+                f"gcloud pubsub subscriptions update {name} --min-retry-delay=10s --max-retry-delay=600s",
             )
         return f"waits {deadline} s for an answer, and sends again what failed"
 
@@ -218,11 +235,19 @@ class _Deployed:
         """By https://cloud.google.com/storage/docs/json_api/v1/notifications. Two of them, as an adopted bucket may
         have, tell of each object twice; that changes nothing.
         """
+        function = self.deployment.functions["gcs_import"]
+        topic = str(self._transport(function).get("topic", ""))
         found = self.get(f"{STORAGE}/b/{export.name}/notificationConfigs", f"gs://{export.name}").get("items", ())
-        finalized = [each for each in found if "OBJECT_FINALIZE" in each.get("event_types", ("OBJECT_FINALIZE",))]
-        if not finalized:
-            raise wrong("tells nobody of its objects", f"gs://{export.name}", f"{_APPLY} makes the trigger anew")
-        return f"tells {len(finalized)} topic{'s' if len(finalized) > 1 else ''} of each object"
+        finalized = [
+            each
+            for each in found
+            if "OBJECT_FINALIZE" in each.get("event_types", ("OBJECT_FINALIZE",))
+            and str(each.get("topic", "")).endswith(f"/{topic}")
+            and not each.get("object_name_prefix")
+        ]
+        if not topic or not finalized:
+            raise wrong("tells the trigger of gcs_import nothing", f"gs://{export.name}", self._anew(function))
+        return "tells the trigger of gcs_import of each object"
 
     def agent(self, url: str) -> str:
         """Whether the service agent of Cloud Storage may publish what its buckets tell
@@ -242,12 +267,10 @@ class _Deployed:
         """By https://cloud.google.com/scheduler/docs/reference/rest/v1/projects.locations.jobs."""
         found = self.get(f"{SCHEDULER}/{self.deployment.parent}/jobs/{schedule.name}", schedule.name)
         state = found.get("state")
-        if state != "ENABLED" and not schedule.paused:
-            raise wrong(
-                f"is {state}",
-                schedule.name,
-                f"gcloud scheduler jobs resume {schedule.name} --location={self.deployment.region}",
-            )
+        if (state == "ENABLED") is schedule.paused:
+            where = f"{schedule.name} --location={self.deployment.region} --project={self.deployment.project}"
+            resume = f"gcloud scheduler jobs resume {where}" if state == "PAUSED" else _APPLY
+            raise wrong(f"is {state}, and schedules.paused is {str(schedule.paused).lower()}", schedule.name, resume)
         uri = self.deployment.functions[schedule.function].uri
         target: Mapping[str, Any] = found.get("httpTarget", {})
         for what, is_, should in (
@@ -255,7 +278,8 @@ class _Deployed:
             ("has a token for", target.get("oidcToken", {}).get("audience"), uri),
             ("is planned in", found.get("timeZone"), schedule.time_zone),
         ):
-            if is_ != should:
+            # Cloud Scheduler puts a slash behind an address without a path.
+            if str(is_).rstrip("/") != should.rstrip("/"):
                 raise wrong(f"{what} {is_}, not {should}", schedule.name, _APPLY)
         if code := found.get("status", {}).get("code"):
             raise wrong(f"its last call failed with code {code}", schedule.name, "The log of the function tells why")

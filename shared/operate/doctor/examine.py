@@ -56,7 +56,9 @@ class Examined(TypedDict):
 
 
 def examine(asked: Asked, rest: Rest | None = None) -> Iterator[Check]:
-    """The checks, each as soon as it is made. What can't be looked at keeps no other one from being made."""
+    """The checks, each as soon as it is made. What can't be looked at keeps no other one from being made. How buckets
+    and data sets are set up is for an operator to look at: the functions' accounts need no right to, and have none.
+    """
     daily, hourly = _Made[Services](), _Made[HourlyServices]()
     if asked.account != "hourly_export":
         yield tried("environment of the daily flow", partial(daily.make, made.Services.from_environment))
@@ -71,10 +73,12 @@ def examine(asked: Asked, rest: Rest | None = None) -> Iterator[Check]:
         yield from _logs(rest, hourly.services, asked)
     if daily.services is not None:
         yield from _tables(rest, daily.services, asked)
-    if asked.rehearse and daily.services is not None:
+    if asked.rehearse and daily.services is not None and daily.services.catalog.tables:
         since = datetime.now(UTC)
-        yield from rehearsal.checks(daily.services)
-        if asked.deployment is not None and not rest.emulated:
+        rehearsed = list(rehearsal.checks(daily.services))
+        yield from rehearsed
+        written = rehearsed[0].verdict is Verdict.OK
+        if asked.deployment is not None and not rest.emulated and written:
             yield deployed.called(rest, asked.deployment, since)
     if asked.deployment is not None and daily.services is not None:
         yield from deployed.checks(rest, asked.deployment, _export(daily.services))
@@ -118,13 +122,14 @@ def _export(services: Services) -> Bucket:
 
 
 def _tables(rest: Rest, services: Services, asked: Asked) -> Iterator[Check]:
-    bucket = _export(services)
-    yield from buckets.checks(rest, bucket, buckets.PERMISSIONS[asked.account]["export"])
-    yield from datasets.of_tables(rest, services, cache(partial(buckets.place, rest, bucket)))
+    bucket, whole = _export(services), asked.account == "operator"
+    yield from buckets.checks(rest, bucket, buckets.PERMISSIONS[asked.account]["export"], whole=whole)
+    yield from datasets.of_tables(rest, services, cache(partial(buckets.place, rest, bucket)) if whole else None)
 
 
 def _logs(rest: Rest, services: HourlyServices, asked: Asked) -> Iterator[Check]:
-    bucket = Bucket("hourly", services.settings.bucket, services.settings.prefix)
+    logs, whole = tuple(services.catalog.hourly), asked.account == "operator"
+    bucket = Bucket("hourly", services.settings.bucket, services.settings.prefix, logs)
     # Why there is no connection was told before.
     with suppress(SyncError), connect(services.settings, "doctor") as connection:
 
@@ -132,5 +137,5 @@ def _logs(rest: Rest, services: HourlyServices, asked: Asked) -> Iterator[Check]
             return LogTable(connection, services.catalog.schema, log)
 
         yield from datasets.log_tables(services, open_log)
-    yield from buckets.checks(rest, bucket, buckets.PERMISSIONS[asked.account]["hourly"])
-    yield from datasets.of_logs(rest, services, cache(partial(buckets.place, rest, bucket)))
+    yield from buckets.checks(rest, bucket, buckets.PERMISSIONS[asked.account]["hourly"], whole=whole)
+    yield from datasets.of_logs(rest, services, cache(partial(buckets.place, rest, bucket)) if whole else None)

@@ -5,7 +5,7 @@ under names that no function takes for its own, and is taken away again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ from uuid import uuid4
 from shared.catalog import Column, PgType, Source, Table
 from shared.daily.extract import Extraction
 from shared.daily.manifest import Manifest
+from shared.daily.names import SnapshotTable
 from shared.errors import DataError, SyncError
 from shared.names import DatasetRef, ObjectVersion, SnapshotId, TableRef
 from shared.operate.doctor.check import Check, tried, wrong
@@ -21,8 +22,9 @@ from shared.rows import casts
 from shared.rows.profile import Tap
 from shared.services import Services
 
-#: The folder of what is written, beside that of the snapshots: to gcs_import, its objects are foreign.
-FOLDER = "recosync_doctor"
+#: The folder of what is written, below that of the snapshots, whose lifecycle it has. It is no table's: to gcs_import,
+#: its objects are foreign.
+FOLDER = "_doctor"
 
 #: Seconds that the jobs may take.
 PATIENCE = 300
@@ -59,10 +61,11 @@ def checks(services: Services) -> Iterator[Check]:
     try:
         yield tried("a row of every type", rehearsal.travel)
         yield tried("an object that is there", rehearsal.collide)
-    finally:
-        # Tables have an expiration, and objects the bucket's lifecycle: a failure here is no finding.
+    except GeneratorExit:
         with suppress(SyncError):
             rehearsal.clear()
+        raise
+    yield tried("what was written", rehearsal.clear)
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class _Rehearsal:
         columns = [Column(_name(type_), PgType.parse(becomes)) for type_, (_, becomes) in ROW.items()]
         dataset = DatasetRef(settings.project, settings.temporary_dataset)
         table = Table(source.table, Source(dataset, source.table), tuple(columns))
-        own = replace(services, settings=replace(settings, prefix=FOLDER))
+        own = replace(services, settings=replace(settings, prefix=f"{settings.prefix}/{FOLDER}"))
         return cls(own, table, source, SnapshotId(now))
 
     def travel(self) -> str:
@@ -93,15 +96,17 @@ class _Rehearsal:
             self._location(),
             f"CREATE TABLE {self.source.quoted} OPTIONS (expiration_timestamp = {hour}) AS SELECT {values}",
         )
-        deadline = time.monotonic() + PATIENCE
-        manifest, _ = Extraction(self.services, self.table, self.snapshot, datetime.now(UTC), deadline).run()
+        made = bigquery.table(self.source)
+        # A clock that is behind would ask for a time before the table was there.
+        as_of = max(datetime.now(UTC), made.modified) if made is not None and made.modified else datetime.now(UTC)
+        manifest, _ = Extraction(self.services, self.table, self.snapshot, as_of, time.monotonic() + PATIENCE).run()
         for version, _ in manifest.versions(settings.bucket):
             self._read(manifest, version)
         return f"{len(ROW)} types went from BigQuery through {settings.bucket} to the reader"
 
     def collide(self) -> str:
         """By https://cloud.google.com/storage/docs/request-preconditions."""
-        bucket, name = self.services.settings.bucket, f"{FOLDER}/{self.table.name}/once"
+        bucket, name = self.services.settings.bucket, f"{self._folder}once"
         made = [self.services.storage.create(bucket, name, b"once", "text/plain") for _ in range(2)]
         if made != [True, False]:
             raise wrong(
@@ -109,23 +114,30 @@ class _Rehearsal:
             )
         return "is not written a second time"
 
-    def clear(self) -> None:
-        bucket = self.services.settings.bucket
-        steps: list[Callable[[], object]] = [lambda: self.services.bigquery.drop(self.source)]
-        for stored in self.services.storage.objects(bucket, f"{FOLDER}/{self.table.name}/"):
-            steps.append(lambda version=stored.version: self.services.storage.delete(version))  # type: ignore[misc]
-        for step in steps:
-            with suppress(SyncError):
-                step()
+    def clear(self) -> str:
+        """Take away what was written. What is left after a failure goes by itself: tables have an expiration, and
+        objects the lifecycle of snapshots.
+        """
+        settings, bigquery, storage = self.services.settings, self.services.bigquery, self.services.storage
+        temporary = SnapshotTable(self.table.name, self.snapshot, 1)
+        bigquery.drop(self.source)
+        bigquery.drop(TableRef(settings.project, settings.temporary_dataset, str(temporary)))
+        for stored in storage.objects(settings.bucket, self._folder):
+            storage.delete(stored.version)
+        return "is taken away"
+
+    @property
+    def _folder(self) -> str:
+        return f"{self.services.settings.prefix}/{self.table.name}/"
 
     def _location(self) -> str:
-        """Where the temporary data set is: that of a source, which has to be there as well."""
+        """Where the sources are, and jobs run."""
         settings = self.services.settings
         for table in self.services.catalog.tables.values():
             found = self.services.bigquery.table(table.source.ref(settings.project, settings.datasets))
             if found is not None:
                 return found.location
-        raise wrong("no source of the catalog is there to tell where jobs run", "the catalog", "Make one")
+        raise wrong("no source is there to tell where jobs run", "the catalog", "Make one")
 
     def _read(self, manifest: Manifest, version: ObjectVersion) -> None:
         parquet, columns = self.services.parquet, self.table.columns

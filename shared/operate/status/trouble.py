@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared.ledger.standing import UNACCOUNTED
+from shared.ledger.standing import UNACCOUNTED, bring
 from shared.names import ADOPTED, SnapshotId
 from shared.operate.status.ledger_rows import CallRow, FailedRow, PublishedRow
 from shared.operate.status.report import Published
@@ -54,7 +54,7 @@ def of_parts(row: PublishedRow | None) -> Trouble | None:
     lost = "a part of it was" if row.lost_parts == 1 else f"{row.lost_parts} parts of it were"
     return Trouble(
         f"readers lack rows of {row.snapshot}: {lost} dropped or detached by hand. To bring them back:"
-        f" recosync import {row.name} --snapshot {row.snapshot}"
+        f" {bring(row.name, SnapshotId.parse(row.snapshot))}"
     )
 
 
