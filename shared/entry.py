@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
@@ -135,25 +135,28 @@ def answer_doctor(request: flask.Request, account: Account) -> flask.Response | 
     """
     if request.method != "POST" or not _names_doctor(request):
         return None
-    log.configure()
-    with _call_context():
+
+    def handle(_: _Bare) -> tuple[Json, int]:
         # Imported here, because no other call needs it.
         from shared.operate import doctor
 
         known: Mapping[str, type] = {"doctor": bool, **({"rehearse": bool} if account == "bq_export" else {})}
-        try:
-            asked = json_body(request, known)
-        except BadRequestError as e:
-            log.warning(f"bad request: {e}", e)
-            return flask.Response(json.dumps({"error": str(e)}) + "\n", 400, mimetype="application/json")
-        checks = []
+        asked, checks = json_body(request, known), []
         for check in doctor.examine(doctor.Asked(account, rehearse=bool(asked.get("rehearse")))):
             checks.append(check)
             # Nobody reads what Cloud Scheduler is answered, and a call may be cut off.
             tell = log.info if check.verdict is doctor.Verdict.OK else log.warning
             tell(f"doctor: {check.line}")
-        body = json.dumps(doctor.fields(checks), indent=1) + "\n"
-        return flask.Response(body, 200, mimetype="application/json")
+        return {**doctor.fields(checks)}, 200
+
+    return answer_request(lambda: _Bare(CommonSettings.as_far_as_right()), handle)
+
+
+@dataclass(frozen=True)
+class _Bare:
+    """No services, and what can be read of the settings."""
+
+    settings: CommonSettings
 
 
 def _names_doctor(request: flask.Request) -> bool:

@@ -14,7 +14,7 @@ from psycopg import sql
 from shared.catalog import Catalog, Column, Table, View
 from shared.db import queries, url
 from shared.db.postgres import connect, translated
-from shared.db.session import refuse_absent
+from shared.db.session import is_here, refuse_absent
 from shared.errors import SyncError
 from shared.ledger import migrations
 from shared.ledger.names import SCHEMA
@@ -113,8 +113,7 @@ def _server(database: _Database) -> str:
             "Make one with ENCODING 'UTF8', and name it in the URL",
         )
     tls = "over TLS" if database.connection.pgconn.ssl_in_use else "without TLS"
-    host = database.connection.info.host
-    if tls == "without TLS" and not (host.startswith("/") or host in ("localhost", "127.0.0.1", "::1")):
+    if tls == "without TLS" and not is_here({"host": database.connection.info.host}):
         raise wrong("is reached without TLS", "PostgreSQL", "Take sslmode out of the URL, or say sslmode=require")
     return f"version {printed}, reached {tls}, UTF8"
 

@@ -61,7 +61,7 @@ def checks(services: Services) -> Iterator[Check]:
     try:
         yield tried("a row of every type", rehearsal.travel)
         yield tried("an object that is there", rehearsal.collide)
-    except GeneratorExit:
+    except BaseException:  # Ctrl-C, or nobody hears more
         with suppress(SyncError):
             rehearsal.clear()
         raise
