@@ -12,24 +12,26 @@ WHERE pg_database.datname = current_database();
 -- suite's own logins, which may act as this role, do not count: the functions' are among them. Whose a session is may
 -- be seen by everybody, and of which kind it is may not.
 WITH others AS (
-    SELECT sessions.datname FROM pg_stat_activity AS sessions
-    INNER JOIN pg_roles ON sessions.usesysid = pg_roles.oid
-    WHERE
-        pg_roles.rolsuper
-        OR NOT pg_has_role(sessions.usesysid, (SELECT oid FROM pg_roles WHERE rolname = current_user), 'MEMBER')
+    SELECT
+        count(*) AS of_server,
+        count(*) FILTER (WHERE sessions.datname = current_database()) AS of_database
+    FROM pg_stat_activity AS sessions
+    INNER JOIN pg_roles AS logins ON sessions.usesysid = logins.oid
+    WHERE logins.rolsuper OR NOT pg_has_role(sessions.usesysid, current_user, 'MEMBER')
 )
 
-SELECT least(
-    current_setting('max_connections')::integer
-    - current_setting('superuser_reserved_connections')::integer
-    - coalesce(current_setting('reserved_connections', TRUE), '0')::integer
-    - (SELECT count(*) FROM others),
-    nullif(pg_database.datconnlimit, -1)
-    - (SELECT count(*) FROM others WHERE others.datname = current_database()),
-    nullif(pg_roles.rolconnlimit, -1)
-) AS free
+SELECT
+    least(
+        current_setting('max_connections')::integer
+        - current_setting('superuser_reserved_connections')::integer
+        - coalesce(current_setting('reserved_connections', TRUE), '0')::integer
+        - others.of_server,
+        nullif(pg_database.datconnlimit, -1) - others.of_database,
+        nullif(pg_roles.rolconnlimit, -1)
+    ) AS free
 FROM pg_database
 CROSS JOIN pg_roles
+CROSS JOIN others
 WHERE pg_database.datname = current_database() AND pg_roles.rolname = session_user;
 
 -- name: current
@@ -40,7 +42,9 @@ SELECT current_user;
 SELECT count(*) FROM pg_class
 INNER JOIN pg_namespace ON pg_class.relnamespace = pg_namespace.oid
 WHERE
-    pg_namespace.nspname = 'recosync' AND pg_class.relkind IN ('r', 'S') AND NOT pg_has_role(pg_class.relowner, 'USAGE');
+    pg_namespace.nspname = 'recosync'
+    AND pg_class.relkind IN ('r', 'S')
+    AND NOT pg_has_role(pg_class.relowner, 'USAGE');
 
 -- name: ledger_tables
 -- The tables of the ledger, without the parts.
@@ -110,4 +114,4 @@ INNER JOIN pg_class ON pg_namespace.oid = pg_class.relnamespace AND wanted.name 
 WHERE
     NOT has_schema_privilege(%(role)s, pg_namespace.oid, 'USAGE')
     OR NOT has_table_privilege(%(role)s, pg_class.oid, 'SELECT')
-ORDER BY 1;
+ORDER BY wanted.schema_name, wanted.name;
