@@ -153,6 +153,12 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
+def chaos(session: nox.Session) -> None:
+    """Schedules of faults by chance, for an hour: `-- --minutes 5`, `-- --seed 7 --schedules 1`."""
+    _run(session, "python", "-m", "tests.chaos", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
 def demo(session: nox.Session) -> None:
     """The daily job and a day of hours on emulators: `-- --rows 3000000` for more."""
     _run(session, "python", "-m", "local.demo", *session.posargs)
