@@ -6,12 +6,16 @@ import sys
 import time
 from collections import Counter
 
-from tests.chaos.daily import Daily, Found, daily, schedule
+from tests.chaos import daily, hourly
 from tests.chaos.schedule import Schedule
+from tests.chaos.world import Found, World
+
+KINDS = {"daily": (daily.daily, daily.schedule), "hourly": (hourly.hourly, hourly.schedule)}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="nox -s chaos --")
+    parser.add_argument("flow", choices=KINDS, nargs="?", default="daily")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--seed", type=int, help="the first schedule's; the others count up from it")
     parser.add_argument("--schedules", type=int, default=sys.maxsize, help="no more than so many")
@@ -19,7 +23,8 @@ def main() -> int:
     first = random.SystemRandom().randrange(10**9) if asked.seed is None else asked.seed
     deadline, seed, reads = time.monotonic() + asked.minutes * 60, first, 0
     outcomes: Counter[str] = Counter()
-    with daily() as world:
+    deployed, schedule = KINDS[asked.flow]
+    with deployed() as world:
         while time.monotonic() < deadline and seed < first + asked.schedules:
             found = world.play(schedule(seed))
             reads += found.reads
@@ -32,7 +37,7 @@ def main() -> int:
     return 0 if set(outcomes) <= {"ok"} else 1
 
 
-def _shortest(world: Daily, of: Schedule, found: Found) -> Schedule:
+def _shortest(world: World, of: Schedule, found: Found) -> Schedule:
     """The schedule without the acts that it fails without as well."""
     number = len(of.acts) - 1
     while number >= 0:
