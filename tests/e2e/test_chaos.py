@@ -1,4 +1,4 @@
-"""Schedules by chance find something: of each kind of outcome, one defect that is planted by hand is told by its name."""
+"""Schedules by chance find something: one defect of each kind, planted by hand, is told by its name."""
 
 from __future__ import annotations
 
