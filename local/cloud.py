@@ -36,7 +36,7 @@ from local.eventarc import Eventarc, storage_events, topic_events
 from local.functions import COLD, FLEET, Instance, Runtime, Spec
 from local.monitoring import Monitoring
 from local.postgres import RELAXED, server
-from local.pubsub import PubSub
+from local.pubsub import Front, PubSub, by_rules
 from local.storage import Storage
 from shared import catalog
 from shared.catalog import DEFAULT_SCHEMA, HourlyTable, Place, Table
@@ -90,6 +90,8 @@ class Cloud:
             for emulator in (self.pubsub, self.storage, self.bigquery):
                 emulator.ready()
             self.publisher.create_topic(name=_NOTIFICATIONS)
+            self.pubsub_front = Front(self.pubsub.host, by_rules)
+            stack.callback(self.pubsub_front.stop)
             self._stack = stack.pop_all()
         return self
 
@@ -104,7 +106,7 @@ class Cloud:
         return {
             "BIGQUERY_EMULATOR_HOST": self.bigquery.url,
             "STORAGE_EMULATOR_HOST": self.storage.url,
-            "PUBSUB_EMULATOR_HOST": self.pubsub.host,
+            "PUBSUB_EMULATOR_HOST": self.pubsub_front.host,
             "MONITORING_EMULATOR_HOST": self.monitoring.url,
         }
 
