@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
-from google.pubsub_v1.types import PublishRequest
+from google.cloud.pubsub_v1.types import PublishRequest
 
 from local import pubsub_rules
 from local.prerequisites import java, pubsub_jar

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from google.pubsub_v1.types import PublishRequest, PubsubMessage
+from google.cloud.pubsub_v1.types import PublishRequest, PubsubMessage
 
 # https://cloud.google.com/pubsub/docs/pubsub-basics#resource_names
 _TOPIC = re.compile(r"projects/[^/]+/topics/(?!goog)[A-Za-z][A-Za-z0-9._~%+-]{2,254}")

@@ -18,6 +18,7 @@ from local import context, hours
 from local.cloud import Cloud
 from local.functions import FLEET
 from local.proxy import Answer, CutOffError, Forward, Request, standing_before
+from local.roles import granted
 from local.strict_storage import Rules
 from tests.e2e.conftest import REAL
 from tests.e2e.hourly_system import HOUR, LOG, Log, gates, step_of
@@ -59,7 +60,7 @@ def deployed(cloud: Cloud, name: str, instances: int) -> Iterator[Log]:
             "HOURLY_START": f"{start:%Y%m%dT%H}",
         }
         spec = replace(FLEET["hourly_export"], instances=instances)
-        with cloud.deploy(name, {"hourly_export": spec}, env=env) as here:
+        with cloud.deploy(name, {"hourly_export": spec}, env=env, granted=granted()) as here:
             context.create(here.dsn)
             yield Log(here, storage, bigquery, start)
 

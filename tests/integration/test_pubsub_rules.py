@@ -7,7 +7,7 @@ import os
 import pytest
 from google.api_core.exceptions import InvalidArgument, NotFound
 from google.cloud.pubsub_v1 import PublisherClient
-from google.pubsub_v1.types import PublishRequest, PubsubMessage
+from google.cloud.pubsub_v1.types import PublishRequest, PubsubMessage
 
 from local import pubsub_rules
 

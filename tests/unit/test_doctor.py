@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from shared.errors import BadRequestError
-from shared.gcp.rest import Answer
 from shared.operate.doctor import Verdict, buckets, deployed
 from shared.operate.doctor.buckets import Bucket, Place
+from tests.kit.google import Google
 
 EXPORT = Bucket("export", "exports", "recommendation_exports")
 HOURLY = Bucket("hourly", "hours", "cloudsql_hourly", ("past_offer_context",))
@@ -75,6 +74,8 @@ EVENT = {
 WELL = {
     f"{buckets.STORAGE}/b/exports": bucket("export"),
     f"{buckets.STORAGE}/b/hours": bucket("hourly"),
+    f"{buckets.STORAGE}/b/exports/iam/testPermissions": {"permissions": list(PERMISSIONS["export"])},
+    f"{buckets.STORAGE}/b/hours/iam/testPermissions": {"permissions": list(PERMISSIONS["hourly"])},
     NOTIFICATIONS: {
         "items": [{"topic": "//pubsub.googleapis.com/projects/p/topics/eventarc", "event_types": ["OBJECT_FINALIZE"]}]
     },
@@ -106,27 +107,11 @@ WELL = {
 }
 
 
-class Google:
-    """What Google answers."""
-
-    emulated = False
-
-    def __init__(self):
-        self.documents, self.status, self.date = copy.deepcopy(WELL), {}, datetime.now(UTC)
-        self.permissions = {*PERMISSIONS["export"], *PERMISSIONS["hourly"]}
-
-    def ask(self, url, body=None):
-        if "/iam/testPermissions?" in url:
-            return Answer(200, {"permissions": sorted(self.permissions)} if self.permissions else {}, self.date)
-        if url in self.status:
-            return Answer(self.status[url], {"error": {"message": "no"}}, self.date)
-        found = self.documents.get(url)
-        return Answer(404) if found is None else Answer(200, found, self.date)
-
-
 @pytest.fixture
 def google():
-    return Google()
+    google = Google(WELL)
+    yield google
+    assert google.refused == []
 
 
 def checks(google):
@@ -242,7 +227,9 @@ BROKEN = {
         "matchesPrefix",
     ),
     "no right": (
-        lambda google: google.permissions.discard("storage.objects.delete"),
+        lambda google: google.documents[EXPORTS + "/iam/testPermissions"]["permissions"].remove(
+            "storage.objects.delete"
+        ),
         "permissions on exports",
         "lacks storage.objects.delete",
         "roles/storage.objectUser",

@@ -8,9 +8,9 @@ import json
 import pytest
 
 from shared.errors import BadRequestError
-from shared.gcp.rest import Answer
 from shared.operate.doctor import Verdict, before, planned
 from tests.kit.commands import recosync
+from tests.kit.google import Google
 
 PLAN = {
     "format_version": "1.2",
@@ -24,12 +24,13 @@ PLAN = {
     },
 }
 INSTANCE = f"{planned.INSTANCES}/projects/p/instances/reco"
+APIS = f"{planned.SERVICES}/projects/p/services:batchGet"
 SUBNETWORK = f"{planned.COMPUTE}/projects/p/regions/europe-west1/subnetworks/functions"
 PERMISSIONS = f"{planned.PROJECTS}/projects/p:testIamPermissions"
 SECRET = f"{planned.SECRETS}/projects/p/secrets/reco_database_url/versions/latest"
 
 WELL = {
-    "services:batchGet": {
+    APIS: {
         "services": [{"name": f"projects/1/services/{api}.googleapis.com", "state": "ENABLED"} for api in planned.APIS]
     },
     PERMISSIONS: {"permissions": list(planned.PERMISSIONS)},
@@ -45,25 +46,11 @@ WELL = {
 }
 
 
-class Google:
-    """What Google answers."""
-
-    emulated = False
-
-    def __init__(self):
-        self.documents, self.status = copy.deepcopy(WELL), {}
-
-    def ask(self, url, body=None):
-        key = "services:batchGet" if "services:batchGet?" in url else url
-        if key in self.status:
-            return Answer(self.status[key], {"error": {"message": "no"}})
-        found = self.documents.get(key)
-        return Answer(404) if found is None else Answer(200, found)
-
-
 @pytest.fixture
 def google():
-    return Google()
+    google = Google(WELL)
+    yield google
+    assert google.refused == []
 
 
 def checks(google, plan=PLAN):
@@ -88,7 +75,7 @@ def changed(url, *path, to):
 
 BROKEN = {
     "an API that is off": (
-        lambda google: google.documents["services:batchGet"]["services"].pop(),
+        lambda google: google.documents[APIS]["services"].pop(),
         "APIs to begin with",
         "serviceusage is off",
         "gcloud services enable cloudresourcemanager.googleapis.com serviceusage.googleapis.com --project=p",
