@@ -231,6 +231,7 @@ class Deployment:
         self._place, self._extra_env = place, {**self._extra_env, catalog.FOLDER_VARIABLE: str(place.file)}
         self.env = self._environment()
         self._make_schemas()
+        self._grant()
 
     def restart_functions(self) -> None:
         """Restart them one by one, in the environment that there is now. What they are at is done first, or broken off
@@ -302,17 +303,25 @@ class Deployment:
         """Let each function run as an account of its own."""
         if self._granted is None:
             return
+        jobs = dict[str, str]()
+        for function in self._functions:
+            self.accounts[function] = Account(function, (), jobs)
+            self.guarded[function] = stack.enter_context(guarded(self.env, self.accounts[function]))
+        self._grant()
+
+    def _grant(self) -> None:
+        """Make the logs' tables of the catalog that there is now, and grant what is granted on what it names."""
+        if self._granted is None:
+            return
         for log in catalog.load(self.place).hourly.values():
             self._make_raw_table(log)
-        resources, jobs = self._resources(), dict[str, str]()
-        for function in self._functions:
-            grants = [
+        resources = self._resources()
+        for function, account in self.accounts.items():
+            account.grants = [
                 Grant(grant.role, resource)
                 for grant in self._granted.get(function, ())
                 for resource in resources.get(grant.on, ())
             ]
-            self.accounts[function] = Account(function, grants, jobs)
-            self.guarded[function] = stack.enter_context(guarded(self.env, self.accounts[function]))
 
     def _resources(self) -> dict[str, list[str]]:
         """What the words of terraform/README.md stand for. What is not here is not emulated."""

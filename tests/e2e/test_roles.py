@@ -15,7 +15,9 @@ from google.cloud import bigquery
 from local import context
 from local.eventarc import Faults
 from local.roles import ROLES, granted
-from tests.e2e.system import CATALOG, scheduled
+from shared.services import Services
+from shared.upkeep import reconcile
+from tests.e2e.system import scheduled
 
 TABLE = "iris_france"
 #: Grants of what is not emulated, and so used by nobody here.
@@ -47,9 +49,9 @@ def log(emulated):
     context.create(emulated.dsn)
 
 
-def told(emulated, function, level="ERROR"):
+def told(emulated, function):
     lines = [json.loads(line) for line in emulated.log(function).splitlines()]
-    return [line["message"] for line in lines if line["severity"] == level]
+    return [line["message"] for line in lines if line["severity"] in ("WARNING", "ERROR")]
 
 
 def hourly(emulated, at):
@@ -70,26 +72,43 @@ def hourly(emulated, at):
             return refusal.code, refusal.read().decode()
 
 
-def test_every_grant_is_needed_by_the_flows(emulated, system, days, hours):
-    """Least privilege: an account that could do its work with fewer roles has too many."""
-    emulated.eventarc.faults = Faults(drop=lambda event: TABLE in str(event.subject) and "manifest" in event.subject)
-    system.fill(next(days))
-    system.schedule(datetime.now(UTC) - timedelta(hours=2))
-    emulated.eventarc.wait_idle()
-    emulated.eventarc.faults = Faults()
-    at = next(hours)
-    context.write(emulated.dsn, at, at + timedelta(hours=1), 50)
-    assert hourly(emulated, at)[0] == 200
-    emulated.eventarc.wait_idle()
-    with urllib.request.urlopen(emulated.url("status")) as page:  # noqa: S310 - our own
-        assert page.status == 200
-    unused = {
-        (account.name, grant.role, grant.on.removeprefix(f"projects/{emulated.project}/"))
-        for account in emulated.accounts.values()
+@pytest.fixture
+def as_hourly_export(emulated, monkeypatch):
+    """The services in this process, where it has no other rights than hourly_export: to run a step at another time."""
+    for name, value in {**emulated.env, **emulated.guarded["hourly_export"]}.items():
+        monkeypatch.setenv(name, value)
+    return Services.from_environment()
+
+
+def unused(here):
+    """What no request has needed so far."""
+    return {
+        (account.name, grant.role, grant.on.rpartition("/")[2].removeprefix(f"{here.project}-"))
+        for account in here.accounts.values()
         for grant in account.grants
         if grant not in account.used and grant.role not in ELSEWHERE
     }
-    assert unused == set()
+
+
+def test_every_grant_is_needed_by_the_flows(emulated, system, days, hours, as_hourly_export):
+    """Least privilege: an account that could do its work with fewer roles has too many."""
+    emulated.eventarc.faults = Faults(drop=lambda event: "messagePublished" in event.type)
+    day = next(days)
+    system.fill(day)
+    snapshots = system.schedule(scheduled(day))
+    emulated.eventarc.wait_idle()
+    emulated.eventarc.faults = Faults()
+    assert {each["sent"] for each in reconcile.run(as_hourly_export, datetime.now(UTC) + timedelta(hours=1))} == {
+        "message"
+    }
+    system.wait_refreshed(snapshots)
+    at = next(hours)
+    context.write(emulated.dsn, at, at + timedelta(hours=1), 50)
+    assert hourly(emulated, at)[0] == 200
+    with urllib.request.urlopen(emulated.url("status")) as page:  # noqa: S310 - our own
+        assert page.status == 200
+    # Its role there is for logs with columns of JSON, of which this catalog has none.
+    assert unused(emulated) == {("hourly_export", "roles/bigquery.dataEditor", "tmp_local")}
 
 
 @pytest.mark.parametrize(
@@ -98,7 +117,7 @@ def test_every_grant_is_needed_by_the_flows(emulated, system, days, hours):
         ("roles/bigquery.jobUser", "", "bigquery.jobs.create access to projects/"),
         ("roles/bigquery.dataViewer", "seed_local", "bigquery.tables.get access to"),
         ("roles/bigquery.dataEditor", "tmp_local", "bigquery.tables.create access to"),
-        ("roles/storage.objectUser", "exports", "storage.objects.list access to buckets/"),
+        ("roles/storage.objectUser", "exports", "storage.objects.get access to buckets/"),
     ],
 )
 def test_bq_export_lacks_a_role(emulated, system, days, role, on, lacks):
@@ -109,7 +128,7 @@ def test_bq_export_lacks_a_role(emulated, system, days, role, on, lacks):
         assert status == 500
         assert f"bq_export does not have {lacks}" in answer
         assert "grant the function's account the role it lacks" in answer
-        assert lacks in told(emulated, "bq_export")[-1]
+        assert any(lacks in line for line in told(emulated, "bq_export"))
     system.wait_refreshed(system.schedule(at, TABLE))
 
 
@@ -138,7 +157,6 @@ def test_a_publication_that_may_not_be_told_is_owed(emulated, system, days):
     [
         ("roles/bigquery.jobUser", "", "bigquery.jobs.create"),
         ("roles/bigquery.dataEditor", "past_offer_context", "bigquery."),
-        ("roles/bigquery.dataEditor", "tmp_local", "bigquery."),
         ("roles/storage.objectUser", "hourly", "storage.objects."),
         ("roles/storage.legacyBucketReader", "hourly", "storage.buckets.get"),
     ],
@@ -157,14 +175,17 @@ def test_hourly_export_lacks_a_role(emulated, hours, role, on, lacks):
 def test_numbers_that_may_not_be_written_stop_nothing(emulated, hours):
     with without(emulated, "hourly_export", "roles/monitoring.metricWriter"):
         assert hourly(emulated, next(hours))[0] == 200
-    assert any("Grant roles/monitoring.metricWriter" in line for line in told(emulated, "hourly_export", "WARNING"))
+    assert any("Grant roles/monitoring.metricWriter" in line for line in told(emulated, "hourly_export"))
 
 
 def test_the_status_page_says_what_it_may_not_read(emulated):
-    address = emulated.url("status")
-    with without(emulated, "status", "roles/storage.objectViewer"), urllib.request.urlopen(address) as page:  # noqa: S310 - our own
-        content = page.read().decode()
-    assert "status does not have storage.objects" in content
+    with (
+        without(emulated, "status", "roles/storage.objectViewer"),
+        pytest.raises(urllib.error.HTTPError) as page,
+    ):
+        urllib.request.urlopen(emulated.url("status"))  # noqa: S310 - our own
+    assert "status does not have storage.objects" in page.value.read().decode()
+    page.value.close()
 
 
 def test_nobody_may_do_what_no_role_of_its_own_permits(emulated):
@@ -186,4 +207,3 @@ def test_every_role_of_a_function_is_written_down():
     functions = {"bq_export", "gcs_import", "mv_refresh", "hourly_export", "status"}
     assert functions <= granted().keys()
     assert {grant.role for name in functions for grant in granted()[name]} == ROLES.keys()
-    assert CATALOG.tables
