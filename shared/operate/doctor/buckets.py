@@ -114,6 +114,7 @@ def checks(rest: Rest, bucket: Bucket, permissions: Sequence[str], *, whole: boo
         "versions in": _versions,
         "soft delete of": _soft_delete,
         "retention policy of": _retention,
+        "bill of": _bill,
         "lifecycle of": _lifecycle,
     }.items():
         yield tried(f"{about} {bucket.name}", partial(step, bucket, document))
@@ -199,7 +200,19 @@ def _retention(bucket: Bucket, document: Document) -> str:
             "it has a retention policy: objects could be neither replaced nor deleted",
             "--clear-retention-period",
         )
+    # Of itself it keeps nothing: https://cloud.google.com/storage/docs/object-lock
+    if document.get("objectRetention", {}).get("mode") == "Enabled":
+        return "there is none; an object of which somebody sets a retention could be neither replaced nor deleted"
     return "there is none"
+
+
+def _bill(bucket: Bucket, document: Document) -> str:
+    """A request that names no project to bill is refused where the requester pays
+    (https://cloud.google.com/storage/docs/requester-pays), and neither the functions nor BigQuery's jobs name one.
+    """
+    if document.get("billing", {}).get("requesterPays"):
+        raise _update(bucket, "whoever asks for its objects has to pay, and no function says so", "--no-requester-pays")
+    return "is its project's"
 
 
 def _lifecycle(bucket: Bucket, document: Document) -> str:
