@@ -188,6 +188,21 @@ def test_the_status_page_says_what_it_may_not_read(emulated):
     page.value.close()
 
 
+def test_a_function_that_looks_for_itself_is_told_what_its_account_lacks(emulated, system, day):
+    system.fill(day)
+    about = [f"permissions on {emulated.bucket}", f"source of {TABLE}"]
+
+    def looked():
+        checks = emulated.call("bq_export", {"doctor": True})["checks"]
+        return {check["about"]: check for check in checks if check["about"] in about}
+
+    assert [looked()[name]["verdict"] for name in about] == ["ok", "ok"]
+    with without(emulated, "bq_export", "roles/bigquery.dataViewer", "seed_local"):
+        lacking = looked()[about[1]]
+    assert (lacking["verdict"], lacking["remedy"]) == ("wrong", "terraform apply grants it to bq_export")
+    assert "this account lacks bigquery.tables.get: " in lacking["told"]
+
+
 def test_nobody_may_do_what_no_role_of_its_own_permits(emulated):
     """The judge itself: refresh needs no role but PostgreSQL's, and a role on one data set is none on another."""
     asked = emulated.guarded  # as the functions find the emulators

@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import json
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 from local import discovery
 from shared.gcp.rest import Answer, Document
@@ -37,7 +38,13 @@ class Google:
         service.check(verb, url, b"" if body is None else json.dumps(body).encode())
         key = url.partition("?")[0]
         if key in self.status:
-            message = f"Permission denied on {key}" if self.status[key] == 403 else "no"
+            # As they word it: "The principal … lacks IAM permission \"cloudscheduler.jobs.get\" for the resource …"
+            needed = ".".join(service.method(verb, urlsplit(url).path)[0].split(".")[-2:])
+            message = (
+                f'lacks IAM permission "{urlsplit(url).netloc.split(".")[0]}.{needed}"'
+                if self.status[key] == 403
+                else "no"
+            )
             return Answer(self.status[key], {"error": {"message": message}}, self.date)
         found = self.documents.get(key)
         if found is None:

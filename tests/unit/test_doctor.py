@@ -125,7 +125,7 @@ def checks(google):
 
 def test_where_all_is_well_each_line_says_so(google):
     assert [check.line for check in checks(google) if check.verdict is not Verdict.OK] == []
-    assert len(checks(google)) == 22
+    assert len(checks(google)) == 24
 
 
 def changed(url, *path, to):
@@ -225,6 +225,12 @@ BROKEN = {
         "lifecycle of hours",
         "deletes manifests",
         "matchesPrefix",
+    ),
+    "others pay": (
+        changed(EXPORTS, "billing", to={"requesterPays": True}),
+        "bill of exports",
+        "whoever asks for its objects has to pay",
+        "gcloud storage buckets update gs://exports --no-requester-pays",
     ),
     "no right": (
         lambda google: google.documents[EXPORTS + "/iam/testPermissions"]["permissions"].remove(
@@ -357,6 +363,18 @@ def test_what_this_account_may_not_look_at_is_unknown(google, status):
     assert [(c.about, c.verdict) for c in checks(google) if c.verdict is not Verdict.OK] == [
         ("job daily", Verdict.UNKNOWN)
     ]
+
+
+def test_a_bucket_whose_objects_may_be_kept_is_told(google):
+    google.documents[EXPORTS]["objectRetention"] = {"mode": "Enabled"}
+    (check,) = [check for check in checks(google) if check.about == "retention policy of exports"]
+    assert (check.verdict, "neither replaced nor deleted" in check.told) == (Verdict.OK, True)
+
+
+def test_a_permission_that_this_account_lacks_is_named(google):
+    google.status[JOB] = 403
+    (check,) = [check for check in checks(google) if check.about == "job daily"]
+    assert "this account lacks cloudscheduler.jobs.get: could not be asked (403)" in check.told
 
 
 def test_a_job_that_is_paused_on_purpose_is_well(google):

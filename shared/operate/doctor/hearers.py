@@ -43,7 +43,7 @@ class _Hearers:
         known = {topic: self._subscriptions(topic) for topic in topics}
         others = [name for names in known.values() for name in names if name != own]
         silent = [topic for topic, names in known.items() if not names]
-        told = [f"{', '.join(others)}: of others" if others else "nobody but the suite itself"]
+        told = [f"also {', '.join(others)}" if others else "nobody but the suite itself"]
         if silent:
             told.append(f"{', '.join(silent)} is told, and nobody subscribes to it")
         return "; ".join(told)
