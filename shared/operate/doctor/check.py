@@ -49,7 +49,7 @@ def tried(about: str, step: Callable[[], str]) -> Check:
         return Check(about, Verdict.OK, step())
     except (PermanentError, ConfigurationError) as e:
         place = f"{e.where}: " if e.where else ""
-        if _is_forbidden(e):
+        if is_forbidden(e):
             return Check(about, Verdict.UNKNOWN, f"{lacking(e.what)}{place}{e.what}", ROLES, forbidden=True)
         return Check(about, Verdict.WRONG, f"{place}{e.what}", e.remedy if not isinstance(e, _WrongError) else e.whole)
     except SyncError as e:
@@ -63,7 +63,7 @@ def tried(about: str, step: Callable[[], str]) -> Check:
 ROLES = "terraform output operators_roles names the roles that whoever runs recosync needs"
 
 
-def _is_forbidden(e: SyncError) -> bool:
+def is_forbidden(e: SyncError) -> bool:
     """Whether a service let this account not look: as its client library says, or a job of BigQuery."""
     return getattr(e.__cause__, "code", None) in _FORBIDDEN or e.what.startswith("accessDenied")
 
