@@ -51,7 +51,8 @@ resource "google_project_iam_member" "build_source" {
 }
 
 # A role counts minutes after it is granted, and so do the service agents that the APIs bring
-# (https://cloud.google.com/iam/docs/access-change-propagation): the first trigger, or build, would be refused.
+# (https://cloud.google.com/iam/docs/access-change-propagation): the first trigger, or build, would be refused. Eventarc's
+# own agent is made by the beta provider alone: docs/deploy.md has the commands, and `recosync doctor --plan` looks.
 resource "time_sleep" "roles" {
   create_duration = "120s"
 

@@ -110,7 +110,7 @@ def prepared(run: TableRun, part_ids: Sequence[int], *, keep: bool) -> Iterator[
         # Every view of the table changes with it, not only those that have to: readers see one state of both.
         views = [view for view in run.views if _is_live(run, view)]
         for view in views:
-            live.clear(run, view, READERS_PATIENCE)
+            live.refuse_unfit(run, view, READERS_PATIENCE)
         builds = _build(run, found, views) if views else []
         try:
             yield replace(found, builds=tuple(builds))

@@ -191,7 +191,7 @@ def _export_logged(call: _Call, table: Table, known: NewestSnapshot | None) -> R
     """One table's export, its failure as a value: it leaves the other tables alone."""
     with log.bound(table=table.name):
         try:
-            snapshot = _snapshot(call, table)
+            snapshot = _snapshot(call, table, known)
             unchanged = _unchanged(call, snapshot, known) if known is not None else None
             if unchanged is not None:
                 return unchanged
@@ -216,11 +216,15 @@ def _export_logged(call: _Call, table: Table, known: NewestSnapshot | None) -> R
             return RetryableError("crashed; the log says where", where=table.name)
 
 
-def _snapshot(call: _Call, table: Table) -> SnapshotId:
-    """The request's snapshot of the table: for a day, the latest that exists, else that day's midnight."""
+def _snapshot(call: _Call, table: Table, known: NewestSnapshot | None) -> SnapshotId:
+    """The request's snapshot of the table: for a day, the latest that exists, else that day's midnight. A planned call
+    that comes again after somebody has exported by hand is of now: by its plan, its rows would be the older ones.
+    """
     day, settings = call.request.day, call.services.settings
     if day is None:
-        return SnapshotId(call.request.at)
+        asked, now = SnapshotId(call.request.at), SnapshotId(call.started)
+        passed = known is not None and asked < known.stands.snapshot < now
+        return now if passed else asked
     prefix = f"{settings.prefix}/{table.name}/{day:%Y%m%d}T"
     found = snapshots_of(call.services.storage.folders(settings.bucket, prefix))
     return found[-1] if found else SnapshotId.midnight(day)

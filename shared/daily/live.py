@@ -46,8 +46,8 @@ class Replacement:
         return self.build.view
 
 
-def clear(run: DailyRun, view: View, patience: float) -> None:
-    """Refuse the build of a view that could not take the live one's place, and drop what a killed build left behind."""
+def refuse_unfit(run: DailyRun, view: View, patience: float) -> None:
+    """Refuse the build of a view that could not take the live one's place."""
     live = run.relation(view)
     places.refuse_unusable(run.connection, view.schema, view.name, creates=True)
     for table in (run.catalog.tables[name] for name in view.reads):
@@ -59,12 +59,11 @@ def clear(run: DailyRun, view: View, patience: float) -> None:
     if views.has_old_readers(run.connection, live, patience):
         # The swap would find no gap, and the build would be for nothing.
         raise busy(run.connection, f"a transaction older than {patience} s reads it", view.name, relations=[live])
-    drop_leftovers(run, view)
 
 
 def drop_leftovers(run: DailyRun, view: View) -> None:
-    """Drop the builds of the view that never took its place. The caller holds the view's lock, so no
-    worker is at them.
+    """Drop the builds of the view that never took its place, and the view whose place one took. The caller holds the
+    view's lock, so no worker is at them.
     """
     leftovers = view_builds.leftovers(run.connection, view.name)
     if leftovers:

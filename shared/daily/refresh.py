@@ -133,12 +133,15 @@ def _refresh(run: DailyRun, views: Sequence[View], *, fresh_too: bool = False) -
     # A view that also reads a table without a publication is refreshed when that comes.
     ready = [view for view in views if current.keys() >= set(view.reads)]
     outdated = [view for view in ready if fresh_too or _outdated(run, view, current)]
+    # A call that was cut off after its swap comes again, and finds nothing else to do.
+    for view in ready:
+        live.drop_leftovers(run, view)
     if not outdated:
         return "fresh"
     _refuse_dropped(run, outdated)
     with attempts.counted(run.connection, run.settings, *(_work(view, current) for view in outdated)):
         for view in outdated:
-            live.clear(run, view, swap_views.READERS_PATIENCE)
+            live.refuse_unfit(run, view, swap_views.READERS_PATIENCE)
         builds = build_all(run, outdated, current)
         try:
             swap_views.swap(run, builds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -108,6 +109,17 @@ def test_a_source_that_came_late_is_caught_by_the_next_call(settled, database):
 
 def test_force_exports_whatever_stands(settled):
     assert settled.call(force=True)["status"] == "exported"
+
+
+def test_a_planned_call_that_comes_again_after_an_export_by_hand_is_not_the_older_of_the_two(settled):
+    by_hand = settled.call(force=True)["snapshot_id"]
+    assert settled.bring() == ["published"]
+    time.sleep(1)  # ids are of seconds
+    assert settled.call()["status"] == "unchanged"
+    settled.source(2_100)
+    again = settled.call()
+    assert (again["status"], again["rows"], again["snapshot_id"] > by_hand) == ("exported", 2_100, True)
+    assert settled.bring() == ["published"]
 
 
 def test_a_view_may_have_changed_at_any_time(mornings):

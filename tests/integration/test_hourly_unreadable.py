@@ -10,8 +10,7 @@ from shared import duck
 from shared.db import postgres
 from shared.errors import ConfigurationError, DataError, RetryableError
 from shared.rows import unload
-from shared.settings import DatabaseUrl
-from tests.kit.cut import Where, standing_before
+from tests.kit.cut import Where, cut_off
 from tests.kit.logs import START, named
 
 ROWS = 2_000
@@ -22,14 +21,12 @@ EVERYWHERE = pytest.mark.parametrize("where", Where)
 @contextmanager
 def cut(log, where, at=None, spared=0):
     """The log with a way to its database that is cut, and what cuts it."""
-    port = int(psycopg.conninfo.conninfo_to_dict(log.here.dsn)["port"])
-    before = log.services.settings.database
-    with standing_before(port, where, at, spared) as (cutter, through):
-        log.change(database=DatabaseUrl(log.here.dsn.replace(f":{port}/", f":{through}/")))
+    before = log.services
+    with cut_off(before, where, at, spared) as (cutter, log.services):
         try:
             yield cutter
         finally:
-            log.change(database=before)
+            log.services = before
 
 
 @contextmanager

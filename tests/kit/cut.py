@@ -9,8 +9,13 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+
+import psycopg
+
+from shared.services import HourlyServices, Services
+from shared.settings import DatabaseUrl
 
 #: The codes of the first messages after which the client begins anew: SSLRequest and GSSENCRequest.
 _ASKS_FOR_ENCRYPTION = {80877103, 80877104}
@@ -76,6 +81,18 @@ def standing_before(port: int, where: Where, at: int | None = None, spared: int 
         threading.Thread(target=accept, daemon=True).start()
         yield cutter, listener.getsockname()[1]
         _shut(listener)
+
+
+@contextmanager
+def cut_off[S: (Services, HourlyServices)](
+    services: S, where: Where, at: int | None = None, spared: int = 0
+) -> Iterator[tuple[Cutter, S]]:
+    """What cuts the way of these services to their database, and the services with that way."""
+    dsn = services.settings.database.read()
+    port = str(psycopg.conninfo.conninfo_to_dict(dsn)["port"])
+    with standing_before(int(port), where, at, spared) as (cutter, through):
+        url = DatabaseUrl(dsn.replace(f":{port}/", f":{through}/"))
+        yield cutter, replace(services, settings=replace(services.settings, database=url))
 
 
 def _quietly(cutter: Cutter, client: socket.socket) -> None:

@@ -27,6 +27,8 @@ INSTANCE = f"{planned.INSTANCES}/projects/p/instances/reco"
 APIS = f"{planned.SERVICES}/projects/p/services:batchGet"
 SUBNETWORK = f"{planned.COMPUTE}/projects/p/regions/europe-west1/subnetworks/functions"
 PERMISSIONS = f"{planned.PROJECTS}/projects/p:testIamPermissions"
+PROJECT = f"{planned.PROJECTS}/projects/p"
+POLICY = f"{PROJECT}:getIamPolicy"
 SECRET = f"{planned.SECRETS}/projects/p/secrets/reco_database_url/versions/latest"
 
 WELL = {
@@ -34,6 +36,13 @@ WELL = {
         "services": [{"name": f"projects/1/services/{api}.googleapis.com", "state": "ENABLED"} for api in planned.APIS]
     },
     PERMISSIONS: {"permissions": list(planned.PERMISSIONS)},
+    PROJECT: {"projectId": "p", "projectNumber": "17"},
+    POLICY: {
+        "bindings": [
+            {"role": "roles/owner", "members": ["user:ann@example.com"]},
+            {"role": planned.AGENTS_ROLE, "members": [f"serviceAccount:{planned.AGENT.format(17)}"]},
+        ]
+    },
     INSTANCE: {
         "databaseVersion": "POSTGRES_17",
         "state": "RUNNABLE",
@@ -85,6 +94,20 @@ BROKEN = {
         "your permissions",
         "lacks artifactregistry.repositories.create",
         "roles/owner",
+    ),
+    "no agent": (
+        changed(
+            POLICY, "bindings", 1, "members", to=["serviceAccount:service-18@gcp-sa-eventarc.iam.gserviceaccount.com"]
+        ),
+        "Eventarc's service agent",
+        "lacks roles/eventarc.serviceAgent",
+        "--member=serviceAccount:service-17@gcp-sa-eventarc.iam.gserviceaccount.com --role=roles/eventarc.serviceAgent",
+    ),
+    "an agent under a condition": (
+        changed(POLICY, "bindings", 1, "condition", to={"expression": "false"}),
+        "Eventarc's service agent",
+        "lacks roles/eventarc.serviceAgent",
+        "gcloud beta services identity create",
     ),
     "no instance": (
         lambda google: google.documents.pop(INSTANCE),

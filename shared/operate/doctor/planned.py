@@ -48,6 +48,10 @@ PERMISSIONS = (
     "storage.buckets.create",
 )
 
+#: The service agent of Eventarc, and its role (https://cloud.google.com/eventarc/docs/access-control#service-agent).
+AGENT = "service-{}@gcp-sa-eventarc.iam.gserviceaccount.com"
+AGENTS_ROLE = "roles/eventarc.serviceAgent"
+
 #: The smallest subnetwork for instances of functions
 #: (https://cloud.google.com/run/docs/configuring/vpc-direct-vpc#ip_address_allocation).
 LONGEST_PREFIX = 26
@@ -129,6 +133,7 @@ def checks(rest: Rest, plan: Plan) -> Iterator[Check]:
     """What is there for the apply, as far as this account may look."""
     yield tried("APIs to begin with", partial(_apis, rest, plan))
     yield tried("your permissions", partial(_permissions, rest, plan))
+    yield tried("Eventarc's service agent", partial(_agent, rest, plan))
     yield tried(f"instance {plan.cloud_sql.instance}", partial(_instance, rest, plan))
     if plan.subnetwork is not None:
         yield tried(f"subnetwork {plan.subnetwork}", partial(_subnetwork, rest, plan, plan.subnetwork))
@@ -166,6 +171,32 @@ def _permissions(rest: Rest, plan: Plan) -> str:
             "Have roles/owner of a project of its own, or the roles that have these permissions",
         )
     return "are enough for each kind of thing that is made"
+
+
+def _agent(rest: Rest, plan: Plan) -> str:
+    """By https://cloud.google.com/resource-manager/reference/rest/v1/projects/getIamPolicy. An API that is enabled
+    does not always bring its agent, and the first trigger is refused without it.
+    """
+    project = f"{PROJECTS}/projects/{plan.project}"
+    agent = AGENT.format(rest.ask(project).found(plan.project, "Correct project_id")["projectNumber"])
+    policy = rest.ask(f"{project}:getIamPolicy", {}).found(plan.project, "Correct project_id")
+    granted = {
+        member
+        for binding in policy.get("bindings", ())
+        if binding.get("role") == AGENTS_ROLE and "condition" not in binding
+        for member in binding.get("members", ())
+    }
+    member = f"serviceAccount:{agent}"
+    if member not in granted:
+        raise wrong(
+            f"lacks {AGENTS_ROLE}, or is not there: the first trigger would be refused",
+            agent,
+            "gcloud services enable eventarc.googleapis.com"
+            f" --project={plan.project} && gcloud beta services identity create --service=eventarc.googleapis.com"
+            f" --project={plan.project} && gcloud projects add-iam-policy-binding {plan.project}"
+            f" --member={member} --role={AGENTS_ROLE} --condition=None",
+        )
+    return "is there, with its role"
 
 
 def _instance(rest: Rest, plan: Plan) -> str:
