@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
@@ -51,3 +52,8 @@ class Google:
             return Answer(404)
         service.check_answer(verb, url, found)
         return Answer(200, found, self.date)
+
+
+def incomplete(remedy: str) -> list[str]:
+    """The commands of a remedy that would be about whatever project the caller's shell is set to."""
+    return [each for each in re.findall("gcloud [^&]*", remedy) if not re.search("--project=|projects/|gs://", each)]

@@ -9,7 +9,7 @@ import pytest
 from shared.errors import BadRequestError
 from shared.operate.doctor import Verdict, buckets, deployed
 from shared.operate.doctor.buckets import Bucket, Place
-from tests.kit.google import Google
+from tests.kit.google import Google, incomplete
 
 EXPORT = Bucket("export", "exports", "recommendation_exports")
 HOURLY = Bucket("hourly", "hours", "cloudsql_hourly", ("past_offer_context",))
@@ -355,6 +355,7 @@ def test_what_is_broken_is_told_with_what_mends_it(google, strike, about, told, 
     wrong = [check for check in checks(google) if check.verdict is Verdict.WRONG]
     (found,) = [check for check in wrong if check.about == about]
     assert (told in found.told, remedy in found.remedy) == (True, True), found.line
+    assert incomplete(found.remedy) == []
 
 
 @pytest.mark.parametrize("status", [403, 500])

@@ -7,7 +7,7 @@ import pytest
 from shared.catalog import Place, load
 from shared.operate.doctor import Verdict, alerts, deployed, hearers
 from shared.operate.doctor.buckets import STORAGE, Bucket
-from tests.kit.google import Google
+from tests.kit.google import Google, incomplete
 from tests.unit.test_doctor import DEPLOYMENT, FUNCTION, LOCATION, TOPIC, WELL, changed, function, gone
 
 EXPORT = Bucket("export", "exports", "recommendation_exports")
@@ -162,6 +162,7 @@ def test_what_would_wake_nobody_is_told(google, strike, about, told, remedy):
     strike(google)
     wrong = {check.about: check for check in checks(google) if check.verdict is Verdict.WRONG}
     assert (told in wrong[about].told, remedy in wrong[about].remedy) == (True, True), wrong[about].line
+    assert [command for check in wrong.values() for command in incomplete(check.remedy)] == []
 
 
 def test_all_pages_of_policies_are_read(google, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 from shared.errors import BadRequestError
 from shared.operate.doctor import Verdict, before, planned
 from tests.kit.commands import recosync
-from tests.kit.google import Google
+from tests.kit.google import Google, incomplete
 
 PLAN = {
     "format_version": "1.2",
@@ -137,7 +137,7 @@ BROKEN = {
         changed(SECRET, "state", to="DESTROYED"),
         "secret reco_database_url",
         "DESTROYED",
-        "gcloud secrets versions add reco_database_url",
+        "gcloud secrets versions add reco_database_url --project=p --data-file=-",
     ),
 }
 
@@ -147,6 +147,7 @@ def test_what_an_apply_would_stop_at(google, strike, about, told, remedy):
     strike(google)
     (found,) = [check for check in checks(google) if check.verdict is Verdict.WRONG]
     assert (found.about, told in found.told, remedy in found.remedy) == (about, True, True), found.line
+    assert incomplete(found.remedy) == []
 
 
 def test_an_instance_that_takes_no_logins_of_accounts(google):
@@ -154,6 +155,12 @@ def test_an_instance_that_takes_no_logins_of_accounts(google):
     plan["variables"]["database_iam"] = {"value": {"host": "10.0.0.2", "database": "reco"}}
     (found,) = [check for check in checks(google, plan) if check.verdict is not Verdict.OK]
     assert "takes no logins of accounts" in found.told
+    patch = "gcloud sql instances patch reco --project=p --database-flags="
+    assert found.remedy == f"{patch}max_connections=100,cloudsql.iam_authentication=on"
+    google.documents[INSTANCE]["settings"]["databaseFlags"].append({"name": "pgaudit.log", "value": "ddl,write"})
+    (found,) = [check for check in checks(google, plan) if check.verdict is not Verdict.OK]
+    listed = "'^~^max_connections=100~pgaudit.log=ddl,write~cloudsql.iam_authentication=on'"
+    assert found.remedy == f"{patch}{listed}"
 
 
 def test_a_subnetwork_of_a_host_project_in_another_region(google):
