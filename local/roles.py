@@ -280,6 +280,9 @@ def _queries(asked: _Asked) -> Iterator[Need]:
     yield from _query(asked, asked.body)
 
 
+_CHANGES = (exp.Create, exp.Insert, exp.Delete, exp.Update, exp.Merge, exp.Drop)
+
+
 def _query(asked: _Asked, query: Mapping[str, Any]) -> Iterator[Need]:
     """By https://cloud.google.com/bigquery/docs/running-queries#required_permissions and the pages of DML and DDL."""
     default = query.get("defaultDataset", {})
@@ -287,12 +290,8 @@ def _query(asked: _Asked, query: Mapping[str, Any]) -> Iterator[Need]:
     for tree in sqlglot.parse(query["query"], dialect="bigquery"):
         if tree is None:
             continue
-        changed = (
-            tree.this
-            if isinstance(tree, exp.Create | exp.Insert | exp.Delete | exp.Update | exp.Merge | exp.Drop)
-            else None
-        )
-        written = changed.find(exp.Table) if changed is not None else None
+        # What is changed stands before what is read.
+        written = next(tree.find_all(exp.Table, bfs=False), None) if isinstance(tree, _CHANGES) else None
         for table in tree.find_all(exp.Table):
             if not table.db and not outer[1]:
                 continue  # the name of a subquery

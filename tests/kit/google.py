@@ -56,4 +56,8 @@ class Google:
 
 def incomplete(remedy: str) -> list[str]:
     """The commands of a remedy that would be about whatever project the caller's shell is set to."""
-    return [each for each in re.findall("gcloud [^&]*", remedy) if not re.search("--project=|projects/|gs://", each)]
+    return [
+        each
+        for each in re.findall("gcloud [^&]*", remedy)
+        if not re.search("--project=|projects/|gs://|projects add-iam-policy-binding \\S", each)
+    ]
