@@ -12,7 +12,7 @@ import json
 import shutil
 import tempfile
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -36,10 +36,12 @@ from local.eventarc import Eventarc, storage_events, topic_events
 from local.functions import COLD, FLEET, Instance, Runtime, Spec
 from local.monitoring import Monitoring
 from local.postgres import RELAXED, server
-from local.pubsub import PubSub
+from local.pubsub import Front, PubSub, by_rules
+from local.roles import Account, Grant, guarded
 from local.storage import Storage
 from shared import catalog
 from shared.catalog import DEFAULT_SCHEMA, HourlyTable, Place, Table
+from shared.hourly import schema as log_schema
 from shared.names import DatasetRef, TableRef
 
 _PROJECT = "recosync-cloud"
@@ -49,7 +51,11 @@ DATASETS = {
     "BIGQUERY_ML_RECOMMENDATION_DATASET": "ml_reco_local",
     "BIGQUERY_SEED_DATASET": "seed_local",
 }
-_OTHER_DATASETS = ("tmp_local", "raw_local")
+_TEMPORARY = "tmp_local"
+_OTHER_DATASETS = (_TEMPORARY, "raw_local")
+
+type Granted = Mapping[str, Sequence[Grant]]
+"""What is granted to each function's account, on the resources that terraform/README.md has words for."""
 
 
 class Cloud:
@@ -90,6 +96,8 @@ class Cloud:
             for emulator in (self.pubsub, self.storage, self.bigquery):
                 emulator.ready()
             self.publisher.create_topic(name=_NOTIFICATIONS)
+            self.pubsub_front = Front(self.pubsub.host, by_rules)
+            stack.callback(self.pubsub_front.stop)
             self._stack = stack.pop_all()
         return self
 
@@ -104,7 +112,7 @@ class Cloud:
         return {
             "BIGQUERY_EMULATOR_HOST": self.bigquery.url,
             "STORAGE_EMULATOR_HOST": self.storage.url,
-            "PUBSUB_EMULATOR_HOST": self.pubsub.host,
+            "PUBSUB_EMULATOR_HOST": self.pubsub_front.host,
             "MONITORING_EMULATOR_HOST": self.monitoring.url,
         }
 
@@ -114,11 +122,13 @@ class Cloud:
         functions: Mapping[str, Spec] = FLEET,
         env: Mapping[str, str] | None = None,
         runtime: Runtime | None = None,
+        granted: Granted | None = None,
     ) -> "Deployment":
         """A new project called `name`, with instances of `functions` that see `env` besides their own settings. The
         catalog is the one that RECOSYNC_CATALOG names, there or in our own environment, or the one that is shipped.
+        Where it is `granted` who may do what, the functions may do no more, and the tables of the logs are there.
         """
-        return Deployment(self, name, functions, env or {}, runtime or self._runtime)
+        return Deployment(self, name, functions, env or {}, runtime or self._runtime, granted)
 
     @cached_property
     def publisher(self) -> PublisherClient:
@@ -141,12 +151,15 @@ class Deployment:
         functions: Mapping[str, Spec],
         env: Mapping[str, str],
         runtime: Runtime,
+        granted: Granted | None = None,
     ) -> None:
-        self.cloud, self.name = cloud, name
+        self.cloud, self.name, self._granted = cloud, name, granted
         self.project = f"recosync-{name}".replace("_", "-")
         self.bucket, self.hourly_bucket = f"{self.project}-exports", f"{self.project}-hourly"
         self.topic = f"projects/{self.project}/topics/snapshot-published"
         self.instances: dict[str, list[Instance]] = {}
+        self.accounts: dict[str, Account] = {}
+        self.guarded: dict[str, dict[str, str]] = {}
         named = env.get(catalog.FOLDER_VARIABLE)
         self._place = Place.of(Path(named)) if named else Place.here()
         self._functions, self._extra_env, self._runtime = functions, env, runtime
@@ -165,6 +178,7 @@ class Deployment:
             self._emulated("PUT", self.project, f"?datasets={','.join((*DATASETS.values(), *_OTHER_DATASETS))}")
             self.cloud.publisher.create_topic(name=self.topic)
             stack.callback(self.cloud.publisher.delete_topic, topic=self.topic)
+            self._guard_functions(stack)
             self._start_functions(stack)
             self._connect_triggers(stack)
             self._stack = stack.pop_all()
@@ -217,13 +231,14 @@ class Deployment:
         self._place, self._extra_env = place, {**self._extra_env, catalog.FOLDER_VARIABLE: str(place.file)}
         self.env = self._environment()
         self._make_schemas()
+        self._grant()
 
     def restart_functions(self) -> None:
         """Restart them one by one, in the environment that there is now. What they are at is done first, or broken off
         after a while: then an event comes again.
         """
         for instance in self.all_instances:
-            instance.restart(self.env | self._role(self._functions[instance.name]))
+            instance.restart(self._env_of(instance.name))
 
     def source(self, table: Table) -> TableRef:
         """Where a table comes from."""
@@ -274,13 +289,66 @@ class Deployment:
             self.instances[function] = []
             for number in range(spec.instances):
                 log = self.cloud.folder / f"{self.name}-{function}-{number}.log"
-                instance = Instance(function, spec, log, self.env | self._role(spec), self._runtime)
+                instance = Instance(function, spec, log, self._env_of(function), self._runtime)
                 self.instances[function].append(instance)
         for instance in self.all_instances:
             instance.ready()
 
-    def _role(self, spec: Spec) -> dict[str, str]:
-        return {"DATABASE_URL": self.cloud.postgres.dsn(self.name, spec.role)} if spec.role else {}
+    def _env_of(self, function: str) -> dict[str, str]:
+        role = self._functions[function].role
+        database = {"DATABASE_URL": self.cloud.postgres.dsn(self.name, role)} if role else {}
+        return self.env | database | self.guarded.get(function, {})
+
+    def _guard_functions(self, stack: ExitStack) -> None:
+        """Let each function run as an account of its own."""
+        if self._granted is None:
+            return
+        jobs = dict[str, str]()
+        for function in self._functions:
+            self.accounts[function] = Account(function, (), jobs)
+            self.guarded[function] = stack.enter_context(guarded(self.env, self.accounts[function]))
+        self._grant()
+
+    def _grant(self) -> None:
+        """Make the logs' tables of the catalog that there is now, and grant what is granted on what it names."""
+        if self._granted is None:
+            return
+        for log in catalog.load(self.place).hourly.values():
+            self._make_raw_table(log)
+        resources = self._resources()
+        for function, account in self.accounts.items():
+            account.grants = [
+                Grant(grant.role, resource)
+                for grant in self._granted.get(function, ())
+                for resource in resources.get(grant.on, ())
+            ]
+
+    def _resources(self) -> dict[str, list[str]]:
+        """What the words of terraform/README.md stand for. What is not here is not emulated."""
+        of = catalog.load(self.place)
+        sources = (self.source(table) for table in of.tables.values())
+        return {
+            "project": [f"projects/{self.project}"],
+            "export bucket": [f"buckets/{self.bucket}"],
+            "hourly bucket": [f"buckets/{self.hourly_bucket}"],
+            "completion topic": [self.topic],
+            "tmp_{env}": [f"projects/{self.project}/datasets/{_TEMPORARY}"],
+            "the source data sets": sorted({f"projects/{ref.project}/datasets/{ref.dataset}" for ref in sources}),
+            "each log's table": [
+                f"projects/{ref.project}/datasets/{ref.dataset}/tables/{ref.table}"
+                for ref in map(self.target, of.hourly.values())
+            ],
+        }
+
+    def _make_raw_table(self, log: HourlyTable) -> None:
+        """As Terraform does."""
+        self.make_dataset(self.target(log))
+        table = bigquery.Table(
+            str(self.target(log)), [bigquery.SchemaField.from_api_repr(dict(field)) for field in log_schema.schema(log)]
+        )
+        table.time_partitioning = bigquery.TimePartitioning(field=log.target.partition_by)
+        table.clustering_fields = list(log.target.cluster_by) or None
+        self.bigquery_client.create_table(table, exists_ok=True)
 
     def _stop_functions(self) -> None:
         with ThreadPoolExecutor() as pool:

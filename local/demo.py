@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.table import Table
 
 from local import demo_hourly
-from local.cloud import Cloud, Deployment
+from local.cloud import Cloud, Deployment, Granted
 from local.counts import Counts, count
 from local.demo_common import FailedError, call, new_table, verdict
 from local.edits import checked, copied, named
@@ -69,10 +69,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 @contextmanager
-def deployed(cloud: Cloud, place: Place, name: str = "local") -> Iterator[Deployment]:
+def deployed(cloud: Cloud, place: Place, name: str = "local", granted: Granted | None = None) -> Iterator[Deployment]:
     """A project with the catalog in a place."""
     copy = copied(place, cloud.folder / f"{name}-catalog")
-    with cloud.deploy(name, env={FOLDER_VARIABLE: str(copy.place.file)}) as here:
+    with cloud.deploy(name, env={FOLDER_VARIABLE: str(copy.place.file)}, granted=granted) as here:
         yield here
 
 

@@ -93,6 +93,9 @@ class Proxy:
         return Answer(response.status, body, given)
 
 
+#: Seconds after which a proxy notices that it is to end.
+_LOOK = 0.05
+
 #: Headers that are about one connection.
 _HOP = {"host", "connection", "keep-alive", "transfer-encoding", "content-length"}
 
@@ -161,7 +164,7 @@ def standing_before(upstream: str) -> Iterator[Proxy]:
 
     with Server(("127.0.0.1", 0), Handler) as server:
         proxy.url = f"http://127.0.0.1:{server.server_port}"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(_LOOK,), daemon=True).start()
         try:
             yield proxy
         finally:

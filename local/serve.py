@@ -20,6 +20,7 @@ from local.functions import WARM
 from local.logs import Log
 from local.prerequisites import MissingError
 from local.process import ProcessError
+from local.roles import granted
 from local.sources import InputError, Sources
 from shared import catalog
 from shared.catalog import FOLDER_VARIABLE, SHIPPED, Place
@@ -89,7 +90,7 @@ def serving(cloud: Cloud, place: Place, name: str = "local") -> Iterator[tuple[D
 
     copy = copied(place, cloud.folder / f"{name}-catalog")
     env = {FOLDER_VARIABLE: str(copy.place.file), "HOURLY_START": f"{first_hour:%Y%m%dT%H}"}
-    with cloud.deploy(name, env=env) as here:
+    with cloud.deploy(name, env=env, granted=granted()) as here:
         sources = Sources(here, _ROWS)
         world = World(here, sources, fill)
         list(world.make())

@@ -71,10 +71,12 @@ LEFT JOIN LATERAL aclexplode(pg_namespace.nspacl) AS granted ON TRUE
 WHERE pg_namespace.nspname = %(schema)s;
 
 -- name: owner
--- The owner of a table or view, and whether this role may do with it as its owner; no row where it is not there.
+-- The owner of a table or view, whether this role may do with it as its owner, and of which kind it is; no row where it
+-- is not there.
 SELECT
     pg_get_userbyid(pg_class.relowner) AS owner,
-    pg_has_role(pg_class.relowner, 'USAGE') AS owns
+    pg_has_role(pg_class.relowner, 'USAGE') AS owns,
+    pg_class.relkind::text AS kind
 FROM pg_class
 INNER JOIN pg_namespace ON pg_class.relnamespace = pg_namespace.oid
 WHERE pg_namespace.nspname = %(schema)s AND pg_class.relname = %(name)s;
@@ -88,10 +90,11 @@ INNER JOIN pg_namespace ON pg_class.relnamespace = pg_namespace.oid
 WHERE pg_namespace.nspname = %(schema)s AND pg_class.relname = %(name)s;
 
 -- name: extension
--- Whether this role may use the schema of an extension.
+-- Whether this role may use the schema of an extension, and its version.
 SELECT
     quote_ident(pg_namespace.nspname) AS schema_name,
-    has_schema_privilege(pg_namespace.oid, 'USAGE') AS usable
+    has_schema_privilege(pg_namespace.oid, 'USAGE') AS usable,
+    pg_extension.extversion AS version
 FROM pg_extension
 INNER JOIN pg_namespace ON pg_extension.extnamespace = pg_namespace.oid
 WHERE pg_extension.extname = %(name)s;

@@ -59,6 +59,7 @@ output "deployment" {
     project = var.project_id
     region  = var.region
     topic   = module.completion_topic.id
+    alerts  = module.monitoring.policies
 
     connections = { needed = local.connections_needed, free = local.connections_free }
 

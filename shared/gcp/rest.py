@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,6 +22,12 @@ type Document = Mapping[str, Any]
 #: Cloud Functions and Cloud Scheduler take no narrower one, not even to read.
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _TIMEOUT = 30
+_SERVICES = (
+    "bigquery cloudfunctions cloudscheduler cloudsql compute eventarc iam logging monitoring pubsub resourcemanager"
+)
+_PERMISSION = re.compile(
+    rf"\b({'|'.join(_SERVICES.split())}|secretmanager|serviceusage|storage)\.(?!googleapis)[a-zA-Z]+\.[a-zA-Z]+"
+)
 
 
 @dataclass(frozen=True)
@@ -40,8 +47,18 @@ class Answer:
         if self.status != HTTPStatus.OK:
             error = self.body.get("error")
             message = str(error.get("message", "")) if isinstance(error, Mapping) else ""
-            raise RetryableError(f"could not be asked ({self.status}): {message[:300]}".rstrip(": "), where=what)
+            told = f"could not be asked ({self.status}): {message[:300]}".rstrip(": ")
+            may_not = self.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+            raise RetryableError(f"{lacking(message)}{told}" if may_not else told, where=what)
         return self.body
+
+
+def lacking(message: str) -> str:
+    """Which permission a service's refusal names (https://cloud.google.com/iam/docs/permissions-reference), as the
+    beginning of a sentence.
+    """
+    found = _PERMISSION.search(message)
+    return f"this account lacks {found[0]}: " if found else "this account lacks a permission: "
 
 
 class Rest(Protocol):

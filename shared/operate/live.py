@@ -12,7 +12,7 @@ from shared.daily import source as sources
 from shared.daily.context import TableRun
 from shared.db.postgres import connect, translated
 from shared.db.session import refuse_absent
-from shared.errors import ConfigurationError, PermanentError
+from shared.errors import ConfigurationError, PermanentError, SyncError
 from shared.hourly import schema
 from shared.hourly.names import LogFolder
 from shared.hourly.raw_table import reference
@@ -26,10 +26,11 @@ from shared.target import columns, tables
 
 @dataclass
 class Findings:
-    """What differs, each by its path in the catalog, and what is only worth knowing."""
+    """What differs, each by its path in the catalog, and what is only worth knowing; and the failures among them."""
 
     differences: list[tuple[KeyPath, str]] = field(default_factory=list)
     notes: list[tuple[KeyPath, str]] = field(default_factory=list)
+    failures: list[SyncError] = field(default_factory=list)
 
     @contextmanager
     def at(self, *path: str) -> Iterator[None]:
@@ -39,6 +40,7 @@ class Findings:
                 yield
         except (PermanentError, ConfigurationError) as e:
             self.differences.append((path, str(e)))
+            self.failures.append(e)
 
 
 def of_tables(services: Services, done: Callable[[str], None]) -> Findings:

@@ -38,10 +38,12 @@ def emulated(request: pytest.FixtureRequest) -> Iterator[Deployment]:
     """Functions of one's own on the emulated cloud. What needs them can't be asked of a real project."""
     if REAL in os.environ:
         pytest.skip(f"{REAL} is set, and faults can only be made in the emulated cloud")
+    from local.roles import granted
+
     cloud: Cloud = request.getfixturevalue("cloud")
     name = next(_names)
     url = cloud.postgres.dsn(name).replace(":recosync@", f":{PASSWORD}@")
-    with cloud.deploy(name, env={"DATABASE_URL": url}) as deployment:
+    with cloud.deploy(name, env={"DATABASE_URL": url}, granted=granted()) as deployment:
         yield deployment
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from local import demo, demo_hourly
 from local.edits import copied
+from local.roles import granted
 from local.serve import serving
 from shared import catalog
 from shared.catalog import Place
@@ -35,7 +36,7 @@ def played(cloud, folder, monkeypatch):
     """The demo on a folder, with few rows: the project that it leaves, and what it printed. All counts agree."""
     printed = io.StringIO()
     console = Console(file=printed, width=200)
-    with demo.deployed(cloud, Place.of(folder), next(_names)) as here:
+    with demo.deployed(cloud, Place.of(folder), next(_names), granted()) as here:
         for name, value in here.env.items():
             monkeypatch.setenv(name, value)
         assert demo.daily(console, here, 900), printed.getvalue()
@@ -95,6 +96,8 @@ def test_a_catalog_that_we_know_nothing_of_goes_all_the_way(cloud, monkeypatch):
             (hour,) = here.call("hourly_export", body)["hours"]
             assert (hour["state"], hour["deleted"]) == ("deleted", 11)
         verified(here)
+        # Its batches of JSON take the way through a table of their own.
+        assert any(grant.on.partition("/datasets/")[2] == "tmp_local" for grant in here.accounts["hourly_export"].used)
         # What alerts watch was written by the functions themselves.
         gauges = here.cloud.monitoring.series
         assert set(gauges.last(here.project, "table_age_seconds")) == set(of.tables)

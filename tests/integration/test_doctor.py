@@ -84,6 +84,16 @@ BROKEN = {
         "public.item_ids_mv",
         "belongs to administrator",
     ),
+    "a table in a view's place": (
+        ["CREATE TABLE item_ids_mv (item_id varchar)", "ALTER TABLE item_ids_mv OWNER TO {loader}"],
+        "public.item_ids_mv",
+        "is a table, and should be a materialized view",
+    ),
+    "a view in a table's place": (
+        ["CREATE VIEW enriched_user AS SELECT 1 AS n", "ALTER VIEW enriched_user OWNER TO {loader}"],
+        "public.enriched_user",
+        "is a view, and should be a table",
+    ),
     "a log that can't be read": ([f"REVOKE SELECT ON {LOG} FROM {{loader}}"], f"rights on {LOG}", "may not SELECT"),
     "PostGIS out of reach": (
         ["DROP EXTENSION postgis CASCADE", "CREATE SCHEMA geo", "CREATE EXTENSION postgis SCHEMA geo"],
@@ -101,9 +111,16 @@ def test_what_is_broken_in_the_database(made, strike, about, told):
             admin.execute(statement.format(database=made.name, loader=made.loader))
         found = wrong()
         assert (found[about].verdict, told in found[about].told) == (Verdict.WRONG, True), found[about].line
-        mends = found[about].remedy.partition(" there, as a superuser")[0]
+        mends = found[about].remedy.partition(" there, as a superuser")[0].partition(": ")[0]
         admin.execute(mends.replace("the loader's role", made.loader))
     assert about not in wrong()
+
+
+def test_an_extension_that_is_too_old_for_a_column(made, monkeypatch):
+    monkeypatch.setitem(database._SINCE, "geometry", (99, 1))
+    found = wrong()["extension postgis"]
+    assert "is a geometry: that is in 99.1 and later" in found.told
+    assert found.remedy.startswith("ALTER EXTENSION postgis UPDATE")
 
 
 def test_a_log_without_its_index(made):

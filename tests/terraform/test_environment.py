@@ -99,6 +99,8 @@ def test_the_doctor_reads_what_terraform_prints(plan):
     assert found.functions.keys() == FLEET.keys()
     assert {schedule.function for schedule in found.schedules} == {"bq_export", "hourly_export"}
     assert found.functions["gcs_import"].archive.startswith("gcs_import-")
+    policies = [c["change"]["after"] for c in plan["resource_changes"] if c["type"] == "google_monitoring_alert_policy"]
+    assert sorted(found.alerts) == sorted(policy["display_name"] for policy in policies)
 
 
 def test_the_doctor_reads_a_plan(plan):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from shared.errors import BadRequestError
-from shared.gcp.rest import Answer
 from shared.operate.doctor import Verdict, buckets, deployed
 from shared.operate.doctor.buckets import Bucket, Place
+from tests.kit.google import Google, incomplete
 
 EXPORT = Bucket("export", "exports", "recommendation_exports")
 HOURLY = Bucket("hourly", "hours", "cloudsql_hourly", ("past_offer_context",))
@@ -75,6 +74,8 @@ EVENT = {
 WELL = {
     f"{buckets.STORAGE}/b/exports": bucket("export"),
     f"{buckets.STORAGE}/b/hours": bucket("hourly"),
+    f"{buckets.STORAGE}/b/exports/iam/testPermissions": {"permissions": list(PERMISSIONS["export"])},
+    f"{buckets.STORAGE}/b/hours/iam/testPermissions": {"permissions": list(PERMISSIONS["hourly"])},
     NOTIFICATIONS: {
         "items": [{"topic": "//pubsub.googleapis.com/projects/p/topics/eventarc", "event_types": ["OBJECT_FINALIZE"]}]
     },
@@ -106,27 +107,11 @@ WELL = {
 }
 
 
-class Google:
-    """What Google answers."""
-
-    emulated = False
-
-    def __init__(self):
-        self.documents, self.status, self.date = copy.deepcopy(WELL), {}, datetime.now(UTC)
-        self.permissions = {*PERMISSIONS["export"], *PERMISSIONS["hourly"]}
-
-    def ask(self, url, body=None):
-        if "/iam/testPermissions?" in url:
-            return Answer(200, {"permissions": sorted(self.permissions)} if self.permissions else {}, self.date)
-        if url in self.status:
-            return Answer(self.status[url], {"error": {"message": "no"}}, self.date)
-        found = self.documents.get(url)
-        return Answer(404) if found is None else Answer(200, found, self.date)
-
-
 @pytest.fixture
 def google():
-    return Google()
+    google = Google(WELL)
+    yield google
+    assert google.refused == []
 
 
 def checks(google):
@@ -140,7 +125,7 @@ def checks(google):
 
 def test_where_all_is_well_each_line_says_so(google):
     assert [check.line for check in checks(google) if check.verdict is not Verdict.OK] == []
-    assert len(checks(google)) == 22
+    assert len(checks(google)) == 24
 
 
 def changed(url, *path, to):
@@ -241,8 +226,16 @@ BROKEN = {
         "deletes manifests",
         "matchesPrefix",
     ),
+    "others pay": (
+        changed(EXPORTS, "billing", to={"requesterPays": True}),
+        "bill of exports",
+        "whoever asks for its objects has to pay",
+        "gcloud storage buckets update gs://exports --no-requester-pays",
+    ),
     "no right": (
-        lambda google: google.permissions.discard("storage.objects.delete"),
+        lambda google: google.documents[EXPORTS + "/iam/testPermissions"]["permissions"].remove(
+            "storage.objects.delete"
+        ),
         "permissions on exports",
         "lacks storage.objects.delete",
         "roles/storage.objectUser",
@@ -362,6 +355,7 @@ def test_what_is_broken_is_told_with_what_mends_it(google, strike, about, told, 
     wrong = [check for check in checks(google) if check.verdict is Verdict.WRONG]
     (found,) = [check for check in wrong if check.about == about]
     assert (told in found.told, remedy in found.remedy) == (True, True), found.line
+    assert incomplete(found.remedy) == []
 
 
 @pytest.mark.parametrize("status", [403, 500])
@@ -370,6 +364,18 @@ def test_what_this_account_may_not_look_at_is_unknown(google, status):
     assert [(c.about, c.verdict) for c in checks(google) if c.verdict is not Verdict.OK] == [
         ("job daily", Verdict.UNKNOWN)
     ]
+
+
+def test_a_bucket_whose_objects_may_be_kept_is_told(google):
+    google.documents[EXPORTS]["objectRetention"] = {"mode": "Enabled"}
+    (check,) = [check for check in checks(google) if check.about == "retention policy of exports"]
+    assert (check.verdict, "neither replaced nor deleted" in check.told) == (Verdict.OK, True)
+
+
+def test_a_permission_that_this_account_lacks_is_named(google):
+    google.status[JOB] = 403
+    (check,) = [check for check in checks(google) if check.about == "job daily"]
+    assert "this account lacks cloudscheduler.jobs.get: could not be asked (403)" in check.told
 
 
 def test_a_job_that_is_paused_on_purpose_is_well(google):

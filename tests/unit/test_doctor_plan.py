@@ -8,9 +8,9 @@ import json
 import pytest
 
 from shared.errors import BadRequestError
-from shared.gcp.rest import Answer
 from shared.operate.doctor import Verdict, before, planned
 from tests.kit.commands import recosync
+from tests.kit.google import Google, incomplete
 
 PLAN = {
     "format_version": "1.2",
@@ -24,6 +24,7 @@ PLAN = {
     },
 }
 INSTANCE = f"{planned.INSTANCES}/projects/p/instances/reco"
+APIS = f"{planned.SERVICES}/projects/p/services:batchGet"
 SUBNETWORK = f"{planned.COMPUTE}/projects/p/regions/europe-west1/subnetworks/functions"
 PERMISSIONS = f"{planned.PROJECTS}/projects/p:testIamPermissions"
 PROJECT = f"{planned.PROJECTS}/projects/p"
@@ -31,7 +32,7 @@ POLICY = f"{PROJECT}:getIamPolicy"
 SECRET = f"{planned.SECRETS}/projects/p/secrets/reco_database_url/versions/latest"
 
 WELL = {
-    "services:batchGet": {
+    APIS: {
         "services": [{"name": f"projects/1/services/{api}.googleapis.com", "state": "ENABLED"} for api in planned.APIS]
     },
     PERMISSIONS: {"permissions": list(planned.PERMISSIONS)},
@@ -54,25 +55,11 @@ WELL = {
 }
 
 
-class Google:
-    """What Google answers."""
-
-    emulated = False
-
-    def __init__(self):
-        self.documents, self.status = copy.deepcopy(WELL), {}
-
-    def ask(self, url, body=None):
-        key = "services:batchGet" if "services:batchGet?" in url else url
-        if key in self.status:
-            return Answer(self.status[key], {"error": {"message": "no"}})
-        found = self.documents.get(key)
-        return Answer(404) if found is None else Answer(200, found)
-
-
 @pytest.fixture
 def google():
-    return Google()
+    google = Google(WELL)
+    yield google
+    assert google.refused == []
 
 
 def checks(google, plan=PLAN):
@@ -97,7 +84,7 @@ def changed(url, *path, to):
 
 BROKEN = {
     "an API that is off": (
-        lambda google: google.documents["services:batchGet"]["services"].pop(),
+        lambda google: google.documents[APIS]["services"].pop(),
         "APIs to begin with",
         "serviceusage is off",
         "gcloud services enable cloudresourcemanager.googleapis.com serviceusage.googleapis.com --project=p",
@@ -150,7 +137,7 @@ BROKEN = {
         changed(SECRET, "state", to="DESTROYED"),
         "secret reco_database_url",
         "DESTROYED",
-        "gcloud secrets versions add reco_database_url",
+        "gcloud secrets versions add reco_database_url --project=p --data-file=-",
     ),
 }
 
@@ -160,6 +147,7 @@ def test_what_an_apply_would_stop_at(google, strike, about, told, remedy):
     strike(google)
     (found,) = [check for check in checks(google) if check.verdict is Verdict.WRONG]
     assert (found.about, told in found.told, remedy in found.remedy) == (about, True, True), found.line
+    assert incomplete(found.remedy) == []
 
 
 def test_an_instance_that_takes_no_logins_of_accounts(google):
@@ -167,6 +155,12 @@ def test_an_instance_that_takes_no_logins_of_accounts(google):
     plan["variables"]["database_iam"] = {"value": {"host": "10.0.0.2", "database": "reco"}}
     (found,) = [check for check in checks(google, plan) if check.verdict is not Verdict.OK]
     assert "takes no logins of accounts" in found.told
+    patch = "gcloud sql instances patch reco --project=p --database-flags="
+    assert found.remedy == f"{patch}max_connections=100,cloudsql.iam_authentication=on"
+    google.documents[INSTANCE]["settings"]["databaseFlags"].append({"name": "pgaudit.log", "value": "ddl,write"})
+    (found,) = [check for check in checks(google, plan) if check.verdict is not Verdict.OK]
+    listed = "'^~^max_connections=100~pgaudit.log=ddl,write~cloudsql.iam_authentication=on'"
+    assert found.remedy == f"{patch}{listed}"
 
 
 def test_a_subnetwork_of_a_host_project_in_another_region(google):

@@ -21,7 +21,7 @@ def doctor(
         typer.Option(
             "--deployment",
             metavar="FILE",
-            help="What `terraform output -json deployment` prints: functions, triggers and jobs are looked at too.",
+            help="What `terraform output -json deployment` prints: what it deployed and its alerts are looked at too.",
         ),
     ] = None,
     plan: Annotated[
@@ -66,7 +66,7 @@ def doctor(
         wrong, unknown = (sum(c.verdict is verdict for c in checks) for verdict in (Verdict.WRONG, Verdict.UNKNOWN))
         told = f"{quantity(len(checks), 'check')}: {wrong} wrong, {unknown} unknown."
         output.line(
-            told if known or plan else f"{told} Not looked at, without --deployment: functions, triggers, jobs."
+            told if known or plan else f"{told} Not looked at, without --deployment: functions, triggers, jobs, alerts."
         )
         if wrong:
             raise typer.Exit(Exit.DIFFERS)

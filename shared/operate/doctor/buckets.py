@@ -98,8 +98,9 @@ def checks(rest: Rest, bucket: Bucket, permissions: Sequence[str], *, whole: boo
     """What is asked of a bucket; no more where it can't be looked at, or is emulated. If it is not looked at as a
     `whole`, only the permissions are asked for.
     """
-    if not whole and not rest.emulated:
-        yield tried(f"permissions on {bucket.name}", partial(_permitted, rest, bucket, permissions))
+    if not whole:
+        looked = _listed if rest.emulated else partial(_permitted, permissions=permissions)
+        yield tried(f"permissions on {bucket.name}", partial(looked, rest, bucket))
         return
     document: dict[str, Any] = {}
     found = tried(f"bucket {bucket.name}", partial(_found, rest, bucket, document))
@@ -114,6 +115,7 @@ def checks(rest: Rest, bucket: Bucket, permissions: Sequence[str], *, whole: boo
         "versions in": _versions,
         "soft delete of": _soft_delete,
         "retention policy of": _retention,
+        "bill of": _bill,
         "lifecycle of": _lifecycle,
     }.items():
         yield tried(f"{about} {bucket.name}", partial(step, bucket, document))
@@ -130,6 +132,13 @@ def _found(rest: Rest, bucket: Bucket, document: dict[str, Any]) -> str:
     answer = rest.ask(f"{STORAGE}/b/{bucket.name}")
     document.update(answer.found(f"gs://{bucket.name}", f"terraform apply makes it, or correct {bucket.variable}"))
     return f"is there, in {Place.of(document).location}"
+
+
+def _listed(rest: Rest, bucket: Bucket) -> str:
+    """Where the service is emulated, which permissions an account has can only be tried."""
+    answer = rest.ask(f"{STORAGE}/b/{bucket.name}/o?maxResults=1")
+    answer.found(f"gs://{bucket.name}", f"terraform apply makes it, or correct {bucket.variable}")
+    return "this account may list it"
 
 
 def _permitted(rest: Rest, bucket: Bucket, permissions: Sequence[str]) -> str:
@@ -199,7 +208,19 @@ def _retention(bucket: Bucket, document: Document) -> str:
             "it has a retention policy: objects could be neither replaced nor deleted",
             "--clear-retention-period",
         )
+    # Of itself it keeps nothing: https://cloud.google.com/storage/docs/object-lock
+    if document.get("objectRetention", {}).get("mode") == "Enabled":
+        return "there is none; an object of which somebody sets a retention could be neither replaced nor deleted"
     return "there is none"
+
+
+def _bill(bucket: Bucket, document: Document) -> str:
+    """A request that names no project to bill is refused where the requester pays
+    (https://cloud.google.com/storage/docs/requester-pays), and neither the functions nor BigQuery's jobs name one.
+    """
+    if document.get("billing", {}).get("requesterPays"):
+        raise _update(bucket, "whoever asks for its objects has to pay, and no function says so", "--no-requester-pays")
+    return "is its project's"
 
 
 def _lifecycle(bucket: Bucket, document: Document) -> str:

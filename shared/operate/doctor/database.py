@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,12 @@ CLOCKS = timedelta(seconds=30)
 
 #: The extensions whose types the catalog may have, and what installs each.
 _EXTENSIONS = ("postgis", "vector")
+
+#: The versions of pgvector that types came with (https://github.com/pgvector/pgvector/blob/master/CHANGELOG.md).
+_SINCE = {"halfvec": (0, 7)}
+
+#: The kinds of relations, as pg_class has them (https://www.postgresql.org/docs/current/catalog-pg-class.html).
+_KINDS = {"r": "table", "p": "partitioned table", "v": "view", "m": "materialized view", "f": "foreign table"}
 
 
 @dataclass(frozen=True)
@@ -148,14 +155,23 @@ def _columns(catalog: Catalog, extension: str) -> list[Column]:
 
 def _extension(database: _Database, extension: str, columns: Sequence[Column]) -> str:
     refuse_absent(database.connection, columns, "the catalog")
-    schema, usable = database.row("extension", name=extension)
+    schema, usable, version = database.row("extension", name=extension)
     if not usable:
         raise wrong(
             f"is in {schema}, which the role may not use",
             extension,
             f"GRANT USAGE ON SCHEMA {schema} TO {database.role}",
         )
-    return f"is in {schema}"
+    for column in columns:
+        oldest = _SINCE.get(column.type.name, (0,))
+        if tuple(int(number) for number in re.findall(r"\d+", version)[:2]) < oldest:
+            raise wrong(
+                f"is version {version}, and {column.name} is a {column.type.sql}: that is in"
+                f" {'.'.join(map(str, oldest))} and later",
+                extension,
+                f"ALTER EXTENSION {extension} UPDATE, as its owner, where a later version is installed",
+            )
+    return f"is in {schema}, version {version}"
 
 
 def _relations(catalog: Catalog) -> list[Table | View]:
@@ -210,13 +226,20 @@ def _owned(database: _Database, schema: str, name: str) -> str:
     found = database.row("owner", schema=schema, name=name)
     if found is None:
         return "is not there yet"
-    owner, owns = found
+    owner, owns, kind = found
+    wanted = "table" if name in database.catalog.tables else "materialized view"
+    if (found_kind := _KINDS.get(kind, "relation")) != wanted:
+        raise wrong(
+            f"is a {found_kind}, and should be a {wanted}",
+            f"{schema}.{name}",
+            f"ALTER {found_kind.removeprefix('partitioned ').upper()} {database.named(schema, name)} RENAME TO"
+            f" {database.named(f'{name}_before')}: {'a publish' if wanted == 'table' else 'mv_refresh'} makes it anew",
+        )
     if not owns:
-        kind = "TABLE" if name in database.catalog.tables else "MATERIALIZED VIEW"
         raise wrong(
             f"belongs to {owner}",
             f"{schema}.{name}",
-            f"ALTER {kind} {database.named(schema, name)} OWNER TO {database.role}",
+            f"ALTER {wanted.upper()} {database.named(schema, name)} OWNER TO {database.role}",
         )
     return "belongs to the role"
 

@@ -13,7 +13,7 @@ from shared.hourly.raw_table import reference
 from shared.names import DatasetRef
 from shared.operate import live
 from shared.operate.doctor.buckets import Place
-from shared.operate.doctor.check import Check, tried, wrong
+from shared.operate.doctor.check import Check, is_forbidden, tried, wrong
 from shared.operate.live import Findings
 from shared.rows.log_table import LogTable
 from shared.services import HourlyServices, Services
@@ -99,7 +99,9 @@ def _log(open_log: Callable[[HourlyTable], LogTable], log: HourlyTable) -> str:
 
 
 def _told(found: Findings) -> str:
-    """What is worth knowing. Raises what differs."""
+    """What is worth knowing. Raises what differs, and first of all that this account may not look."""
+    if forbidden := next(filter(is_forbidden, found.failures), None):
+        raise forbidden
     if found.differences:
         told = "; ".join(f"{'.'.join(path[2:]) or path[1]} {what}" for path, what in found.differences)
         raise wrong(told, "", "recosync catalog check --live names the lines of the catalog")

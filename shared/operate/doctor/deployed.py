@@ -78,6 +78,8 @@ class Deployment(Struct, frozen=True):
     connections: Connections
     functions: dict[str, Function]
     schedules: list[Schedule]
+    #: The names of the alert policies.
+    alerts: list[str] = []
 
     @property
     def parent(self) -> str:
@@ -100,7 +102,7 @@ def checks(rest: Rest, deployment: Deployment, export: Bucket) -> Iterator[Check
     if rest.emulated:
         yield Check("deployment", Verdict.UNKNOWN, "functions, triggers and jobs have no emulator")
         return
-    of = _Deployed(rest, deployment)
+    of = Deployed(rest, deployment)
     yield tried("clock", of.clock)
     yield tried(f"topic {PurePosixPath(deployment.topic).name}", of.topic)
     for function in deployment.functions.values():
@@ -143,7 +145,9 @@ def called(rest: Rest, deployment: Deployment, since: datetime) -> Check:
 
 
 @dataclass(frozen=True)
-class _Deployed:
+class Deployed:
+    """Asks what is deployed."""
+
     rest: Rest
     deployment: Deployment
 
@@ -186,7 +190,7 @@ class _Deployed:
             raise wrong("has no trigger", function.name, self._anew(function))
         return event
 
-    def _transport(self, function: Function) -> Document:
+    def transport(self, function: Function) -> Document:
         """The topic and the subscription by which a function's events come
         (https://cloud.google.com/eventarc/docs/reference/rest/v1/projects.locations.triggers).
         """
@@ -207,7 +211,7 @@ class _Deployed:
         event = self._event(function)
         if event.get("retryPolicy") != "RETRY_POLICY_RETRY":
             raise wrong("an event that fails is not sent again", function.name, "Set retry_events = true")
-        name = self._transport(function).get("subscription", "")
+        name = self.transport(function).get("subscription", "")
         found = self.rest.ask(f"{PUBSUB}/{name}").found(str(name), self._anew(function))
         short, least = PurePosixPath(str(name)).name, min(function.timeout_seconds, LONGEST_DEADLINE)
         deadline = int(found.get("ackDeadlineSeconds", 10))
@@ -236,7 +240,7 @@ class _Deployed:
         have, tell of each object twice; that changes nothing.
         """
         function = self.deployment.functions["gcs_import"]
-        topic = str(self._transport(function).get("topic", ""))
+        topic = str(self.transport(function).get("topic", ""))
         found = self.get(f"{STORAGE}/b/{export.name}/notificationConfigs", f"gs://{export.name}").get("items", ())
         finalized = [
             each

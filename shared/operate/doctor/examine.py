@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Literal, TypedDict
@@ -14,7 +14,7 @@ from shared.catalog import HourlyTable
 from shared.db.postgres import connect
 from shared.errors import SyncError
 from shared.gcp.rest import GoogleRest, Rest
-from shared.operate.doctor import buckets, database, datasets, deployed, planned, rehearsal
+from shared.operate.doctor import alerts, buckets, database, datasets, deployed, hearers, planned, rehearsal
 from shared.operate.doctor.buckets import Bucket
 from shared.operate.doctor.check import Check, Verdict, tried
 from shared.operate.doctor.database import Readers
@@ -58,7 +58,16 @@ class Examined(TypedDict):
 def examine(asked: Asked, rest: Rest | None = None) -> Iterator[Check]:
     """The checks, each as soon as it is made. What can't be looked at keeps no other one from being made. How buckets
     and data sets are set up is for an operator to look at: the functions' accounts need no right to, and have none.
+    What a function's account may not look at in its own work is wrong.
     """
+    for check in _examined(asked, rest):
+        if check.forbidden and asked.account != "operator":
+            yield replace(check, verdict=Verdict.WRONG, remedy=f"terraform apply grants it to {asked.account}")
+        else:
+            yield check
+
+
+def _examined(asked: Asked, rest: Rest | None) -> Iterator[Check]:
     daily, hourly = _Made[Services](), _Made[HourlyServices]()
     if asked.account != "hourly_export":
         yield tried("environment of the daily flow", partial(daily.make, made.Services.from_environment))
@@ -81,7 +90,7 @@ def examine(asked: Asked, rest: Rest | None = None) -> Iterator[Check]:
         if asked.deployment is not None and not rest.emulated and written:
             yield deployed.called(rest, asked.deployment, since)
     if asked.deployment is not None and daily.services is not None:
-        yield from deployed.checks(rest, asked.deployment, _export(daily.services))
+        yield from _deployed(rest, asked.deployment, daily.services, hourly.services)
 
 
 def before(plan: bytes, where: str, rest: Rest | None = None) -> Iterator[Check]:
@@ -121,6 +130,18 @@ def _export(services: Services) -> Bucket:
     return Bucket("export", services.settings.bucket, services.settings.prefix)
 
 
+def _hours(services: HourlyServices) -> Bucket:
+    return Bucket("hourly", services.settings.bucket, services.settings.prefix, tuple(services.catalog.hourly))
+
+
+def _deployed(rest: Rest, deployment: Deployment, daily: Services, hourly: HourlyServices | None) -> Iterator[Check]:
+    export = _export(daily)
+    yield from deployed.checks(rest, deployment, export)
+    if not rest.emulated:
+        yield from hearers.checks(rest, deployment, [export, *([_hours(hourly)] if hourly is not None else [])])
+        yield from alerts.checks(rest, deployment, daily.catalog)
+
+
 def _tables(rest: Rest, services: Services, asked: Asked) -> Iterator[Check]:
     bucket, whole = _export(services), asked.account == "operator"
     yield from buckets.checks(rest, bucket, buckets.PERMISSIONS[asked.account]["export"], whole=whole)
@@ -128,8 +149,7 @@ def _tables(rest: Rest, services: Services, asked: Asked) -> Iterator[Check]:
 
 
 def _logs(rest: Rest, services: HourlyServices, asked: Asked) -> Iterator[Check]:
-    logs, whole = tuple(services.catalog.hourly), asked.account == "operator"
-    bucket = Bucket("hourly", services.settings.bucket, services.settings.prefix, logs)
+    bucket, whole = _hours(services), asked.account == "operator"
     # Why there is no connection was told before.
     with suppress(SyncError), connect(services.settings, "doctor") as connection:
 

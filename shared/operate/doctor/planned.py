@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -208,13 +209,19 @@ def _instance(rest: Rest, plan: Plan) -> str:
     if version is None or int(version[1]) < OLDEST:
         raise wrong(f"is of {found.get('databaseVersion')}", name, f"Upgrade it to PostgreSQL {OLDEST} or later")
     if found.get("state") != "RUNNABLE":
-        raise wrong(f"its state is {found.get('state')}", name, "Start it")
+        start = f"gcloud sql instances patch {name} --project={plan.project} --activation-policy=ALWAYS"
+        raise wrong(f"its state is {found.get('state')}", name, f"Start it: {start}")
     if found.get("region") != plan.region:
         raise wrong(
             f"is in {found.get('region')}, the functions are in {plan.region}", name, "Set region to its region"
         )
     if not any(address.get("type") == "PRIVATE" for address in found.get("ipAddresses", ())):
-        raise wrong("has no private address", name, f"gcloud sql instances patch {name} --network=NETWORK")
+        raise wrong(
+            "has no private address",
+            name,
+            f"gcloud sql instances patch {name} --project={plan.project}"
+            f" --network=projects/{plan.project}/global/networks/NETWORK, with the network of the functions",
+        )
     flags = {str(flag.get("name")): flag.get("value") for flag in found.get("settings", {}).get("databaseFlags", ())}
     return _flags(plan, name, flags)
 
@@ -222,8 +229,12 @@ def _instance(rest: Rest, plan: Plan) -> str:
 def _flags(plan: Plan, name: str, flags: Document) -> str:
     limit = plan.cloud_sql.connection_limit
     if plan.iam and flags.get("cloudsql.iam_authentication") != "on":
-        patch = f"gcloud sql instances patch {name} --database-flags=cloudsql.iam_authentication=on"
-        raise wrong("takes no logins of accounts", name, f"{patch}, with all its other flags")
+        # A patch replaces all flags; a list of which an item has a comma is one with another sign between its items
+        # (https://cloud.google.com/sdk/gcloud/reference/topic/escaping).
+        items = [f"{flag}={value}" for flag, value in {**flags, "cloudsql.iam_authentication": "on"}.items()]
+        joined = f"^~^{'~'.join(items)}" if any("," in item for item in items) else ",".join(items)
+        patch = f"gcloud sql instances patch {name} --project={plan.project} --database-flags={shlex.quote(joined)}"
+        raise wrong("takes no logins of accounts", name, patch)
     # Without the flag, it is by the memory of the machine (https://cloud.google.com/sql/docs/postgres/flags).
     given = flags.get("max_connections")
     if given is not None and int(str(given)) != limit:
@@ -261,5 +272,9 @@ def _secret(rest: Rest, plan: Plan, secret: str) -> str:
         return "has no version yet: give database_urls with the apply"
     state = answer.found(secret, "").get("state")
     if state != "ENABLED":
-        raise wrong(f"its newest version is {state}", secret, f"gcloud secrets versions add {secret} --data-file=-")
+        raise wrong(
+            f"its newest version is {state}",
+            secret,
+            f"gcloud secrets versions add {secret} --project={plan.project} --data-file=-",
+        )
     return "has a version"

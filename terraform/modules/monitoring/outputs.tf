@@ -7,3 +7,8 @@ output "metrics" {
   description = "The log-based metrics and their filters."
   value       = merge(local.filters, { killed = local.theirs })
 }
+
+output "policies" {
+  description = "The name of each alert policy."
+  value       = sort([for policy in concat(values(google_monitoring_alert_policy.promql), values(google_monitoring_alert_policy.threshold)) : policy.display_name])
+}
