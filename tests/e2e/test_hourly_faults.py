@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,6 @@ from local.cloud import Cloud
 from local.functions import FLEET
 from local.proxy import Answer, CutOffError, Forward, Request, standing_before
 from local.strict_storage import Rules
-from tests.e2e.conftest import REAL
 from tests.e2e.hourly_system import HOUR, LOG, Log, gates, step_of
 from tests.kit.background import Background, wait_for
 from tests.kit.servers import stops_the_server
@@ -65,15 +63,8 @@ def deployed(cloud: Cloud, name: str, instances: int) -> Iterator[Log]:
 
 
 @pytest.fixture(scope="module")
-def emulators(request):
-    if REAL in os.environ:
-        pytest.skip(f"{REAL} is set, and faults can only be made in the emulated cloud")
-    return request.getfixturevalue("cloud")
-
-
-@pytest.fixture(scope="module")
-def log(emulators):
-    with deployed(emulators, "hourly_faults", instances=2) as log:
+def log(cloud):
+    with deployed(cloud, "hourly_faults", instances=2) as log:
         yield log
 
 
@@ -118,8 +109,8 @@ def test_a_run_is_killed(log, hour, step):
     log.recover(hour)
 
 
-def test_the_first_run_of_all_is_killed_and_so_is_the_next(emulators):
-    with deployed(emulators, "hourly_first", instances=1) as log:
+def test_the_first_run_of_all_is_killed_and_so_is_the_next(cloud):
+    with deployed(cloud, "hourly_first", instances=1) as log:
         log.write(log.start, ROWS)
         for step in ("table", "manifest"):
             with log.killed(step, log.start):
