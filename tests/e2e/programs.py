@@ -60,30 +60,29 @@ class Programs:
     ) -> tuple[int, str, str]:
         """Exit code, output and errors of a program that may fail. `shown`: to whoever watches, and not kept."""
         self._note(f"$ {' '.join(command)}")
-        pipe = None if shown else subprocess.PIPE
-        self._at_work = True
-        try:
-            self._handed = 0
-            self._child = subprocess.Popen(
-                command,
-                cwd=cwd,
-                env={**os.environ, **(env or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=pipe,
-                stderr=pipe,
-                start_new_session=True,
-            )
-            self._hand_on()  # what came while it was started
-            out, err = self._child.communicate()
-            code = self._child.returncode
-        except OSError as missing:
-            raise FailedError(f"{command[0]}: {missing}") from None
-        finally:
-            self._child, self._at_work = None, False
-        printed, errors = ((text or b"").decode(errors="replace") for text in (out, err))
-        self._note(printed + errors)
+        folder, self._at_work, self._handed = self._log.parent, True, 0
+        # Files: what a program has said so far can be read there, and nobody waits for what it leaves behind.
+        with (folder / "printed").open("w+b") as printed, (folder / "errors").open("w+b") as errors:
+            try:
+                self._child = subprocess.Popen(
+                    command,
+                    cwd=cwd,
+                    env={**os.environ, **(env or {})},
+                    stdin=subprocess.DEVNULL,
+                    stdout=None if shown else printed,
+                    stderr=None if shown else errors,
+                    start_new_session=True,
+                )
+                self._hand_on()  # what came while it was started
+                code = self._child.wait()
+            except OSError as missing:
+                raise FailedError(f"{command[0]}: {missing}") from None
+            finally:
+                self._child, self._at_work = None, False
+            told = [file.seek(0) or file.read().decode(errors="replace") for file in (printed, errors)]
+        self._note("".join(told))
         self.check()
-        return code, printed, errors
+        return code, told[0], told[1]
 
     def check(self) -> None:
         """Raise InterruptedRunError if somebody has pressed Ctrl-C."""

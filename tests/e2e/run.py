@@ -55,7 +55,8 @@ class Run:
     region: str
     direct: bool
     postgres: int
-    begun: float
+    #: None: this machine does not know.
+    begun: float | None
 
     @property
     def folder(self) -> Path:
@@ -103,7 +104,7 @@ class Run:
             if self.direct
             else {"subnetwork": made["subnetwork"]},
             "bucket_names": {kind: f"{self.project}-{self.suffix}-{kind}" for kind in ("export", "hourly", "source")},
-            "hourly_start": f"{datetime.fromtimestamp(self.begun, UTC) - timedelta(hours=3):%Y%m%dT%H}",
+            "hourly_start": f"{datetime.fromtimestamp(self.begun or 0, UTC) - timedelta(hours=3):%Y%m%dT%H}",
             # The tests call; nobody else does meanwhile.
             "schedules": {"daily": "0 0 1 1 *", "hourly": "0 0 1 1 *", "suffix": f"-{self.suffix}"},
             "status_viewers": [viewer],
@@ -172,6 +173,11 @@ class Maker:
             self._make_suite(made)
             self._say("runs the tests")
             return self._test(made, port, arguments)
+
+    @property
+    def made(self) -> bool:
+        """Whether Terraform has begun to make anything."""
+        return any(_state(folder).is_file() for folder in (self.run.made_for, self.run.suite))
 
     def remove(self) -> list[leftovers.Left]:
         """Remove all of it; what is left."""
@@ -268,7 +274,7 @@ class Maker:
 
     def _destroy(self, folder: Path, forget: str | None) -> None:
         """Destroy what a state knows. A machine that died may have left a Terraform at work, which holds the lock."""
-        if not (folder / "terraform.tfstate").is_file():
+        if not _state(folder).is_file():
             return
         known = self._programs.run("terraform", "state", "list", cwd=folder).split()
         if forget in known:
@@ -296,6 +302,10 @@ class Maker:
         return f"postgresql://{role}:{quote(self._passwords[role], safe='')}@{host}/{database}"
 
 
+def _state(folder: Path) -> Path:
+    return folder / "terraform.tfstate"
+
+
 def _own(program: str) -> str:
     """A program of the environment that `make` sets up, which need not be on PATH."""
     return shutil.which(program) or str(Path(sys.prefix) / "bin" / program)
@@ -320,7 +330,7 @@ def make_test_remove(run: Run, programs: Programs, arguments: Sequence[str]) -> 
 
 def remove(maker: Maker, programs: Programs) -> int:
     """Remove, and tell what is left; 0 if nothing is."""
-    run = maker.run
+    run, made = maker.run, maker.made
     try:
         left = maker.remove()
     except Exception:
@@ -332,10 +342,13 @@ def remove(maker: Maker, programs: Programs) -> int:
             programs.say(f"  {one}")
         programs.say(again(run))
         return 1
-    programs.say(f"all of {run.suffix} is removed. What it cost, at most:")
-    hours = (time.time() - run.begun) / 3600
-    for line in bill.told(bill.items(connector=not run.direct), hours):
-        programs.say(line)
+    programs.say(f"all of {run.suffix} is removed")
+    if made and run.begun is not None:
+        programs.say("What it cost, at most:")
+        for line in bill.told(bill.items(connector=not run.direct), (time.time() - run.begun) / 3600):
+            programs.say(line)
+    # The log stays. From now on this machine knows of nothing to remove.
+    (run.folder / "run.json").unlink(missing_ok=True)
     shutil.rmtree(run.tree, ignore_errors=True)
     return 0
 
@@ -360,7 +373,7 @@ def alone(run: Run) -> Iterator[None]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="make e2e", description=__doc__)
+    parser = argparse.ArgumentParser(prog="make e2e", description=__doc__, allow_abbrev=False)
     parser.add_argument("--project", required=True, help="the id of the project")
     parser.add_argument("--region", default="europe-west1")
     parser.add_argument("--yes", action="store_true", help="ask nothing")
@@ -385,10 +398,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         programs = Programs(run.folder / "log")
         try:
             run.write()
+            programs.say(f"run {run.suffix}; what it does is in {run.folder}: log, and printed of what runs")
         except InterruptedRunError:
             programs.say("interrupted: nothing was made")
             return 130
-        programs.say(f"run {run.suffix}; what it does is in {run.folder / 'log'}")
         return make_test_remove(run, programs, rest)
 
 
@@ -396,7 +409,7 @@ def _remove_only(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> 
     if not SUFFIX.fullmatch(asked.remove):
         parser.error("REMOVE is the suffix of a run, such as e2eabc234: nothing else is removed")
     known = Run.read(asked.remove)
-    run = known or Run(asked.remove, asked.project, asked.region, asked.direct, asked.postgres, time.time())
+    run = known or Run(asked.remove, asked.project, asked.region, asked.direct, asked.postgres, begun=None)
     if run.project != asked.project:
         parser.error(f"{run.suffix} ran in the project {run.project}")
     with alone(run):
