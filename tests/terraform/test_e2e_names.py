@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e import leftovers
 from tests.e2e import run as runs
 from tests.terraform.workspace import Workspace
 
@@ -61,6 +62,19 @@ def test_every_name_carries_the_runs(plans, plan):
     assert len(found) > 8
     # The role of Cloud Storage's own agent, which a removal leaves.
     assert strangers == ([runs.SHARED] if plan == "suite" else [])
+
+
+def test_what_terraform_may_forget_is_looked_for(plans):
+    """But for what goes with another: a grant with what it is on, what is in the instance with that."""
+    looked_for = {kind.type for kind in leftovers.KINDS}
+    for plan in plans.values():
+        found = {one["type"] for one in resources(plan["planned_values"]["root_module"]) if one["mode"] == "managed"}
+        grants = {type_ for type_ in found if type_.endswith("_iam_member") and type_ != "google_project_iam_member"}
+        assert found - looked_for - grants - {*NAMELESS, *WITHIN} <= PARTS
+
+
+#: What goes with a bucket, a data set and a secret.
+PARTS = {"google_storage_bucket_object", "google_bigquery_table", "google_secret_manager_secret_version"}
 
 
 def test_nothing_of_the_suite_is_protected(plans):
