@@ -106,15 +106,16 @@ def terraform(session: nox.Session) -> None:
     here = {"UV_PROJECT_ENVIRONMENT": session.virtualenv.location}
     only = ("--no-default-groups", "--group", "terraform", "--no-install-project")
     session.run_install("uv", "sync", "--quiet", "--frozen", *only, env=here)
-    session.run("terraform", "fmt", "-check", "-diff", "-recursive", "terraform", external=True)
+    for part in ("terraform", "tests/e2e/project"):
+        session.run("terraform", "fmt", "-check", "-diff", "-recursive", part, external=True)
     session.run("checkov", "--config-file", "terraform/.checkov.yaml")
     # A copy: what init writes, a lock file of stand-ins above all, must not lie in the tree.
     copy = Path(session.create_tmp()) / "tree"
     shutil.rmtree(copy, ignore_errors=True)
-    for part in ("functions", "shared", "sql", "terraform"):
+    for part in ("functions", "shared", "sql", "terraform", "tests/e2e/project"):
         shutil.copytree(part, copy / part, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*", "__pycache__"))
     modules = sorted(path.parent for path in copy.glob("terraform/modules/*/versions.tf"))
-    for module in (copy / "terraform", *modules):
+    for module in (copy / "terraform", *modules, copy / "tests/e2e/project"):
         with session.chdir(module):
             _init(session)
             session.run("terraform", "validate", external=True)

@@ -1,5 +1,5 @@
 variable "project_id" {
-  description = "The project that holds everything. One environment per project: the names of the Scheduler jobs are fixed."
+  description = "The project that holds everything. A second environment in it needs `bucket_names` and `schedules.suffix`."
   type        = string
   nullable    = false
 

@@ -254,3 +254,16 @@ run "sources_whose_owner_grants" {
     error_message = "Nothing is granted on what the owner writes all grants of."
   }
 }
+
+run "a_second_environment_has_jobs_of_its_own" {
+  command = plan
+
+  variables {
+    schedules = { suffix = "-second" }
+  }
+
+  assert {
+    condition     = output.schedules.daily == "sync_bq_to_cloudsql_recommendation_tables-second" && output.schedules.hourly["past_offer_context"] == "export_cloudsql_tables_to_bigquery_hourly-second"
+    error_message = "Two environments of a project can't have jobs of the same name."
+  }
+}

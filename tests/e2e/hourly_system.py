@@ -129,10 +129,14 @@ class Log:
 
     def in_bigquery(self, at: datetime, columns: Collection[str] = COLUMNS) -> list[Row]:
         rows = self.here.bigquery_client.query(
-            f"SELECT {', '.join(columns)} FROM raw_local.past_offer_context"
+            f"SELECT {', '.join(columns)} FROM {self._table}"
             f" WHERE import_date = DATE '{at:%Y-%m-%d}' AND import_hour = {at.hour}"
         ).result()
         return [row.values() for row in rows]
+
+    @property
+    def _table(self) -> str:
+        return f"raw_{self.here.env['ENV_SHORT_NAME']}.past_offer_context"
 
     def objects(self, at: datetime) -> set[tuple[str, int]]:
         """Name and generation of each object in the folder of an hour."""
@@ -149,8 +153,7 @@ class Log:
     def erase_from_bigquery(self, at: datetime) -> None:
         """Delete an hour's rows there."""
         self.here.bigquery_client.query(
-            "DELETE FROM raw_local.past_offer_context"
-            f" WHERE import_date = DATE '{at:%Y-%m-%d}' AND import_hour = {at.hour}"
+            f"DELETE FROM {self._table} WHERE import_date = DATE '{at:%Y-%m-%d}' AND import_hour = {at.hour}"
         ).result()
 
     def kill(self) -> None:

@@ -24,21 +24,17 @@ from tests.e2e.sources import SOURCES
 if TYPE_CHECKING:
     from google.cloud.bigquery import Client
 
-    from local.cloud import Deployment
-
 CATALOG = catalog.load()
 
 
 @dataclass
 class System:
-    """One deployment. `emulated` is there when it runs on this machine, where faults can be made."""
+    """One deployment, whose bq_export is at `url` if it can be called from here."""
 
     bigquery: Client
     datasets: Mapping[str, str]
     dsn: str
-    url: str
-    token: str = ""
-    emulated: Deployment | None = None
+    url: str = ""
 
     def fill(self, day: int) -> None:
         """Give the sources the rows of a day, which are all others than those of the day before."""
@@ -51,9 +47,8 @@ class System:
     def call(self, body: object = None, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
         """Call bq_export; status and answer. A body of bytes goes as it is."""
         content = body if isinstance(body, bytes) else json.dumps(body or {}).encode()
-        authorized = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         request = urllib.request.Request(  # noqa: S310 - the address is the test's own
-            self.url, content, {"content-type": "application/json", **authorized, **(headers or {})}
+            self.url, content, {"content-type": "application/json", **(headers or {})}
         )
         try:
             with urllib.request.urlopen(request, timeout=1800) as response:  # noqa: S310
