@@ -47,7 +47,7 @@ class Ran:
 
 @dataclass
 class Airflow:
-    """An installation with nothing but the DAGs of the documents, a catalog's terraform.json, and a neighbour's DAGs."""
+    """An installation with the DAGs of the documents, a catalog's terraform.json, and a neighbour's DAGs."""
 
     home: Path
     env: dict[str, str]
@@ -56,7 +56,8 @@ class Airflow:
     def run(self, dag: str, at: datetime) -> Ran:
         result = self.home / "result.json"
         log = self.python(str(HERE / "drive.py"), dag, at.isoformat(), str(result))
-        return Ran(**json.loads(result.read_text()), log=log)
+        found = json.loads(result.read_text())
+        return Ran(**{**found, "tasks": {name: tuple(became) for name, became in found["tasks"].items()}}, log=log)
 
     def python(self, *arguments: str) -> str:
         ran = subprocess.run([PYTHON, *arguments], env=self.env, cwd=self.home, capture_output=True, text=True)
