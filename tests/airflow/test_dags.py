@@ -8,6 +8,7 @@ import shlex
 import subprocess
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 
 from local import context
