@@ -139,7 +139,7 @@ def _init(session: nox.Session) -> None:
 
 @nox.session(python=_interpreter("3.13") or "3.13", default=False)
 def airflow(session: nox.Session) -> None:
-    """The DAGs in docs/airflow, run by Apache Airflow, which has an environment of its own, against the emulated cloud."""
+    """The DAGs in docs/airflow, run against the emulated cloud by Apache Airflow, in an environment of its own."""
     python = str(Path(session.bin) / "python")
     install = (str(BIN / "uv"), "pip", "install", "--quiet", "--python", python)
     made = subprocess.run((*install, "--requirement", "tests/airflow/requirements.txt"), capture_output=True, text=True)

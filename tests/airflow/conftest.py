@@ -98,7 +98,7 @@ def airflow(deployed: Deployment, tmp_path_factory: pytest.TempPathFactory) -> I
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "GOOGLE_APPLICATION_CREDENTIALS": str(home / "key.json"),
             **connections,
         }
