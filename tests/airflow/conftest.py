@@ -11,16 +11,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from local import context
-from local.cloud import Deployment
-from local.proxy import Proxy
 from shared.catalog import ROOT
-from tests.airflow.gates import gate, google
-from tests.e2e.system import System
+
+if TYPE_CHECKING:
+    from local.cloud import Deployment
+    from local.proxy import Proxy
+    from tests.e2e.system import System
 
 PYTHON = os.environ.get("RECOSYNC_AIRFLOW_PYTHON", "")
 HERE = Path(__file__).parent
@@ -67,6 +67,8 @@ class Airflow:
 
 @pytest.fixture(scope="module")
 def deployed(cloud) -> Iterator[Deployment]:
+    from local import context
+
     with cloud.deploy("airflow", env={"HOURLY_START": "20260101T00"}) as deployment:
         context.create(deployment.dsn)
         yield deployment
@@ -74,11 +76,15 @@ def deployed(cloud) -> Iterator[Deployment]:
 
 @pytest.fixture(scope="module")
 def system(deployed: Deployment) -> System:
+    from tests.e2e.system import System
+
     return System(deployed.bigquery_client, deployed.env, deployed.dsn, deployed.url("bq_export"), emulated=deployed)
 
 
 @pytest.fixture(scope="module")
 def airflow(deployed: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+    from tests.airflow.gates import gate, google
+
     home = tmp_path_factory.mktemp("airflow")
     dags = home / "dags"
     shutil.copytree(ROOT / "docs" / "airflow", dags, ignore=shutil.ignore_patterns("*.md", "__pycache__"))
