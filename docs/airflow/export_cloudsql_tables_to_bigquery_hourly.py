@@ -51,14 +51,14 @@ def verified(task: CallFunction, context: Any, response: Any) -> dict[str, Any] 
             task.log.error(told)
         else:
             raise AirflowException(told) if failed["retryable"] else AirflowFailException(told)
-    for each in answer.get("hours", ()):
-        if each["state"] in VERIFIED and (each["new_rows"] or each["hour"] == hour):
-            since = datetime.strptime(each["hour"] + "+0000", "%Y%m%dT%H%z")
-            extra = {"hour": each["hour"], "rows": each["rows"]}
-            tell(context, answer["table"], [Asset(f"recosync://bigquery/{answer['table']}")], since, extra)
-    mine = [each for each in answer.get("hours", ()) if each["hour"] == hour and each["state"] in VERIFIED]
-    if mine:
-        return mine[0]
+    found = {each["hour"]: each for each in answer.get("hours", ()) if each["state"] in VERIFIED}
+    if hour in found:
+        # Of the hours before, a run that failed may have told nothing.
+        asset = Asset(f"recosync://bigquery/{answer['table']}")
+        since = datetime.strptime(min(found) + "+0000", "%Y%m%dT%H%z")
+        news = [([asset], {"hour": name, "rows": each["rows"]}) for name, each in found.items()]
+        tell(context, answer["table"], since, news)
+        return found[hour]
     left = answer_of(response).get("remaining")
     if not left:
         raise AirflowException(f"{hour} is not verified yet")

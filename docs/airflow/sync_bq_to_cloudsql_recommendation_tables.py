@@ -60,7 +60,7 @@ class AwaitReaders(BaseOperator):
 
     def execute(self, context: Any, event: Any = None) -> dict[str, Any]:
         ti = context["ti"]
-        snapshot = ti.xcom_pull(task_ids=ti.task_id.replace("readers", "export"))
+        snapshot = ti.xcom_pull(task_ids=f"{self.table}.export")
         report = status()
         waits = waits_for(report, self.table, snapshot)
         if waits is None:
@@ -77,7 +77,7 @@ class AwaitReaders(BaseOperator):
         names = [self.table, *(view["name"] for view in views_of(report, self.table))]
         extra = {name: published[name] for name in ("snapshot", "publication", "rows")}
         assets = [Asset(f"recosync://postgresql/{name}") for name in names]
-        tell(context, self.table, assets, datetime.fromisoformat(published["published_at"]), extra)
+        tell(context, self.table, datetime.fromisoformat(published["published_at"]), [(assets, extra)])
         self.log.info("Readers of %s have %s", ", ".join(names), published["snapshot"])
         return extra
 
