@@ -77,7 +77,7 @@ run "leaves_the_schedule_to_airflow" {
     error_message = "No job calls, and the doctor looks for none."
   }
   assert {
-    condition     = alltrue([for name in ["bq_export", "hourly_export"] : keys(local.invokers[name]) == tolist(["serviceAccount:airflow@example.iam.gserviceaccount.com"])]) && contains(keys(local.invokers.status), "serviceAccount:airflow@example.iam.gserviceaccount.com")
+    condition     = alltrue([for name in ["bq_export", "hourly_export"] : toset(keys(local.invokers[name])) == toset(["serviceAccount:airflow@example.iam.gserviceaccount.com"])]) && contains(keys(local.invokers.status), "serviceAccount:airflow@example.iam.gserviceaccount.com")
     error_message = "Airflow may call, and nobody else."
   }
   assert {
