@@ -1,5 +1,6 @@
 """Requests, events and their answers."""
 
+import json
 import math
 from datetime import UTC, datetime
 
@@ -12,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 from shared import entry, services
 from shared.errors import BadRequestError, BusyError, ConfigurationError, DataError, PermanentError, RetryableError
 from shared.names import ObjectVersion, is_identifier
+from tests.kit.answer_schemas import checked
 from tests.kit.mutations import answered, bytes_of, mutated
 from tests.unit.test_settings import GOOD
 
@@ -214,6 +216,7 @@ def test_a_bug_tells_nobody_what_it_stumbled_over(capsys):
         entry.answer_event(fail(ValueError("invalid literal: 'row content'")))
     answer = e.value.get_response().data.decode()
     body = entry.answer_request(services.daily, fail(ValueError("invalid literal: 'row content'"))).data.decode()
+    checked("bq_export", json.loads(body))
     assert "row content" not in answer + body + capsys.readouterr().out
 
 
