@@ -1,5 +1,5 @@
 # Two commands to begin with: make demo, make test. Each sets up what it needs.
-.PHONY: demo test test-all local lint types terraform bench e2e setup
+.PHONY: demo test test-all local lint types terraform airflow bench e2e setup
 
 NOX := .venv/bin/nox
 ifdef SEED
@@ -31,7 +31,7 @@ test-all: setup
 local: setup
 	@.venv/bin/python -m local.serve $(OF)
 
-lint types terraform: setup
+lint types terraform airflow: setup
 	@$(NOX) -s $@
 
 # Speed and memory beside their references; ARGS makes it shorter: make bench ARGS="--rows 100000 --case load"

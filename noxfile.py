@@ -139,6 +139,20 @@ def _init(session: nox.Session) -> None:
 
 
 @nox.session(python=_interpreter("3.13") or "3.13", default=False)
+def airflow(session: nox.Session) -> None:
+    """The DAGs in docs/airflow, run against the emulated cloud by Apache Airflow, in an environment of its own."""
+    python = str(Path(session.bin) / "python")
+    install = (str(BIN / "uv"), "pip", "install", "--quiet", "--python", python)
+    made = subprocess.run((*install, "--requirement", "tests/airflow/requirements.txt"), capture_output=True, text=True)
+    if made.returncode and re.search("Failed to (fetch|download)|error sending request", made.stderr):
+        session.skip("Apache Airflow can't be fetched: the DAGs in docs/airflow are NOT TESTED")
+    if made.returncode:
+        session.error(made.stderr)
+    here = {"RECOSYNC_AIRFLOW_PYTHON": python}
+    session.run(str(BIN / "pytest"), *(session.posargs or ["tests/airflow"]), external=True, env=here)
+
+
+@nox.session(python=_interpreter("3.13") or "3.13", default=False)
 def bench(session: nox.Session) -> None:
     """Speed and memory beside their references: `-- --rows 100000 --case load` for less, `-- --write` for the docs."""
     here = {"UV_PROJECT_ENVIRONMENT": session.virtualenv.location}

@@ -1,8 +1,9 @@
 """Between functions-framework and the flow: parse a request, bind its log context, turn an outcome into an answer.
 
 Bad input is answered with 400, and a method that is not taken with 405. A failure that can succeed later is answered to
-a call with 500 and to an event with 503, so that the caller repeats it. An event that is done, foreign, stale, repeated
-or failed for good is answered with 204; the last is logged as ERROR, on which alerts fire.
+a call with 500 and to an event with 503, so that the caller repeats it. A call that failed for good is answered with
+200, or with 422 if it asked by `?strict=true`. An event that is done, foreign, stale, repeated or failed for good is
+answered with 204; the last is logged as ERROR, on which alerts fire.
 """
 
 from __future__ import annotations
@@ -97,10 +98,12 @@ def answer_request[S: _HasSettings](
     response of its own. The framework hands on every method; a method that is not among `methods` does nothing.
     """
     log.configure()
+    strict = False
     with _call_context():
         if flask.request.method not in methods:
             return _refuse_method(flask.request.method, methods)
         try:
+            strict = _is_strict()
             made = make()
             with _trace_context(made.settings.project):
                 answer = handle(made)
@@ -126,7 +129,18 @@ def answer_request[S: _HasSettings](
             log.error(f"call crashed: {type(e).__name__}", e)
             _tell([Failing.of(e)])
             body, status = {"error": "crashed; the log says where"}, 500
+        if strict and status == HTTPStatus.OK and body.get("failed"):
+            status = 422
         return flask.Response(json.dumps(body, indent=1) + "\n", status, mimetype="application/json")
+
+
+def _is_strict() -> bool:
+    """Whether the caller wants what failed for good in the status too. Cloud Scheduler does not: it would repeat it."""
+    # `status` has a query of its own.
+    text = flask.request.args.get("strict") if flask.request.method == "POST" else None
+    if text not in (None, "true"):
+        raise BadRequestError("strict should be true, or not be in the query")
+    return text is not None
 
 
 def answer_doctor(request: flask.Request, account: Account) -> flask.Response | None:

@@ -48,12 +48,17 @@ locals {
     mv_refresh = { bucket = null, topic = module.completion_topic.id }
   }
 
+  callers   = { for member in var.callers : member => member }
+  scheduler = var.schedules.enabled ? { scheduler = google_service_account.scheduler.member } : {}
+
+  ingress = { bq_export = var.call_ingress, hourly_export = var.call_ingress, status = var.status_ingress }
+
   invokers = {
-    bq_export     = { scheduler = google_service_account.scheduler.member }
+    bq_export     = merge(local.scheduler, local.callers)
     gcs_import    = { trigger = google_service_account.trigger.member }
     mv_refresh    = { trigger = google_service_account.trigger.member }
-    hourly_export = { scheduler = google_service_account.scheduler.member }
-    status        = { for member in var.status_viewers : member => member }
+    hourly_export = merge(local.scheduler, local.callers)
+    status        = { for member in toset(concat(var.status_viewers, var.callers)) : member => member }
   }
 }
 
@@ -69,7 +74,7 @@ module "function" {
   environment           = local.environment[each.key]
   limits                = var.limits[each.key]
   vpc                   = local.vpc
-  ingress               = each.key == "status" ? var.status_ingress : "ALLOW_INTERNAL_ONLY"
+  ingress               = lookup(local.ingress, each.key, "ALLOW_INTERNAL_ONLY")
   invokers              = lookup(local.invokers, each.key, {})
 
   source_archive = {

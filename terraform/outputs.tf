@@ -44,8 +44,8 @@ output "database_users" {
 }
 
 output "schedules" {
-  description = "The jobs of Cloud Scheduler: the daily one, and one for each log. Without logs, that of past_offer_context looks for lost events."
-  value       = { daily = module.daily_schedule.name, hourly = { for log, job in module.hourly_schedule : log => job.name } }
+  description = "The jobs of Cloud Scheduler: the daily one, and one for each log. Without logs, that of past_offer_context looks for lost events. null and empty with schedules.enabled = false."
+  value       = { daily = module.daily_schedule.name, hourly = { for log, job in module.hourly_schedule : log => job.name if var.schedules.enabled } }
 }
 
 output "connections" {
@@ -73,7 +73,7 @@ output "deployment" {
       }
     }
 
-    schedules = concat(
+    schedules = !var.schedules.enabled ? [] : concat(
       [{ name = module.daily_schedule.name, function = "bq_export", time_zone = var.schedules.time_zone, paused = var.schedules.paused }],
       [for job in module.hourly_schedule : { name = job.name, function = "hourly_export", time_zone = var.schedules.time_zone, paused = var.schedules.paused }],
     )

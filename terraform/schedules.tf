@@ -6,6 +6,7 @@ module "daily_schedule" {
   region           = var.region
   schedule         = var.schedules.daily
   time_zone        = var.schedules.time_zone
+  enabled          = var.schedules.enabled
   paused           = var.schedules.paused
   function         = module.function["bq_export"]
   service_account  = google_service_account.scheduler
@@ -34,6 +35,7 @@ module "hourly_schedule" {
   region           = var.region
   schedule         = coalesce(var.schedules.hourly, "${try(local.logs[each.key].minute, 5)} * * * *")
   time_zone        = var.schedules.time_zone
+  enabled          = var.schedules.enabled
   paused           = var.schedules.paused
   function         = module.function["hourly_export"]
   service_account  = google_service_account.scheduler

@@ -57,6 +57,25 @@ variable "retry_events" {
   nullable    = false
 }
 
+variable "callers" {
+  description = "Who besides Cloud Scheduler may call bq_export and hourly_export, and read the status, as Airflow does: serviceAccount:… or another member."
+  type        = list(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for member in var.callers : can(regex("^(user|group|serviceAccount|domain|principal|principalSet):.+$", member))])
+    error_message = "A caller is named user:…, group:…, serviceAccount:…, domain:…, principal:… or principalSet:…; everybody can't be."
+  }
+}
+
+variable "call_ingress" {
+  description = "From where bq_export and hourly_export are called. Cloud Scheduler, and what runs in a VPC network of the project, is internal. Whoever calls needs roles/run.invoker in any case."
+  type        = string
+  default     = "ALLOW_INTERNAL_ONLY"
+  nullable    = false
+}
+
 variable "status_ingress" {
   description = "From where the status page is called. Whoever calls needs roles/run.invoker in any case."
   type        = string

@@ -1,6 +1,7 @@
 variable "schedules" {
-  description = "When Cloud Scheduler calls, in cron's fields. A source that has not changed costs a try one metadata call. `hourly` is for all logs; without it, each is called for at its `minute` in the catalog. `suffix` ends the jobs' names, where another environment has them already."
+  description = "When Cloud Scheduler calls, in cron's fields. A source that has not changed costs a try one metadata call. `hourly` is for all logs; without it, each is called for at its `minute` in the catalog. `enabled = false` makes no jobs: Airflow, or whoever else is in `callers`, calls. `suffix` ends the jobs' names, where another environment has them already."
   type = object({
+    enabled   = optional(bool, true)
     daily     = optional(string, "0,30 4-7 * * *")
     hourly    = optional(string)
     time_zone = optional(string, "Etc/UTC")

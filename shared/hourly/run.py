@@ -120,7 +120,7 @@ def _work(run: LogRun, request: HourlyRequest) -> Answer:
     complete = not answer.remaining and not answer.retryable
     if request.delete:
         _delete(run, answer)
-    if complete and request.recover and not request.explicit:
+    if complete and request.recover and request.newest:
         _audit(run, request.end, answer)
     return answer
 

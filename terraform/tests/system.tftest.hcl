@@ -64,6 +64,28 @@ run "names" {
   }
 }
 
+run "leaves_the_schedule_to_airflow" {
+  command = plan
+
+  variables {
+    schedules = { enabled = false }
+    callers   = ["serviceAccount:airflow@example.iam.gserviceaccount.com"]
+  }
+
+  assert {
+    condition     = output.schedules.daily == null && length(output.schedules.hourly) == 0 && length(output.deployment.schedules) == 0
+    error_message = "No job calls, and the doctor looks for none."
+  }
+  assert {
+    condition     = alltrue([for name in ["bq_export", "hourly_export"] : toset(keys(local.invokers[name])) == toset(["serviceAccount:airflow@example.iam.gserviceaccount.com"])]) && contains(keys(local.invokers.status), "serviceAccount:airflow@example.iam.gserviceaccount.com")
+    error_message = "Airflow may call, and nobody else."
+  }
+  assert {
+    condition     = length(setsubtract(["snapshot_missing", "hour_late"], keys(output.alerts))) == 0
+    error_message = "Who is woken is woken all the same."
+  }
+}
+
 run "catalog" {
   command = plan
 

@@ -23,6 +23,7 @@ from local.cloud import Deployment
 from local.proxy import Answer, CutOffError, Fault, Forward, Proxy, Request
 from shared import catalog
 from shared.catalog import BigQueryType, HourlyColumn, PgType
+from tests.kit.answer_schemas import checked
 
 HOUR = timedelta(hours=1)
 LOG = catalog.load().hourly["past_offer_context"]
@@ -84,10 +85,10 @@ class Log:
         )
         try:
             with urllib.request.urlopen(request, timeout=120) as response:  # noqa: S310
-                return response.status, json.load(response)
+                return response.status, checked("hourly_export", json.load(response))
         except urllib.error.HTTPError as refusal:
             with refusal:
-                return refusal.code, json.load(refusal)
+                return refusal.code, checked("hourly_export", json.load(refusal))
         except (OSError, HTTPException):
             return 0, {}
 

@@ -6,6 +6,7 @@ import json
 import re
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -63,6 +64,9 @@ def test_a_source_that_does_not_exist_fails_for_good_and_leaves_the_other_tables
     (failed,) = json.loads(answer)["failed"]
     assert (failed["table"], failed["retryable"]) == ("iris_france", False)
     assert "seed_local.iris_france" in failed["error"]
+    strict = replace(system, url=f"{system.url}?strict=true")
+    status, answer_of_strict = strict.call({"tables": ["iris_france"]})
+    assert (status, json.loads(answer_of_strict)["failed"]) == (422, [failed])
     assert len(json.loads(answer)["tables"]) == 3
     assert error_lines(emulated, "bq_export")[-1]["table"] == "iris_france"
     emulated.eventarc.wait_idle()

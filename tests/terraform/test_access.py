@@ -41,6 +41,7 @@ WORDS = {
 }
 PEOPLE = {
     "group:viewers@example.com": "status_viewers",
+    "serviceAccount:airflow@other.iam.gserviceaccount.com": "callers",
     "serviceAccount:cache@other.iam.gserviceaccount.com": "a subscriber",
 }
 
