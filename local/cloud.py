@@ -145,7 +145,9 @@ class Deployment:
         self.cloud, self.name = cloud, name
         self.project = f"recosync-{name}".replace("_", "-")
         self.bucket, self.hourly_bucket = f"{self.project}-exports", f"{self.project}-hourly"
-        self.topic = f"projects/{self.project}/topics/snapshot-published"
+        self.topic, self.refreshed_topic, self.hour_done_topic = (
+            f"projects/{self.project}/topics/{name}" for name in ("snapshot-published", "view-refreshed", "hour-done")
+        )
         self.instances: dict[str, list[Instance]] = {}
         named = env.get(catalog.FOLDER_VARIABLE)
         self._place = Place.of(Path(named)) if named else Place.here()
@@ -163,8 +165,9 @@ class Deployment:
                 stack.callback(self._delete_bucket, bucket)
             stack.callback(self._forget_bigquery, self.project)
             self._emulated("PUT", self.project, f"?datasets={','.join((*DATASETS.values(), *_OTHER_DATASETS))}")
-            self.cloud.publisher.create_topic(name=self.topic)
-            stack.callback(self.cloud.publisher.delete_topic, topic=self.topic)
+            for topic in (self.topic, self.refreshed_topic, self.hour_done_topic):
+                self.cloud.publisher.create_topic(name=topic)
+                stack.callback(self.cloud.publisher.delete_topic, topic=topic)
             self._start_functions(stack)
             self._connect_triggers(stack)
             self._stack = stack.pop_all()
@@ -260,6 +263,8 @@ class Deployment:
             "EXPORT_BUCKET": self.bucket,
             "EXPORT_PREFIX": "recommendation_exports",
             "COMPLETION_TOPIC": self.topic.split("/")[-1],
+            "REFRESHED_TOPIC": self.refreshed_topic.split("/")[-1],
+            "HOUR_DONE_TOPIC": self.hour_done_topic.split("/")[-1],
             "HOURLY_BUCKET": self.hourly_bucket,
             "HOURLY_PREFIX": "cloudsql_hourly",
             # A whole day that has ended, whenever it is asked.
