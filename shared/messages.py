@@ -9,14 +9,15 @@ a new version, by another `ce-type`, and is sent beside the old one for a while.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from shared.documents import Count, Number, Text
+from shared.documents import Count, Instant, Number
 
+#: As JSON Schema has it, for whoever reads the schemas.
+Name = Annotated[str, Meta(min_length=1)]
 SnapshotText = Annotated[str, Meta(pattern="^[0-9]{8}T[0-9]{6}Z$")]
 HourText = Annotated[str, Meta(pattern="^[0-9]{8}T[0-9]{2}$")]
 NumberText = Annotated[str, Meta(pattern="^[1-9][0-9]{0,18}$")]
@@ -28,10 +29,10 @@ class Event(Struct, frozen=True, kw_only=True):
     is missing where nobody knows the trace.
     """
 
-    id_: Text = field(name="ce-id")
-    source: Text = field(name="ce-source")
-    subject: Text = field(name="ce-subject")
-    time: datetime = field(name="ce-time")
+    id_: Name = field(name="ce-id")
+    source: Name = field(name="ce-source")
+    subject: Name = field(name="ce-subject")
+    time: Instant = field(name="ce-time")
     specversion: Literal["1.0"] = field(name="ce-specversion", default="1.0")
     traceparent: Traceparent | UnsetType = field(name="ce-traceparent", default=UNSET)
 
@@ -40,7 +41,7 @@ class PublishedAttributes(Event, frozen=True, kw_only=True):
     """The completion message: readers see a snapshot of a table. A higher publication is newer."""
 
     type_: Literal["recosync.table.v1.published"] = field(name="ce-type", default="recosync.table.v1.published")
-    table: Text
+    table: Name
     snapshot_id: SnapshotText
     publication: NumberText
 
@@ -50,7 +51,7 @@ class RefreshedAttributes(Event, frozen=True, kw_only=True):
 
     type_: Literal["recosync.view.v1.refreshed"] = field(name="ce-type", default="recosync.view.v1.refreshed")
     content_type: Literal["application/json"] = field(name="content-type", default="application/json")
-    view: Text
+    view: Name
 
 
 class HourDoneAttributes(Event, frozen=True, kw_only=True):
@@ -58,13 +59,13 @@ class HourDoneAttributes(Event, frozen=True, kw_only=True):
 
     type_: Literal["recosync.hour.v1.done"] = field(name="ce-type", default="recosync.hour.v1.done")
     content_type: Literal["application/json"] = field(name="content-type", default="application/json")
-    table: Text
+    table: Name
 
 
 class Held(Struct, frozen=True):
     """What a view holds of a table that it reads."""
 
-    table: Text
+    table: Name
     publication: Number
     snapshot_id: SnapshotText
 
@@ -74,12 +75,12 @@ class Refreshed(Struct, frozen=True):
     them: they hold the same publications of the tables that they share.
     """
 
-    view: Text
-    views: tuple[Text, ...]
+    view: Name
+    views: tuple[Name, ...]
     tables: tuple[Held, ...]
     rows: Count
     build_seconds: float
-    refreshed_at: datetime
+    refreshed_at: Instant
 
 
 class HourDone(Struct, frozen=True):
@@ -89,13 +90,13 @@ class HourDone(Struct, frozen=True):
     have none.
     """
 
-    table: Text
+    table: Name
     hour: HourText
     batch: Count
     rows: Count
     new_rows: Count
     late: bool
-    verified_at: datetime
+    verified_at: Instant
 
 
 class Published(Struct, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import UNSET
 
-from shared import log, messages
+from shared import log, messages, trace
 from shared.daily.context import DailyRun
 from shared.db.postgres import make_durable
 from shared.ledger import refreshed
@@ -25,9 +25,10 @@ def announce_views(run: DailyRun) -> list[str]:
         make_durable(run.connection)  # nobody is told of what a crash could undo
     for each in owed:
         attributes, data = messages.attributes(_attributes(run, each)), messages.body(_data(each))
-        run.services.publisher.publish(topic, attributes, data, order=each.view)
-        refreshed.sent(run.connection, each)
-        log.info("view announced", view=each.view)
+        with trace.bound(each.traceparent, run.settings.project):
+            run.services.publisher.publish(topic, attributes, data, order=each.view)
+            refreshed.sent(run.connection, each)
+            log.info("view announced", view=each.view)
     return sorted({each.view for each in owed})
 
 

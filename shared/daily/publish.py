@@ -123,9 +123,10 @@ def announce(run: TableRun) -> None:
     if owed:
         make_durable(run.connection)  # nobody is told of what a crash could undo
     for publication in owed:
-        run.services.publisher.publish(run.settings.topic, messages.attributes(_message(run, publication)))
-        publications.announced(run.connection, table, publication.number)
-        log.info("publication announced", publication=publication.number)
+        with trace.bound(publication.traceparent, run.settings.project):
+            run.services.publisher.publish(run.settings.topic, messages.attributes(_message(run, publication)))
+            publications.announced(run.connection, table, publication.number)
+            log.info("publication announced", publication=publication.number)
 
 
 def _message(run: TableRun, publication: Unannounced) -> messages.PublishedAttributes:
