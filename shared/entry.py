@@ -9,9 +9,8 @@ answered with 204; the last is logged as ERROR, on which alerts fire.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -19,10 +18,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import flask
 from gunicorn.http.errors import ParseException
-from msgspec import Struct
+from msgspec import Struct, field
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
-from shared import log, services
+from shared import log, services, trace
 from shared.documents import Count, Digits, MalformedError, Number, Reader, Text
 from shared.errors import BadRequestError, BusyError, ConfigurationError, PermanentError, RetryableError, SyncError
 from shared.ledger import failing
@@ -71,7 +70,9 @@ def answer_event(handle: Callable[[Services], str]) -> None:
         try:
             # Made at the first request: a function's import must not fail for its configuration.
             made = services.daily()
-            with _trace_context(made.settings.project):
+            project = made.settings.project
+            # What the event is about has a longer way behind it than the event.
+            with trace.bound(trace.of_headers(flask.request.headers.get), project), trace.bound(_carried(), project):
                 outcome = handle(made)
                 log.info(f"event done: {outcome}", outcome=outcome)
         except RetryableError as e:
@@ -105,7 +106,7 @@ def answer_request[S: _HasSettings](
         try:
             strict = _is_strict()
             made = make()
-            with _trace_context(made.settings.project):
+            with trace.bound(trace.of_headers(flask.request.headers.get), made.settings.project):
                 answer = handle(made)
                 if isinstance(answer, flask.Response):
                     return answer
@@ -381,9 +382,32 @@ def _call_context() -> AbstractContextManager[None]:
     return log.bound(**fields)
 
 
-def _trace_context(project: str) -> AbstractContextManager[None]:
-    """The log field by which Cloud Logging finds the lines of one request."""
-    match = re.match(r"([0-9a-f]+)(?:/|$)", flask.request.headers.get("X-Cloud-Trace-Context", ""))
-    if match is None:
-        return nullcontext()
-    return log.bound(**{"logging.googleapis.com/trace": f"projects/{project}/traces/{match[1]}"})
+class _Metadata(Struct, frozen=True):
+    traceparent: str | None = None
+
+
+class _Traced(Struct, frozen=True):
+    traceparent: str | None = field(name=f"ce-{trace.TRACEPARENT}", default=None)
+
+
+class _Carrier(Struct, frozen=True):
+    attributes: _Traced = _Traced()
+
+
+class _Carrying(Struct, frozen=True):
+    """Where an event tells the trace of what it is about: in the metadata of the object, or in the message."""
+
+    metadata: _Metadata = _Metadata()
+    message: _Carrier = _Carrier()
+
+
+_CARRYING_READER = Reader(_Carrying)
+
+
+def _carried() -> str | None:
+    """The trace of what the event is about."""
+    try:
+        found = _CARRYING_READER.read(flask.request.get_data())
+    except MalformedError:
+        return None
+    return trace.parse(found.metadata.traceparent) or trace.parse(found.message.attributes.traceparent)

@@ -11,6 +11,7 @@ locals {
     EXPORT_BUCKET           = module.export_bucket.name
     EXPORT_PREFIX           = var.export_prefix
     COMPLETION_TOPIC        = module.completion_topic.name
+    REFRESHED_TOPIC         = module.refreshed_topic.name
     MAXIMUM_BYTES_BILLED    = tostring(var.maximum_bytes_billed)
     MAX_BUILDS              = tostring(var.max_builds)
     RETENTION_DAYS          = tostring(var.retention_days)
@@ -30,7 +31,7 @@ locals {
       bq_export     = local.daily_environment
       gcs_import    = local.daily_environment
       mv_refresh    = local.daily_environment
-      hourly_export = merge(local.daily_environment, local.hourly_environment)
+      hourly_export = merge(local.daily_environment, local.hourly_environment, { HOUR_DONE_TOPIC = module.hour_done_topic.name })
       status        = local.hourly_environment
     } : name => merge(local.common_environment, local.database_environment[name], flow, { FUNCTION_TIMEOUT_SECONDS = tostring(var.limits[name].timeout_seconds) })
   }

@@ -28,6 +28,11 @@ output "completion_topic" {
   value       = module.completion_topic.id
 }
 
+output "message_topics" {
+  description = "The topics that tell others: of each view that stands, and of each hour that is done."
+  value       = { refreshed = module.refreshed_topic.id, hour_done = module.hour_done_topic.id }
+}
+
 output "datasets" {
   description = "The data sets that are made here."
   value       = { tmp = module.tmp_dataset.name, raw = module.raw_dataset.name }
@@ -61,6 +66,8 @@ output "deployment" {
     topic   = module.completion_topic.id
     alerts  = module.monitoring.policies
 
+    message_topics = [module.refreshed_topic.id, module.hour_done_topic.id]
+
     connections = { needed = local.connections_needed, free = local.connections_free }
 
     functions = {
@@ -87,6 +94,8 @@ output "operators_roles" {
     "gs://${module.export_bucket.name}"            = ["roles/storage.objectUser"]
     "gs://${module.hourly_bucket.name}"            = ["roles/storage.objectUser", "roles/storage.legacyBucketReader"]
     (module.completion_topic.id)                   = ["roles/pubsub.publisher"]
+    (module.refreshed_topic.id)                    = ["roles/pubsub.publisher"]
+    (module.hour_done_topic.id)                    = ["roles/pubsub.publisher"]
     "${var.project_id}.${module.tmp_dataset.name}" = ["roles/bigquery.dataEditor"]
     "the tables of the logs in BigQuery"           = ["roles/bigquery.dataEditor"]
     (join(", ", local.sources))                    = ["roles/bigquery.dataViewer"]

@@ -120,3 +120,31 @@ variable "completion_subscriptions" {
   default  = {}
   nullable = false
 }
+
+variable "refreshed_subscriptions" {
+  description = "As completion_subscriptions, to the messages that views stand. With `ordered`, messages of one view come in order."
+  type = map(object({
+    subscriber    = string
+    push_endpoint = optional(string)
+    push_identity = optional(string)
+    max_attempts  = optional(number, 10)
+    ack_seconds   = optional(number, 60)
+    ordered       = optional(bool, false)
+  }))
+  default  = {}
+  nullable = false
+}
+
+variable "hour_done_subscriptions" {
+  description = "As completion_subscriptions, to the messages that hours are done. With `ordered`, messages of one log come in order."
+  type = map(object({
+    subscriber    = string
+    push_endpoint = optional(string)
+    push_identity = optional(string)
+    max_attempts  = optional(number, 10)
+    ack_seconds   = optional(number, 60)
+    ordered       = optional(bool, false)
+  }))
+  default  = {}
+  nullable = false
+}

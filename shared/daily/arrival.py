@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import psycopg
 
-from shared import log
+from shared import log, trace
 from shared.catalog import Table
 from shared.daily import manifest as manifests
 from shared.daily.context import DailyRun, TableRun
@@ -60,7 +60,9 @@ def handle(services: Services, version: ObjectVersion, size: int) -> str:
         try:
             if isinstance(name, ManifestName):
                 refuse_large(version, size)
-            with translated(f"importing {version}"):
+            # Of a manifest, the event has told it already.
+            traceparent = snapshots.traceparent(connection, folder.table, folder.snapshot)
+            with translated(f"importing {version}"), trace.bound(traceparent, settings.project):
                 outcome = _handle(run, name, version)
         except PermanentError as e:
             with translated("recording a failure"):
@@ -227,7 +229,7 @@ def _stated(manifest: Manifest, table: Table) -> Snapshot:
         | ({} if exported is None else {"exported_as": exported.get(name, "")})
         for (name, type_), column in zip(manifest.columns, table.columns, strict=True)
     ]
-    stated = Snapshot(manifest.source_rows, manifest.rows, columns=found)
+    stated = Snapshot(manifest.source_rows, manifest.rows, columns=found, traceparent=trace.current())
     if origin is None:
         return stated
     return replace(

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 
 import psycopg
 
-from shared import log
+from shared import log, trace
 from shared.catalog import View
 from shared.daily import live, swap_views
+from shared.daily.announce_views import announce_views
 from shared.daily.build import build_all, drop
 from shared.daily.context import DailyRun
 from shared.daily.templates import digest_of_all, is_another, outlook
@@ -24,10 +25,11 @@ from shared.errors import (
     CatalogError,
     ConfigurationError,
     PermanentError,
+    RetryableError,
     SyncError,
     TargetError,
 )
-from shared.ledger import attempts, failing, failures, migrations, publications, standing, view_builds
+from shared.ledger import attempts, failing, failures, migrations, publications, snapshots, standing, view_builds
 from shared.ledger.attempts import Work
 from shared.ledger.failures import PermanentFailure
 from shared.ledger.view_builds import ViewBuild
@@ -57,8 +59,11 @@ def refresh(services: Services, table: str, publication: int) -> str:
         published = publications.published(connection, table)
         snapshot = published.snapshot if published else None
         views = services.catalog.views_of(table)
+        traced = trace.bound(
+            snapshots.traceparent(connection, table, snapshot) if snapshot else None, services.settings.project
+        )
         try:
-            with log.bound(snapshot=snapshot), translated(f"refreshing the views of {table}"):
+            with log.bound(snapshot=snapshot), traced, translated(f"refreshing the views of {table}"):
                 if table not in services.catalog.tables:
                     raise CatalogError(
                         "the catalog of this deployment does not have it",
@@ -85,6 +90,7 @@ def refresh(services: Services, table: str, publication: int) -> str:
             failures.record(connection, PermanentFailure(e, subject, table, snapshot, tried))
             raise
         failing.settle(connection, "mv_refresh", [table, *(view.name for view in views)])
+        announce_views(run)
         return outcome
 
 
@@ -121,6 +127,11 @@ def rebuild(services: Services, view: View) -> None:
             )
         _refresh(run, [view], fresh_too=True)
         failing.settle(connection, "mv_refresh", [view.name])
+        try:
+            announce_views(run)
+        except RetryableError as e:
+            # It is done; whoever asked should not ask again.
+            log.error("rebuilt, but its message is owed: the next refresh sends it, or hourly_export", e)
 
 
 def _refresh(run: DailyRun, views: Sequence[View], *, fresh_too: bool = False) -> str:

@@ -36,6 +36,8 @@ def verify(run: LogRun, hour: Hour, record: HourRecord, work: Loaded) -> HourRec
         )
     batch = Batch(export, work.job, receipt, work.loaded_at, datetime.now(UTC))
     done = record.change(work=None, batches=(*record.batches, batch))
+    if run.tells:
+        done = done.owing(export.number, batch.verified_at)
     if export.superseded:
         orphans.refuse_last(run, hour, done.parts, done.attempts - set(export.superseded))
     run.objects.remove(hour, export.superseded)

@@ -141,6 +141,10 @@ run "deployed" {
     error_message = "Uploads call gcs_import, publications mv_refresh."
   }
   assert {
+    condition     = toset([for name, environment in output.function_environment : name if lookup(environment, "HOUR_DONE_TOPIC", "") == "recosync-dev-hour-done"]) == toset(["hourly_export"]) && output.function_environment.mv_refresh.REFRESHED_TOPIC == "recosync-dev-refreshed"
+    error_message = "Who tells knows the topic."
+  }
+  assert {
     condition     = alltrue([for name, environment in output.function_environment : environment.FUNCTION_TIMEOUT_SECONDS == tostring(var.limits[name].timeout_seconds)])
     error_message = "Each function is told how long it lives."
   }

@@ -292,6 +292,47 @@ def test_a_log_line_belongs_to_its_request_in_cloud_logging(lines):
     assert line["event_id"] == "event-1"
 
 
+SNAPSHOTS = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"bucket": "b", "metadata": {"traceparent": SNAPSHOTS, "settled": "true"}},
+        {"message": {"attributes": {"ce-traceparent": SNAPSHOTS, "table": "t"}, "data": ""}, "subscription": "s"},
+    ],
+    ids=["an object", "a message"],
+)
+def test_an_event_belongs_to_the_trace_of_what_it_is_about(call, lines, data):
+    with (
+        flask.Flask("function").test_request_context(method="POST", headers=HEADERS, json=data),
+        pytest.raises(HTTPException),
+    ):
+        entry.answer_event(lambda services: "staged")
+    (line,) = lines()
+    assert line["logging.googleapis.com/trace"] == "projects/my-project/traces/0af7651916cd43dd8448eb211c80319c"
+    assert line["call_trace"] == "105445aa7843bc8bf206b12000100000"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *([], None, {"metadata": []}, {"metadata": {"traceparent": 1}}, {"metadata": {"traceparent": "secret"}}),
+        *({"message": {"attributes": {"ce-traceparent": "secret"}}}, {"message": "m"}),
+    ],
+    ids=str,
+)
+def test_an_event_that_tells_no_trace_belongs_to_that_of_its_request(call, lines, data):
+    with (
+        flask.Flask("function").test_request_context(method="POST", headers=HEADERS, json=data),
+        pytest.raises(HTTPException),
+    ):
+        entry.answer_event(lambda services: "staged")
+    (line,) = lines()
+    assert line["logging.googleapis.com/trace"] == "projects/my-project/traces/105445aa7843bc8bf206b12000100000"
+    assert "secret" not in str(line)
+
+
 @pytest.mark.parametrize(
     ("error", "severity"),
     [
