@@ -12,7 +12,7 @@ from shared.daily.hold import judged
 from shared.daily.receipt import receipt
 from shared.db.postgres import make_durable, translated
 from shared.errors import BadRequestError, BusyError, RetryableError, TargetError
-from shared.ledger import holds, publications, standing
+from shared.ledger import entries, holds, publications, standing
 from shared.ledger.publications import Cause
 from shared.ledger.standing import SnapshotStanding, SnapshotState
 from shared.names import SnapshotId
@@ -40,6 +40,8 @@ def publish(run: TableRun, snapshot: SnapshotId) -> EventOutcome:
         counted = receipt(run, snapshot)
         if counted is None:
             return EventOutcome.INCOMPLETE
+        if run.services.migrates:
+            entries.keep(run.connection, run.catalog)
         stands = standing.of(run.connection, run.table.name, snapshot)
         if refused(stands) in (None, EventOutcome.PINNED):
             hold = judged(run, stands, counted)
