@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,6 +21,7 @@ from shared.operate import decisions
 from shared.operate.migrate import migrate
 from shared.operate.status.ledger_rows import FAILING
 from shared.operate.status.tables import FRESH
+from tests.kit.commands import recosync
 from tests.kit.sessions import one
 from tests.kit.snapshots import TABLE, bookings, publish
 from tests.kit.uploads import Upload, arrive, rows
@@ -318,3 +319,78 @@ def test_a_reader_sees_no_more_than_it_is_told(freshness, services):
         for statement in ("SELECT * FROM recosync.part_1", "DELETE FROM recosync.catalog_entry"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 reader.execute(statement)
+
+
+def test_of_several_states_the_first_counts(freshness, services, database, at):
+    assert at(4 * HOUR, *(f"user-{n}" for n in range(3_000))) == at(3 * HOUR, *["ann"] * 3_000) == ["published"]
+    decisions.rollback(services, TABLE, None, "test")
+    refreshed(services, database)
+    assert at(2 * HOUR) == ["held"]
+    called(database, "failed", message="is empty")
+    failing.tell(services.settings, "bq_export", [Failing(TABLE, "ConfigurationError", "closed", retryable=True)])
+    assert freshness.states() == ("pinned", "pinned")
+    for undo, state in (
+        ("DELETE FROM recosync.pin", "held"),
+        ("UPDATE recosync.hold SET decision = 'rejected', decided_at = now()", "failed"),
+        ("DELETE FROM recosync.export_run", "failing"),
+        ("DELETE FROM recosync.failing", "fresh"),
+    ):
+        database.execute(undo)
+        assert freshness.states() == (state, state)
+
+
+def test_a_view_that_somebody_dropped_is_told_as_the_ledger_knows_it(freshness, services, database, at):
+    assert at(HOUR) == ["published"]
+    refreshed(services, database)
+    database.execute(f"DROP MATERIALIZED VIEW {VIEW}")
+    assert freshness.states() == ("fresh", "fresh")
+    assert recosync("status", "--json").json["views"][2]["gone"] == f"recosync materialize {VIEW}"
+
+
+#: A year of a table's days: eight calls each, ten parts, every tenth day a failure and a hold.
+YEAR = """
+INSERT INTO recosync.snapshot (table_name, snapshot_id, rows, columns, export_started_at)
+SELECT '{table}', to_char(day, 'YYYYMMDD"T"HH24MISS"Z"'), 1, '[]', day
+FROM generate_series(now() - interval '400 days', now() - interval '30 days', interval '1 day') AS day;
+INSERT INTO recosync.receipt (table_name, snapshot_id, postgresql)
+SELECT table_name, snapshot_id, '{{"rows": 1, "columns": {{}}}}' FROM recosync.snapshot ON CONFLICT DO NOTHING;
+INSERT INTO recosync.publication (table_name, publication, snapshot_id, rows, announced_at)
+SELECT table_name, extract(epoch FROM export_started_at) * 1000, snapshot_id, rows, now() FROM recosync.snapshot
+WHERE table_name = '{table}' AND export_started_at < now() - interval '29 days';
+INSERT INTO recosync.view_build (view_name, table_name, publication, seconds)
+SELECT '{view}', table_name, publication, 1 FROM recosync.publication WHERE table_name = '{table}'
+ON CONFLICT DO NOTHING;
+INSERT INTO recosync.export_run (table_name, started_at, outcome, snapshot_id)
+SELECT table_name, export_started_at, (ARRAY['exported', 'confirmed unchanged', 'exported already'])[1 + n % 3],
+    snapshot_id
+FROM recosync.snapshot, generate_series(1, 8) AS n WHERE table_name = '{table}';
+INSERT INTO recosync.failure (at, kind, table_name, snapshot_id, subject, message)
+SELECT export_started_at, 'DataError', table_name, snapshot_id, 'part', 'broken' FROM recosync.snapshot
+WHERE table_name = '{table}' AND snapshot_id LIKE '______0%';
+INSERT INTO recosync.hold (table_name, snapshot_id, reasons)
+SELECT table_name, snapshot_id, '{{less}}' FROM recosync.snapshot
+WHERE table_name = '{table}' AND snapshot_id LIKE '______1%';
+"""
+
+
+def test_the_answer_takes_a_few_pages_however_long_the_history_is(freshness, services, database, at):
+    for name in services.catalog.tables:
+        view = next(view.name for view in services.catalog.views_of(name))
+        database.execute(YEAR.format(table=name, view=view).encode())
+    # One that no call names.
+    database.execute("DELETE FROM recosync.export_run WHERE table_name = %s", [TABLE])
+    database.execute("ANALYZE")
+    assert at(HOUR) == ["published"]
+    refreshed(services, database)
+    assert freshness.states() == ("fresh", "fresh")
+    explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM recosync.freshness WHERE name = '{VIEW}'"
+    plan = one(database, explain)[0]["Plan"]
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 100
+    large = {"snapshot", "publication", "view_build", "export_run", "hold"}
+    assert not large & {node["Relation Name"] for node in nodes(plan) if node["Node Type"] == "Seq Scan"}
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", []):
+        yield from nodes(below)
