@@ -337,6 +337,8 @@ class Deployment:
             "export bucket": [f"buckets/{self.bucket}"],
             "hourly bucket": [f"buckets/{self.hourly_bucket}"],
             "completion topic": [self.topic],
+            "refreshed topic": [self.refreshed_topic],
+            "hour-done topic": [self.hour_done_topic],
             "tmp_{env}": [f"projects/{self.project}/datasets/{_TEMPORARY}"],
             "the source data sets": sorted({f"projects/{ref.project}/datasets/{ref.dataset}" for ref in sources}),
             "each log's table": [

@@ -97,6 +97,14 @@ class CommonSettings:
         """
         return CommonSettings(**_Reader(environ).common())
 
+    @classmethod
+    def of_database(cls, environ: Mapping[str, str] = os.environ) -> "CommonSettings":
+        """The settings of who reads the database and needs nothing else. Raises ConfigurationError without its URL."""
+        read = _Reader(environ)
+        read.database()
+        read.finish()
+        return cls.as_far_as_right(environ)
+
     @property
     def database_secret(self) -> str:
         """The Secret Manager secret that holds the database URL."""

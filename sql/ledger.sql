@@ -222,3 +222,25 @@ INNER JOIN newest ON failure.subject = 'publication ' || newest.publication
 WHERE failure.table_name = %(table)s AND failure.templates = %(templates)s
 ORDER BY failure.id DESC
 LIMIT 1;
+
+-- name: catalog_entries
+SELECT
+    name,
+    kind,
+    schema_name,
+    reads
+FROM recosync.catalog_entry;
+
+-- name: lock_catalog_entries
+-- Nobody who reads them is kept waiting.
+LOCK TABLE recosync.catalog_entry IN SHARE ROW EXCLUSIVE MODE;
+
+-- name: forget_catalog_entries
+DELETE FROM recosync.catalog_entry
+WHERE name <> all(%(names)s::text[]);
+
+-- name: keep_catalog_entry
+INSERT INTO recosync.catalog_entry (name, kind, schema_name, reads)
+VALUES (%(name)s, %(kind)s, %(schema)s, %(reads)s)
+ON CONFLICT (name) DO UPDATE
+    SET kind = excluded.kind, schema_name = excluded.schema_name, reads = excluded.reads;

@@ -29,7 +29,17 @@ from shared.errors import (
     SyncError,
     TargetError,
 )
-from shared.ledger import attempts, failing, failures, migrations, publications, snapshots, standing, view_builds
+from shared.ledger import (
+    attempts,
+    entries,
+    failing,
+    failures,
+    migrations,
+    publications,
+    snapshots,
+    standing,
+    view_builds,
+)
 from shared.ledger.attempts import Work
 from shared.ledger.failures import PermanentFailure
 from shared.ledger.view_builds import ViewBuild
@@ -77,6 +87,8 @@ def refresh(services: Services, table: str, publication: int) -> str:
                         where=table,
                         remedy="Check DATABASE_URL. After a restore, the next publish of the table makes up for it",
                     )
+                if services.migrates:
+                    entries.keep(connection, services.catalog)
                 outcome = _refresh(run, views)
         except PermanentError as e:
             others = unlike(run, views)
