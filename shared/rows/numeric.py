@@ -218,12 +218,16 @@ def _of_texts(values: pa.Array) -> Words:
     whole = pc.utf8_lpad(pc.replace_substring_regex(number, r"\..*", ""), _WIDTH, "0")
     behind = pc.utf8_rpad(pc.replace_substring_regex(number, r"^[0-9]+\.?", ""), _WIDTH, "0")
     characters = pc.binary_join_element_wise(whole, behind, "").to_numpy(zero_copy_only=False)
-    digits = characters.astype(f"S{2 * _WIDTH}").view(np.uint8).reshape(len(text), -1, 4).astype(np.int64) - ord("0")
+    digits = characters.astype(f"S{2 * _WIDTH}").view(np.uint8).reshape(len(text), _WIDTH // 2, 4).astype(
+        np.int64
+    ) - ord("0")
     negative = pc.starts_with(text, "-").to_numpy(zero_copy_only=False)
     return _words(list((digits @ np.array([1000, 100, 10, 1])).T), _WIDTH, negative)
 
 
-def _words(groups: list[Integers], places: int | Integers, negative: Flags, weight: int | Integers | None = None) -> Words:
+def _words(
+    groups: list[Integers], places: int | Integers, negative: Flags, weight: int | Integers | None = None
+) -> Words:
     """What the server reads: how many digits, the weight of the first, the sign, the places shown, the digits.
 
     `places` are those behind the point up to the last digit's end; the weight follows from them where they are the same
