@@ -7,6 +7,8 @@ publishes.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -31,15 +33,19 @@ from shared.ledger.snapshots import Snapshot
 from shared.ledger.standing import SnapshotStanding, SnapshotState
 from shared.names import AHEAD, ObjectVersion
 from shared.services import Services
+from shared.settings import CommonSettings
 from shared.target import columns, tables
 from shared.words import quantity
+
+#: What gives a connection for a purpose.
+type Sessions = Callable[[CommonSettings, str], AbstractContextManager[psycopg.Connection]]
 
 #: The share of the function's time after which a manifest's call takes on no further part. The retry goes on there.
 STAGING_SHARE = 0.4
 
 
-def handle(services: Services, version: ObjectVersion, size: int) -> str:
-    """Do what the object asks for; a word or two for what that was.
+def handle(services: Services, version: ObjectVersion, size: int, session: Sessions = connect) -> str:
+    """Do what the object asks for; a word or two for what that was. `session` gives the connection to PostgreSQL.
 
     Raises RetryableError where a redelivery may complete the work. Raises PermanentError, already recorded in the
     ledger, for other failures.
@@ -53,7 +59,7 @@ def handle(services: Services, version: ObjectVersion, size: int) -> str:
     folder = name.folder
     with (
         log.bound(table=folder.table, snapshot=folder.snapshot, object=version),
-        connect(settings, "gcs_import") as connection,
+        session(settings, "gcs_import") as connection,
     ):
         run = DailyRun(services, connection)
         migrations.prepare(connection, migrates=services.migrates)
