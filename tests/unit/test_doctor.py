@@ -129,7 +129,7 @@ def checks(google):
 
 def test_where_all_is_well_each_line_says_so(google):
     assert [check.line for check in checks(google) if check.verdict is not Verdict.OK] == []
-    assert len(checks(google)) == 24
+    assert len(checks(google)) == 26
 
 
 def changed(url, *path, to):
