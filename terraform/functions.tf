@@ -1,11 +1,14 @@
 locals {
   secret_file = "/secrets/database_url"
 
-  common_environment = {
-    ENV_SHORT_NAME              = var.environment
-    GCP_PROJECT_ID              = var.project_id
-    RECOMMENDATION_SQL_INSTANCE = var.cloud_sql.instance
-  }
+  common_environment = merge(
+    {
+      ENV_SHORT_NAME              = var.environment
+      GCP_PROJECT_ID              = var.project_id
+      RECOMMENDATION_SQL_INSTANCE = var.cloud_sql.instance
+    },
+    var.openlineage_url == null ? {} : { OPENLINEAGE_URL = var.openlineage_url },
+  )
 
   daily_environment = merge({ for variable, name in local.source_names : variable => var.source_datasets[name] }, {
     EXPORT_BUCKET           = module.export_bucket.name

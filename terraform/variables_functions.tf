@@ -50,6 +50,17 @@ variable "limits" {
   }
 }
 
+variable "openlineage_url" {
+  description = "Where the functions send OpenLineage's events of what they read and write: https://…. Nowhere without it."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.openlineage_url == null || can(regex("^https?://[^/ @]+(/[^ ]*)?$", var.openlineage_url))
+    error_message = "openlineage_url should be http://… or https://…, without a user and a password in it."
+  }
+}
+
 variable "retry_events" {
   description = "Deliver an event again, for 24 hours, while its function answers that it can succeed later."
   type        = bool

@@ -16,6 +16,7 @@ import psycopg
 
 from shared import log, trace
 from shared.catalog import Table
+from shared.daily import lineage
 from shared.daily import manifest as manifests
 from shared.daily.context import DailyRun, TableRun
 from shared.daily.manifest import Manifest
@@ -78,6 +79,9 @@ def handle(services: Services, version: ObjectVersion, size: int, session: Sessi
                 # What no manifest names, such as a stray file, says nothing of its snapshot.
                 snapshot = folder.snapshot if counts else None
                 failures.record(connection, PermanentFailure(e, str(version), folder.table, snapshot))
+            table = services.catalog.tables.get(folder.table)
+            if snapshot is not None and table is not None:
+                lineage.load(run.of(table), snapshot).fail(e)
             raise
         # Once all of it is published, no other object of it is missed.
         settled = None if outcome == EventOutcome.PUBLISHED else str(version)
@@ -198,6 +202,7 @@ def _record(run: TableRun, folder: SnapshotFolder, version: ObjectVersion) -> bo
             new = snapshots.record(connection, table.name, folder.snapshot, _stated(manifest, table), parts)
         if new:
             log.info("manifest recorded", parts=len(parts), rows=manifest.rows)
+            lineage.load(run, folder.snapshot).start()
         else:
             recorded = {
                 (part.version, part.rows) for part in snapshots.named_parts(connection, table.name, folder.snapshot)

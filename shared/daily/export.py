@@ -11,7 +11,7 @@ from typing import Literal, TypedDict
 
 from shared import log
 from shared.catalog import Source, Table
-from shared.daily import newest
+from shared.daily import lineage, newest
 from shared.daily import source as sources
 from shared.daily.breaker import stale
 from shared.daily.extract import Extraction
@@ -200,8 +200,14 @@ def _export_logged(call: _Call, table: Table, known: NewestSnapshot | None) -> R
             if known is not None and call.request.day is None:
                 _refuse_older(known, max(snapshot, SnapshotId(call.started)))
             with log.bound(snapshot=snapshot):
-                clock = time.monotonic()
-                exported = export(call.services, table, snapshot, call.started, clock + PATIENCE)
+                clock, told = time.monotonic(), lineage.export(call.services, table, snapshot, call.started)
+                told.start()
+                try:
+                    exported = export(call.services, table, snapshot, call.started, clock + PATIENCE)
+                except Exception as e:
+                    told.fail(e)
+                    raise
+                told.of(exported.rows).complete()
                 log.info(
                     "snapshot exported" if exported.new else "snapshot was exported already",
                     rows=exported.rows,

@@ -8,7 +8,7 @@ from enum import StrEnum
 from msgspec import UNSET
 
 from shared import log, messages, trace
-from shared.daily import swap_table
+from shared.daily import lineage, swap_table
 from shared.daily.context import TableRun
 from shared.daily.hold import judged
 from shared.daily.receipt import receipt
@@ -72,6 +72,7 @@ def _publish(run: TableRun, snapshot: SnapshotId, counted: SnapshotReceipt) -> E
     if outcome is not None:
         announce(run)
         return outcome
+    lineage.load(run, snapshot).of(counted.postgresql.rows).complete()
     _tell(run, stands)
     return EventOutcome.PUBLISHED
 
@@ -85,7 +86,8 @@ def publish_chosen(run: TableRun, snapshot: SnapshotId, cause: Cause, by: str) -
     """
     name = run.table.name
     with translated(f"publishing {name} {snapshot}"):
-        if receipt(run, snapshot) is None:
+        counted = receipt(run, snapshot)
+        if counted is None:
             raise TargetError(
                 "is not staged here, or not any more",
                 where=f"{name} {snapshot}",
@@ -96,6 +98,10 @@ def publish_chosen(run: TableRun, snapshot: SnapshotId, cause: Cause, by: str) -
             stands = standing.of(run.connection, name, snapshot)
             _decide(run, stands, cause, by)
             change.publish(cause)
+        told = lineage.load(run, snapshot, again=change.publication if cause == "rollback" else None)
+        if cause == "rollback":
+            told.start()
+        told.of(counted.postgresql.rows).complete()
         try:
             _tell(run, stands)
         except RetryableError as e:

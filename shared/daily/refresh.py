@@ -8,12 +8,13 @@ does not hold.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 import psycopg
 
 from shared import log, trace
 from shared.catalog import View
-from shared.daily import live, swap_views
+from shared.daily import lineage, live, swap_views
 from shared.daily.announce_views import announce_views
 from shared.daily.build import build_all, drop
 from shared.daily.context import DailyRun
@@ -165,13 +166,29 @@ def _refresh(run: DailyRun, views: Sequence[View], *, fresh_too: bool = False) -
     with attempts.counted(run.connection, run.settings, *(_work(view, current) for view in outdated)):
         for view in outdated:
             live.refuse_unfit(run, view, swap_views.READERS_PATIENCE)
-        builds = build_all(run, outdated, current)
+        _build(run, outdated, current)
+    return "refreshed"
+
+
+def _build(run: DailyRun, views: Sequence[View], current: Mapping[str, int]) -> None:
+    """Build the views, and let them take their places."""
+    now = datetime.now(UTC)
+    told = {view.name: lineage.build(run, view, {name: current[name] for name in view.reads}, now) for view in views}
+    for each in told.values():
+        each.start()
+    try:
+        builds = build_all(run, views, current)
         try:
             swap_views.swap(run, builds)
         except (SyncError, psycopg.Error):
             drop(run, [build.name for build in builds])
             raise
-    return "refreshed"
+    except Exception as e:
+        for each in told.values():
+            each.fail(e)
+        raise
+    for build in builds:
+        told[build.view.name].of(build.rows).complete()
 
 
 def _refuse_dropped(run: DailyRun, wanted: Sequence[View]) -> None:

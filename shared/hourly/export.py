@@ -17,7 +17,7 @@ from shared import log
 from shared.db import postgres
 from shared.errors import BusyError, DataError, RetryableError, SyncError
 from shared.gcp.parquet_writer import row_groups, snappy
-from shared.hourly import orphans
+from shared.hourly import lineage, orphans
 from shared.hourly.context import LogRun
 from shared.hourly.manifest import (
     NOTHING,
@@ -85,6 +85,7 @@ def export(run: LogRun, hour: Hour, record: HourRecord | None, *, delete: bool) 
         emptied = True if record is not None and record.state == State.EMPTY else known.emptied
         began = known.change(work=begun, deletion=deletion, emptied=emptied)
         record = run.store.advance(hour, record, began)
+        lineage.batch(run, hour, begun.attempt).start()
         with _removing(run, hour, begun.attempt, BaseException):
             attempt = _Attempt(run, hour, begun, snapshot)
             parts, content, rounded = _write(attempt, rows, halved=some == TWO_FROM)
