@@ -309,9 +309,9 @@ class Deployment:
         if self._granted is None:
             return
         jobs = dict[str, str]()
-        for function in self._functions:
-            self.accounts[function] = Account(function, (), jobs)
-            self.guarded[function] = stack.enter_context(guarded(self.env, self.accounts[function]))
+        for name in (*self._functions, "operator"):
+            self.accounts[name] = Account(name, (), jobs)
+            self.guarded[name] = stack.enter_context(guarded(self.env, self.accounts[name]))
         self._grant()
 
     def _grant(self) -> None:
@@ -321,10 +321,10 @@ class Deployment:
         for log in catalog.load(self.place).hourly.values():
             self._make_raw_table(log)
         resources = self._resources()
-        for function, account in self.accounts.items():
+        for name, account in self.accounts.items():
             account.grants = [
                 Grant(grant.role, resource)
-                for grant in self._granted.get(function, ())
+                for grant in self._granted.get(name, ())
                 for resource in resources.get(grant.on, ())
             ]
 

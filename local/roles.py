@@ -39,9 +39,10 @@ ROLES: Mapping[str, frozenset[str]] = {
             storage.objects.list storage.objects.move storage.objects.restore storage.objects.update""",
         # /storage#storage.legacyBucketReader
         "roles/storage.legacyBucketReader": "storage.buckets.get storage.objects.list",
-        # /bigquery#bigquery.jobUser: no bigquery.jobs.get, as everybody may look at the jobs that are their own
-        # (https://cloud.google.com/bigquery/docs/managing-jobs#required_permissions)
+        # /bigquery#bigquery.jobUser
         "roles/bigquery.jobUser": "bigquery.jobs.create",
+        # /bigquery#bigquery.resourceViewer
+        "roles/bigquery.resourceViewer": "bigquery.jobs.get bigquery.jobs.list bigquery.jobs.listAll",
         # /bigquery#bigquery.dataViewer
         "roles/bigquery.dataViewer": """bigquery.datasets.get bigquery.tables.export bigquery.tables.get
             bigquery.tables.getData bigquery.tables.list""",
@@ -51,6 +52,8 @@ ROLES: Mapping[str, frozenset[str]] = {
             bigquery.tables.update bigquery.tables.updateData""",
         # /pubsub#pubsub.publisher
         "roles/pubsub.publisher": "pubsub.topics.publish",
+        # /viewer, of all that is in the project: of a bucket it permits nothing
+        "roles/viewer": "bigquery.datasets.get bigquery.jobs.create bigquery.jobs.get bigquery.jobs.list",
         # /monitoring#monitoring.metricWriter
         "roles/monitoring.metricWriter": "monitoring.metricDescriptors.create monitoring.timeSeries.create",
         # What they permit is asked of no service that is emulated here: Secret Manager and Cloud SQL.
@@ -60,6 +63,18 @@ ROLES: Mapping[str, frozenset[str]] = {
 }
 
 _README = ROOT / "terraform" / "README.md"
+_OUTPUTS = ROOT / "terraform" / "outputs.tf"
+_OPERATOR = re.compile(r'output "operators_roles" \{.*?\n\}', re.DOTALL)
+# What the output calls the resources of that table.
+_OPERATORS = {
+    "(var.project_id)": "project",
+    '"gs://${module.export_bucket.name}"': "export bucket",
+    '"gs://${module.hourly_bucket.name}"': "hourly bucket",
+    "(module.completion_topic.id)": "completion topic",
+    '"${var.project_id}.${module.tmp_dataset.name}"': "tmp_{env}",
+    '"the tables of the logs in BigQuery"': "each log's table",
+    '(join(", ", local.sources))': "the source data sets",
+}
 _ROW = re.compile(r"^\| ([^|`]+) \| `(roles/[^`]+)` \| ([^|]+) \| [^|]+ \|$", re.MULTILINE)
 
 
@@ -84,8 +99,14 @@ class Need:
 
 
 def granted() -> dict[str, list[Grant]]:
-    """What Terraform grants to each account, on the resources that terraform/README.md has words for."""
-    found: dict[str, list[Grant]] = {}
+    """What Terraform grants to each account, on the resources that terraform/README.md has words for; and to the
+    operator what Terraform's output says that one needs.
+    """
+    found: dict[str, list[Grant]] = {"operator": []}
+    for resource, roles in re.findall(
+        r"^ {4}(.+?) += \[(.+)\]$", _OPERATOR.findall(_OUTPUTS.read_text())[0], re.MULTILINE
+    ):
+        found["operator"] += [Grant(role, _OPERATORS[resource]) for role in re.findall('"(.+?)"', roles)]
     for account, role, resource in _ROW.findall(_README.read_text()):
         found.setdefault(account, []).append(Grant(role, resource))
     return found
@@ -317,10 +338,10 @@ def _statement(tree: exp.Expr, table: str) -> Iterator[Need]:
                 yield Need("bigquery.tables.getData", table)
 
 
-def _own_job(asked: _Asked) -> Iterator[Need]:
-    """Whoever has made a job may ask for it (https://cloud.google.com/bigquery/docs/managing-jobs)."""
-    if asked.account.jobs.get(asked.at["jobId"], asked.account.name) != asked.account.name:
-        yield Need("bigquery.jobs.get", asked.project)
+def _look_at_job(asked: _Asked) -> Iterator[Need]:
+    """By https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/get: whoever has made a job needs less."""
+    own = asked.account.jobs.get(asked.at["jobId"], asked.account.name) == asked.account.name
+    yield Need("bigquery.jobs.create" if own else "bigquery.jobs.get", asked.project)
 
 
 def _path(reference: Mapping[str, str]) -> str:
@@ -351,7 +372,7 @@ NEEDS: Mapping[str, Callable[[_Asked], Iterator[Need]]] = {
     "bigquery.tables.delete": _of("bigquery.tables.delete", lambda asked: asked.table),
     "bigquery.jobs.insert": _job,
     "bigquery.jobs.query": _queries,
-    "bigquery.jobs.get": _own_job,
-    "bigquery.jobs.getQueryResults": _own_job,
+    "bigquery.jobs.get": _look_at_job,
+    "bigquery.jobs.getQueryResults": _look_at_job,
     "monitoring.projects.timeSeries.create": _of("monitoring.timeSeries.create", lambda asked: asked.at["name"]),
 }

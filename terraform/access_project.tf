@@ -8,6 +8,17 @@ resource "google_project_iam_member" "job_user" {
   member  = local.runtime[each.key]
 }
 
+# A job is known by its name, whoever made it: an operator's command that was interrupted is gone on with, and a load that
+# is under way is not made twice. Without it, each account sees its own jobs alone, and no resource is smaller
+# (https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/get).
+resource "google_project_iam_member" "job_viewer" {
+  for_each = toset(["bq_export", "hourly_export"])
+
+  project = var.project_id
+  role    = "roles/bigquery.resourceViewer"
+  member  = local.runtime[each.key]
+}
+
 resource "google_project_iam_member" "metric_writer" {
   project = var.project_id
   role    = "roles/monitoring.metricWriter"

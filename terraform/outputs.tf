@@ -91,7 +91,7 @@ output "operators_roles" {
   description = "What whoever runs `recosync` needs: the roles, by the resource that each is granted on. It needs its own way to PostgreSQL as well."
   value = {
     (var.project_id)                               = ["roles/bigquery.jobUser", "roles/viewer"]
-    "gs://${module.export_bucket.name}"            = ["roles/storage.objectUser"]
+    "gs://${module.export_bucket.name}"            = ["roles/storage.objectUser", "roles/storage.legacyBucketReader"]
     "gs://${module.hourly_bucket.name}"            = ["roles/storage.objectUser", "roles/storage.legacyBucketReader"]
     (module.completion_topic.id)                   = ["roles/pubsub.publisher"]
     (module.refreshed_topic.id)                    = ["roles/pubsub.publisher"]

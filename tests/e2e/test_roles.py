@@ -18,10 +18,11 @@ from local.roles import ROLES, granted
 from shared.services import Services
 from shared.upkeep import reconcile
 from tests.e2e.system import scheduled
+from tests.kit.commands import recosync
 
 TABLE = "iris_france"
-#: Grants of what is not emulated, and so used by nobody here.
-ELSEWHERE = {"roles/secretmanager.secretAccessor", "roles/cloudsql.instanceUser"}
+#: Grants of what is not emulated, and so used by nobody here; and the one for jobs of others, which has its own test.
+OTHERWISE = {"roles/secretmanager.secretAccessor", "roles/cloudsql.instanceUser", "roles/bigquery.resourceViewer"}
 
 
 @contextmanager
@@ -86,7 +87,7 @@ def unused(here):
         (account.name, grant.role, grant.on.rpartition("/")[2].removeprefix(f"{here.project}-"))
         for account in here.accounts.values()
         for grant in account.grants
-        if grant not in account.used and grant.role not in ELSEWHERE
+        if grant not in account.used and grant.role not in OTHERWISE and account.name != "operator"
     }
 
 
@@ -203,6 +204,56 @@ def test_a_function_that_looks_for_itself_is_told_what_its_account_lacks(emulate
     assert "this account lacks bigquery.tables.get: " in lacking["told"]
 
 
+@pytest.fixture
+def as_operator(emulated, monkeypatch):
+    """Commands in this process have the rights that Terraform's output operators_roles names."""
+    for name, value in {**emulated.env, **emulated.guarded["operator"]}.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_an_export_that_an_operator_began_is_gone_on_with(emulated, system, days, as_operator):
+    """Its jobs are the operator's: whether they are done is for bq_export to find out."""
+    at = scheduled(next(days))
+    system.fill(at.day)
+    emulated.eventarc.faults = Faults(drop=lambda event: "manifest" in str(event.subject))
+    ran = recosync("export", TABLE, "--date", f"{at:%Y%m%d}", "--json")
+    assert ran.code == 0, ran.err
+    emulated.eventarc.wait_idle()
+    emulated.eventarc.faults = Faults()
+    snapshot = f"{at:%Y%m%d}T000000Z"
+    # As if it had been interrupted before its last step.
+    emulated.storage_client.bucket(emulated.bucket).blob(
+        f"{emulated.env['EXPORT_PREFIX']}/{TABLE}/{snapshot}/manifest.json"
+    ).delete()
+    status, answer = system.call({"tables": [TABLE], "date": f"{at:%Y%m%d}"})
+    assert status == 200, answer
+    system.wait_refreshed({TABLE: snapshot})
+    jobs = [job for job in emulated.accounts["operator"].jobs if f"{TABLE}-{snapshot}" in job]
+    assert "operator" in {emulated.accounts["operator"].jobs[job] for job in jobs}
+    assert "roles/bigquery.resourceViewer" in {grant.role for grant in emulated.accounts["bq_export"].used}
+
+
+def test_an_operator_has_the_roles_for_every_command(emulated, system, days, hours, as_operator):
+    at, hour = scheduled(next(days)), next(hours)
+    system.fill(at.day)
+    system.wait_refreshed(system.schedule(at, TABLE))
+    context.write(emulated.dsn, hour, hour + timedelta(hours=1), 20)
+    day = f"{hour:%Y%m%d}"
+    for command in (
+        ("export", TABLE, "--date", f"{at:%Y%m%d}", "--wait"),
+        ("import", TABLE),
+        ("verify", TABLE),
+        ("backfill", "past_offer_context", "--from", f"{hour:%Y%m%dT%H}", "--until", f"{hour:%Y%m%dT%H}"),
+        ("verify", "past_offer_context", "--from", day, "--to", day),
+        ("status",),
+    ):
+        ran = recosync(*command)
+        assert "does not have" not in ran.out + ran.err, (command, ran.out + ran.err)
+        assert "lacks" not in ran.out + ran.err, (command, ran.out + ran.err)
+    lines = [check for check in recosync("doctor", "--json").json["checks"] if "this account lacks" in check["told"]]
+    assert lines == []
+
+
 def test_nobody_may_do_what_no_role_of_its_own_permits(emulated):
     """The judge itself: refresh needs no role but PostgreSQL's, and a role on one data set is none on another."""
     asked = emulated.guarded  # as the functions find the emulators
@@ -221,4 +272,4 @@ def test_nobody_may_do_what_no_role_of_its_own_permits(emulated):
 def test_every_role_of_a_function_is_written_down():
     functions = {"bq_export", "gcs_import", "mv_refresh", "hourly_export", "status"}
     assert functions <= granted().keys()
-    assert {grant.role for name in functions for grant in granted()[name]} == ROLES.keys()
+    assert {grant.role for name in (*functions, "operator") for grant in granted()[name]} == ROLES.keys()

@@ -139,6 +139,7 @@ def test_each_function_runs_and_is_built_as_an_account_made_here(plan):
 def test_on_the_project_is_only_what_can_be_nowhere_else(granted):
     assert {role for _, role, where in granted if where == "project"} == {
         "roles/bigquery.jobUser",
+        "roles/bigquery.resourceViewer",
         "roles/cloudsql.instanceUser",
         "roles/eventarc.eventReceiver",
         "roles/logging.logWriter",

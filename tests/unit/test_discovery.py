@@ -48,7 +48,7 @@ def test_an_answer_that_it_would_not(url, answer, told):
         ("https://pubsub.example.com/v1/projects/p/topics/t", "no service: pubsub.example.com"),
         (f"{TOPIC}/listeners", "no method: GET /v1/projects/p/topics/t/listeners"),
         (f"{TOPIC}/subscriptions?pageLength=1", "pubsub.projects.topics.subscriptions.list?pageLength is unknown"),
-        (f"{JOB}:run", "no method: GET"),
+        (f"{JOB}/runs", "no method: GET"),
     ],
 )
 def test_a_question_that_no_service_takes(url, told):
