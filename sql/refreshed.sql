@@ -2,14 +2,14 @@
 -- Builds that take their places in one transaction; each is an object with the fields below.
 INSERT INTO recosync.refreshed (view_name, views, publications, rows, seconds, traceparent)
 SELECT
-    build ->> 'view',
+    given.build ->> 'view',
     %(views)s,
-    build -> 'publications',
-    (build ->> 'rows')::bigint,
-    (build ->> 'seconds')::double precision,
+    given.build -> 'publications',
+    (given.build ->> 'rows')::bigint,
+    (given.build ->> 'seconds')::double precision,
     %(traceparent)s
 FROM jsonb_array_elements(%(builds)s) WITH ORDINALITY AS given (build, number)
-ORDER BY number;
+ORDER BY given.number;
 
 -- name: owed
 -- In the order of their builds: a view is built by one worker at a time.

@@ -235,3 +235,19 @@ def test_nothing_is_sent_that_a_crash_of_the_server_could_undo(services, databas
     monkeypatch.setattr(announce_views, "make_durable", lambda connection: flushed.append(owed(database)))
     refresh(services, TABLE, number)
     assert flushed == [1]
+
+
+def test_the_hourly_flows_role_sends_what_is_owed_by_a_right_to_delete_it(here, services, misled, database, messages):
+    with pytest.raises(ConfigurationError):
+        refresh(misled, TABLE, published(services, database, 1, ["ann"]))
+    dsn = here.cloud.postgres.dsn(here.name, "api")
+    hourly = replace(
+        services, settings=replace(services.settings, database=replace(services.settings.database, value=dsn))
+    )
+    database.execute("GRANT USAGE ON SCHEMA recosync TO api")
+    assert reconcile.run(hourly, later()) == []
+    assert owed(database) == 1
+    database.execute("GRANT DELETE ON recosync.refreshed TO api")
+    assert reconcile.run(hourly, later()) == [{"views": [VIEW], "sent": "owed messages of views"}]
+    # Before it had the right, it could not note what it had sent.
+    assert told(messages()) == [(VIEW, 1, [str(day(1))])] * 2
