@@ -93,21 +93,25 @@ CROSS JOIN LATERAL ( -- noqa: ST05
                     THEN 1
                 WHEN
                     last_call.outcome = 'held'
-                    OR EXISTS (
-                        SELECT FROM recosync.hold
+                    OR (
+                        SELECT hold.snapshot_id FROM recosync.hold
                         WHERE
                             hold.table_name = wanted.name AND hold.snapshot_id > coalesce(newest.snapshot_id, '')
                             AND hold.decision IS NULL
-                    )
+                        ORDER BY hold.snapshot_id DESC
+                        LIMIT 1
+                    ) IS NOT NULL
                     THEN 2
                 WHEN
                     (last_call.outcome = 'failed' AND last_call.acknowledged_at IS NULL)
-                    OR EXISTS (
-                        SELECT FROM recosync.failure
+                    OR (
+                        SELECT failure.snapshot_id FROM recosync.failure
                         WHERE
                             failure.table_name = wanted.name AND failure.snapshot_id > coalesce(newest.snapshot_id, '')
                             AND failure.acknowledged_at IS NULL
-                    )
+                        ORDER BY failure.snapshot_id DESC
+                        LIMIT 1
+                    ) IS NOT NULL
                     THEN 3
                 WHEN
                     EXISTS (
