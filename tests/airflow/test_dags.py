@@ -55,7 +55,7 @@ def publications(system):
 
 
 def test_a_run_that_ends_well_has_told_nobody_its_token(first):
-    at, ran = first
+    _, ran = first
     assert set(ran.returned) == set(WELL)
     assert "Bearer" not in ran.log
 
