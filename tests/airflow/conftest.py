@@ -8,8 +8,8 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ DAILY, HOURLY = "sync_bq_to_cloudsql_recommendation_tables", "export_cloudsql_ta
 
 @dataclass
 class Ran:
-    """What became of a run: its tasks with state and number of tries, and every asset event so far."""
+    """What became of a run: its tasks with state and number of tries, and the asset events that it emitted."""
 
     state: str
     tasks: dict[str, tuple[str, int]]
@@ -52,12 +52,15 @@ class Airflow:
     home: Path
     env: dict[str, str]
     gates: dict[str, Proxy]
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def run(self, dag: str, at: datetime) -> Ran:
         result = self.home / "result.json"
         log = self.python(str(HERE / "drive.py"), dag, at.isoformat(), str(result))
         found = json.loads(result.read_text())
-        return Ran(**{**found, "tasks": {name: tuple(became) for name, became in found["tasks"].items()}}, log=log)
+        known, self.events = self.events, found.pop("events")
+        tasks = {name: tuple(became) for name, became in found.pop("tasks").items()}
+        return Ran(**found, tasks=tasks, events=self.events[len(known) :], log=log)
 
     def python(self, *arguments: str) -> str:
         ran = subprocess.run([PYTHON, *arguments], env=self.env, cwd=self.home, capture_output=True, text=True)
@@ -69,7 +72,9 @@ class Airflow:
 def deployed(cloud) -> Iterator[Deployment]:
     from local import context
 
-    with cloud.deploy("airflow", env={"HOURLY_START": "20260101T00"}) as deployment:
+    # The log begins eight hours ago, and a call takes three hours.
+    start = f"{datetime.now(UTC) - timedelta(hours=8):%Y%m%dT%H}"
+    with cloud.deploy("airflow", env={"HOURLY_START": start, "HOURLY_MAX_HOURS": "3"}) as deployment:
         context.create(deployment.dsn)
         yield deployment
 

@@ -38,8 +38,8 @@ def test_it_is_made_once_a_day(yesterday):
 
 
 def test_whoever_asks_for_the_newest_hour_by_its_name_has_it_made_too(yesterday):
-    yesterday.add(22)
     assert yesterday.call(25, **named(23))["audit"] is None
+    yesterday.add(22)
     assert yesterday.call(25, **named(24))["audit"] == [difference(22, 0, 1)]
     assert yesterday.call(26, **named(25))["audit"] is None
 
