@@ -18,8 +18,8 @@ _NO_API = ("SERVICE_DISABLED", "has not been used in project", "is not enabled")
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of thing: what Terraform calls it, if it makes such a thing by itself; what lists all of a project's, a line
-    each; and what removes one by the words of its line.
+    """A kind of thing: what Terraform calls it, if Terraform makes it; what lists all of a project's, a line each; and
+    what removes one by the words of its line.
     """
 
     what: str
@@ -69,8 +69,8 @@ KINDS = (
     Kind(
         "alert policy",
         "google_monitoring_alert_policy",
-        "gcloud monitoring policies list --project={project} --format=value(name,displayName)",
-        "gcloud monitoring policies delete {0} --project={project} --quiet",
+        "gcloud alpha monitoring policies list --project={project} --format=value(name,displayName)",
+        "gcloud alpha monitoring policies delete {0} --project={project} --quiet",
     ),
     Kind(
         "dashboard",
@@ -180,7 +180,7 @@ def sweep(programs: Programs, project: str, region: str, suffix: str) -> list[Le
 
 def _found(programs: Programs, project: str, region: str, suffix: str) -> Iterator[Left]:
     for kind in KINDS:
-        fill = _filled(project=project, region=region)
+        fill = commands(project=project, region=region)
         look = fill(kind.list)
         try:
             code, printed, errors = programs.attempt(*look, env=_QUIET)
@@ -194,7 +194,9 @@ def _found(programs: Programs, project: str, region: str, suffix: str) -> Iterat
                 yield Left(f"{kind.what} {words[0]}", fill(kind.remove, *words))
 
 
-def _filled(**names: str) -> Callable[..., tuple[str, ...]]:
+def commands(**names: str) -> Callable[..., tuple[str, ...]]:
+    """What makes a kind's command one of a project, for the words of a line."""
+
     def fill(command: str, *words: str) -> tuple[str, ...]:
         # Split before it is filled: a name is one word, whatever is in it.
         return tuple(word.format(*words, **names) for word in command.split())

@@ -157,6 +157,8 @@ class Maker:
         run, programs = self.run, self._programs
         # First of all: whoever may not look at the project needs to wait for nothing.
         viewer = programs.run("gcloud", "config", "get-value", "account").strip()
+        if not viewer:
+            raise FailedError("gcloud knows no account: gcloud auth login, and gcloud auth application-default login")
         programs.run("gcloud", "projects", "describe", run.project)
         self._say("makes network, instance and data sets (a quarter of an hour)")
         password = {"TF_VAR_administrator_password": self._passwords["administrator"]}

@@ -303,6 +303,26 @@ def test_what_can_not_be_looked_for_counts_as_left(machine):
     assert "perhaps a Cloud SQL instance: it could not be looked for: gcloud sql instances list" in told
 
 
+def test_ctrl_c_at_the_question_makes_nothing(machine):
+    with machine.started() as process:
+        wait_for(lambda: "[y/N]" in _peeked(process))
+        os.killpg(process.pid, signal.SIGINT)
+        told, _ = process.communicate(timeout=120)
+    assert (process.returncode, machine.steps(), list(machine.runs.glob("*"))) == (1, [], [])
+    assert "Nothing was made." in told
+
+
+def _peeked(process):
+    """What a process has said so far, read once."""
+    os.set_blocking(process.stdout.fileno(), False)
+    try:
+        return os.read(process.stdout.fileno(), 100_000).decode()
+    except BlockingIOError:
+        return ""
+    finally:
+        os.set_blocking(process.stdout.fileno(), True)
+
+
 @pytest.mark.parametrize("suffix", ["prod", "e2e", "e2eabc234x", "e2e-*"])
 def test_nothing_but_a_run_is_removed(machine, suffix):
     code, told = machine.ran("--remove", suffix)
