@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -37,3 +38,8 @@ def test_a_bill_is_time_times_price_and_what_is_paid_once():
 def test_a_connector_is_paid_for_only_where_there_is_one():
     with_it, without = (sum(item.cost(1) for item in bill.items(connector=has)) for has in (True, False))
     assert with_it - without == pytest.approx(2 * 0.0092)
+
+
+def test_the_estimate_is_the_one_that_is_documented():
+    estimate = sum(item.cost(bill.EXPECTED_HOURS) for item in bill.items(connector=True))
+    assert f"({estimate:.2f} USD for an hour and a quarter)" in (Path(__file__).parent / "README.md").read_text()

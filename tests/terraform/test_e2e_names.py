@@ -5,6 +5,7 @@ run and a deployment; and nothing of it is protected from being removed.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -89,3 +90,8 @@ def test_a_suffix_is_an_environments_name_and_never_the_same():
     made = {runs.new("example-project", "europe-west1").suffix for _ in range(100)}
     assert len(made) == 100
     assert all(runs.SUFFIX.fullmatch(suffix) for suffix in made)
+
+
+def test_a_direct_way_needs_no_connector():
+    direct = replace(RUN, direct=True).suite_variables(MADE, "user:me@example.com")
+    assert direct["vpc"] == {"direct": {"subnetwork": "recosync-e2eabc234"}}
