@@ -1,5 +1,5 @@
 # Two commands to begin with: make demo, make test. Each sets up what it needs.
-.PHONY: demo test test-all local lint types terraform bench setup
+.PHONY: demo test test-all local lint types terraform airflow bench e2e setup
 
 NOX := .venv/bin/nox
 ifdef SEED
@@ -31,12 +31,18 @@ test-all: setup
 local: setup
 	@.venv/bin/python -m local.serve $(OF)
 
-lint types terraform: setup
+lint types terraform airflow: setup
 	@$(NOX) -s $@
 
 # Speed and memory beside their references; ARGS makes it shorter: make bench ARGS="--rows 100000 --case load"
 bench: setup
 	@$(NOX) -s bench -- $(ARGS)
+
+# The end-to-end tests in a Google Cloud project of yours: made, paid for, removed. make e2e PROJECT=my-project, with YES=1
+# unasked; make e2e PROJECT=my-project REMOVE=e2e… removes what a run has left
+e2e: setup
+	@.venv/bin/python -m tests.e2e.run --project "$(PROJECT)" $(if $(REGION),--region $(REGION)) $(if $(YES),--yes) \
+	  $(if $(REMOVE),--remove $(REMOVE)) $(ARGS)
 
 setup:
 	@./local/setup.sh

@@ -106,15 +106,16 @@ def terraform(session: nox.Session) -> None:
     here = {"UV_PROJECT_ENVIRONMENT": session.virtualenv.location}
     only = ("--no-default-groups", "--group", "terraform", "--no-install-project")
     session.run_install("uv", "sync", "--quiet", "--frozen", *only, env=here)
-    session.run("terraform", "fmt", "-check", "-diff", "-recursive", "terraform", external=True)
+    for part in ("terraform", "tests/e2e/project"):
+        session.run("terraform", "fmt", "-check", "-diff", "-recursive", part, external=True)
     session.run("checkov", "--config-file", "terraform/.checkov.yaml")
     # A copy: what init writes, a lock file of stand-ins above all, must not lie in the tree.
     copy = Path(session.create_tmp()) / "tree"
     shutil.rmtree(copy, ignore_errors=True)
-    for part in ("functions", "shared", "sql", "terraform"):
+    for part in ("functions", "shared", "sql", "terraform", "tests/e2e/project"):
         shutil.copytree(part, copy / part, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*", "__pycache__"))
     modules = sorted(path.parent for path in copy.glob("terraform/modules/*/versions.tf"))
-    for module in (copy / "terraform", *modules):
+    for module in (copy / "terraform", *modules, copy / "tests/e2e/project"):
         with session.chdir(module):
             _init(session)
             session.run("terraform", "validate", external=True)
@@ -138,6 +139,20 @@ def _init(session: nox.Session) -> None:
 
 
 @nox.session(python=_interpreter("3.13") or "3.13", default=False)
+def airflow(session: nox.Session) -> None:
+    """The DAGs in docs/airflow, run against the emulated cloud by Apache Airflow, in an environment of its own."""
+    python = str(Path(session.bin) / "python")
+    install = (str(BIN / "uv"), "pip", "install", "--quiet", "--python", python)
+    made = subprocess.run((*install, "--requirement", "tests/airflow/requirements.txt"), capture_output=True, text=True)
+    if made.returncode and re.search("Failed to (fetch|download)|error sending request", made.stderr):
+        session.skip("Apache Airflow can't be fetched: the DAGs in docs/airflow are NOT TESTED")
+    if made.returncode:
+        session.error(made.stderr)
+    here = {"RECOSYNC_AIRFLOW_PYTHON": python}
+    session.run(str(BIN / "pytest"), *(session.posargs or ["tests/airflow"]), external=True, env=here)
+
+
+@nox.session(python=_interpreter("3.13") or "3.13", default=False)
 def bench(session: nox.Session) -> None:
     """Speed and memory beside their references: `-- --rows 100000 --case load` for less, `-- --write` for the docs."""
     here = {"UV_PROJECT_ENVIRONMENT": session.virtualenv.location}
@@ -150,6 +165,12 @@ def bench(session: nox.Session) -> None:
 def fuzz(session: nox.Session) -> None:
     """Odd and damaged Parquet files for a real gcs_import, for an hour: `-- --minutes 5`, `-- --seed 7 --files 1`."""
     _run(session, "python", "-m", "tests.fuzz", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def chaos(session: nox.Session) -> None:
+    """Schedules of faults by chance, for an hour: `-- --minutes 5`, `-- --seed 7 --schedules 1`."""
+    _run(session, "python", "-m", "tests.chaos", *session.posargs)
 
 
 @nox.session(venv_backend="none", default=False)

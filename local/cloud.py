@@ -156,7 +156,9 @@ class Deployment:
         self.cloud, self.name, self._granted = cloud, name, granted
         self.project = f"recosync-{name}".replace("_", "-")
         self.bucket, self.hourly_bucket = f"{self.project}-exports", f"{self.project}-hourly"
-        self.topic = f"projects/{self.project}/topics/snapshot-published"
+        self.topic, self.refreshed_topic, self.hour_done_topic = (
+            f"projects/{self.project}/topics/{name}" for name in ("snapshot-published", "view-refreshed", "hour-done")
+        )
         self.instances: dict[str, list[Instance]] = {}
         self.accounts: dict[str, Account] = {}
         self.guarded: dict[str, dict[str, str]] = {}
@@ -176,8 +178,9 @@ class Deployment:
                 stack.callback(self._delete_bucket, bucket)
             stack.callback(self._forget_bigquery, self.project)
             self._emulated("PUT", self.project, f"?datasets={','.join((*DATASETS.values(), *_OTHER_DATASETS))}")
-            self.cloud.publisher.create_topic(name=self.topic)
-            stack.callback(self.cloud.publisher.delete_topic, topic=self.topic)
+            for topic in (self.topic, self.refreshed_topic, self.hour_done_topic):
+                self.cloud.publisher.create_topic(name=topic)
+                stack.callback(self.cloud.publisher.delete_topic, topic=topic)
             self._guard_functions(stack)
             self._start_functions(stack)
             self._connect_triggers(stack)
@@ -275,6 +278,8 @@ class Deployment:
             "EXPORT_BUCKET": self.bucket,
             "EXPORT_PREFIX": "recommendation_exports",
             "COMPLETION_TOPIC": self.topic.split("/")[-1],
+            "REFRESHED_TOPIC": self.refreshed_topic.split("/")[-1],
+            "HOUR_DONE_TOPIC": self.hour_done_topic.split("/")[-1],
             "HOURLY_BUCKET": self.hourly_bucket,
             "HOURLY_PREFIX": "cloudsql_hourly",
             # A whole day that has ended, whenever it is asked.
@@ -332,6 +337,8 @@ class Deployment:
             "export bucket": [f"buckets/{self.bucket}"],
             "hourly bucket": [f"buckets/{self.hourly_bucket}"],
             "completion topic": [self.topic],
+            "refreshed topic": [self.refreshed_topic],
+            "hour-done topic": [self.hour_done_topic],
             "tmp_{env}": [f"projects/{self.project}/datasets/{_TEMPORARY}"],
             "the source data sets": sorted({f"projects/{ref.project}/datasets/{ref.dataset}" for ref in sources}),
             "each log's table": [

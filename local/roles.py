@@ -71,6 +71,8 @@ _OPERATORS = {
     '"gs://${module.export_bucket.name}"': "export bucket",
     '"gs://${module.hourly_bucket.name}"': "hourly bucket",
     "(module.completion_topic.id)": "completion topic",
+    "(module.refreshed_topic.id)": "refreshed topic",
+    "(module.hour_done_topic.id)": "hour-done topic",
     '"${var.project_id}.${module.tmp_dataset.name}"': "tmp_{env}",
     '"the tables of the logs in BigQuery"': "each log's table",
     '(join(", ", local.sources))': "the source data sets",

@@ -1,16 +1,16 @@
 """Between functions-framework and the flow: parse a request, bind its log context, turn an outcome into an answer.
 
 Bad input is answered with 400, and a method that is not taken with 405. A failure that can succeed later is answered to
-a call with 500 and to an event with 503, so that the caller repeats it. An event that is done, foreign, stale, repeated
-or failed for good is answered with 204; the last is logged as ERROR, on which alerts fire.
+a call with 500 and to an event with 503, so that the caller repeats it. A call that failed for good is answered with
+200, or with 422 if it asked by `?strict=true`. An event that is done, foreign, stale, repeated or failed for good is
+answered with 204; the last is logged as ERROR, on which alerts fire.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import flask
 from gunicorn.http.errors import ParseException
-from msgspec import Struct
+from msgspec import Struct, field
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
-from shared import log, services
+from shared import log, services, trace
 from shared.documents import Count, Digits, MalformedError, Number, Reader, Text
 from shared.errors import BadRequestError, BusyError, ConfigurationError, PermanentError, RetryableError, SyncError
 from shared.ledger import failing
@@ -70,7 +70,9 @@ def answer_event(handle: Callable[[Services], str]) -> None:
         try:
             # Made at the first request: a function's import must not fail for its configuration.
             made = services.daily()
-            with _trace_context(made.settings.project):
+            project = made.settings.project
+            # What the event is about has a longer way behind it than the event.
+            with trace.bound(trace.of_headers(flask.request.headers.get), project), trace.bound(_carried(), project):
                 outcome = handle(made)
                 log.info(f"event done: {outcome}", outcome=outcome)
         except RetryableError as e:
@@ -97,12 +99,14 @@ def answer_request[S: _HasSettings](
     response of its own. The framework hands on every method; a method that is not among `methods` does nothing.
     """
     log.configure()
+    strict = False
     with _call_context():
         if flask.request.method not in methods:
             return _refuse_method(flask.request.method, methods)
         try:
+            strict = _is_strict()
             made = make()
-            with _trace_context(made.settings.project):
+            with trace.bound(trace.of_headers(flask.request.headers.get), made.settings.project):
                 answer = handle(made)
                 if isinstance(answer, flask.Response):
                     return answer
@@ -126,7 +130,18 @@ def answer_request[S: _HasSettings](
             log.error(f"call crashed: {type(e).__name__}", e)
             _tell([Failing.of(e)])
             body, status = {"error": "crashed; the log says where"}, 500
+        if strict and status == HTTPStatus.OK and body.get("failed"):
+            status = 422
         return flask.Response(json.dumps(body, indent=1) + "\n", status, mimetype="application/json")
+
+
+def _is_strict() -> bool:
+    """Whether the caller wants what failed for good in the status too. Cloud Scheduler does not: it would repeat it."""
+    # `status` has a query of its own.
+    text = flask.request.args.get("strict") if flask.request.method == "POST" else None
+    if text not in (None, "true"):
+        raise BadRequestError("strict should be true, or not be in the query")
+    return text is not None
 
 
 def answer_doctor(request: flask.Request, account: Account) -> flask.Response | None:
@@ -367,9 +382,32 @@ def _call_context() -> AbstractContextManager[None]:
     return log.bound(**fields)
 
 
-def _trace_context(project: str) -> AbstractContextManager[None]:
-    """The log field by which Cloud Logging finds the lines of one request."""
-    match = re.match(r"([0-9a-f]+)(?:/|$)", flask.request.headers.get("X-Cloud-Trace-Context", ""))
-    if match is None:
-        return nullcontext()
-    return log.bound(**{"logging.googleapis.com/trace": f"projects/{project}/traces/{match[1]}"})
+class _Metadata(Struct, frozen=True):
+    traceparent: str | None = None
+
+
+class _Traced(Struct, frozen=True):
+    traceparent: str | None = field(name=f"ce-{trace.TRACEPARENT}", default=None)
+
+
+class _Carrier(Struct, frozen=True):
+    attributes: _Traced = _Traced()
+
+
+class _Carrying(Struct, frozen=True):
+    """Where an event tells the trace of what it is about: in the metadata of the object, or in the message."""
+
+    metadata: _Metadata = _Metadata()
+    message: _Carrier = _Carrier()
+
+
+_CARRYING_READER = Reader(_Carrying)
+
+
+def _carried() -> str | None:
+    """The trace of what the event is about."""
+    try:
+        found = _CARRYING_READER.read(flask.request.get_data())
+    except MalformedError:
+        return None
+    return trace.parse(found.metadata.traceparent) or trace.parse(found.message.attributes.traceparent)

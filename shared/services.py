@@ -61,6 +61,7 @@ class HourlyServices:
     bigquery: BigQuery
     storage: Storage
     parquet: Parquet
+    publisher: Publisher
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -75,6 +76,7 @@ class HourlyServices:
             bigquery=_bigquery(settings),
             storage=storage,
             parquet=_parquet(settings, storage),
+            publisher=Publisher(settings.project),
         )
 
 

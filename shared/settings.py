@@ -21,6 +21,8 @@ MOST_HOURS, MOST_SECONDS = 8_784, 86_400
 #: Characters of a name, of a prefix of objects at the longest, whose own have 1,024 bytes.
 _LONGEST_NAME = 500
 
+_TOPIC, _A_TOPIC = r"[A-Za-z][A-Za-z0-9._~%+-]{2,}", "the short name of a topic"
+
 #: Characters of a database URL.
 _LONGEST_URL = 8_192
 
@@ -95,6 +97,14 @@ class CommonSettings:
         """
         return CommonSettings(**_Reader(environ).common())
 
+    @classmethod
+    def of_database(cls, environ: Mapping[str, str] = os.environ) -> "CommonSettings":
+        """The settings of who reads the database and needs nothing else. Raises ConfigurationError without its URL."""
+        read = _Reader(environ)
+        read.database()
+        read.finish()
+        return cls.as_far_as_right(environ)
+
     @property
     def database_secret(self) -> str:
         """The Secret Manager secret that holds the database URL."""
@@ -109,7 +119,8 @@ class CommonSettings:
 class Settings(CommonSettings):
     """The daily flow's configuration.
 
-    `datasets` are those that the variables of the catalog name. `retention` is how long housekeeping leaves what it may
+    `datasets` are those that the variables of the catalog name. Without a `refreshed_topic`, nobody is told of a view
+    that stands. `retention` is how long housekeeping leaves what it may
     drop. `reconcile_after` is how long a snapshot may stand still before its event counts as lost.
     """
 
@@ -117,6 +128,7 @@ class Settings(CommonSettings):
     bucket: str
     prefix: str
     topic: str
+    refreshed_topic: str | None
     maximum_bytes_billed: int | None
     max_builds: int
     retention: timedelta
@@ -133,7 +145,8 @@ class Settings(CommonSettings):
             datasets=read.datasets(datasets),
             bucket=read.bucket("EXPORT_BUCKET"),
             prefix=read.prefix("EXPORT_PREFIX", "recommendation_exports"),
-            topic=read.text("COMPLETION_TOPIC", r"[A-Za-z][A-Za-z0-9._~%+-]{2,}", "the short name of a topic"),
+            topic=read.text("COMPLETION_TOPIC", _TOPIC, _A_TOPIC),
+            refreshed_topic=read.topic("REFRESHED_TOPIC"),
             maximum_bytes_billed=read.number("MAXIMUM_BYTES_BILLED", None, 1, 10**18 - 1),
             max_builds=read.number("MAX_BUILDS", 2, 1, 100) or 2,
             retention=timedelta(days=read.number("RETENTION_DAYS", 3, 1, 3_650) or 3),
@@ -148,7 +161,8 @@ class HourlySettings(CommonSettings):
     """The hourly flow's configuration.
 
     `start` is the first hour that the flow owns, needed until a manifest says so. The calls of the `late_hours` that
-    follow an hour look at it for late rows. A call works on at most `max_hours` hours.
+    follow an hour look at it for late rows. A call works on at most `max_hours` hours. Without an `hour_done_topic`,
+    nobody is told of an hour that is done.
     """
 
     bucket: str
@@ -156,6 +170,7 @@ class HourlySettings(CommonSettings):
     start: Hour | None
     late_hours: int
     max_hours: int
+    hour_done_topic: str | None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "HourlySettings":
@@ -168,6 +183,7 @@ class HourlySettings(CommonSettings):
             start=read.hour("HOURLY_START"),
             late_hours=read.number("HOURLY_LATE_HOURS", 6, 0, MOST_HOURS) or 0,
             max_hours=read.number("HOURLY_MAX_HOURS", 24, 1, MOST_HOURS) or 24,
+            hour_done_topic=read.topic("HOUR_DONE_TOPIC"),
         )
         read.finish()
         return settings
@@ -214,6 +230,9 @@ class _Reader:
     def prefix(self, name: str, example: str) -> str:
         shape = f"a path such as {example}, without slashes at its ends"
         return self.text(name, r"[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*", shape)
+
+    def topic(self, name: str) -> str | None:
+        return self.text(name, _TOPIC, _A_TOPIC) if self._environ.get(name) else None
 
     def hour(self, name: str) -> Hour | None:
         value = self._environ.get(name, "")

@@ -21,7 +21,16 @@ INSERT INTO recosync.migration (version) VALUES (%(version)s);
 
 -- name: record_snapshot
 INSERT INTO recosync.snapshot (
-    table_name, snapshot_id, source_rows, rows, columns, source_modified_at, export_started_at, exported_at, profile
+    table_name,
+    snapshot_id,
+    source_rows,
+    rows,
+    columns,
+    source_modified_at,
+    export_started_at,
+    exported_at,
+    profile,
+    traceparent
 )
 VALUES (
     %(table)s,
@@ -32,7 +41,8 @@ VALUES (
     %(source_modified)s,
     %(started)s,
     %(exported)s,
-    %(profile)s
+    %(profile)s,
+    %(traceparent)s
 )
 ON CONFLICT DO NOTHING;
 
@@ -77,6 +87,10 @@ WHERE id = %(id)s;
 
 -- name: snapshot
 SELECT source_rows, rows, profile, source_modified_at, exported_at FROM recosync.snapshot
+WHERE table_name = %(table)s AND snapshot_id = %(snapshot)s;
+
+-- name: traceparent
+SELECT traceparent FROM recosync.snapshot
 WHERE table_name = %(table)s AND snapshot_id = %(snapshot)s;
 
 -- name: newest_snapshot
@@ -151,9 +165,16 @@ WHERE table_name = %(table)s
 RETURNING publication;
 
 -- name: unannounced
-SELECT publication, snapshot_id FROM recosync.publication
-WHERE table_name = %(table)s AND announced_at IS NULL
-ORDER BY publication;
+SELECT
+    publication.publication,
+    publication.snapshot_id,
+    publication.published_at,
+    snapshot.traceparent
+FROM recosync.publication
+INNER JOIN recosync.snapshot
+    ON publication.table_name = snapshot.table_name AND publication.snapshot_id = snapshot.snapshot_id
+WHERE publication.table_name = %(table)s AND publication.announced_at IS NULL
+ORDER BY publication.publication;
 
 -- name: announced
 UPDATE recosync.publication
@@ -201,3 +222,25 @@ INNER JOIN newest ON failure.subject = 'publication ' || newest.publication
 WHERE failure.table_name = %(table)s AND failure.templates = %(templates)s
 ORDER BY failure.id DESC
 LIMIT 1;
+
+-- name: catalog_entries
+SELECT
+    name,
+    kind,
+    schema_name,
+    reads
+FROM recosync.catalog_entry;
+
+-- name: lock_catalog_entries
+-- Nobody who reads them is kept waiting.
+LOCK TABLE recosync.catalog_entry IN SHARE ROW EXCLUSIVE MODE;
+
+-- name: forget_catalog_entries
+DELETE FROM recosync.catalog_entry
+WHERE name <> all(%(names)s::text[]);
+
+-- name: keep_catalog_entry
+INSERT INTO recosync.catalog_entry (name, kind, schema_name, reads)
+VALUES (%(name)s, %(kind)s, %(schema)s, %(reads)s)
+ON CONFLICT (name) DO UPDATE
+    SET kind = excluded.kind, schema_name = excluded.schema_name, reads = excluded.reads;

@@ -1,16 +1,20 @@
 locals {
   secret_file = "/secrets/database_url"
 
-  common_environment = {
-    ENV_SHORT_NAME              = var.environment
-    GCP_PROJECT_ID              = var.project_id
-    RECOMMENDATION_SQL_INSTANCE = var.cloud_sql.instance
-  }
+  common_environment = merge(
+    {
+      ENV_SHORT_NAME              = var.environment
+      GCP_PROJECT_ID              = var.project_id
+      RECOMMENDATION_SQL_INSTANCE = var.cloud_sql.instance
+    },
+    var.openlineage_url == null ? {} : { OPENLINEAGE_URL = var.openlineage_url },
+  )
 
   daily_environment = merge({ for variable, name in local.source_names : variable => var.source_datasets[name] }, {
     EXPORT_BUCKET           = module.export_bucket.name
     EXPORT_PREFIX           = var.export_prefix
     COMPLETION_TOPIC        = module.completion_topic.name
+    REFRESHED_TOPIC         = module.refreshed_topic.name
     MAXIMUM_BYTES_BILLED    = tostring(var.maximum_bytes_billed)
     MAX_BUILDS              = tostring(var.max_builds)
     RETENTION_DAYS          = tostring(var.retention_days)
@@ -30,7 +34,7 @@ locals {
       bq_export     = local.daily_environment
       gcs_import    = local.daily_environment
       mv_refresh    = local.daily_environment
-      hourly_export = merge(local.daily_environment, local.hourly_environment)
+      hourly_export = merge(local.daily_environment, local.hourly_environment, { HOUR_DONE_TOPIC = module.hour_done_topic.name })
       status        = local.hourly_environment
     } : name => merge(local.common_environment, local.database_environment[name], flow, { FUNCTION_TIMEOUT_SECONDS = tostring(var.limits[name].timeout_seconds) })
   }
@@ -48,12 +52,17 @@ locals {
     mv_refresh = { bucket = null, topic = module.completion_topic.id }
   }
 
+  callers   = { for member in var.callers : member => member }
+  scheduler = var.schedules.enabled ? { scheduler = google_service_account.scheduler.member } : {}
+
+  ingress = { bq_export = var.call_ingress, hourly_export = var.call_ingress, status = var.status_ingress }
+
   invokers = {
-    bq_export     = { scheduler = google_service_account.scheduler.member }
+    bq_export     = merge(local.scheduler, local.callers)
     gcs_import    = { trigger = google_service_account.trigger.member }
     mv_refresh    = { trigger = google_service_account.trigger.member }
-    hourly_export = { scheduler = google_service_account.scheduler.member }
-    status        = { for member in var.status_viewers : member => member }
+    hourly_export = merge(local.scheduler, local.callers)
+    status        = { for member in toset(concat(var.status_viewers, var.callers)) : member => member }
   }
 }
 
@@ -69,7 +78,7 @@ module "function" {
   environment           = local.environment[each.key]
   limits                = var.limits[each.key]
   vpc                   = local.vpc
-  ingress               = each.key == "status" ? var.status_ingress : "ALLOW_INTERNAL_ONLY"
+  ingress               = lookup(local.ingress, each.key, "ALLOW_INTERNAL_ONLY")
   invokers              = lookup(local.invokers, each.key, {})
 
   source_archive = {

@@ -8,7 +8,7 @@ module "monitoring" {
   daily_tables              = local.catalog.tables
   logs                      = keys(local.logs)
   cloud_sql                 = var.cloud_sql
-  dead_letter_subscriptions = module.completion_topic.dead_letter_subscriptions
+  dead_letter_subscriptions = concat(module.completion_topic.dead_letter_subscriptions, module.refreshed_topic.dead_letter_subscriptions, module.hour_done_topic.dead_letter_subscriptions)
   notification_channels     = var.notification_channels
   alerts                    = var.alerts
 

@@ -28,6 +28,11 @@ output "completion_topic" {
   value       = module.completion_topic.id
 }
 
+output "message_topics" {
+  description = "The topics that tell others: of each view that stands, and of each hour that is done."
+  value       = { refreshed = module.refreshed_topic.id, hour_done = module.hour_done_topic.id }
+}
+
 output "datasets" {
   description = "The data sets that are made here."
   value       = { tmp = module.tmp_dataset.name, raw = module.raw_dataset.name }
@@ -44,8 +49,8 @@ output "database_users" {
 }
 
 output "schedules" {
-  description = "The jobs of Cloud Scheduler: the daily one, and one for each log. Without logs, that of past_offer_context looks for lost events."
-  value       = { daily = module.daily_schedule.name, hourly = { for log, job in module.hourly_schedule : log => job.name } }
+  description = "The jobs of Cloud Scheduler: the daily one, and one for each log. Without logs, that of past_offer_context looks for lost events. null and empty with schedules.enabled = false."
+  value       = { daily = module.daily_schedule.name, hourly = { for log, job in module.hourly_schedule : log => job.name if var.schedules.enabled } }
 }
 
 output "connections" {
@@ -61,6 +66,8 @@ output "deployment" {
     topic   = module.completion_topic.id
     alerts  = module.monitoring.policies
 
+    message_topics = [module.refreshed_topic.id, module.hour_done_topic.id]
+
     connections = { needed = local.connections_needed, free = local.connections_free }
 
     functions = {
@@ -73,7 +80,7 @@ output "deployment" {
       }
     }
 
-    schedules = concat(
+    schedules = !var.schedules.enabled ? [] : concat(
       [{ name = module.daily_schedule.name, function = "bq_export", time_zone = var.schedules.time_zone, paused = var.schedules.paused }],
       [for job in module.hourly_schedule : { name = job.name, function = "hourly_export", time_zone = var.schedules.time_zone, paused = var.schedules.paused }],
     )
@@ -87,6 +94,8 @@ output "operators_roles" {
     "gs://${module.export_bucket.name}"            = ["roles/storage.objectUser", "roles/storage.legacyBucketReader"]
     "gs://${module.hourly_bucket.name}"            = ["roles/storage.objectUser", "roles/storage.legacyBucketReader"]
     (module.completion_topic.id)                   = ["roles/pubsub.publisher"]
+    (module.refreshed_topic.id)                    = ["roles/pubsub.publisher"]
+    (module.hour_done_topic.id)                    = ["roles/pubsub.publisher"]
     "${var.project_id}.${module.tmp_dataset.name}" = ["roles/bigquery.dataEditor"]
     "the tables of the logs in BigQuery"           = ["roles/bigquery.dataEditor"]
     (join(", ", local.sources))                    = ["roles/bigquery.dataViewer"]

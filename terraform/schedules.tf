@@ -1,11 +1,12 @@
 module "daily_schedule" {
   source = "./modules/schedule"
 
-  name             = "sync_bq_to_cloudsql_recommendation_tables"
+  name             = "sync_bq_to_cloudsql_recommendation_tables${var.schedules.suffix}"
   description      = "Exports the daily tables; several tries a morning, for sources that come late"
   region           = var.region
   schedule         = var.schedules.daily
   time_zone        = var.schedules.time_zone
+  enabled          = var.schedules.enabled
   paused           = var.schedules.paused
   function         = module.function["bq_export"]
   service_account  = google_service_account.scheduler
@@ -29,11 +30,12 @@ module "hourly_schedule" {
   source   = "./modules/schedule"
   for_each = length(local.logs) > 0 ? toset(keys(local.logs)) : toset(["past_offer_context"])
 
-  name             = join("_", concat(["export_cloudsql_tables_to_bigquery_hourly"], each.key == "past_offer_context" ? [] : [each.key]))
+  name             = "${join("_", concat(["export_cloudsql_tables_to_bigquery_hourly"], each.key == "past_offer_context" ? [] : [each.key]))}${var.schedules.suffix}"
   description      = contains(keys(local.logs), each.key) ? "Exports the last complete hour of ${each.key}, and what earlier calls have left" : "Looks for lost events"
   region           = var.region
   schedule         = coalesce(var.schedules.hourly, "${try(local.logs[each.key].minute, 5)} * * * *")
   time_zone        = var.schedules.time_zone
+  enabled          = var.schedules.enabled
   paused           = var.schedules.paused
   function         = module.function["hourly_export"]
   service_account  = google_service_account.scheduler

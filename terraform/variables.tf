@@ -1,5 +1,5 @@
 variable "project_id" {
-  description = "The project that holds everything. One environment per project: the names of the Scheduler jobs are fixed."
+  description = "The project that holds everything. A second environment in it needs `bucket_names` and `schedules.suffix`."
   type        = string
   nullable    = false
 
@@ -116,6 +116,34 @@ variable "completion_subscriptions" {
     push_identity = optional(string)
     max_attempts  = optional(number, 10)
     ack_seconds   = optional(number, 60)
+  }))
+  default  = {}
+  nullable = false
+}
+
+variable "refreshed_subscriptions" {
+  description = "As completion_subscriptions, to the messages that views stand. With `ordered`, messages of one view come in order."
+  type = map(object({
+    subscriber    = string
+    push_endpoint = optional(string)
+    push_identity = optional(string)
+    max_attempts  = optional(number, 10)
+    ack_seconds   = optional(number, 60)
+    ordered       = optional(bool, false)
+  }))
+  default  = {}
+  nullable = false
+}
+
+variable "hour_done_subscriptions" {
+  description = "As completion_subscriptions, to the messages that hours are done. With `ordered`, messages of one log come in order."
+  type = map(object({
+    subscriber    = string
+    push_endpoint = optional(string)
+    push_identity = optional(string)
+    max_attempts  = optional(number, 10)
+    ack_seconds   = optional(number, 60)
+    ordered       = optional(bool, false)
   }))
   default  = {}
   nullable = false

@@ -50,10 +50,40 @@ variable "limits" {
   }
 }
 
+variable "openlineage_url" {
+  description = "Where the functions send OpenLineage's events of what they read and write: https://…. Nowhere without it."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.openlineage_url == null || can(regex("^https?://[^/ @]+(/[^ ]*)?$", var.openlineage_url))
+    error_message = "openlineage_url should be http://… or https://…, without a user and a password in it."
+  }
+}
+
 variable "retry_events" {
   description = "Deliver an event again, for 24 hours, while its function answers that it can succeed later."
   type        = bool
   default     = true
+  nullable    = false
+}
+
+variable "callers" {
+  description = "Who besides Cloud Scheduler may call bq_export and hourly_export, and read the status, as Airflow does: serviceAccount:… or another member."
+  type        = list(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for member in var.callers : can(regex("^(user|group|serviceAccount|domain|principal|principalSet):.+$", member))])
+    error_message = "A caller is named user:…, group:…, serviceAccount:…, domain:…, principal:… or principalSet:…; everybody can't be."
+  }
+}
+
+variable "call_ingress" {
+  description = "From where bq_export and hourly_export are called. Cloud Scheduler, and what runs in a VPC network of the project, is internal. Whoever calls needs roles/run.invoker in any case."
+  type        = string
+  default     = "ALLOW_INTERNAL_ONLY"
   nullable    = false
 }
 

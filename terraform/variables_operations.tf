@@ -1,13 +1,20 @@
 variable "schedules" {
-  description = "When Cloud Scheduler calls, in cron's fields. A source that has not changed costs a try one metadata call. `hourly` is for all logs; without it, each is called for at its `minute` in the catalog."
+  description = "When Cloud Scheduler calls, in cron's fields. A source that has not changed costs a try one metadata call. `hourly` is for all logs; without it, each is called for at its `minute` in the catalog. `enabled = false` makes no jobs: Airflow, or whoever else is in `callers`, calls. `suffix` ends the jobs' names, where another environment has them already."
   type = object({
+    enabled   = optional(bool, true)
     daily     = optional(string, "0,30 4-7 * * *")
     hourly    = optional(string)
     time_zone = optional(string, "Etc/UTC")
     paused    = optional(bool, false)
+    suffix    = optional(string, "")
   })
   default  = {}
   nullable = false
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9_-]{0,40}$", var.schedules.suffix))
+    error_message = "A suffix of the jobs' names has letters, digits, _ and -, and 40 of them at most."
+  }
 }
 
 variable "notification_channels" {

@@ -5,6 +5,7 @@ from cloudevents.http import CloudEvent
 
 from shared import entry
 from shared.daily import arrival
+from shared.db.kept import kept
 
 entry.bound_bodies(events=True)
 
@@ -12,4 +13,4 @@ entry.bound_bodies(events=True)
 @functions_framework.cloud_event
 def gcs_import(event: CloudEvent) -> None:
     """Stage the part, or complete the snapshot, that the object is."""
-    entry.answer_event(lambda services: arrival.handle(services, *entry.finalized_object(event)))
+    entry.answer_event(lambda services: arrival.handle(services, *entry.finalized_object(event), kept))

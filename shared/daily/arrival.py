@@ -7,13 +7,16 @@ publishes.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import psycopg
 
-from shared import log
+from shared import log, trace
 from shared.catalog import Table
+from shared.daily import lineage
 from shared.daily import manifest as manifests
 from shared.daily.context import DailyRun, TableRun
 from shared.daily.manifest import Manifest
@@ -31,15 +34,19 @@ from shared.ledger.snapshots import Snapshot
 from shared.ledger.standing import SnapshotStanding, SnapshotState
 from shared.names import AHEAD, ObjectVersion
 from shared.services import Services
+from shared.settings import CommonSettings
 from shared.target import columns, tables
 from shared.words import quantity
+
+#: What gives a connection for a purpose.
+type Sessions = Callable[[CommonSettings, str], AbstractContextManager[psycopg.Connection]]
 
 #: The share of the function's time after which a manifest's call takes on no further part. The retry goes on there.
 STAGING_SHARE = 0.4
 
 
-def handle(services: Services, version: ObjectVersion, size: int) -> str:
-    """Do what the object asks for; a word or two for what that was.
+def handle(services: Services, version: ObjectVersion, size: int, session: Sessions = connect) -> str:
+    """Do what the object asks for; a word or two for what that was. `session` gives the connection to PostgreSQL.
 
     Raises RetryableError where a redelivery may complete the work. Raises PermanentError, already recorded in the
     ledger, for other failures.
@@ -53,14 +60,16 @@ def handle(services: Services, version: ObjectVersion, size: int) -> str:
     folder = name.folder
     with (
         log.bound(table=folder.table, snapshot=folder.snapshot, object=version),
-        connect(settings, "gcs_import") as connection,
+        session(settings, "gcs_import") as connection,
     ):
         run = DailyRun(services, connection)
         migrations.prepare(connection, migrates=services.migrates)
         try:
             if isinstance(name, ManifestName):
                 refuse_large(version, size)
-            with translated(f"importing {version}"):
+            # Of a manifest, the event has told it already.
+            traceparent = snapshots.traceparent(connection, folder.table, folder.snapshot)
+            with translated(f"importing {version}"), trace.bound(traceparent, settings.project):
                 outcome = _handle(run, name, version)
         except PermanentError as e:
             with translated("recording a failure"):
@@ -70,6 +79,9 @@ def handle(services: Services, version: ObjectVersion, size: int) -> str:
                 # What no manifest names, such as a stray file, says nothing of its snapshot.
                 snapshot = folder.snapshot if counts else None
                 failures.record(connection, PermanentFailure(e, str(version), folder.table, snapshot))
+            table = services.catalog.tables.get(folder.table)
+            if snapshot is not None and table is not None:
+                lineage.load(run.of(table), snapshot).fail(e)
             raise
         # Once all of it is published, no other object of it is missed.
         settled = None if outcome == EventOutcome.PUBLISHED else str(version)
@@ -190,6 +202,7 @@ def _record(run: TableRun, folder: SnapshotFolder, version: ObjectVersion) -> bo
             new = snapshots.record(connection, table.name, folder.snapshot, _stated(manifest, table), parts)
         if new:
             log.info("manifest recorded", parts=len(parts), rows=manifest.rows)
+            lineage.load(run, folder.snapshot).start()
         else:
             recorded = {
                 (part.version, part.rows) for part in snapshots.named_parts(connection, table.name, folder.snapshot)
@@ -227,7 +240,7 @@ def _stated(manifest: Manifest, table: Table) -> Snapshot:
         | ({} if exported is None else {"exported_as": exported.get(name, "")})
         for (name, type_), column in zip(manifest.columns, table.columns, strict=True)
     ]
-    stated = Snapshot(manifest.source_rows, manifest.rows, columns=found)
+    stated = Snapshot(manifest.source_rows, manifest.rows, columns=found, traceparent=trace.current())
     if origin is None:
         return stated
     return replace(

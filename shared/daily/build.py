@@ -17,7 +17,7 @@ import psycopg
 from psycopg import errors as pg
 from psycopg import sql
 
-from shared import log
+from shared import log, trace
 from shared.catalog import View
 from shared.daily.context import DailyRun
 from shared.daily.templates import Rendered, render, timestamp
@@ -26,8 +26,9 @@ from shared.db.locks import Lock, busy, end_stale_holders, tell, try_lock
 from shared.db.postgres import connect, translated
 from shared.db.session import find_names
 from shared.errors import BusyError, RetryableError, SyncError, TargetError
-from shared.ledger import publications, view_builds
+from shared.ledger import publications, refreshed, view_builds
 from shared.ledger.names import SCHEMA
+from shared.ledger.refreshed import RefreshedView
 from shared.ledger.view_builds import ViewBuild
 from shared.names import MAX_IDENTIFIER_BYTES
 from shared.services import Services
@@ -68,13 +69,14 @@ class StandIn:
 @dataclass(frozen=True)
 class Build:
     """A view built beside the live one: its name, the publication of each table that it read, how long the build took,
-    what its template states that others could have hung on the view, and the template's digest.
+    its rows, what its template states that others could have hung on the view, and the template's digest.
     """
 
     view: View
     name: str
     publications: Mapping[str, int]
     seconds: float
+    rows: int
     stated: frozenset[str]
     template: str
 
@@ -103,10 +105,14 @@ def build_all(
     return builds
 
 
-def record(connection: psycopg.Connection, build: Build, publications: Mapping[str, int]) -> None:
-    """Note which publications readers of the view have from now on."""
-    builds = {table: ViewBuild(number, build.template) for table, number in publications.items()}
-    view_builds.record(connection, build.view.name, builds, build.seconds)
+def record(run: DailyRun, builds: Sequence[Build]) -> None:
+    """Note which publications readers of the views have from now on, and that somebody is to be told of that."""
+    for build in builds:
+        held = {table: ViewBuild(number, build.template) for table, number in build.publications.items()}
+        view_builds.record(run.connection, build.view.name, held, build.seconds)
+    if builds and run.settings.refreshed_topic is not None:
+        standing = [RefreshedView(each.view.name, each.publications, each.rows, each.seconds) for each in builds]
+        refreshed.owe(run.connection, standing, trace.current())
 
 
 def drop(run: DailyRun, builds: Sequence[str]) -> None:
@@ -168,6 +174,8 @@ def _build(services: Services, view: View, current: Mapping[str, int], stand_in:
             indexed = time.monotonic()
             # Of rows that were just written none is dead: the indexes have nothing to clean.
             connection.execute(sql.SQL("VACUUM (ANALYZE, INDEX_CLEANUP OFF) {}").format(name))
+            # The server's own count is an estimate for a large view.
+            (rows,) = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(name)).fetchone() or (0,)
             for statement in rendered.counts:
                 builder.tell(statement)
         except (SyncError, psycopg.Error) as e:
@@ -179,12 +187,13 @@ def _build(services: Services, view: View, current: Mapping[str, int], stand_in:
         done = time.monotonic()
         log.info(
             "view built",
+            rows=rows,
             seconds=round(done - started, 3),
             fill=round(filled - started, 3),
             index=round(indexed - filled, 3),
             vacuum=round(done - indexed, 3),
         )
-        return Build(view, rendered.build, held, done - started, stated, rendered.template)
+        return Build(view, rendered.build, held, done - started, rows, stated, rendered.template)
 
 
 def _create(builder: _Builder, rendered: Rendered, stand_in: StandIn | None) -> None:

@@ -11,7 +11,7 @@ from typing import Literal, TypedDict
 
 from shared import log
 from shared.catalog import Source, Table
-from shared.daily import newest
+from shared.daily import lineage, newest
 from shared.daily import source as sources
 from shared.daily.breaker import stale
 from shared.daily.extract import Extraction
@@ -20,7 +20,7 @@ from shared.daily.names import snapshots_of
 from shared.daily.newest import NewestSnapshot
 from shared.db.postgres import connect, translated
 from shared.errors import BadRequestError, ConfigurationError, DriftError, RetryableError, SyncError
-from shared.ledger import calls, failing, migrations
+from shared.ledger import calls, entries, failing, migrations
 from shared.ledger.calls import CallOutcome, ExportCall
 from shared.names import AHEAD, EPOCH, SnapshotId, is_identifier, parse_day, planned
 from shared.services import Services
@@ -147,6 +147,8 @@ def run(services: Services, request: ExportRequest) -> tuple[ExportAnswer, int]:
     call = _Call(services, request, datetime.now(UTC))
     with connect(services.settings, "bq_export") as connection, translated("reading the ledger"):
         migrations.prepare(connection, migrates=services.migrates)
+        if services.migrates:
+            entries.keep(connection, services.catalog)
         known = {table.name: newest.of(connection, table) for table in request.tables}
     with ThreadPoolExecutor(max(len(request.tables), 1)) as executor:
         futures = {
@@ -198,8 +200,14 @@ def _export_logged(call: _Call, table: Table, known: NewestSnapshot | None) -> R
             if known is not None and call.request.day is None:
                 _refuse_older(known, max(snapshot, SnapshotId(call.started)))
             with log.bound(snapshot=snapshot):
-                clock = time.monotonic()
-                exported = export(call.services, table, snapshot, call.started, clock + PATIENCE)
+                clock, told = time.monotonic(), lineage.export(call.services, table, snapshot, call.started)
+                told.start()
+                try:
+                    exported = export(call.services, table, snapshot, call.started, clock + PATIENCE)
+                except Exception as e:
+                    told.fail(e)
+                    raise
+                told.of(exported.rows).complete()
                 log.info(
                     "snapshot exported" if exported.new else "snapshot was exported already",
                     rows=exported.rows,

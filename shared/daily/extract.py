@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from shared import log
+from shared import log, trace
 from shared.catalog import Table
 from shared.daily import manifest as manifests
 from shared.daily.manifest import Manifest, ManifestPart, Origin
@@ -46,8 +46,13 @@ class Extraction:
             self._drop_temporary(_attempt(done, self._folder))
             return done, False
         manifest = self._extract(check(self._services, self._table))
+        settings, traceparent = self._services.settings, trace.current()
         new = self._services.storage.create(
-            self._services.settings.bucket, self._folder.manifest, manifest.to_json(), "application/json"
+            settings.bucket,
+            self._folder.manifest,
+            manifest.to_json(),
+            "application/json",
+            {trace.TRACEPARENT: traceparent} if traceparent else {},
         )
         self._drop_temporary(_attempt(manifest, self._folder))
         return manifest if new else self.find_manifest() or manifest, new

@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from enum import StrEnum
 
-from shared import log
-from shared.daily import swap_table
+from msgspec import UNSET
+
+from shared import log, messages, trace
+from shared.daily import lineage, swap_table
 from shared.daily.context import TableRun
 from shared.daily.hold import judged
 from shared.daily.receipt import receipt
 from shared.db.postgres import make_durable, translated
 from shared.errors import BadRequestError, BusyError, RetryableError, TargetError
-from shared.ledger import holds, publications, standing
-from shared.ledger.publications import Cause
+from shared.ledger import entries, holds, publications, snapshots, standing
+from shared.ledger.publications import Cause, Unannounced
+from shared.ledger.receipts import SnapshotReceipt
 from shared.ledger.standing import SnapshotStanding, SnapshotState
 from shared.names import SnapshotId
 from shared.target import tables
@@ -40,28 +43,38 @@ def publish(run: TableRun, snapshot: SnapshotId) -> EventOutcome:
         counted = receipt(run, snapshot)
         if counted is None:
             return EventOutcome.INCOMPLETE
-        stands = standing.of(run.connection, run.table.name, snapshot)
-        if refused(stands) in (None, EventOutcome.PINNED):
-            hold = judged(run, stands, counted)
-            stands = replace(stands, hold=hold)
-        outcome = refused(stands)
-        if outcome is not None:
-            announce(run)  # what an operator published may be owed
-            return outcome
-        with swap_table.exclusive(run, snapshot) as change:
-            now = standing.of(run.connection, run.table.name, snapshot)
-            outcome = refused(now)
-            if outcome is None:
-                if now.published != stands.published:
-                    raise BusyError(
-                        "another snapshot of it was published meanwhile: this one is judged anew", where=run.table.name
-                    )
-                change.publish("event")
-        if outcome is not None:
-            announce(run)
-            return outcome
-        _tell(run, stands)
-        return EventOutcome.PUBLISHED
+        if run.services.migrates:
+            entries.keep(run.connection, run.catalog)
+        # Whoever stages the last part publishes: the event of a part knows no trace of the snapshot.
+        traceparent = snapshots.traceparent(run.connection, run.table.name, snapshot)
+        with trace.bound(traceparent, run.settings.project):
+            return _publish(run, snapshot, counted)
+
+
+def _publish(run: TableRun, snapshot: SnapshotId, counted: SnapshotReceipt) -> EventOutcome:
+    stands = standing.of(run.connection, run.table.name, snapshot)
+    if refused(stands) in (None, EventOutcome.PINNED):
+        hold = judged(run, stands, counted)
+        stands = replace(stands, hold=hold)
+    outcome = refused(stands)
+    if outcome is not None:
+        announce(run)  # what an operator published may be owed
+        return outcome
+    with swap_table.exclusive(run, snapshot) as change:
+        now = standing.of(run.connection, run.table.name, snapshot)
+        outcome = refused(now)
+        if outcome is None:
+            if now.published != stands.published:
+                raise BusyError(
+                    "another snapshot of it was published meanwhile: this one is judged anew", where=run.table.name
+                )
+            change.publish("event")
+    if outcome is not None:
+        announce(run)
+        return outcome
+    lineage.load(run, snapshot).of(counted.postgresql.rows).complete()
+    _tell(run, stands)
+    return EventOutcome.PUBLISHED
 
 
 def publish_chosen(run: TableRun, snapshot: SnapshotId, cause: Cause, by: str) -> int:
@@ -73,7 +86,8 @@ def publish_chosen(run: TableRun, snapshot: SnapshotId, cause: Cause, by: str) -
     """
     name = run.table.name
     with translated(f"publishing {name} {snapshot}"):
-        if receipt(run, snapshot) is None:
+        counted = receipt(run, snapshot)
+        if counted is None:
             raise TargetError(
                 "is not staged here, or not any more",
                 where=f"{name} {snapshot}",
@@ -84,6 +98,10 @@ def publish_chosen(run: TableRun, snapshot: SnapshotId, cause: Cause, by: str) -
             stands = standing.of(run.connection, name, snapshot)
             _decide(run, stands, cause, by)
             change.publish(cause)
+        told = lineage.load(run, snapshot, again=change.publication if cause == "rollback" else None)
+        if cause == "rollback":
+            told.start()
+        told.of(counted.postgresql.rows).complete()
         try:
             _tell(run, stands)
         except RetryableError as e:
@@ -113,16 +131,23 @@ def announce(run: TableRun) -> None:
     if owed:
         make_durable(run.connection)  # nobody is told of what a crash could undo
     for publication in owed:
-        run.services.publisher.publish(
-            run.settings.topic,
-            {
-                "table": table,
-                "snapshot_id": str(publication.snapshot),
-                "publication": str(publication.number),
-            },
-        )
-        publications.announced(run.connection, table, publication.number)
-        log.info("publication announced", publication=publication.number)
+        with trace.bound(publication.traceparent, run.settings.project):
+            run.services.publisher.publish(run.settings.topic, messages.attributes(_message(run, publication)))
+            publications.announced(run.connection, table, publication.number)
+            log.info("publication announced", publication=publication.number)
+
+
+def _message(run: TableRun, publication: Unannounced) -> messages.PublishedAttributes:
+    return messages.PublishedAttributes(
+        id_=f"{run.table.name}/{publication.number}",
+        source=messages.source(run.settings.project, run.settings.environment),
+        subject=run.table.name,
+        time=publication.published_at,
+        traceparent=publication.traceparent or UNSET,
+        table=run.table.name,
+        snapshot_id=str(publication.snapshot),
+        publication=str(publication.number),
+    )
 
 
 def refused(stands: SnapshotStanding) -> EventOutcome | None:

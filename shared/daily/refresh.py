@@ -8,12 +8,14 @@ does not hold.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 import psycopg
 
-from shared import log
+from shared import log, trace
 from shared.catalog import View
-from shared.daily import live, swap_views
+from shared.daily import lineage, live, swap_views
+from shared.daily.announce_views import announce_views
 from shared.daily.build import build_all, drop
 from shared.daily.context import DailyRun
 from shared.daily.templates import digest_of_all, is_another, outlook
@@ -24,10 +26,21 @@ from shared.errors import (
     CatalogError,
     ConfigurationError,
     PermanentError,
+    RetryableError,
     SyncError,
     TargetError,
 )
-from shared.ledger import attempts, failing, failures, migrations, publications, standing, view_builds
+from shared.ledger import (
+    attempts,
+    entries,
+    failing,
+    failures,
+    migrations,
+    publications,
+    snapshots,
+    standing,
+    view_builds,
+)
 from shared.ledger.attempts import Work
 from shared.ledger.failures import PermanentFailure
 from shared.ledger.view_builds import ViewBuild
@@ -57,8 +70,11 @@ def refresh(services: Services, table: str, publication: int) -> str:
         published = publications.published(connection, table)
         snapshot = published.snapshot if published else None
         views = services.catalog.views_of(table)
+        traced = trace.bound(
+            snapshots.traceparent(connection, table, snapshot) if snapshot else None, services.settings.project
+        )
         try:
-            with log.bound(snapshot=snapshot), translated(f"refreshing the views of {table}"):
+            with log.bound(snapshot=snapshot), traced, translated(f"refreshing the views of {table}"):
                 if table not in services.catalog.tables:
                     raise CatalogError(
                         "the catalog of this deployment does not have it",
@@ -72,6 +88,8 @@ def refresh(services: Services, table: str, publication: int) -> str:
                         where=table,
                         remedy="Check DATABASE_URL. After a restore, the next publish of the table makes up for it",
                     )
+                if services.migrates:
+                    entries.keep(connection, services.catalog)
                 outcome = _refresh(run, views)
         except PermanentError as e:
             others = unlike(run, views)
@@ -85,6 +103,7 @@ def refresh(services: Services, table: str, publication: int) -> str:
             failures.record(connection, PermanentFailure(e, subject, table, snapshot, tried))
             raise
         failing.settle(connection, "mv_refresh", [table, *(view.name for view in views)])
+        announce_views(run)
         return outcome
 
 
@@ -121,6 +140,11 @@ def rebuild(services: Services, view: View) -> None:
             )
         _refresh(run, [view], fresh_too=True)
         failing.settle(connection, "mv_refresh", [view.name])
+        try:
+            announce_views(run)
+        except RetryableError as e:
+            # It is done; whoever asked should not ask again.
+            log.error("rebuilt, but its message is owed: the next refresh sends it, or hourly_export", e)
 
 
 def _refresh(run: DailyRun, views: Sequence[View], *, fresh_too: bool = False) -> str:
@@ -142,13 +166,29 @@ def _refresh(run: DailyRun, views: Sequence[View], *, fresh_too: bool = False) -
     with attempts.counted(run.connection, run.settings, *(_work(view, current) for view in outdated)):
         for view in outdated:
             live.refuse_unfit(run, view, swap_views.READERS_PATIENCE)
-        builds = build_all(run, outdated, current)
+        _build(run, outdated, current)
+    return "refreshed"
+
+
+def _build(run: DailyRun, views: Sequence[View], current: Mapping[str, int]) -> None:
+    """Build the views, and let them take their places."""
+    now = datetime.now(UTC)
+    told = {view.name: lineage.build(run, view, {name: current[name] for name in view.reads}, now) for view in views}
+    for each in told.values():
+        each.start()
+    try:
+        builds = build_all(run, views, current)
         try:
             swap_views.swap(run, builds)
         except (SyncError, psycopg.Error):
             drop(run, [build.name for build in builds])
             raise
-    return "refreshed"
+    except Exception as e:
+        for each in told.values():
+            each.fail(e)
+        raise
+    for build in builds:
+        told[build.view.name].of(build.rows).complete()
 
 
 def _refuse_dropped(run: DailyRun, wanted: Sequence[View]) -> None:

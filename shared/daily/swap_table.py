@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain
 
 import psycopg
@@ -71,8 +72,8 @@ class Swap:
         self._rows, self._cause = sum(part.rows for part in parts), cause
         note = publications.published_as(connection, name, self._snapshot, self._rows, cause)
         self._replacements, self.publication = _change(run, evolution, note)
-        for build in evolution.builds:
-            record(connection, build, {**build.publications, name: self.publication})
+        held = {name: self.publication}
+        record(run, [replace(build, publications={**build.publications, **held}) for build in evolution.builds])
 
     def tell(self, seconds: float) -> None:
         """Log what an operator has to know of the swap, once it is committed."""

@@ -40,8 +40,7 @@ def swap(run: DailyRun, builds: Sequence[Build]) -> None:
                 run.connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{wait}ms"])
                 # Should this worker freeze with the locks in hand, the server ends the transaction after a second.
                 run.connection.execute("SET LOCAL idle_in_transaction_session_timeout = '1s'")
-                for build in builds:
-                    record(run.connection, build, build.publications)
+                record(run, builds)
                 replacements = [live.prepare(run, build) for build in builds]
                 live.check(replacements, at_once(run.connection, live.replaced(run, replacements)))
             break

@@ -61,7 +61,7 @@ def connect(settings: CommonSettings, purpose: str) -> Iterator[Session]:
     Raises RetryableError when PostgreSQL can't be reached, and ConfigurationError when the URL or PostgreSQL's answer
     shows that no retry alone helps. The driver's exceptions become ours on their way out of the block.
     """
-    connection = opened(_conninfo(settings, purpose))
+    connection = opened(asked_for(settings, purpose))
     try:
         with translated("connecting to PostgreSQL"):
             pin(connection)
@@ -70,6 +70,11 @@ def connect(settings: CommonSettings, purpose: str) -> Iterator[Session]:
             yield connection
     finally:
         connection.close()
+
+
+def asked_for(settings: CommonSettings, purpose: str) -> str:
+    """What `connect` connects by, for `opened`. Raises ConfigurationError for a malformed URL."""
+    return _conninfo(settings, purpose)
 
 
 def opened(asked: str) -> Session:

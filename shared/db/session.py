@@ -87,9 +87,14 @@ def parameters(
     return {
         **{name: given.get(name, value) for name, value in taste.items()},
         "client_encoding": "UTF8",
-        "application_name": f"recosync {settings.life}s {purpose}",
+        "application_name": application_name(settings.life, purpose),
         "options": " ".join([given.get("options") or environ.get("PGOPTIONS", ""), *_options(settings, options)]),
     }
+
+
+def application_name(life: int, purpose: str) -> str:
+    """By which whoever waits for a lock of the session knows how many seconds it may hold it."""
+    return f"recosync {life}s {purpose}"
 
 
 def is_here(given: Mapping[str, str]) -> bool:

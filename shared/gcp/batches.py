@@ -29,10 +29,12 @@ def together(batches: Iterable[pa.RecordBatch]) -> Generator[pa.Table]:
         yield pa.Table.from_batches(waiting)
 
 
-def apart(table: pa.Table) -> Generator[pa.RecordBatch]:
-    """The rows of a table in batches of about BATCH_BYTES, or of a row that has more."""
-    rows = table.num_rows
-    pieces = max(1, -(-table.nbytes // (2 * BATCH_BYTES)))
-    step = max(1, -(-rows // pieces))
-    for start in range(0, rows, step):
-        yield from table.slice(start, step).combine_chunks().to_batches()
+def apart(rows: pa.RecordBatch | pa.Table) -> Generator[pa.RecordBatch]:
+    """The rows in batches of about BATCH_BYTES, or of a row that has more. Short ones are left as they come."""
+    import pyarrow as pa
+
+    pieces = max(1, -(-rows.nbytes // (2 * BATCH_BYTES)))
+    step = max(1, -(-rows.num_rows // pieces))
+    for start in range(0, rows.num_rows, step):
+        piece = rows.slice(start, step)
+        yield from [piece] if isinstance(piece, pa.RecordBatch) else piece.combine_chunks().to_batches()

@@ -12,7 +12,7 @@ from shared import duck
 from shared.duck import Fault, identifier, literal
 from shared.errors import DataError, UnreadableError
 from shared.gcp import by_pyarrow, layout, pages
-from shared.gcp.batches import apart, together
+from shared.gcp.batches import apart
 from shared.gcp.by_pyarrow import Misread, Part
 from shared.gcp.crs import Said
 from shared.gcp.footer import CHUNK, FIELD, FILE, Footer, ParquetColumn, footer_of
@@ -194,10 +194,10 @@ class Parquet:
             return
         taken = 0
         try:
-            for table in together(self._stream(version, rows)):
-                for batch in apart(table):
-                    taken += batch.num_rows
-                    yield batch
+            for batch in self._stream(version, rows):
+                for piece in apart(batch):
+                    taken += piece.num_rows
+                    yield piece
         except _BeyondDuckDBError:
             yield from self._by_pyarrow(version, rows.part, taken)
 

@@ -174,9 +174,11 @@ class Storage:
             blob = bucket.blob(version.name, generation=version.generation)
             bucket.copy_blob(blob, bucket, name, source_generation=version.generation, if_generation_match=0)
 
-    def create(self, bucket: str, name: str, content: bytes, content_type: str) -> bool:
+    def create(
+        self, bucket: str, name: str, content: bytes, content_type: str, metadata: Mapping[str, str] | None = None
+    ) -> bool:
         """Write the object unless one is there. False when somebody else wrote it."""
-        return self.replace(ObjectVersion(bucket, name, 0), content, content_type) is not None
+        return self.replace(ObjectVersion(bucket, name, 0), content, content_type, metadata) is not None
 
     def replace(
         self, version: ObjectVersion, content: bytes, content_type: str, metadata: Mapping[str, str] | None = None

@@ -31,5 +31,10 @@ class LogRun:
     counts: bool
 
     @property
+    def tells(self) -> bool:
+        """Whether somebody is to be told of hours that are done."""
+        return self.services.settings.hour_done_topic is not None
+
+    @property
     def table(self) -> HourlyTable:
         return self.log_table.table

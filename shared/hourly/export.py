@@ -17,7 +17,7 @@ from shared import log
 from shared.db import postgres
 from shared.errors import BusyError, DataError, RetryableError, SyncError
 from shared.gcp.parquet_writer import row_groups, snappy
-from shared.hourly import orphans
+from shared.hourly import lineage, orphans
 from shared.hourly.context import LogRun
 from shared.hourly.manifest import (
     NOTHING,
@@ -81,7 +81,11 @@ def export(run: LogRun, hour: Hour, record: HourRecord | None, *, delete: bool) 
         # What was accepted was not verified, so that none of it may go.
         goes = delete and not (record and record.acceptance)
         deletion = (record.deletion if record else None) or (Deletion(begun.began_at) if goes else None)
-        record = run.store.advance(hour, record, (record or HourRecord()).change(work=begun, deletion=deletion))
+        known = record or HourRecord()
+        emptied = True if record is not None and record.state == State.EMPTY else known.emptied
+        began = known.change(work=begun, deletion=deletion, emptied=emptied)
+        record = run.store.advance(hour, record, began)
+        lineage.batch(run, hour, begun.attempt).start()
         with _removing(run, hour, begun.attempt, BaseException):
             attempt = _Attempt(run, hour, begun, snapshot)
             parts, content, rounded = _write(attempt, rows, halved=some == TWO_FROM)
@@ -136,6 +140,8 @@ def _nothing(run: LogRun, hour: Hour, record: HourRecord | None) -> HourRecord:
     if record is not None and isinstance(record.work, Exporting):
         log.error("rows with which an export of the hour began have left the source", hour=str(hour))
         run.objects.remove(hour, {*record.work.superseded, record.work.attempt})
+    if after.state == State.EMPTY and run.tells:
+        after = after.owing(0, datetime.now(UTC))
     return run.store.advance(hour, record, after)
 
 

@@ -10,6 +10,7 @@ from functools import partial
 
 from shared import log
 from shared.errors import BadRequestError, PermanentError, RetryableError
+from shared.hourly import lineage
 from shared.hourly.context import LogRun
 from shared.hourly.export import export
 from shared.hourly.load import load
@@ -121,4 +122,17 @@ def _recorded(run: LogRun, hour: Hour, steps: Callable[[], HourRecord]) -> HourR
             failed = (record or HourRecord()).change(failure=Failure(datetime.now(UTC), str(e)))
             failed = run.store.advance(hour, record, failed)
             log.error(f"hour failed: {e}", e)
+            if (attempt := _attempt(failed)) is not None:
+                lineage.batch(run, hour, attempt).fail(e)
             return failed
+
+
+def _attempt(record: HourRecord) -> str | None:
+    """The attempt at a batch that is under way."""
+    match record.work:
+        case Exporting() as work:
+            return work.attempt
+        case Exported() | Loaded() as work:
+            return work.export.attempt
+        case _:
+            return None

@@ -217,6 +217,13 @@ class Failure(Struct, frozen=True, forbid_unknown_fields=True):
         msgspec.structs.force_setattr(self, "error", shown(self.error, MAX_MESSAGE))
 
 
+class Owed(Struct, frozen=True, forbid_unknown_fields=True):
+    """A message that is owed: this batch of the hour was verified; or, of batch 0, the hour was found without rows."""
+
+    batch: Count
+    at: Instant
+
+
 class State(StrEnum):
     """An hour's state, for readers: it follows from the rest of the record."""
 
@@ -234,8 +241,9 @@ class State(StrEnum):
 class HourRecord(Struct, frozen=True, forbid_unknown_fields=True):
     """How far an hour has come: verified batches, at most one under way, and what went wrong for good.
 
-    If it was `accepted`, the batches are those that came late after that. A record that was not does not have the
-    field: code from before there was such a thing reads it.
+    If it was `accepted`, the batches are those that came late after that. `owed` are the messages of it that are to be
+    sent. `emptied` says that it was done, without rows, before its first batch came. A record of which there is nothing
+    of the kind to say does not have the field: code from before there was such a thing reads it.
     """
 
     batches: tuple[Batch, ...] = ()
@@ -244,6 +252,8 @@ class HourRecord(Struct, frozen=True, forbid_unknown_fields=True):
     failure: Failure | None = None
     state: State | None = None
     accepted: Acceptance | UnsetType = UNSET
+    owed: tuple[Owed, ...] | UnsetType = UNSET
+    emptied: Literal[True] | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         state = self._state()
@@ -265,6 +275,24 @@ class HourRecord(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def acceptance(self) -> Acceptance | None:
         return None if self.accepted is UNSET else self.accepted
+
+    @property
+    def owes(self) -> tuple[Owed, ...]:
+        """The messages of it that are to be sent."""
+        return () if self.owed is UNSET else self.owed
+
+    @property
+    def was_empty(self) -> bool:
+        """Whether it was done without rows before its first batch came."""
+        return self.emptied is not UNSET
+
+    def owing(self, batch: int, at: dt.datetime) -> HourRecord:
+        """The same record, with one more message that is owed."""
+        return msgspec.structs.replace(self, owed=(*self.owes, Owed(batch, at)))
+
+    def told(self) -> HourRecord:
+        """The same record, once its messages are sent."""
+        return msgspec.structs.replace(self, owed=UNSET)
 
     @property
     def settled(self) -> bool:
@@ -372,10 +400,10 @@ class DayManifest(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def settled(self) -> bool:
-        """Whether no run needs to come back to any hour of the day."""
+        """Whether no run needs to come back to any hour of the day, be it for a message that is owed."""
         start = Hour.parse(self.start)
         owned = range(start.number if format_day(start.day) == self.date else 0, 24)
-        return all(record.settled for record in self.hours.values()) and all(
+        return all(record.settled and not record.owes for record in self.hours.values()) and all(
             f"{number:02d}" in self.hours for number in owned
         )
 

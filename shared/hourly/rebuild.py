@@ -92,7 +92,11 @@ def _hour(run: LogRun, hour: Hour, files: Files, held: Content) -> HourRecord | 
         for loading, job in loads:
             if job is None:  # it is not in BigQuery, nor will be
                 loading.give_up()
-        return HourRecord(batches=tuple(complete), deletion=_deletion(run, hour, complete)) if complete else None
+        if not complete:
+            return None
+        record = HourRecord(batches=tuple(complete), deletion=_deletion(run, hour, complete))
+        # Nobody knows which of its messages were sent.
+        return _owing(record) if run.tells else record
     if hour < run.start:
         return None  # not ours, unless somebody asks for it
     known, remedies = sum(batch.export.content.rows for batch in complete), Remedies(run.table.name, hour)
@@ -103,6 +107,12 @@ def _hour(run: LogRun, hour: Hour, files: Files, held: Content) -> HourRecord | 
         f" {remedies.accept}",
     )
     return HourRecord(failure=failure)
+
+
+def _owing(record: HourRecord) -> HourRecord:
+    for batch in record.batches:
+        record = record.owing(batch.export.number, batch.verified_at)
+    return record
 
 
 def _deletion(run: LogRun, hour: Hour, batches: Sequence[Batch]) -> Deletion | None:

@@ -96,13 +96,23 @@ def unsettled(run: LogRun, end: Hour) -> list[Hour]:
 
 def undeleted(run: LogRun) -> list[tuple[Hour, HourRecord]]:
     """The hours whose deletion was asked for and is not complete, in order."""
+    return [(hour, record) for hour, record in _of_unsettled_days(run) if record.state == State.DELETING]
+
+
+def owing(run: LogRun) -> list[tuple[Hour, HourRecord]]:
+    """The hours of which messages are owed, in order."""
+    return [(hour, record) for hour, record in _of_unsettled_days(run) if record.owes]
+
+
+def _of_unsettled_days(run: LogRun) -> list[tuple[Hour, HourRecord]]:
+    """The hours of the days that some run has to come back to, in order."""
     found = []
     for day, settled in run.store.listing().items():
         manifest = None if settled else _read(run, day)
         for number in manifest.hours if manifest else ():
             hour = Hour.of_day(day, int(number))
             record = _record(manifest, hour)
-            if record is not None and record.state == State.DELETING:
+            if record is not None:
                 found.append((hour, record))
     return found
 

@@ -27,11 +27,14 @@ DEFAULT_LOG = "past_offer_context"
 
 @dataclass(frozen=True)
 class HourlyRequest:
-    """What to export: `hours`, in order; `explicit` when the caller named them. All of them have ended."""
+    """What to export: `hours`, in order; `explicit` when the caller named them. All of them have ended. A call that is
+    made for the `newest` of hours is a turn of the schedule, whoever has it, and owes the day's audit.
+    """
 
     table: HourlyTable
     hours: tuple[Hour, ...]
     explicit: bool
+    newest: bool
     delete: bool
     recover: bool
 
@@ -47,10 +50,13 @@ def parse(
     current = Hour(now)
     if scheduled is not None and scheduled > now + AHEAD:
         raise BadRequestError("the call is scheduled for the future")
+    table, explicit = _log(services.catalog, body), "date" in body
+    hours = _hours(body, current) if explicit else _last_complete(body, planned(scheduled, now), current)
     return HourlyRequest(
-        table=_log(services.catalog, body),
-        hours=_hours(body, current) if "date" in body else _last_complete(body, planned(scheduled, now), current),
-        explicit="date" in body,
+        table=table,
+        hours=hours,
+        explicit=explicit,
+        newest=not explicit or hours[-1] == current.plus(-1),
         delete=bool(body.get("delete_from_source", False)),
         recover=bool(body.get("recover_missed", True)),
     )

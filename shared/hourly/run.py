@@ -22,6 +22,7 @@ from shared.hourly.raw_table import RawTable, reference
 from shared.hourly.rebuild import open_day
 from shared.hourly.request import HourlyRequest
 from shared.hourly.store import Store
+from shared.hourly.tell import tell_done
 from shared.ledger import attempts, failing
 from shared.names import Hour
 from shared.rows.log_table import LogTable
@@ -67,7 +68,7 @@ def load(services: HourlyServices, request: HourlyRequest) -> tuple[HourlyAnswer
 
 @contextmanager
 def opened(services: HourlyServices, table: HourlyTable, *, anew: bool = False) -> Iterator[LogRun]:
-    """The only run over a log at a time: it holds the log's lock.
+    """The only run over a log at a time: it holds the log's lock. What is owed at its end is sent, unless it fails.
 
     `anew` makes BigQuery's table where it is gone, though it was used, if it is the suite's own.
     """
@@ -89,7 +90,9 @@ def opened(services: HourlyServices, table: HourlyTable, *, anew: bool = False) 
         location = schema.ensure(services.bigquery, target, table, known).location
         raw_table = RawTable(services.bigquery, target, location, table)
         counts = attempts.kept(connection)
-        yield LogRun(services, log_table, BatchObjects(services, folder), raw_table, store, start, deadline, counts)
+        run = LogRun(services, log_table, BatchObjects(services, folder), raw_table, store, start, deadline, counts)
+        yield run
+        tell_done(run)
 
 
 def _work(run: LogRun, request: HourlyRequest) -> Answer:
@@ -120,7 +123,7 @@ def _work(run: LogRun, request: HourlyRequest) -> Answer:
     complete = not answer.remaining and not answer.retryable
     if request.delete:
         _delete(run, answer)
-    if complete and request.recover and not request.explicit:
+    if complete and request.recover and request.newest:
         _audit(run, request.end, answer)
     return answer
 

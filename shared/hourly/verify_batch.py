@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from shared.errors import DataError
-from shared.hourly import orphans
+from shared.hourly import lineage, orphans
 from shared.hourly.context import LogRun
 from shared.hourly.manifest import Batch, BatchReceipt, Exported, HourRecord, Loaded
 from shared.hourly.remedies import Remedies
@@ -36,7 +36,11 @@ def verify(run: LogRun, hour: Hour, record: HourRecord, work: Loaded) -> HourRec
         )
     batch = Batch(export, work.job, receipt, work.loaded_at, datetime.now(UTC))
     done = record.change(work=None, batches=(*record.batches, batch))
+    if run.tells:
+        done = done.owing(export.number, batch.verified_at)
     if export.superseded:
         orphans.refuse_last(run, hour, done.parts, done.attempts - set(export.superseded))
     run.objects.remove(hour, export.superseded)
-    return run.store.advance(hour, record, done)
+    done = run.store.advance(hour, record, done)
+    lineage.batch(run, hour, export.attempt).of(export.content.rows).complete()
+    return done

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal, cast
 
 import psycopg
@@ -24,6 +24,14 @@ class Publication:
 
     number: int
     snapshot: SnapshotId
+
+
+@dataclass(frozen=True)
+class Unannounced(Publication):
+    """One whose completion message is owed: when readers got it, and the trace of its snapshot."""
+
+    published_at: datetime
+    traceparent: str | None
 
 
 def published(connection: psycopg.Connection, table: str) -> Publication | None:
@@ -52,10 +60,10 @@ def published_as(connection: psycopg.Connection, table: str, snapshot: SnapshotI
     return bound(connection, statements.query("publish"), values)
 
 
-def unannounced(connection: psycopg.Connection, table: str) -> list[Publication]:
+def unannounced(connection: psycopg.Connection, table: str) -> list[Unannounced]:
     """The publications whose completion message Pub/Sub has not taken yet."""
     rows = connection.execute(statements.query("unannounced"), {"table": table}).fetchall()
-    return [Publication(number, SnapshotId.parse(snapshot)) for number, snapshot in rows]
+    return [Unannounced(number, SnapshotId.parse(snapshot), at, trace) for number, snapshot, at, trace in rows]
 
 
 def announced(connection: psycopg.Connection, table: str, publication: int) -> None:

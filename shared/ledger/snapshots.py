@@ -33,7 +33,8 @@ class NamedPart:
 @dataclass(frozen=True)
 class Snapshot:
     """What a manifest says of a snapshot: the source's rows (None where the footers are the receipt), the parts', what
-    BigQuery counted, when the source was last changed, when it was exported, and what each column is in either system.
+    BigQuery counted, when the source was last changed, when it was exported, what each column is in either system, and
+    the trace of the export.
     """
 
     source_rows: int | None
@@ -43,6 +44,7 @@ class Snapshot:
     started: datetime | None = None
     exported: datetime | None = None
     columns: Sequence[Mapping[str, str]] = ()
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ def record(
         "started": stated.started,
         "exported": stated.exported,
         "profile": as_json(stated.profile),
+        "traceparent": stated.traceparent,
     }
     if statements.run(connection, "record_snapshot", key | values) == 0:
         return False
@@ -92,6 +95,11 @@ def find(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> Sn
         source_modified=cast(datetime | None, modified),
         exported=cast(datetime | None, exported),
     )
+
+
+def traceparent(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> str | None:
+    """The trace of the call that exported the snapshot; None where nobody knows."""
+    return cast(str | None, statements.one(connection, "traceparent", {"table": table, "snapshot": str(snapshot)}))
 
 
 def newest(connection: psycopg.Connection, table: str) -> Newest | None:

@@ -15,7 +15,7 @@ from shared.daily.swap_table import add_columns
 from shared.db.postgres import connect, translated
 from shared.db.session import refuse_absent
 from shared.errors import BadRequestError
-from shared.ledger import migrations
+from shared.ledger import entries, migrations
 from shared.ledger.names import SCHEMA
 from shared.operate import removal
 from shared.services import Services
@@ -47,6 +47,7 @@ def _changes(services: Services, reader: str | None) -> Iterator[str]:
     with connect(services.settings, "migrate") as connection, translated("migrating"):
         run = DailyRun(services, connection)
         yield from _ledger(connection)
+        entries.keep(connection, services.catalog)
         for table in services.catalog.tables.values():
             with log.bound(table=table.name), translated(f"migrating {table.name}"):
                 yield from _table(run.of(table))

@@ -12,12 +12,14 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from psycopg import sql
 
 from shared.catalog import PgType
 from shared.errors import DataError
+from shared.gcp.batches import together
 from shared.rows import arrays, casts, numeric
 
 if TYPE_CHECKING:
@@ -130,12 +132,23 @@ def _encoded(
 ) -> Generator[bytes]:
     ways = [(number, way) for number, cast in enumerate(columns) if (way := _way(cast.column.type))]
     yield encoder.write_header()
-    for batch in batches:
+    for table in together(batches):
         for number, way in ways:
-            batch = batch.set_column(number, batch.schema.names[number], way(batch.column(number)))
-        yield encoder.write_batch(batch)
+            table = table.set_column(number, table.schema.names[number], _at_once(table.column(number), way))
+        for batch in table.to_batches():
+            yield encoder.write_batch(batch)
     # Without its trailer, PostgreSQL would take the stream as COPY 0.
     yield encoder.finish()
+
+
+def _at_once(column: pa.ChunkedArray, way: Callable[[pa.Array], pa.Array]) -> pa.ChunkedArray:
+    """What a way makes of a column: of all its pieces at once, since each call costs, and then in the same pieces."""
+    import pyarrow as pa
+
+    made, ends = way(column.combine_chunks()), accumulate(map(len, column.chunks))
+    return pa.chunked_array(
+        [made.slice(end - len(chunk), len(chunk)) for chunk, end in zip(column.chunks, ends, strict=True)], made.type
+    )
 
 
 def _ahead[T: (bytes, "pa.RecordBatch")](source: Generator[T]) -> Generator[T]:

@@ -36,6 +36,12 @@ _FLOAT_DIGITS = 5
 #: The magnitudes of which every step below is exact or bounded; the few floats beyond take the slow way.
 _SMALLEST, _GREATEST = 1e-270, 1e270
 
+#: Places behind the point, and the floats below which such decimals are farther from each other than the floats are.
+_EXACT = {0: 2.0**52, 4: 2.0**39, 8: 2.0**26, 12: 2.0**13}
+
+#: Values that are looked at before the others.
+_FIRST = 64
+
 
 def binary(values: pa.Array) -> pa.Array:
     """Each of a column of float64 (finite), decimal128 or text (no exponent) as binary numeric; NULL stays NULL."""
@@ -57,33 +63,53 @@ def _of_floats(values: pa.Array) -> Words:
     import numpy as np
 
     x: Floats = values.fill_null(0.0).to_numpy(zero_copy_only=False)
-    magnitude = np.abs(x)
-    # Below 4,096, at most one decimal of 12 places reads back as the float: most columns hold nothing else.
-    scaled = np.rint(np.minimum(magnitude, 4_096) * 1e12)
-    if ((magnitude < 4_096) & (scaled / 1e12 == magnitude)).all():
-        groups, limbs = np.empty((len(x), 4), np.int64), [scaled.astype(np.int64)]
-        for place in reversed(range(4)):
-            groups[:, place] = _divide(limbs, 10_000)
-        return _words(groups, np.zeros(len(x), np.int64), x < 0)
+    magnitude, negative = np.abs(x), x < 0
+    for places, limit in _EXACT.items():
+        # Most columns hold nothing else than decimals of few places. The first values tell which are worth a try.
+        if _scaled(magnitude[:_FIRST], places, limit) is not None:
+            number = _scaled(magnitude, places, limit)
+            if number is not None:
+                return _words(_groups(number), places, negative)
     far = (magnitude < _SMALLEST) | (magnitude > _GREATEST)
-    digits, places, doubtful = _shortest(np.where(far, 1.0, magnitude))
+    digits, behind, doubtful = _shortest(np.where(far, 1.0, magnitude))
     # As 20 digits, the first of which stands at a multiple of 4 places: groups of 4, a zero or more in front.
-    exponent = 16 - places
-    weight = exponent // 4
-    shift = exponent - 4 * weight
-    cut = _tens(8 - shift)
-    high, low = digits // cut, digits % cut * _tens(shift)
-    groups = np.empty((len(x), _FLOAT_DIGITS), np.int64)
-    groups[:, 0] = high // 100_000_000
-    groups[:, 1] = high // 10_000 % 10_000
-    groups[:, 2] = high % 10_000
-    groups[:, 3] = low // 10_000
-    groups[:, 4] = low % 10_000
-    words = _words(groups, weight, x < 0)
+    exponent = 16 - behind
+    weight = exponent >> 2
+    shift = exponent & 3
+    cut = _tens().take(8 - shift)
+    high = digits // cut
+    low = (digits - high * cut) * _tens().take(shift)
+    groups = [*_groups(high, 3), *_groups(low, 2)]
+    words = _words(groups, 4 * (_FLOAT_DIGITS - 1 - weight), negative, weight)
     for index in np.flatnonzero((doubtful | far) & (magnitude != 0)):
         words[index] = _slowly(float(x[index]))
     words[magnitude == 0, 1:] = 0
     return words
+
+
+def _scaled(magnitude: Floats, places: int, limit: float) -> Integers | None:
+    """The floats times a power of ten, where each is the one nearest to a decimal of so many places; None of others.
+
+    Below the limit, floats are nearer to each other than such decimals, so that no two of these read back as the same
+    float: then no decimal that reads back as it is shorter. Both sides of the division are exact, so that it gives the
+    float nearest to the decimal.
+    """
+    import numpy as np
+
+    power = 10.0**places
+    scaled = np.rint(np.minimum(magnitude, limit) * power)
+    return scaled.astype(np.int64) if (scaled / power == magnitude).all() else None
+
+
+def _groups(number: Integers, count: int = 0) -> list[Integers]:
+    """The base-10000 digits of numbers, so many, or as many as the greatest has."""
+    left = count or max(1, -(-len(str(number.max(initial=0))) // 4))
+    groups = []
+    for _ in range(left - 1):
+        quotient = number // 10_000
+        groups.append(number - quotient * 10_000)
+        number = quotient
+    return [number, *reversed(groups)]
 
 
 def _shortest(x: Floats) -> tuple[Integers, Integers, Flags]:
@@ -98,18 +124,19 @@ def _shortest(x: Floats) -> tuple[Integers, Integers, Flags]:
 
     places = 16 - np.floor(np.log10(x)).astype(np.int64)
     ten, rest = _powers()
-    power = ten[places - _LEAST_PLACES]
+    power = ten.take(places - _LEAST_PLACES)
     product, error = _product(x, power)
-    error += x * rest[places - _LEAST_PLACES]
+    error += x * rest.take(places - _LEAST_PLACES)
     whole = np.rint(error)
     exact = product.astype(np.int64) + whole.astype(np.int64)
     beyond = error - whole  # of the exact product, behind the point
-    half = np.spacing(x) * 0.5 * power
+    below = (x.view(np.int64) & _EXPONENT).view(np.float64)  # the power of two
+    half = below * 2.0**-53 * power
     down = (beyond < 0).astype(np.int64)
     of_15, of_16 = (exact + 50 - down) // 100 * 100, (exact + 5 - down) // 10 * 10
     off_15, off_16 = np.abs((of_15 - exact) - beyond), np.abs((of_16 - exact) - beyond)
     # Below a power of two, the next float is half as far.
-    lopsided = np.frexp(x)[0] == 0.5
+    lopsided = below == x
     at_15 = off_15 < np.where(lopsided, half * 0.5, half)
     at_16 = off_16 < half
     digits = np.where(at_15, of_15, np.where(at_16, of_16, exact))
@@ -131,8 +158,9 @@ def _product(a: Floats, b: Floats) -> tuple[Floats, Floats]:
 
 
 #: In units of the 17th digit: what is nearer to a boundary takes the slow way. The product is off by 1e-13 at most.
-_MARGIN = 1e-3
+_MARGIN = 1e-6
 _SPLIT = 134_217_729.0
+_EXPONENT = 0x7FF0_0000_0000_0000
 _HALF, _LOW_HALF = 32, 0xFFFF_FFFF
 _LEAST_PLACES = 16 - 271
 
@@ -178,8 +206,7 @@ def _of_decimals(values: pa.Array) -> Words:
     while not groups or any(limb.any() for limb in limbs):
         unit = 10_000 if groups else 10 ** (4 - pad)
         groups.insert(0, _divide(limbs, unit).astype(np.int64) * (10_000 // unit))
-    weight = np.full(len(values), len(groups) - 1 - (scale + pad) // 4, np.int64)
-    return _words(np.stack(groups, axis=1), weight, negative)
+    return _words(groups, scale + pad, negative)
 
 
 def _of_texts(values: pa.Array) -> Words:
@@ -191,40 +218,55 @@ def _of_texts(values: pa.Array) -> Words:
     whole = pc.utf8_lpad(pc.replace_substring_regex(number, r"\..*", ""), _WIDTH, "0")
     behind = pc.utf8_rpad(pc.replace_substring_regex(number, r"^[0-9]+\.?", ""), _WIDTH, "0")
     characters = pc.binary_join_element_wise(whole, behind, "").to_numpy(zero_copy_only=False)
-    digits = characters.astype(f"S{2 * _WIDTH}").view(np.uint8).reshape(len(text), -1, 4).astype(np.int64) - ord("0")
+    digits = characters.astype(f"S{2 * _WIDTH}").view(np.uint8).reshape(len(text), _WIDTH // 2, 4).astype(
+        np.int64
+    ) - ord("0")
     negative = pc.starts_with(text, "-").to_numpy(zero_copy_only=False)
-    return _words(digits @ np.array([1000, 100, 10, 1]), np.full(len(text), _WIDTH // 4 - 1), negative)
+    return _words(list((digits @ np.array([1000, 100, 10, 1])).T), _WIDTH, negative)
 
 
-def _words(groups: Integers, weight: Integers, negative: Flags) -> Words:
-    """What the server reads: how many digits, the weight of the first, the sign, the places shown, the digits."""
+def _words(
+    groups: list[Integers], places: int | Integers, negative: Flags, weight: int | Integers | None = None
+) -> Words:
+    """What the server reads: how many digits, the weight of the first, the sign, the places shown, the digits.
+
+    `places` are those behind the point up to the last digit's end; the weight follows from them where they are the same
+    for all.
+    """
     import numpy as np
 
-    places = np.zeros(len(groups), np.int64)
-    for number in range(groups.shape[1]):
-        digit = groups[:, number]
-        places = np.where(digit != 0, 4 * (number - weight) - _trailing_zeros()[digit], places)
-    words = np.empty((len(groups), 4 + groups.shape[1]), ">u2")
-    words[:, 0] = groups.shape[1]
+    if weight is None:
+        weight = len(groups) - 1 - places // 4
+    zeros = _trailing_zeros().take(groups[-1])
+    for number, group in enumerate(reversed(groups[:-1]), 1):
+        only = zeros == 4 * number
+        if not only.any():
+            break
+        zeros += _trailing_zeros().take(group) * only
+    words = np.empty((len(negative), 4 + len(groups)), ">u2")
+    words[:, 0] = len(groups)
     words[:, 1] = weight & 0xFFFF
-    words[:, 2] = np.where(negative, _NEGATIVE, 0)
-    words[:, 3] = np.maximum(places, 0)
-    words[:, 4:] = groups
+    words[:, 2] = negative * _NEGATIVE
+    words[:, 3] = np.maximum(places - zeros.astype(np.int64), 0) * (zeros < 4 * len(groups))
+    for number, group in enumerate(groups, 4):
+        words[:, number] = group
     return words
 
 
 @cache
-def _trailing_zeros() -> Integers:
+def _trailing_zeros() -> npt.NDArray[np.uint8]:
     """How many zeros a base-10000 digit ends with, as 4 decimal ones."""
     import numpy as np
 
-    return np.array([4, *(next(n for n in range(4) if digit % 10 ** (n + 1)) for digit in range(1, 10_000))])
+    zeros = [4, *(next(n for n in range(4) if digit % 10 ** (n + 1)) for digit in range(1, 10_000))]
+    return np.array(zeros, np.uint8)
 
 
-def _tens(exponent: Integers) -> Integers:
+@cache
+def _tens() -> Integers:
     import numpy as np
 
-    return np.power(np.int64(10), exponent)
+    return np.array([10**exponent for exponent in range(9)])
 
 
 def _divide[N: (np.uint64, np.int64)](limbs: list[npt.NDArray[N]], by: int) -> npt.NDArray[N]:

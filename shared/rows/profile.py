@@ -7,7 +7,7 @@ NULL. Profiles that agree make a receipt.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -17,6 +17,7 @@ from psycopg import sql
 
 from shared.catalog import Column, PgType
 from shared.documents import Count, Reader, Text
+from shared.gcp.batches import together
 from shared.words import quantity
 
 if TYPE_CHECKING:
@@ -113,17 +114,18 @@ class Tap:
         sums = {c.name: ColumnProfile(0, 0 if is_summed(c) else None) for c in columns}
         self.profile = Profile(0, sums)
 
-    def through(self, batches: Generator[pa.RecordBatch]) -> Generator[pa.RecordBatch]:
-        for batch in batches:
+    def through(self, batches: Iterable[pa.RecordBatch]) -> Generator[pa.RecordBatch]:
+        for table in together(batches):
             width = len(self._columns)
-            self.profile += self._of(batch.num_rows, batch.columns[:width], batch.columns[width:])
-            yield batch.select(range(width))
+            self.profile += self._of(table.num_rows, table.columns[:width], table.columns[width:])
+            yield from table.select(range(width)).to_batches()
 
-    def _of(self, rows: int, values: Sequence[pa.Array], missing: Sequence[pa.BooleanArray]) -> Profile:
+    def _of(self, rows: int, values: Sequence[pa.ChunkedArray], missing: Sequence[pa.ChunkedArray]) -> Profile:
         found = {}
         for column, array, nulls in zip(self._columns, values, missing, strict=True):
             total = _arrow_sum(column, array) if is_summed(column) else None
-            found[column.name] = ColumnProfile(rows - nulls.true_count, total)
+            absent = sum(chunk.true_count for chunk in nulls.chunks)
+            found[column.name] = ColumnProfile(rows - absent, total)
         return Profile(rows, found)
 
 
@@ -202,7 +204,7 @@ def _sum(column: Column) -> sql.Composable:
     return sql.SQL("NULL")
 
 
-def _arrow_sum(column: Column, array: pa.Array) -> int:
+def _arrow_sum(column: Column, array: pa.ChunkedArray) -> int:
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -13,6 +13,7 @@ from typing import Literal, TypedDict
 
 from shared import log
 from shared.daily import newest
+from shared.daily.announce_views import announce_views
 from shared.daily.context import DailyRun, TableRun
 from shared.daily.publish import announce
 from shared.daily.refresh import unlike
@@ -21,7 +22,7 @@ from shared.db import queries
 from shared.db.postgres import connect, translated
 from shared.errors import SyncError
 from shared.gcp.storage import StoredObject
-from shared.ledger import holds, migrations, publications
+from shared.ledger import holds, migrations, publications, refreshed
 from shared.ledger.standing import SnapshotState
 from shared.services import Services
 from shared.target.views import exists
@@ -59,7 +60,14 @@ class SentMessage(TypedDict):
     views: list[str]
 
 
-type Finished = SentManifest | SentOwed | SentMessage
+class SentViews(TypedDict):
+    """The messages that views stand, which were owed."""
+
+    views: list[str]
+    sent: Literal["owed messages of views"]
+
+
+type Finished = SentManifest | SentOwed | SentMessage | SentViews
 
 
 def run(services: Services, now: datetime) -> list[Finished]:
@@ -77,7 +85,7 @@ def run(services: Services, now: datetime) -> list[Finished]:
             for table in services.catalog.tables.values()
             for step in (_import, _refresh)
         ]
-        return [done for done in finished if done is not None]
+        return [done for done in (*finished, _announce_views(run, now)) if done is not None]
 
 
 def _import(run: TableRun, now: datetime) -> Finished | None:
@@ -152,6 +160,25 @@ def _refresh(run: TableRun, now: datetime) -> Finished | None:
             again=asked_for,
         )
     return {"table": table.name, "publication": publication, "sent": "message", "views": sorted([*names, *rebuilt])}
+
+
+def _announce_views(run: DailyRun, now: datetime) -> Finished | None:
+    """Send the messages that views stand, once one of them is of age. A failure leaves all as it was."""
+    try:
+        with translated("looking for messages of views that are owed"):
+            due = [
+                each
+                for each in refreshed.owed(run.connection)
+                if each.refreshed_at < now - run.settings.reconcile_after
+            ]
+            views = announce_views(run) if due else []
+    except SyncError as e:
+        log.failure("reconciliation failed", e)
+        return None
+    if not views:
+        return None
+    _tell(f"messages that {', '.join(views)} stand were owed, so they are sent", again=False)
+    return {"views": views, "sent": "owed messages of views"}
 
 
 def _tell(message: str, again: bool) -> None:

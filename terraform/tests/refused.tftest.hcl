@@ -96,6 +96,16 @@ run "the_public_as_viewer" {
   expect_failures = [var.status_viewers]
 }
 
+run "everybody_as_a_caller" {
+  command = plan
+
+  variables {
+    callers = ["allAuthenticatedUsers"]
+  }
+
+  expect_failures = [var.callers]
+}
+
 run "no_way_to_the_database" {
   command = plan
   variables {

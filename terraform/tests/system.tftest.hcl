@@ -64,6 +64,28 @@ run "names" {
   }
 }
 
+run "leaves_the_schedule_to_airflow" {
+  command = plan
+
+  variables {
+    schedules = { enabled = false }
+    callers   = ["serviceAccount:airflow@example.iam.gserviceaccount.com"]
+  }
+
+  assert {
+    condition     = output.schedules.daily == null && length(output.schedules.hourly) == 0 && length(output.deployment.schedules) == 0
+    error_message = "No job calls, and the doctor looks for none."
+  }
+  assert {
+    condition     = alltrue([for name in ["bq_export", "hourly_export"] : toset(keys(local.invokers[name])) == toset(["serviceAccount:airflow@example.iam.gserviceaccount.com"])]) && contains(keys(local.invokers.status), "serviceAccount:airflow@example.iam.gserviceaccount.com")
+    error_message = "Airflow may call, and nobody else."
+  }
+  assert {
+    condition     = length(setsubtract(["snapshot_missing", "hour_late"], keys(output.alerts))) == 0
+    error_message = "Who is woken is woken all the same."
+  }
+}
+
 run "catalog" {
   command = plan
 
@@ -117,6 +139,10 @@ run "deployed" {
   assert {
     condition     = toset(keys(local.triggers)) == toset(["gcs_import", "mv_refresh"]) && local.triggers.gcs_import.bucket == output.buckets.export && local.triggers.mv_refresh.topic == output.completion_topic
     error_message = "Uploads call gcs_import, publications mv_refresh."
+  }
+  assert {
+    condition     = toset([for name, environment in output.function_environment : name if lookup(environment, "HOUR_DONE_TOPIC", "") == "recosync-dev-hour-done"]) == toset(["hourly_export"]) && output.function_environment.mv_refresh.REFRESHED_TOPIC == "recosync-dev-refreshed"
+    error_message = "Who tells knows the topic."
   }
   assert {
     condition     = alltrue([for name, environment in output.function_environment : environment.FUNCTION_TIMEOUT_SECONDS == tostring(var.limits[name].timeout_seconds)])
@@ -252,5 +278,18 @@ run "sources_whose_owner_grants" {
   assert {
     condition     = length(google_bigquery_dataset_iam_member.reader) == 0
     error_message = "Nothing is granted on what the owner writes all grants of."
+  }
+}
+
+run "a_second_environment_has_jobs_of_its_own" {
+  command = plan
+
+  variables {
+    schedules = { suffix = "-second" }
+  }
+
+  assert {
+    condition     = output.schedules.daily == "sync_bq_to_cloudsql_recommendation_tables-second" && output.schedules.hourly["past_offer_context"] == "export_cloudsql_tables_to_bigquery_hourly-second"
+    error_message = "Two environments of a project can't have jobs of the same name."
   }
 }

@@ -23,6 +23,7 @@ from local.cloud import Deployment
 from local.proxy import Answer, CutOffError, Fault, Forward, Proxy, Request
 from shared import catalog
 from shared.catalog import BigQueryType, HourlyColumn, PgType
+from tests.kit.answer_schemas import checked
 
 HOUR = timedelta(hours=1)
 LOG = catalog.load().hourly["past_offer_context"]
@@ -84,10 +85,10 @@ class Log:
         )
         try:
             with urllib.request.urlopen(request, timeout=120) as response:  # noqa: S310
-                return response.status, json.load(response)
+                return response.status, checked("hourly_export", json.load(response))
         except urllib.error.HTTPError as refusal:
             with refusal:
-                return refusal.code, json.load(refusal)
+                return refusal.code, checked("hourly_export", json.load(refusal))
         except (OSError, HTTPException):
             return 0, {}
 
@@ -129,10 +130,14 @@ class Log:
 
     def in_bigquery(self, at: datetime, columns: Collection[str] = COLUMNS) -> list[Row]:
         rows = self.here.bigquery_client.query(
-            f"SELECT {', '.join(columns)} FROM raw_local.past_offer_context"
+            f"SELECT {', '.join(columns)} FROM {self._table}"
             f" WHERE import_date = DATE '{at:%Y-%m-%d}' AND import_hour = {at.hour}"
         ).result()
         return [row.values() for row in rows]
+
+    @property
+    def _table(self) -> str:
+        return f"raw_{self.here.env['ENV_SHORT_NAME']}.past_offer_context"
 
     def objects(self, at: datetime) -> set[tuple[str, int]]:
         """Name and generation of each object in the folder of an hour."""
@@ -149,8 +154,7 @@ class Log:
     def erase_from_bigquery(self, at: datetime) -> None:
         """Delete an hour's rows there."""
         self.here.bigquery_client.query(
-            "DELETE FROM raw_local.past_offer_context"
-            f" WHERE import_date = DATE '{at:%Y-%m-%d}' AND import_hour = {at.hour}"
+            f"DELETE FROM {self._table} WHERE import_date = DATE '{at:%Y-%m-%d}' AND import_hour = {at.hour}"
         ).result()
 
     def kill(self) -> None:

@@ -20,25 +20,22 @@ import psycopg
 from shared import catalog
 from shared.catalog import Column, PgType, Table
 from tests.e2e.sources import SOURCES
+from tests.kit.answer_schemas import checked
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Client
-
-    from local.cloud import Deployment
 
 CATALOG = catalog.load()
 
 
 @dataclass
 class System:
-    """One deployment. `emulated` is there when it runs on this machine, where faults can be made."""
+    """One deployment, whose bq_export is at `url` if it can be called from here."""
 
     bigquery: Client
     datasets: Mapping[str, str]
     dsn: str
-    url: str
-    token: str = ""
-    emulated: Deployment | None = None
+    url: str = ""
 
     def fill(self, day: int) -> None:
         """Give the sources the rows of a day, which are all others than those of the day before."""
@@ -49,11 +46,15 @@ class System:
             ).result()
 
     def call(self, body: object = None, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
-        """Call bq_export; status and answer. A body of bytes goes as it is."""
+        """Call bq_export; status and answer, which is as the documents say. A body of bytes goes as it is."""
+        status, answer = self._call(body, headers)
+        checked("bq_export", json.loads(answer))
+        return status, answer
+
+    def _call(self, body: object, headers: Mapping[str, str] | None) -> tuple[int, str]:
         content = body if isinstance(body, bytes) else json.dumps(body or {}).encode()
-        authorized = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         request = urllib.request.Request(  # noqa: S310 - the address is the test's own
-            self.url, content, {"content-type": "application/json", **authorized, **(headers or {})}
+            self.url, content, {"content-type": "application/json", **(headers or {})}
         )
         try:
             with urllib.request.urlopen(request, timeout=1800) as response:  # noqa: S310

@@ -6,6 +6,7 @@ import json
 import re
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,6 +15,7 @@ from local.eventarc import CloudEvent
 from local.functions import FLEET
 from tests.e2e.conftest import PASSWORD
 from tests.e2e.system import scheduled
+from tests.kit.messages import subscribed
 from tests.kit.servers import stops_the_server
 
 TOMORROW = f"{datetime.now(UTC) + timedelta(days=2):%Y%m%d}"
@@ -63,6 +65,9 @@ def test_a_source_that_does_not_exist_fails_for_good_and_leaves_the_other_tables
     (failed,) = json.loads(answer)["failed"]
     assert (failed["table"], failed["retryable"]) == ("iris_france", False)
     assert "seed_local.iris_france" in failed["error"]
+    strict = replace(system, url=f"{system.url}?strict=true")
+    status, answer_of_strict = strict.call({"tables": ["iris_france"]})
+    assert (status, json.loads(answer_of_strict)["failed"]) == (422, [failed])
     assert len(json.loads(answer)["tables"]) == 3
     assert error_lines(emulated, "bq_export")[-1]["table"] == "iris_france"
     emulated.eventarc.wait_idle()
@@ -207,3 +212,44 @@ def test_a_function_without_its_settings_says_which_and_keeps_its_events(emulate
             (line,) = error_lines(wrong, function)
             assert {"EXPORT_BUCKET", "DATABASE_URL"} <= set(re.findall("[A-Z_]{8,}", line["message"]))
             assert "pa55" not in wrong.log(function)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
+        {"X-Cloud-Trace-Context": "0af7651916cd43dd8448eb211c80319d/13235353014750950193;o=1"},
+    ],
+    ids=["W3C's", "Google's"],
+)
+def test_one_search_for_the_trace_of_a_call_shows_the_whole_way_of_its_snapshots(emulated, system, day, header):
+    (text,) = header.values()
+    searched = re.search("[0-9a-f]{32}", text)[0]
+    system.fill(day)
+    with (
+        subscribed(emulated, emulated.topic, "published") as published,
+        subscribed(emulated, emulated.refreshed_topic, "refreshed") as refreshed,
+    ):
+        status, _ = system.call({}, {"X-CloudScheduler-ScheduleTime": scheduled(day).isoformat(), **header})
+        assert status == 200
+        emulated.eventarc.wait_idle()
+        told = [*published.take(), *refreshed.take()]
+    assert {each.attributes["ce-traceparent"] for each in told} == {f"00-{searched}-b7ad6b7169203331-01"}
+    views = {each.attributes["view"] for each in told if each.data}
+    tables = {each.attributes["table"] for each in told if not each.data}
+    assert (len(tables), len(views)) == (4, 5)
+    for function, message, subject, subjects in (
+        ("bq_export", "snapshot exported", "table", tables),
+        ("gcs_import", "manifest recorded", "table", tables),
+        ("gcs_import", "snapshot published", "table", tables),
+        ("gcs_import", "publication announced", "table", tables),
+        ("mv_refresh", "view built", "view", views),
+        ("mv_refresh", "view announced", "view", views),
+    ):
+        found = [
+            line[subject]
+            for line in lines(emulated, function)
+            if line.get("logging.googleapis.com/trace") == f"projects/{emulated.project}/traces/{searched}"
+            and line["message"] == message
+        ]
+        assert sorted(found) == sorted(subjects), (function, message)

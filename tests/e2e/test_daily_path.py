@@ -1,6 +1,4 @@
-"""The daily job, from the call to the views. Also runs against a real project."""
-
-from datetime import UTC, datetime
+"""The daily job, from the call to the views."""
 
 import pytest
 
@@ -8,9 +6,8 @@ from tests.e2e.system import CATALOG, scheduled
 
 
 def test_every_row_of_bigquery_comes_to_postgres_and_its_views(system, day):
-    if system.emulated:
-        system.fill(day)
-    snapshots = system.schedule(scheduled(day) if system.emulated else datetime.now(UTC))
+    system.fill(day)
+    snapshots = system.schedule(scheduled(day))
     assert snapshots.keys() == CATALOG.tables.keys()
     system.wait_refreshed(snapshots)
     assert system.agrees()

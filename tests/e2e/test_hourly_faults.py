@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,6 @@ from local.functions import FLEET
 from local.proxy import Answer, CutOffError, Forward, Request, standing_before
 from local.roles import granted
 from local.strict_storage import Rules
-from tests.e2e.conftest import REAL
 from tests.e2e.hourly_system import HOUR, LOG, Log, gates, step_of
 from tests.kit.background import Background, wait_for
 from tests.kit.servers import stops_the_server
@@ -66,15 +64,8 @@ def deployed(cloud: Cloud, name: str, instances: int, granted: Granted | None) -
 
 
 @pytest.fixture(scope="module")
-def emulators(request):
-    if REAL in os.environ:
-        pytest.skip(f"{REAL} is set, and faults can only be made in the emulated cloud")
-    return request.getfixturevalue("cloud")
-
-
-@pytest.fixture(scope="module")
-def log(emulators):
-    with deployed(emulators, "hourly_faults", 2, granted()) as log:
+def log(cloud):
+    with deployed(cloud, "hourly_faults", 2, granted()) as log:
         yield log
 
 
@@ -119,9 +110,9 @@ def test_a_run_is_killed(log, hour, step):
     log.recover(hour)
 
 
-def test_the_first_run_of_all_is_killed_and_so_is_the_next(emulators):
+def test_the_first_run_of_all_is_killed_and_so_is_the_next(cloud):
     # Where Terraform has not made the table, the account has to be one that may.
-    with deployed(emulators, "hourly_first", 1, None) as log:
+    with deployed(cloud, "hourly_first", 1, None) as log:
         log.write(log.start, ROWS)
         for step in ("table", "manifest"):
             with log.killed(step, log.start):

@@ -51,8 +51,9 @@ ELSEWHERE = {"hourly-load": "hourly", "backfill": "hourly", "approve": "rollback
 #: Commands that look at the sources.
 READ_BIGQUERY = ("export", "plan", "verify", "doctor")
 
-#: Options of what needs a deployment, or waits for one: tests/e2e/test_force.py and tests/integration/test_doctor.py.
-DEPLOYED = ("--wait", "--deployment", "--plan")
+#: Options of what needs a deployment, or waits for one: tests/e2e/test_force.py, tests/integration/test_doctor.py and
+#: tests/integration/test_cli_freshness.py.
+DEPLOYED = ("--wait", "--deployment", "--plan", "--fresher-than")
 
 #: Options by which an example has something of everything to show.
 MORE = {"verify": ("--from", f"{HOUR:%Y%m%d}", "--to", f"{HOUR:%Y%m%d}")}

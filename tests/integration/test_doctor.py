@@ -19,6 +19,7 @@ from shared.catalog import PG_TYPES, ROOT
 from shared.operate import migrate
 from shared.operate.doctor import Asked, Verdict, database, examine, rehearsal
 from tests.kit import deployed_database, full_sources
+from tests.kit.answer_schemas import checked
 from tests.kit.commands import recosync
 from tests.kit.deployed_database import statements
 
@@ -321,7 +322,9 @@ def fresh():
 
 def call(function, **body):
     client = create_app(function, str(ROOT / "functions" / function / "main.py"), "http").test_client()
-    return client.post("/", json=body)
+    answer = client.post("/", json=body)
+    checked("doctor" if body["doctor"] else function, answer.json)
+    return answer
 
 
 @pytest.mark.usefixtures("fresh")

@@ -16,6 +16,7 @@ from shared.db.postgres import connect
 from shared.errors import BadRequestError
 from shared.names import ObjectVersion, SnapshotId, TableRef
 from shared.operate import decisions
+from tests.kit.answer_schemas import checked
 from tests.kit.sessions import one
 from tests.kit.snapshots import TABLE
 from tests.kit.uploads import arrive
@@ -43,6 +44,7 @@ class Mornings:
         asked = export.parse(self.services, {"tables": [TABLE], **body}, self.at, datetime.now(UTC))
         answer, status = export.run(self.services, asked)
         assert status == 200
+        checked("bq_export", {**answer, "housekeeping": None})
         return answer["tables"][0] if answer["tables"] else answer["failed"][0]
 
     def bring(self) -> list[str]:

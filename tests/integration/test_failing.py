@@ -17,6 +17,7 @@ from shared.ledger import migrations
 from shared.names import ObjectVersion
 from shared.operate.status import gather, page
 from shared.services import HourlyServices
+from tests.kit.answer_schemas import checked
 from tests.kit.commands import recosync
 from tests.kit.sessions import held, one
 from tests.kit.snapshots import TABLE, bookings, day, publish
@@ -40,7 +41,9 @@ def migrated(here, database):
 def call(function, headers=None, **body):
     """What a function as it is deployed answers to a call."""
     client = create_app(function, str(ROOT / "functions" / function / "main.py"), "http").test_client()
-    return client.post("/", json=body, headers=headers)
+    answer = client.post("/", json=body, headers=headers)
+    checked(function, answer.json)
+    return answer
 
 
 def event(function, data):

@@ -37,6 +37,13 @@ def test_it_is_made_once_a_day(yesterday):
     assert yesterday.errors == []
 
 
+def test_whoever_asks_for_the_newest_hour_by_its_name_has_it_made_too(yesterday):
+    assert yesterday.call(25, **named(23))["audit"] is None
+    yesterday.add(22)
+    assert yesterday.call(25, **named(24))["audit"] == [difference(22, 0, 1)]
+    assert yesterday.call(26, **named(25))["audit"] is None
+
+
 def test_rows_that_were_deleted_as_asked_are_not_missed_and_others_are(log):
     log.change(start=Hour(at(22)), late_hours=0)
     for hour in (22, 23):

@@ -9,6 +9,7 @@ import pytest
 
 from local import context
 from local.functions import FLEET
+from tests.kit.answer_schemas import checked
 
 #: The function reads the real clock, so what it is asked for is of yesterday.
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -62,9 +63,9 @@ def call(deployed, body, **headers):
     request = urllib.request.Request(deployed.url("hourly_export"), content, headers)  # noqa: S310 - our own
     try:
         with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
-            return response.status, json.load(response)
+            return response.status, checked("hourly_export", json.load(response))
     except urllib.error.HTTPError as e:
-        return e.code, json.load(e)
+        return e.code, checked("hourly_export", json.load(e))
 
 
 def traces(deployed):

@@ -16,6 +16,7 @@ from shared.gcp import pubsub
 from shared.services import Services
 from shared.upkeep import housekeeping
 from tests.kit.background import Background, wait_for
+from tests.kit.messages import Message, judged
 from tests.kit.sessions import held, one, users
 from tests.kit.snapshots import TABLE, bookings, day, publish, upload
 from tests.kit.uploads import arrive
@@ -360,8 +361,16 @@ def messages(here, database):
             subscriber.acknowledge(request={"subscription": name, "ack_ids": [m.ack_id for m in received]})
         query = "SELECT publication::text FROM recosync.publication ORDER BY publication"
         known = [number for (number,) in database.execute(query)] if received else []
-        told = [dict(m.message.attributes) for m in received]
-        return [{**each, "publication": known.index(each["publication"]) + 1} for each in told]
+        told = [judged(Message(dict(m.message.attributes), None, "")).attributes for m in received]
+        assert not any(m.message.data for m in received)
+        return [
+            {
+                "table": each["table"],
+                "snapshot_id": each["snapshot_id"],
+                "publication": known.index(each["publication"]) + 1,
+            }
+            for each in told
+        ]
 
     yield take
     subscriber.delete_subscription(subscription=name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -18,6 +19,7 @@ from shared.operate.status.report import HourState, Outcome
 from shared.services import HourlyServices
 from shared.settings import DatabaseUrl
 from tests.browser import month
+from tests.kit.answer_schemas import checked
 
 OFFERS = "recommendable_offers_raw"
 
@@ -48,7 +50,9 @@ def filled(here, asked):
 
 
 def look(services):
-    return gather(services, month.NOW)
+    report = gather(services, month.NOW)
+    checked("status", json.loads(report.to_json()))
+    return report
 
 
 def table(services, name=OFFERS):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 from shared.daily import refresh
@@ -9,6 +10,7 @@ from shared.operate import decisions
 from shared.operate.status import gather
 from shared.operate.status.report import HourState
 from shared.services import HourlyServices
+from tests.kit.answer_schemas import checked
 from tests.kit.logs import at
 from tests.kit.snapshots import TABLE, day, publish, upload
 from tests.kit.uploads import arrive
@@ -16,6 +18,7 @@ from tests.kit.uploads import arrive
 
 def status(table=TABLE):
     report = gather(HourlyServices.from_environment(), day(1).at + timedelta(hours=5))
+    checked("status", json.loads(report.to_json()))
     assert report.problems == ()
     seen = next(each for each in report.tables if each.name == table)
     views = [view for view in report.views if view.name == "non_recommendable_items_mv"]
@@ -69,6 +72,7 @@ def test_what_arrives_while_a_table_is_pinned_and_what_becomes_of_it_after(servi
 
 def states(log, now):
     report = gather(log.services, at(now))
+    checked("status", json.loads(report.to_json()))
     (told,) = report.logs
     day_of = told.days[0].hours
     return {n: day_of[n].state for n in range(24) if day_of[n].state not in (HourState.NOT_OWNED, HourState.TO_COME)}

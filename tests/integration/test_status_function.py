@@ -13,6 +13,7 @@ import pytest
 
 from local.functions import FLEET
 from shared.ledger import migrations
+from tests.kit.answer_schemas import checked
 
 
 class Answer(NamedTuple):
@@ -65,7 +66,7 @@ def test_a_page_and_its_headers(migrated):
 def test_the_same_as_json(migrated):
     answer = ask(migrated, "?format=json")
     assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
-    report = json.loads(answer.text)
+    report = checked("status", json.loads(answer.text))
     assert [table["name"] for table in report["tables"]][-1] == "iris_france"
     assert report["environment"] == "local"
 

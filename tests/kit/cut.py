@@ -28,6 +28,9 @@ class Where(StrEnum):
     IN = "half of it"
     AFTER = "all of it"
 
+    def of(self, message: bytes) -> bytes:
+        return message[: {Where.BEFORE: 0, Where.IN: len(message) // 2}.get(self)]
+
 
 @dataclass
 class Cutter:
@@ -49,19 +52,19 @@ class Cutter:
         with ExitStack() as stack:
             stack.enter_context(client)
             server = stack.enter_context(socket.create_connection(("127.0.0.1", self.port)))
-            stack.callback(_shut, client)
-            stack.callback(_shut, server)
+            stack.callback(shut, client)
+            stack.callback(shut, server)
             with self._lock:
                 counted = self._connections >= self.spared
                 self._connections += 1
             threading.Thread(target=_hand_on, args=(server, client), daemon=True).start()
-            for message in _messages(client):
+            for message in messages(client):
                 with self._lock:
                     cut = counted and self.messages == self.at
                     self.messages += counted
                 if cut:
-                    _shut(client)
-                    server.sendall(message[: {Where.BEFORE: 0, Where.IN: len(message) // 2}.get(self.where)])
+                    shut(client)
+                    server.sendall(self.where.of(message))
                     return
                 server.sendall(message)
 
@@ -80,7 +83,7 @@ def standing_before(port: int, where: Where, at: int | None = None, spared: int 
 
         threading.Thread(target=accept, daemon=True).start()
         yield cutter, listener.getsockname()[1]
-        _shut(listener)
+        shut(listener)
 
 
 @contextmanager
@@ -100,7 +103,7 @@ def _quietly(cutter: Cutter, client: socket.socket) -> None:
         cutter.serve(client)
 
 
-def _messages(client: socket.socket) -> Iterator[bytes]:
+def messages(client: socket.socket) -> Iterator[bytes]:
     """The client's messages, whole. Those that begin a connection have no type before their length."""
     beginning = True
     while length := _read(client, 4 if beginning else 5):
@@ -124,9 +127,9 @@ def _hand_on(server: socket.socket, client: socket.socket) -> None:
     with suppress(OSError):
         while content := server.recv(1 << 16):
             client.sendall(content)
-    _shut(client)
+    shut(client)
 
 
-def _shut(end: socket.socket) -> None:
+def shut(end: socket.socket) -> None:
     with suppress(OSError):
         end.shutdown(socket.SHUT_RDWR)

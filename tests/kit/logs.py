@@ -33,6 +33,7 @@ from shared.hourly import run
 from shared.hourly.request import parse
 from shared.names import Hour
 from shared.services import HourlyServices
+from tests.kit.answer_schemas import checked
 
 MIDNIGHT = datetime(2026, 3, 10, tzinfo=UTC)
 START = 10
@@ -84,7 +85,9 @@ class Log:
     def ask(self, now: float, scheduled: datetime | None = None, **body: object) -> tuple[Any, int]:
         """What a call five minutes after an hour's beginning answers, and its status."""
         request = parse(self.services, {"table_name": self.name, **body}, scheduled, at(now) + timedelta(minutes=5))
-        return run.run(self.services, request)
+        answer, status = run.run(self.services, request)
+        checked("hourly_export", {**answer, "reconciled": None})
+        return answer, status
 
     def call(self, now: float, **body: object) -> Any:
         answer, status = self.ask(now, **body)

@@ -32,6 +32,7 @@ def planned(workspace: Workspace, **variables: object) -> Any:
         "environments/dev.tfvars",
         catalog_folder=str(ROOT / "tests" / "catalog"),
         status_viewers=["group:viewers@example.com"],
+        callers=["serviceAccount:airflow@other.iam.gserviceaccount.com"],
         completion_subscriptions={"cache": {"subscriber": "serviceAccount:cache@other.iam.gserviceaccount.com"}},
         **variables,
     )

@@ -34,6 +34,8 @@ WORDS = {
     "past_offer_context": "each log's table",
     "recosync-dev": "image repository",
     "recosync-dev-published": "completion topic",
+    "recosync-dev-refreshed": "refreshed topic",
+    "recosync-dev-hour-done": "hour-done topic",
     "cache": "its subscription",
     "cache-dead-letter": "its dead letter topic",
     "recommendation-dev_database_url": "{instance}_database_url",
@@ -41,6 +43,7 @@ WORDS = {
 }
 PEOPLE = {
     "group:viewers@example.com": "status_viewers",
+    "serviceAccount:airflow@other.iam.gserviceaccount.com": "callers",
     "serviceAccount:cache@other.iam.gserviceaccount.com": "a subscriber",
 }
 

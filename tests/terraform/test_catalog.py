@@ -203,7 +203,7 @@ BEFORE = [
     ),
     (
         ("module.hourly_schedule", "google_cloud_scheduler_job", "this", None),
-        'module.hourly_schedule["past_offer_context"].google_cloud_scheduler_job.this',
+        'module.hourly_schedule["past_offer_context"].google_cloud_scheduler_job.this[0]',
         {"name": "export_cloudsql_tables_to_bigquery_hourly", "region": "europe-west1"},
     ),
     (

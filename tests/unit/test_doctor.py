@@ -18,6 +18,7 @@ PERMISSIONS = buckets.PERMISSIONS["operator"]
 
 DEPLOYMENT = b"""{
  "project": "p", "region": "europe-west1", "topic": "projects/p/topics/published",
+ "message_topics": ["projects/p/topics/refreshed", "projects/p/topics/hour-done"],
  "connections": {"needed": 60, "free": 90},
  "functions": {
   "gcs_import": {"name": "gcs-import", "uri": "https://import", "service_account": "import@p",
@@ -61,6 +62,7 @@ def function(name, account, **changes):
 LOCATION = "projects/p/locations/europe-west1"
 FUNCTION, TRIGGER = f"{deployed.FUNCTIONS}/{LOCATION}/functions/", f"{deployed.EVENTARC}/{LOCATION}/triggers/import"
 SUBSCRIPTION = f"{deployed.PUBSUB}/projects/p/subscriptions/eventarc-import"
+REFRESHED = f"{deployed.PUBSUB}/projects/p/topics/refreshed"
 TOPIC, JOB = f"{deployed.PUBSUB}/projects/p/topics/published", f"{deployed.SCHEDULER}/{LOCATION}/jobs/daily"
 NOTIFICATIONS = f"{buckets.STORAGE}/b/exports/notificationConfigs"
 POLICY = f"{deployed.PROJECTS}/projects/p:getIamPolicy"
@@ -82,6 +84,8 @@ WELL = {
     f"{buckets.STORAGE}/projects/p/serviceAccount": {"email_address": AGENT},
     POLICY: {"bindings": [{"role": "roles/pubsub.publisher", "members": [f"serviceAccount:{AGENT}"]}]},
     TOPIC: {"name": "projects/p/topics/published"},
+    REFRESHED: {"name": "projects/p/topics/refreshed"},
+    f"{deployed.PUBSUB}/projects/p/topics/hour-done": {"name": "projects/p/topics/hour-done"},
     FUNCTION + "gcs-import": function("gcs-import", "import@p", eventTrigger=EVENT),
     FUNCTION + "bq-export": function("bq-export", "export@p"),
     TRIGGER: {
@@ -125,7 +129,7 @@ def checks(google):
 
 def test_where_all_is_well_each_line_says_so(google):
     assert [check.line for check in checks(google) if check.verdict is not Verdict.OK] == []
-    assert len(checks(google)) == 24
+    assert len(checks(google)) == 26
 
 
 def changed(url, *path, to):
@@ -241,6 +245,7 @@ BROKEN = {
         "roles/storage.objectUser",
     ),
     "no topic": (gone(TOPIC), "topic published", "does not exist", "terraform apply"),
+    "no topic of views": (gone(REFRESHED), "topic refreshed", "does not exist", "terraform apply"),
     "function not active": (
         changed(FUNCTION + "bq-export", "state", to="FAILED"),
         "function bq-export",

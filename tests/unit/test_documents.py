@@ -10,7 +10,7 @@ import pytest
 from shared.catalog import ROOT
 from tests.kit.commands import old_commands
 
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *ROOT.glob("t*/**/README.md")])
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *ROOT.glob("t*/**/README.md")])
 
 #: Where code, SQL and Terraform may send a reader to a page.
 CODE = sorted(

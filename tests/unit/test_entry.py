@@ -1,5 +1,6 @@
 """Requests, events and their answers."""
 
+import json
 import math
 from datetime import UTC, datetime
 
@@ -12,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 from shared import entry, services
 from shared.errors import BadRequestError, BusyError, ConfigurationError, DataError, PermanentError, RetryableError
 from shared.names import ObjectVersion, is_identifier
+from tests.kit.answer_schemas import checked
 from tests.kit.mutations import answered, bytes_of, mutated
 from tests.unit.test_settings import GOOD
 
@@ -214,6 +216,7 @@ def test_a_bug_tells_nobody_what_it_stumbled_over(capsys):
         entry.answer_event(fail(ValueError("invalid literal: 'row content'")))
     answer = e.value.get_response().data.decode()
     body = entry.answer_request(services.daily, fail(ValueError("invalid literal: 'row content'"))).data.decode()
+    checked("bq_export", json.loads(body))
     assert "row content" not in answer + body + capsys.readouterr().out
 
 
@@ -235,6 +238,43 @@ def test_a_calls_failure_is_in_its_answer(error, status):
     assert (answer.status_code, answer.json) == (status, {"error": "no such table"})
 
 
+FAILED = {"error": "no such table", "retryable": False}
+
+
+@pytest.mark.parametrize(
+    ("handle", "status"),
+    [
+        (fail(PermanentError("no such table")), 422),
+        (lambda services: ({"tables": ["a"], "failed": [FAILED]}, 200), 422),
+        (lambda services: ({"tables": ["a"], "failed": [FAILED, {**FAILED, "retryable": True}]}, 500), 500),
+        (lambda services: ({"tables": ["a"], "failed": []}, 200), 200),
+        (fail(RetryableError("not now")), 500),
+        (fail(BadRequestError("no such table")), 400),
+    ],
+)
+def test_a_strict_call_is_answered_as_any_other_but_with_a_status_of_its_own_where_it_failed_for_good(
+    monkeypatch, handle, status
+):
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    answers = []
+    for query in ("/?strict=true", "/"):
+        _forget()
+        with flask.Flask("function").test_request_context(query, method="POST"):
+            answers.append(entry.answer_request(services.daily, handle))
+    strict, other = answers
+    assert (strict.status_code, other.status_code) == (status, 200 if status == 422 else status)
+    assert strict.json == other.json
+
+
+@pytest.mark.parametrize("text", ["", "false", "True", "1"])
+@pytest.mark.usefixtures("call")
+def test_another_word_than_true_for_strict_is_a_bad_request_before_anything_is_done(text):
+    with flask.Flask("function").test_request_context(f"/?strict={text}", method="POST"):
+        answer = entry.answer_request(services.daily, fail(AssertionError("was called")))
+    assert (answer.status_code, answer.json) == (400, {"error": "strict should be true, or not be in the query"})
+
+
 @pytest.mark.usefixtures("call")
 def test_a_calls_outcome_is_its_answer():
     answer = entry.answer_request(services.daily, lambda services: ({"tables": []}, 200))
@@ -250,6 +290,47 @@ def test_a_log_line_belongs_to_its_request_in_cloud_logging(lines):
     assert line["logging.googleapis.com/labels"] == {"execution_id": "abc"}
     assert line["logging.googleapis.com/trace"] == "projects/my-project/traces/105445aa7843bc8bf206b12000100000"
     assert line["event_id"] == "event-1"
+
+
+SNAPSHOTS = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"bucket": "b", "metadata": {"traceparent": SNAPSHOTS, "settled": "true"}},
+        {"message": {"attributes": {"ce-traceparent": SNAPSHOTS, "table": "t"}, "data": ""}, "subscription": "s"},
+    ],
+    ids=["an object", "a message"],
+)
+def test_an_event_belongs_to_the_trace_of_what_it_is_about(call, lines, data):
+    with (
+        flask.Flask("function").test_request_context(method="POST", headers=HEADERS, json=data),
+        pytest.raises(HTTPException),
+    ):
+        entry.answer_event(lambda services: "staged")
+    (line,) = lines()
+    assert line["logging.googleapis.com/trace"] == "projects/my-project/traces/0af7651916cd43dd8448eb211c80319c"
+    assert line["call_trace"] == "105445aa7843bc8bf206b12000100000"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *([], None, {"metadata": []}, {"metadata": {"traceparent": 1}}, {"metadata": {"traceparent": "secret"}}),
+        *({"message": {"attributes": {"ce-traceparent": "secret"}}}, {"message": "m"}),
+    ],
+    ids=str,
+)
+def test_an_event_that_tells_no_trace_belongs_to_that_of_its_request(call, lines, data):
+    with (
+        flask.Flask("function").test_request_context(method="POST", headers=HEADERS, json=data),
+        pytest.raises(HTTPException),
+    ):
+        entry.answer_event(lambda services: "staged")
+    (line,) = lines()
+    assert line["logging.googleapis.com/trace"] == "projects/my-project/traces/105445aa7843bc8bf206b12000100000"
+    assert "secret" not in str(line)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from shared.hourly.manifest import (
     HourRecord,
     Loaded,
     OtherVersionError,
+    Owed,
     Part,
     StoredFile,
     batch_id,
@@ -415,6 +416,21 @@ def test_a_day_is_settled_when_no_run_needs_to_come_back_to_it():
     assert not settled_day(missing=[23])
     assert not settled_day(h03=HourRecord(work=WORKS["exporting"]))
     assert not settled_day(h03=HourRecord((batch(),), deletion=Deletion(AT)))
+    assert not settled_day(h03=HourRecord((batch(),)).owing(1, AT))
+    assert settled_day(h03=HourRecord((batch(),)).owing(1, AT).told())
+
+
+def test_what_is_owed_outlives_each_step_of_an_hour_and_leaves_nothing_once_it_is_sent():
+    record = HourRecord((batch(),), failure=Failure(AT, "why")).owing(1, AT)
+    assert record.change(work=WORKS["exporting"]).owing(2, AT).owes == (Owed(1, AT), Owed(2, AT))
+    assert record.told() == HourRecord((batch(),), failure=Failure(AT, "why"))
+    for number, known in ((3, HourRecord((batch(),))), (4, HourRecord())):
+        fields = json.loads(settled(number, known))["hours"][f"{number:02d}"]
+        assert fields.keys() == {"batches", "work", "deletion", "failure", "state"}
+
+
+def settled(number, record):
+    return DayManifest.new("log", DAY, START).with_record(Hour.of_day(DAY, number), record).to_json()
 
 
 def test_hours_before_the_first_owned_one_are_nobodys():

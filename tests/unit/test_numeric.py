@@ -44,9 +44,38 @@ def test_a_float_is_its_shortest_decimal(values):
     check(values, pa.float64())
 
 
-@given(st.lists(st.decimals(-10_000, 10_000, places=9).map(float)))
-def test_a_float_of_few_places_shows_them(values):
+#: Any 64 bits that are a number: every magnitude alike.
+bits = st.binary(min_size=8, max_size=8).map(lambda b: struct.unpack("<d", b)[0]).filter(math.isfinite)
+#: Few binary digits behind many places: an exact decimal that ends with 5, often in the middle of two shorter ones.
+dyadic = st.builds(math.ldexp, st.integers(-(2**53), 2**53).map(lambda n: n | 1).map(float), st.integers(-80, 80))
+
+
+@given(st.lists(bits | dyadic, min_size=1))
+@example([9007199254740993.0, 9007199254740994.0, 5e22, 2.0**-24, 2.0**60 + 256])
+def test_a_float_of_any_magnitude_is_its_shortest_decimal_and_so_is_one_in_the_middle_of_two(values):
     check(values, pa.float64())
+
+
+@given(st.integers(0, 17), st.integers(1, 16), st.data())
+def test_a_float_of_few_places_shows_them(places, digits, data):
+    most = 10**digits - 1
+    numbers = data.draw(st.lists(st.integers(-most, most)))
+    check([float(f"{number}e-{places}") for number in numbers], pa.float64())
+
+
+@pytest.mark.parametrize(("limit", "places"), [(2**13, 12), (2**26, 8), (2**39, 4), (2**52, 0)])
+def test_a_float_shows_its_places_on_both_sides_of_where_all_floats_have_more(limit, places):
+    beside = [float(f"{limit + step}e{shift}") for step in range(-200, 200) for shift in (0, -1, -places, 1 - places)]
+    around = [math.ldexp(round(math.ldexp(limit, -1) * 2 + step / 10), 0) for step in range(-20, 20)]
+    near = [limit + step * 10.0**-places for step in range(-200, 200)]
+    for value in (*beside, *around, *near):
+        check([value], pa.float64())
+    check([*beside, *around, *near], pa.float64())
+
+
+def test_one_float_that_has_more_places_than_the_first_ones_changes_none_of_them():
+    for odd in (0.1 + 0.2, 1 / 3, 1e300, 5e-324, 8191.9999999999991, 1e-13):
+        check([2.29] * 100 + [odd] + [47.91995] * 100, pa.float64())
 
 
 def test_beside_powers_of_two_and_ten_floats_are_their_shortest_decimals():

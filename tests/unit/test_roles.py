@@ -158,6 +158,7 @@ def test_a_grant_is_for_what_is_below_its_resource_alone():
 def test_the_grants_are_those_of_the_table_in_the_terraform_folder():
     assert Grant("roles/pubsub.publisher", "completion topic") in granted()["gcs_import"]
     assert {grant.role for grant in granted()["mv_refresh"]} == {
+        "roles/pubsub.publisher",
         "roles/secretmanager.secretAccessor",
         "roles/cloudsql.instanceUser",
     }

@@ -18,7 +18,7 @@ import typer
 
 from shared.catalog import FOLDER_VARIABLE
 from shared.errors import printable, shown
-from shared.operate.cli import add, daily, decide, doctor, folder, hourly, look
+from shared.operate.cli import add, daily, decide, doctor, folder, fresh, hourly, look
 from shared.operate.cli.commands import Group
 from shared.operate.cli.output import Exit
 
@@ -38,6 +38,7 @@ GROUPS: tuple[Group, ...] = (
     daily.GROUP,
     hourly.GROUP,
     look.GROUP,
+    fresh.GROUP,
     doctor.GROUP,
     add.CATALOG,
     folder.GROUP,

@@ -172,6 +172,10 @@ def _tables_and_logs() -> list[str]:
     return [*_tables(), *_logs()]
 
 
+def _tables_and_views() -> list[str]:
+    return [*_tables(), *_views()]
+
+
 def _names(of: Callable[..., Mapping[str, object]]) -> list[str]:
     """Names for the shell to complete: none when the catalog can't be read, because nobody would see why."""
     from shared import catalog
@@ -222,6 +226,10 @@ TableOption = Annotated[
 ViewOption = Annotated[str | None, typer.Option("--view-name", metavar="VIEW", help="One view.", autocompletion=_views)]
 ViewArguments = Annotated[
     list[str] | None, typer.Argument(metavar="VIEW", help="Views; all when none is named.", autocompletion=_views)
+]
+TableOrViewArguments = Annotated[
+    list[str],
+    typer.Argument(metavar="NAME", help="Tables and views.", autocompletion=_tables_and_views),
 ]
 LogArgument = Annotated[str, typer.Argument(metavar="LOG", help="A log.", autocompletion=_logs)]
 LogOption = Annotated[

@@ -1,4 +1,4 @@
-"""What Terraform deployed besides: functions, their triggers, the topic, the jobs of Cloud Scheduler. Their names, and
+"""What Terraform deployed besides: functions, their triggers, the topics, the jobs of Cloud Scheduler. Their names, and
 what they should be, are those of `terraform output -json deployment`: each is compared with what the services have.
 """
 
@@ -80,6 +80,7 @@ class Deployment(Struct, frozen=True):
     schedules: list[Schedule]
     #: The names of the alert policies.
     alerts: list[str] = []
+    message_topics: list[str] = []
 
     @property
     def parent(self) -> str:
@@ -104,7 +105,8 @@ def checks(rest: Rest, deployment: Deployment, export: Bucket) -> Iterator[Check
         return
     of = Deployed(rest, deployment)
     yield tried("clock", of.clock)
-    yield tried(f"topic {PurePosixPath(deployment.topic).name}", of.topic)
+    for topic in (deployment.topic, *deployment.message_topics):
+        yield tried(f"topic {PurePosixPath(topic).name}", partial(of.topic, topic))
     for function in deployment.functions.values():
         yield tried(f"function {function.name}", partial(of.function, function))
     for name in ("gcs_import", "mv_refresh"):
@@ -163,8 +165,8 @@ class Deployed:
             raise wrong(f"is {off:.0f} s off Google's", "this machine's clock", "Set it right")
         return "agrees with Google's"
 
-    def topic(self) -> str:
-        self.get(f"{PUBSUB}/{self.deployment.topic}", self.deployment.topic)
+    def topic(self, name: str) -> str:
+        self.get(f"{PUBSUB}/{name}", name)
         return "is there"
 
     def function(self, function: Function) -> str:

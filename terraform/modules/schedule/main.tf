@@ -1,4 +1,6 @@
 resource "google_cloud_scheduler_job" "this" {
+  count = var.enabled ? 1 : 0
+
   name             = var.name
   description      = var.description
   region           = var.region

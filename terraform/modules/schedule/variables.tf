@@ -29,6 +29,12 @@ variable "time_zone" {
   default     = "Etc/UTC"
 }
 
+variable "enabled" {
+  description = "Make the job at all. false leaves the calls to others."
+  type        = bool
+  default     = true
+}
+
 variable "paused" {
   description = "Keep the job, and let it call nothing."
   type        = bool

@@ -5,9 +5,10 @@ locals {
 resource "google_pubsub_subscription" "this" {
   for_each = var.subscriptions
 
-  name                 = each.key
-  topic                = google_pubsub_topic.this.id
-  ack_deadline_seconds = each.value.ack_seconds
+  name                    = each.key
+  topic                   = google_pubsub_topic.this.id
+  ack_deadline_seconds    = each.value.ack_seconds
+  enable_message_ordering = each.value.ordered
 
   expiration_policy {
     ttl = ""

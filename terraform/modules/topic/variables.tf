@@ -27,6 +27,7 @@ variable "subscriptions" {
     push_identity = optional(string)
     max_attempts  = optional(number, 10)
     ack_seconds   = optional(number, 60)
+    ordered       = optional(bool, false)
   }))
   default = {}
 

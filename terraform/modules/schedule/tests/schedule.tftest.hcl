@@ -18,11 +18,11 @@ run "calls_with_a_token_for_the_function" {
   }
 
   assert {
-    condition     = google_cloud_scheduler_job.this.http_target[0].oidc_token[0].audience == "https://hourly.example.run.app" && google_cloud_scheduler_job.this.http_target[0].oidc_token[0].service_account_email == "scheduler@example.iam.gserviceaccount.com"
+    condition     = google_cloud_scheduler_job.this[0].http_target[0].oidc_token[0].audience == "https://hourly.example.run.app" && google_cloud_scheduler_job.this[0].http_target[0].oidc_token[0].service_account_email == "scheduler@example.iam.gserviceaccount.com"
     error_message = "The token names the function as its audience and the scheduler's own account."
   }
   assert {
-    condition     = google_cloud_scheduler_job.this.http_target[0].http_method == "POST" && base64decode(google_cloud_scheduler_job.this.http_target[0].body) == "{\"delete_from_source\":false}"
+    condition     = google_cloud_scheduler_job.this[0].http_target[0].http_method == "POST" && base64decode(google_cloud_scheduler_job.this[0].http_target[0].body) == "{\"delete_from_source\":false}"
     error_message = "The body is JSON."
   }
 }
@@ -31,8 +31,21 @@ run "retries" {
   command = plan
 
   assert {
-    condition     = google_cloud_scheduler_job.this.attempt_deadline == "1800s" && google_cloud_scheduler_job.this.retry_config[0].retry_count == 3
+    condition     = google_cloud_scheduler_job.this[0].attempt_deadline == "1800s" && google_cloud_scheduler_job.this[0].retry_config[0].retry_count == 3
     error_message = "It waits as long as the function may run, and repeats what failed."
+  }
+}
+
+run "leaves_the_calls_to_others" {
+  command = plan
+
+  variables {
+    enabled = false
+  }
+
+  assert {
+    condition     = length(google_cloud_scheduler_job.this) == 0 && output.name == null
+    error_message = "There is no job."
   }
 }
 

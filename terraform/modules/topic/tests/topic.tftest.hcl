@@ -27,6 +27,22 @@ run "a_topic_alone" {
   }
 }
 
+run "a_subscription_that_asks_for_it_gets_messages_in_order" {
+  command = plan
+
+  variables {
+    subscriptions = {
+      cache = { subscriber = "user:a@example.com" }
+      feed  = { subscriber = "user:a@example.com", ordered = true }
+    }
+  }
+
+  assert {
+    condition     = google_pubsub_subscription.this["feed"].enable_message_ordering && !google_pubsub_subscription.this["cache"].enable_message_ordering
+    error_message = "Order costs speed, so it is asked for."
+  }
+}
+
 run "each_subscription_has_dead_letters" {
   command = apply
 

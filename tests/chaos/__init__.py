@@ -1,0 +1,1 @@
+"""Schedules of faults that nobody thought of, each made of its seed."""

@@ -1,0 +1,247 @@
+"""The daily flow by chance: real functions, PostgreSQL and emulators, and whatever may happen to them at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from random import Random
+
+import psycopg
+
+from local import eventarc
+from local.cloud import Deployment
+from local.functions import Spec
+from shared.daily import refresh
+from shared.errors import SyncError
+from shared.operate import decisions, migrate
+from shared.services import Services
+from shared.upkeep import housekeeping, reconcile
+from tests.chaos import readers
+from tests.chaos.readers import Reader
+from tests.chaos.schedule import Kind, Schedule, made
+from tests.chaos.world import HELD, Found, Ways, World, between, deployed, each, faults, one_of
+from tests.kit.background import Background
+
+TABLES, VIEWS = ("a", "b"), ("a_mv", "both_mv")
+FUNCTIONS = {
+    "bq_export": Spec("http"),
+    "gcs_import": Spec("cloudevent", "storage", instances=2),
+    "mv_refresh": Spec("cloudevent", "topic", instances=2),
+    "hourly_export": Spec("http"),
+}
+#: Rows of a state of the source: a hold is about a change of a thousand.
+FULL, SHRUNK, EMPTY = (1_600, 2_400), (300, 500), (0, 0)
+
+
+_tables, _views = one_of(*TABLES), one_of(*VIEWS)
+KINDS = {
+    "fill": Kind(6, each(one_of("full", "full", "full", "full", "shrunk", "empty"), _tables)),
+    "export": Kind(10, each(one_of(1, 1, 1, 2, 3), one_of("planned", "planned", "late", "force", "date"))),
+    "events": Kind(4, each(one_of(1, 1, 2), one_of(0, 0, 0.3), one_of(0, 0.3, 1.5))),
+    "refuse_messages": Kind(2, each(between(0.2, 1.5))),
+    "rollback": Kind(2, each(_tables)),
+    "unpin": Kind(2, each(_tables)),
+    "approve": Kind(2, each(_tables)),
+    "reject": Kind(1, each(_tables)),
+    "materialize": Kind(1, each(_views)),
+    "migrate": Kind(1),
+    "keep_house": Kind(1),
+    "reconcile": Kind(2),
+    **faults(
+        one_of("gcs_import", "gcs_import", "mv_refresh", "bq_export"),
+        one_of(
+            "COMMIT", "COPY", "INHERIT", "RENAME", "advisory", "recosync.publication", "recosync.part", "REFRESH", "."
+        ),
+        one_of(("GET", "/o/"), ("GET", "/o\\?"), ("POST", "upload"), ("PUT", "upload_id"), ("GET", "parquet")),
+        one_of(("POST", "/jobs"), ("GET", "/jobs/"), ("GET", "/tables/"), ("POST", "/queries"), ("DELETE", "/tables/")),
+    ),
+}
+
+
+def schedule(seed: int) -> Schedule:
+    return made(seed, KINDS, ("fill", "export"), seconds=4)
+
+
+class Daily(World):
+    """Two tables and their views, from BigQuery to readers."""
+
+    def __init__(self, here: Deployment, ways: Ways) -> None:
+        super().__init__(here, ways)
+        self.services = Services.from_environment()
+        self._state, self._back = 0, 0
+        self._totals: dict[str, int] = {}
+        self._fill("full", *TABLES)
+        self._heal()
+
+    def play(self, of: Schedule) -> Found:
+        """Let the schedule happen while readers read; what is wrong when all has come to its end."""
+        began, self._back = time.monotonic(), 0
+        delivered = len(self.here.eventarc.deliveries)
+        api = self.here.cloud.postgres.dsn(self.here.name, "api")
+        reading = [Reader(api, kind, what) for kind in readers.KINDS for what in (readers.OF_TABLES, readers.OF_VIEWS)]
+        self._happen(of)
+        self.here.eventarc.faults = eventarc.Faults()
+        self._wait_for(self._calls)
+        self._heal()
+        for reader in reading:
+            reader.stop()
+        for reader in reading:
+            self._told += [f"mixed: {what}" for what in reader.wrong]
+            if reader.steps_back() > self._back:
+                self._told.append(f"backwards: {reader.steps_back()} times, {self._back} asked for: {reader.seen}")
+        self._check(delivered)
+        return Found(list(self._told), sum(reader.reads for reader in reading), time.monotonic() - began)
+
+    # What happens
+
+    def _fill(self, how: str, *tables: str) -> None:
+        self._wait_for(self._calls)
+        self._state += 1
+        least, most = {"full": FULL, "shrunk": SHRUNK, "empty": EMPTY}[how]
+        for table in tables:
+            self._totals[table] = total = self._chance.randint(least, most)
+            rows = (
+                f"SELECT CONCAT('k', CAST(i AS STRING)) AS k, {self._state} AS n, {total} AS total"
+                f" FROM UNNEST(GENERATE_ARRAY(1, {max(total, 1)})) i{'' if total else ' WHERE FALSE'}"
+            )
+            self.here.bigquery_client.query(f"CREATE OR REPLACE TABLE seed_local.{table} AS {rows}").result()
+
+    def _export(self, copies: int, how: str) -> None:
+        now = datetime.now(UTC)
+        headers, body = {"X-CloudScheduler-ScheduleTime": now.isoformat()}, {}
+        if how == "late":
+            headers = {"X-CloudScheduler-ScheduleTime": (now - timedelta(seconds=20)).isoformat()}
+        elif how == "force":
+            headers, body = {}, {"force": True}
+        elif how == "date":
+            headers, body = {}, {"date": f"{now - timedelta(days=1):%Y%m%d}"}
+        self._calls += [
+            Background(lambda: self._call(self.here.url("bq_export"), body, headers)) for _ in range(copies)
+        ]
+
+    def _events(self, copies: int, lost: float, late: float) -> None:
+        seed = self._chance.random()
+
+        def by_chance(event: eventarc.CloudEvent) -> float:
+            return Random(f"{seed} {event.subject} {event.data}").random()  # noqa: S311
+
+        self.here.eventarc.faults = eventarc.Faults(
+            copies, drop=lambda event: by_chance(event) < lost, delay=lambda event: late * by_chance(event)
+        )
+
+    def _refuse_messages(self, seconds: float) -> None:
+        self._ways.pubsub.refuse = True
+        self._ways.pubsub.cut()
+        self._later(seconds, self._ways.pubsub.clear)
+
+    def _rollback(self, table: str) -> None:
+        self._back += 1
+        self._operate(lambda: decisions.rollback(self.services, table, None, "chaos"))
+
+    def _unpin(self, table: str) -> None:
+        def unpin() -> None:
+            decisions.unpin(self.services, table, "chaos")
+            kept = decisions.kept_back(self.services, table)
+            if kept is not None:
+                decisions.bring(self.services, table, kept, "chaos")
+
+        self._operate(unpin)
+
+    def _approve(self, table: str) -> None:
+        self._operate(lambda: decisions.approve(self.services, table, None, "chaos"))
+
+    def _reject(self, table: str) -> None:
+        self._operate(lambda: decisions.reject(self.services, table, None, "chaos"))
+
+    def _materialize(self, view: str) -> None:
+        self._operate(lambda: refresh.rebuild(self.services, self.services.catalog.views[view]))
+
+    def _migrate(self) -> None:
+        self._operate(lambda: migrate.migrate(self.services))
+
+    def _keep_house(self) -> None:
+        self._operate(lambda: housekeeping.run(self.services, datetime.now(UTC) + timedelta(days=4)))
+
+    def _reconcile(self) -> None:
+        self._operate(lambda: reconcile.run(self.services, datetime.now(UTC) + timedelta(hours=1)))
+
+    # How it comes to its end
+
+    def _heal(self) -> None:
+        """What a human does who sees that something waits for a decision; then nothing but the daily calls."""
+        for table in TABLES:
+            for decide in (decisions.reject, decisions.unpin):
+                with suppress(SyncError):
+                    decide(self.services, table, *(() if decide is decisions.unpin else (None,)), "chaos")
+        for call in range(4):
+            self._fill("full", *(TABLES if call == 0 else ()))
+            status, _ = self._call(self.here.url("bq_export"), {}, {})
+            with suppress(TimeoutError):
+                self.here.eventarc.wait_idle(20, quiet=0.3)
+            if status == HTTPStatus.OK and self._differences() == []:
+                return
+            for table in TABLES:  # so far apart that a human has to look at it
+                with suppress(SyncError):
+                    decisions.approve(self.services, table, None, "chaos")
+            time.sleep(1.1)
+        self._told += [f"stuck: {what}" for what in self._differences()]
+
+    def _differences(self) -> list[str]:
+        """Where readers don't see the source as it is."""
+        found = []
+        with psycopg.connect(self.here.dsn, autocommit=True) as connection:
+            for source in (*TABLES, *VIEWS):
+                name = "name" if source in VIEWS else f"'{source}'"
+                query = (
+                    f"SELECT {name}, count(*), count(DISTINCT k), min(n), max(n) FROM {source} GROUP BY 1 ORDER BY 1"
+                )
+                try:
+                    seen = connection.execute(query.encode()).fetchall()
+                except psycopg.Error as e:
+                    found.append(f"{source}: {e}")
+                    continue
+                read = TABLES if source == "both_mv" else (source.removesuffix("_mv"),)
+                states = self._states
+                wanted = [(name, self._totals[name], self._totals[name], states[name], states[name]) for name in read]
+                if seen != wanted:
+                    found.append(f"{source} has {seen}, should have {wanted}")
+        return found
+
+    @property
+    def _states(self) -> dict[str, int]:
+        return {
+            table: next(iter(self.here.bigquery_client.query(f"SELECT max(n) FROM seed_local.{table}").result()))[0]
+            for table in TABLES
+        }
+
+    def _check(self, delivered: int) -> None:
+        """What is left where all has come to its end."""
+        self._operate(lambda: housekeeping.run(self.services, datetime.now(UTC) + timedelta(days=4)))
+        self._wait_for(self._steps)
+        self._check_leaks(_LEAKS)
+        last: dict[str, int] = {}
+        for delivery in self.here.eventarc.deliveries[delivered:]:
+            last[f"{delivery.function} {delivery.event.id}"] = delivery.status
+        bad = {event: status for event, status in last.items() if status not in (200, 204)}
+        if bad:
+            self._told.append(f"stuck: events without an answer: {bad}")
+        self._check_logs()
+
+
+_LEAKS = {
+    "builds": "SELECT build_name FROM recosync.building",
+    "views beside the live ones": "SELECT relname FROM pg_class WHERE relkind = 'm' AND relname ~ '^[0-9]{8}T'",
+    "tables of parts that nobody knows": "SELECT relname FROM pg_class WHERE relnamespace = 'recosync'::regnamespace"
+    " AND relkind = 'r' AND relname ~ '^part_[0-9]+$'"
+    " AND substr(relname, 6)::bigint NOT IN (SELECT id FROM recosync.part)",
+    **HELD,
+}
+
+
+@contextmanager
+def daily() -> Iterator[Daily]:
+    with deployed("daily", FUNCTIONS, {}) as (here, ways):
+        yield Daily(here, ways)

@@ -1,0 +1,266 @@
+"""What both flows meet by chance: functions that are killed and frozen, ways that break, services that refuse."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.client import HTTPException
+from pathlib import Path
+from random import Random
+from urllib.parse import urlsplit
+
+import psycopg
+
+from local import proxy
+from local.cloud import Cloud, Deployment
+from local.functions import WARM, Instance, Spec
+from local.postgres import RELAXED
+from local.strict_storage import Break, Faults, Rules
+from shared.catalog import FOLDER_VARIABLE
+from shared.errors import SyncError
+from tests.chaos.schedule import Kind, Schedule
+from tests.chaos.ways import Way, way
+from tests.kit.background import Background
+from tests.kit.cut import Where
+
+CATALOG = Path(__file__).parent / "catalog"
+ROWS_PER_PART = 600
+#: As short as a function's life may be: a frozen one is held to be dead after it.
+LIFE = 10
+
+type Choice = Callable[[Random], object]
+
+
+def one_of(*options: object) -> Choice:
+    return lambda chance: chance.choice(options)
+
+
+def between(least: float, most: float) -> Choice:
+    return lambda chance: round(chance.uniform(least, most), 2)
+
+
+def each(*choices: Choice) -> Callable[[Random], tuple[object, ...]]:
+    return lambda chance: tuple(choice(chance) for choice in choices)
+
+
+_STATUSES = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INTERNAL_SERVER_ERROR)
+_STORAGES = (*_STATUSES, HTTPStatus.PRECONDITION_FAILED, Break.RESET, Break.LOST, Break.CUT)
+
+
+def faults(functions: Choice, messages: Choice, requests: Choice, asked: Choice) -> dict[str, Kind]:
+    """The kinds of faults, of these functions, messages to PostgreSQL, and requests to Cloud Storage and BigQuery."""
+    return {
+        "kill": Kind(4, each(functions, one_of(0, 1), between(0, 1))),
+        "freeze": Kind(3, each(functions, one_of(0, 1), between(0.2, 2))),
+        "freeze_long": Kind(1, each(functions, one_of(0, 1))),
+        "cut": Kind(2),
+        "cut_at": Kind(6, each(messages, one_of(*Where))),
+        "restart_server": Kind(1, each(one_of("fast", "immediate"))),
+        "break_storage": Kind(4, each(requests, one_of(*_STORAGES), one_of(1, 1, 3))),
+        "break_bigquery": Kind(3, each(asked, one_of(*_STATUSES, HTTPStatus.CONFLICT, Break.LOST), one_of(1, 1, 3))),
+    }
+
+
+@dataclass
+class Found:
+    """What was wrong in the end, each with the kind of outcome that it is; how much was read."""
+
+    wrong: list[str] = field(default_factory=list)
+    reads: int = 0
+    seconds: float = 0
+
+
+@dataclass(frozen=True)
+class Ways:
+    """What stands between functions and services."""
+
+    postgres: Way
+    pubsub: Way
+    storage: Faults
+    bigquery: Faults
+
+
+class World:
+    """One deployment, which goes from schedule to schedule. Acts are methods, with `_` before their name."""
+
+    def __init__(self, here: Deployment, ways: Ways) -> None:
+        self.here, self._ways = here, ways
+        self._calls: list[Background] = []
+        self._steps: list[Background] = []
+        self._down: list[Instance] = []
+        self._told: list[str] = []
+        self._chance = Random(0)  # noqa: S311
+        self._read_up_to: dict[Path, int] = {}
+
+    def play(self, of: Schedule) -> Found:
+        """Let the schedule happen; what is wrong when all has come to its end."""
+        raise NotImplementedError
+
+    def _happen(self, of: Schedule) -> None:
+        """Let the schedule happen, and then no more faults."""
+        self._told, self._chance = [], Random(of.seed)  # noqa: S311
+        start = time.monotonic()
+        for act in of.acts:
+            time.sleep(max(0, start + act.at - time.monotonic()))
+            getattr(self, f"_{act.what}")(*act.arguments)
+        self._wait_for(self._steps)
+        self._ways.postgres.clear()
+        self._ways.pubsub.clear()
+        self._ways.storage.clear()
+        self._ways.bigquery.clear()
+
+    def _kill(self, function: str, number: int, pause: float) -> None:
+        instance = self._instance(function, number)
+        if instance in self._down:
+            return
+
+        def restart() -> None:
+            instance.restart()
+            self._down.remove(instance)
+
+        self._down.append(instance)
+        instance.kill()
+        self._later(pause, restart)
+
+    def _freeze(self, function: str, number: int, seconds: float) -> None:
+        instance = self._instance(function, number)
+        with suppress(OSError, IndexError):  # it was killed
+            pid = instance.worker_pid
+            os.kill(pid, signal.SIGSTOP)
+            self._later(seconds, lambda: os.kill(pid, signal.SIGCONT))
+
+    def _freeze_long(self, function: str, number: int) -> None:
+        self._freeze(function, number, LIFE + 2)
+
+    def _cut(self) -> None:
+        self._ways.postgres.cut()
+
+    def _cut_at(self, message: str, where: Where) -> None:
+        self._ways.postgres.cut_at(message.encode(), where)
+
+    def _restart_server(self, mode: str) -> None:
+        self.here.cloud.postgres.restart(mode)
+
+    def _break_storage(self, request: tuple[str, str], fault: HTTPStatus | Break, times: int) -> None:
+        self._ways.storage.next(*request, fault, times)
+
+    def _break_bigquery(self, request: tuple[str, str], fault: HTTPStatus | Break, times: int) -> None:
+        self._ways.bigquery.next(*request, fault, times)
+
+    def _check_leaks(self, queries: Mapping[str, str]) -> None:
+        with psycopg.connect(self.here.dsn, autocommit=True) as connection:
+            for what, query in queries.items():
+                rows = connection.execute(query.encode()).fetchall()
+                if rows:
+                    self._told.append(f"leak: {what}: {rows[:5]}")
+
+    def _check_logs(self) -> None:
+        for path in sorted(self.here.cloud.folder.glob(f"{self.here.name}-*.log")):
+            with path.open() as lines:
+                lines.seek(self._read_up_to.get(path, 0))
+                for line in iter(lines.readline, ""):
+                    self._judge(line)
+                self._read_up_to[path] = lines.tell()
+
+    def _judge(self, line: str) -> None:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            if not line.startswith("["):  # gunicorn's own
+                self._told.append(f"unclear: a line that is no JSON: {line.strip()[:300]}")
+            return
+        if "crashed" in str(entry.get("message")):
+            self._told.append(f"unclear: {line.strip()[:1500]}")
+
+    def _call(self, url: str, body: object, headers: Mapping[str, str]) -> tuple[int, dict[str, object]]:
+        """The status and the answer of a call; 0 where there was none, because it was killed."""
+        request = urllib.request.Request(  # noqa: S310 - the address is a function's own
+            url, json.dumps(body).encode(), {"content-type": "application/json", **headers}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=120) as response:  # noqa: S310
+                return response.status, json.load(response)
+        except urllib.error.HTTPError as e:
+            with e:
+                return e.code, {}
+        except (OSError, HTTPException, ValueError):
+            return 0, {}
+
+    def _operate(self, step: Callable[[], object]) -> None:
+        def run() -> None:
+            try:
+                step()
+            except SyncError:
+                pass
+            except Exception as e:  # noqa: BLE001 - whatever it is, an operator may not see it
+                self._told.append(f"unclear: {type(e).__name__} {e}")
+
+        self._steps.append(Background(run))
+
+    def _later(self, seconds: float, step: Callable[[], object]) -> None:
+        def run() -> None:
+            time.sleep(seconds)
+            with suppress(ProcessLookupError):
+                step()
+
+        self._steps.append(Background(run))
+
+    def _instance(self, function: str, number: int) -> Instance:
+        instances = self.here.instances[function]
+        return instances[number % len(instances)]
+
+    def _wait_for(self, steps: list[Background]) -> None:
+        for step in steps:
+            step.result(150)
+        steps.clear()
+
+
+#: What nobody may hold in the end.
+HELD = {
+    "advisory locks": "SELECT objid, pid FROM pg_locks WHERE locktype = 'advisory'"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+    "transactions": "SELECT pid, application_name, state FROM pg_stat_activity WHERE datname = current_database()"
+    " AND state LIKE 'idle in transaction%' AND pid <> pg_backend_pid()",
+}
+
+
+@contextmanager
+def deployed(name: str, functions: Mapping[str, Spec], env: Mapping[str, str]) -> Iterator[tuple[Deployment, Ways]]:
+    """A cloud of its own, whose functions reach everything by ways that break. This process reaches it directly."""
+    with ExitStack() as stack:
+        cloud = stack.enter_context(Cloud(ROWS_PER_PART, RELAXED, WARM, in_memory=True))
+        dsn = cloud.postgres.dsn(name)
+        server = str(psycopg.conninfo.conninfo_to_dict(dsn)["port"])
+        postgres, port = stack.enter_context(way("127.0.0.1", int(server), spoken=True))
+        topics = urlsplit(f"//{cloud.pubsub.host}")
+        pubsub, topic = stack.enter_context(way(str(topics.hostname), int(topics.port or 0), spoken=False))
+        storage = stack.enter_context(proxy.standing_before(cloud.storage.url))
+        stack.enter_context(storage.fault(Rules()))
+        bigquery = stack.enter_context(proxy.standing_before(cloud.bigquery.url))
+        ways = Ways(
+            postgres,
+            pubsub,
+            stack.enter_context(storage.fault(Faults())),
+            stack.enter_context(bigquery.fault(Faults())),
+        )
+        through = {
+            FOLDER_VARIABLE: str(CATALOG),
+            "DATABASE_URL": dsn.replace(f":{server}/", f":{port}/"),
+            "STORAGE_EMULATOR_HOST": storage.url,
+            "BIGQUERY_EMULATOR_HOST": bigquery.url,
+            "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{topic}",
+            "FUNCTION_TIMEOUT_SECONDS": str(LIFE),
+        }
+        here = stack.enter_context(cloud.deploy(name, functions, {**through, **env}))
+        before = dict(os.environ)
+        stack.callback(lambda: (os.environ.clear(), os.environ.update(before)))
+        os.environ.update(here.env | cloud.env | {"DATABASE_URL": here.dsn})
+        yield here, ways

@@ -1,0 +1,105 @@
+"""A place between the product and PostgreSQL where sessions and the answers that are waited for are counted."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+#: Messages of a client after which it waits for an answer: a query, the end of a pipeline, the end of a COPY
+#: (https://www.postgresql.org/docs/current/protocol-message-formats.html). And one that has a statement's text.
+_QUERY, _SYNC, _PARSE = b"Q", b"S", b"P"
+
+
+@dataclass
+class Exchanges:
+    """What clients have asked a server: `waits` has, for each answer that was waited for, the statements behind it."""
+
+    port: int = 0
+    sessions: int = 0
+    number: int = 0
+    waits: list[list[str]] = field(default_factory=list)
+    #: The sessions of before hear no answer any more, as if the way to them were gone and nobody had told.
+    silenced: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def clear(self) -> None:
+        self.sessions, self.waits = 0, []
+
+    def silence(self) -> None:
+        self.silenced = self.number
+
+    def follow(self, client: socket.socket, server: socket.socket) -> None:
+        """Hand on what a client sends, and note it."""
+        with self._lock:
+            self.sessions += 1
+            self.number += 1
+            number = self.number
+        kept, asked, begun = b"", list[str](), False
+        with suppress(OSError):
+            while piece := client.recv(1 << 16):
+                if number <= self.silenced:
+                    continue
+                server.sendall(piece)
+                kept += piece
+                while len(kept) >= 5:
+                    length = int.from_bytes(kept[1:5] if begun else kept[:4]) + begun
+                    if len(kept) < length:
+                        break
+                    message, kept = kept[:length], kept[length:]
+                    if not begun:  # a request for TLS is a message without a type too
+                        begun = length > 8
+                        continue
+                    if message[:1] == _PARSE:
+                        asked.append(message[5:].split(b"\0")[1].decode())
+                    elif message[:1] == _QUERY:
+                        asked.append(message[5:-1].decode())
+                    if message[:1] in (_QUERY, _SYNC):
+                        with self._lock:
+                            self.waits.append(asked)
+                        asked = []
+
+
+@contextmanager
+def counted(host: str, port: int) -> Iterator[Exchanges]:
+    """Counts what comes by another port of this machine."""
+    found, listening = Exchanges(), socket.create_server(("127.0.0.1", 0))
+    found.port = listening.getsockname()[1]
+    open_: list[socket.socket] = []
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = listening.accept()
+                server = socket.create_connection((host, port))
+                for end in (client, server):
+                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                open_.extend((client, server))
+                threading.Thread(target=_both, args=(found, client, server), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield found
+    finally:
+        for end in (listening, *open_):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+
+def _both(found: Exchanges, client: socket.socket, server: socket.socket) -> None:
+    answers = threading.Thread(target=_hand_on, args=(server, client), daemon=True)
+    answers.start()
+    found.follow(client, server)
+    with suppress(OSError):
+        server.shutdown(socket.SHUT_WR)
+    answers.join()
+
+
+def _hand_on(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while piece := source.recv(1 << 16):
+            sink.sendall(piece)
+        sink.shutdown(socket.SHUT_WR)
