@@ -50,6 +50,11 @@ def log(emulated):
     context.create(emulated.dsn)
 
 
+def fill(system, day):
+    """The rows of a day, of which none is so unlike the one before that a snapshot is held."""
+    system.fill(20 + day)
+
+
 def told(emulated, function):
     lines = [json.loads(line) for line in emulated.log(function).splitlines()]
     return [line["message"] for line in lines if line["severity"] in ("WARNING", "ERROR")]
@@ -93,15 +98,27 @@ def unused(here):
 
 def test_every_grant_is_needed_by_the_flows(emulated, system, days, hours, as_hourly_export):
     """Least privilege: an account that could do its work with fewer roles has too many."""
+
+    def sent():
+        """What hourly_export would send again, in an hour."""
+        return {each["sent"] for each in reconcile.run(as_hourly_export, datetime.now(UTC) + timedelta(hours=1))}
+
+    day = next(days)
+    fill(system, day)
+    with without(emulated, "mv_refresh", "roles/pubsub.publisher"):
+        snapshots = system.schedule(scheduled(day), TABLE)
+        while not any("mv_refresh does not have pubsub.topics.publish" in x for x in told(emulated, "mv_refresh")):
+            assert emulated.instances["mv_refresh"][0].process.running
+        assert "owed messages of views" in sent()
+    system.wait_refreshed(snapshots)
+    emulated.eventarc.wait_idle()
     emulated.eventarc.faults = Faults(drop=lambda event: "messagePublished" in event.type)
     day = next(days)
-    system.fill(day)
+    fill(system, day)
     snapshots = system.schedule(scheduled(day))
     emulated.eventarc.wait_idle()
     emulated.eventarc.faults = Faults()
-    assert {each["sent"] for each in reconcile.run(as_hourly_export, datetime.now(UTC) + timedelta(hours=1))} == {
-        "message"
-    }
+    assert sent() == {"message"}
     system.wait_refreshed(snapshots)
     at = next(hours)
     context.write(emulated.dsn, at, at + timedelta(hours=1), 50)
@@ -123,7 +140,7 @@ def test_every_grant_is_needed_by_the_flows(emulated, system, days, hours, as_ho
 )
 def test_bq_export_lacks_a_role(emulated, system, days, role, on, lacks):
     at = scheduled(next(days))
-    system.fill(at.day)
+    fill(system, at.day)
     with without(emulated, "bq_export", role, on):
         status, answer = system.call({"tables": [TABLE]}, {"X-CloudScheduler-ScheduleTime": at.isoformat()})
         assert status == 500
@@ -135,7 +152,7 @@ def test_bq_export_lacks_a_role(emulated, system, days, role, on, lacks):
 
 def test_gcs_import_lacks_a_role_and_goes_on_once_it_is_granted(emulated, system, days):
     at = scheduled(next(days))
-    system.fill(at.day)
+    fill(system, at.day)
     with without(emulated, "gcs_import", "roles/storage.objectViewer"):
         snapshots = system.schedule(at, TABLE)
         while not any("gcs_import does not have storage.objects" in line for line in told(emulated, "gcs_import")):
@@ -145,7 +162,7 @@ def test_gcs_import_lacks_a_role_and_goes_on_once_it_is_granted(emulated, system
 
 def test_a_publication_that_may_not_be_told_is_owed(emulated, system, days):
     at = scheduled(next(days))
-    system.fill(at.day)
+    fill(system, at.day)
     with without(emulated, "gcs_import", "roles/pubsub.publisher"):
         snapshots = system.schedule(at, TABLE)
         while not any("gcs_import does not have pubsub.topics.publish" in x for x in told(emulated, "gcs_import")):
@@ -190,7 +207,7 @@ def test_the_status_page_says_what_it_may_not_read(emulated):
 
 
 def test_a_function_that_looks_for_itself_is_told_what_its_account_lacks(emulated, system, day):
-    system.fill(day)
+    fill(system, day)
     about = [f"permissions on {emulated.bucket}", f"source of {TABLE}"]
 
     def looked():
@@ -214,7 +231,7 @@ def as_operator(emulated, monkeypatch):
 def test_an_export_that_an_operator_began_is_gone_on_with(emulated, system, days, as_operator):
     """Its jobs are the operator's: whether they are done is for bq_export to find out."""
     at = scheduled(next(days))
-    system.fill(at.day)
+    fill(system, at.day)
     emulated.eventarc.faults = Faults(drop=lambda event: "manifest" in str(event.subject))
     ran = recosync("export", TABLE, "--date", f"{at:%Y%m%d}", "--json")
     assert ran.code == 0, ran.err
@@ -235,7 +252,7 @@ def test_an_export_that_an_operator_began_is_gone_on_with(emulated, system, days
 
 def test_an_operator_has_the_roles_for_every_command(emulated, system, days, hours, as_operator):
     at, hour = scheduled(next(days)), next(hours)
-    system.fill(at.day)
+    fill(system, at.day)
     system.wait_refreshed(system.schedule(at, TABLE))
     context.write(emulated.dsn, hour, hour + timedelta(hours=1), 20)
     day = f"{hour:%Y%m%d}"
