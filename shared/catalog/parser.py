@@ -78,9 +78,10 @@ INCOMPARABLE = (
 
 type KeyPath = tuple[str, ...]
 
-#: The relations of that schema: tables, what belongs to them, and parts.
+#: The relations of that schema: tables, what belongs to them, parts, and the view of all that.
 _LEDGER_NAME = re.compile(
-    r"(?:attempt|building|export_run|failing|failure|hold|migration|part|pin|publication|receipt|refreshed|snapshot|snapshot_part|view_build)"
+    r"(?:attempt|building|catalog_entry|export_run|failing|failure|freshness|hold|migration|part|pin|publication|receipt|refreshed|snapshot"
+    r"|snapshot_part|view_build)"
     r"(?:_pkey|_id_seq|_by_\w+|_staged_once|_confirmed|_\d+(?:_kept_[0-9a-f]{12})?)?"
 )
 
