@@ -13,7 +13,7 @@ from shared import log
 from shared.catalog import MAX_ROW_BYTES
 from shared.daily.context import TableRun
 from shared.db.locks import Lock, holding
-from shared.db.postgres import CopyPlace, is_transient, translated
+from shared.db.postgres import CopyPlace, at_once, is_transient, translated
 from shared.errors import DataError, UnreadableError
 from shared.gcp.footer import Footer
 from shared.gcp.parquet import Rows
@@ -85,12 +85,12 @@ def _load(run: TableRun, version: ObjectVersion, part_id: int) -> None:
     started, connection, child = time.monotonic(), run.connection, tables.child(part_id)
     footer = run.services.parquet.footer(version)
     part = _Part(run, version, footer, casts.plan(run.table.columns, footer, where=f"{run.table.name}, {version}"))
-    wanted = tables.create_child(connection, run.schema, run.table, part_id)
+    wanted, filled = tables.create_child(connection, run.schema, run.table, part_id)
     tap = Tap(run.table.columns)
     rows = _copy(part, child, tap)
     if rows != footer.rows:
         raise DataError(f"PostgreSQL took {rows:,} of {quantity(footer.rows, 'row')}", where=str(version))
-    tables.drop_defaults(connection, part_id)
+    tables.drop_defaults(connection, part_id, filled)
     held = of_table(connection, child, run.table.columns, expected=tap.profile)
     differences = tap.profile.differences(held)
     if differences:
@@ -100,8 +100,8 @@ def _load(run: TableRun, version: ObjectVersion, part_id: int) -> None:
     tables.declare(connection, run.schema, run.table, part_id)
     seconds = time.monotonic() - started
     snapshots.finish_part(connection, part_id, seconds, tap.profile, held)
-    connection.execute("SELECT set_config('default_statistics_target', %s, true)", [STATISTICS_TARGET])
-    connection.execute(sql.SQL("ANALYZE {}").format(child))
+    target = sql.SQL("SET LOCAL default_statistics_target = {}").format(STATISTICS_TARGET)
+    at_once(connection, [target, sql.SQL("ANALYZE {}").format(child)])
     log.info("part staged", rows=rows, seconds=round(seconds, 3), rows_per_second=round(rows / seconds))
 
 

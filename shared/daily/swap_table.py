@@ -113,9 +113,8 @@ def analyze(run: TableRun) -> None:
     Even if that fails, the snapshot is published.
     """
     try:
-        with run.connection.transaction():
-            run.connection.execute("SET LOCAL lock_timeout = '10s'")
-            run.connection.execute(sql.SQL("ANALYZE {}").format(run.parent))
+        # One message is one transaction.
+        at_once(run.connection, [sql.SQL("SET LOCAL lock_timeout = '10s'"), sql.SQL("ANALYZE {}").format(run.parent)])
     except psycopg.Error as e:
         log.warning("statistics not renewed", sqlstate=e.sqlstate)
 
@@ -266,7 +265,7 @@ def _adopt(run: TableRun) -> bool:
         )
     run.connection.execute("SET LOCAL lock_timeout = '30s'")
     run.connection.execute(sql.SQL("LOCK TABLE ONLY {} IN SHARE ROW EXCLUSIVE MODE").format(parent))
-    tables.create_child(run.connection, run.schema, run.table, part_id)
+    _, filled = tables.create_child(run.connection, run.schema, run.table, part_id)
     present = columns.of_relation(run.connection, run.schema, run.table.name)
     held = columns.of_parts(run.connection, [part_id])[part_id]
     names = sql.SQL(", ").join(sql.Identifier(name) for name in held if name in present)
@@ -280,7 +279,7 @@ def _adopt(run: TableRun) -> bool:
             where=version.name,
             remedy="Mend or delete them, or drop the constraint",
         ) from e
-    tables.drop_defaults(run.connection, part_id)
+    tables.drop_defaults(run.connection, part_id, filled)
     receipt = of_adopted(run, tables.child(part_id))
     snapshots.finish_part(run.connection, part_id, 0.0, None, receipt.postgresql)
     columns_now = [{"name": c.name, "type": c.type.sql, "postgresql": c.type.sql} for c in run.table.columns]

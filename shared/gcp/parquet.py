@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shared import duck
 from shared.duck import Fault, identifier, literal
@@ -43,6 +43,27 @@ class Rows:
     part: Part | None = None
 
 
+#: The fields of a schema, the metadata, the file and its chunks: what they are made of, by how DuckDB says it.
+type _Said = tuple[list[tuple[Any, ...]], dict[bytes, bytes], layout.File, list[layout.Chunk]]
+
+
+def _each(list_: str, names: str) -> str:
+    """The elements of a list of DuckDB's, of which each is what has these names."""
+    return (
+        f"list_transform({list_}, lambda each: row({', '.join(f'each.{name.strip()}' for name in names.split(','))}))"
+    )
+
+
+_ALL = ", ".join(
+    (
+        _each("parquet_schema", FIELD),
+        _each("parquet_kv_metadata", "key, value"),
+        _each("parquet_file_metadata", FILE),
+        _each("parquet_metadata", CHUNK),
+    )
+)
+
+
 class Parquet:
     """What is read of Parquet files, by any number of threads: see `Objects` for how.
 
@@ -60,10 +81,8 @@ class Parquet:
         def read() -> Footer:
             query = self.objects.connection().execute
             described = query(f"DESCRIBE SELECT * FROM {_table(url)}").fetchall()
-            fields = query(f"SELECT {FIELD} FROM parquet_schema({url})").fetchall()
-            metadata = query(f"SELECT key, value FROM parquet_kv_metadata({url})").fetchall()
-            said = Said.of(dict(metadata), str(version))
-            file, chunks = self._layout(version)
+            fields, metadata, file, chunks = self._said(version)
+            said = Said.of(metadata, str(version))
             _refuse(layout.wrong(file, chunks), version)
             try:
                 return footer_of([str(type_) for _, type_, *_ in described], fields, chunks, said)
@@ -78,18 +97,23 @@ class Parquet:
                 _refuse(layout.wrong(*self._layout_alone(version)), version)
             raise
 
-    def _layout(self, version: ObjectVersion) -> tuple[layout.File, list[layout.Chunk]]:
-        """Where the footer says that the pages lie, and how they are written."""
+    def _said(self, version: ObjectVersion) -> _Said:
+        """What the footer says of the schema, of the file as a whole, and of where the pages lie and how they are
+        written: in one look.
+        """
         import duckdb
 
         url, query = literal(self.objects.url(version)), self.objects.connection().execute
         try:
-            (file,) = query(f"SELECT {FILE} FROM parquet_file_metadata({url})").fetchall()
-            chunks = query(f"SELECT {CHUNK} FROM parquet_metadata({url})").fetchall()
-            return layout.File(*file), [layout.Chunk(*chunk) for chunk in chunks]
+            ((fields, metadata, (file,), chunks),) = query(
+                f"SELECT {_ALL} FROM parquet_full_metadata({url})"
+            ).fetchall()
+            return fields, dict(metadata), layout.File(*file), [layout.Chunk(*chunk) for chunk in chunks]
         except (duckdb.ConversionException, duckdb.InvalidInputException):
             # DuckDB makes text of all statistics and signatures, and can't of each.
-            return self._layout_alone(version)
+            fields = query(f"SELECT {FIELD} FROM parquet_schema({url})").fetchall()
+            metadata = query(f"SELECT key, value FROM parquet_kv_metadata({url})").fetchall()
+            return fields, dict(metadata), *self._layout_alone(version)
 
     def _layout_alone(self, version: ObjectVersion) -> tuple[layout.File, list[layout.Chunk]]:
         with self.objects.storage.opened(version) as file:

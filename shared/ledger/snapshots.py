@@ -77,8 +77,9 @@ def record(
     }
     if statements.run(connection, "record_snapshot", key | values) == 0:
         return False
-    for version, rows in parts:
-        statements.run(connection, "record_snapshot_part", key | statements.of_object(version) | {"rows": rows})
+    named = [key | statements.of_object(version) | {"rows": rows} for version, rows in parts]
+    with connection.cursor() as cursor:
+        cursor.executemany(statements.query("record_snapshot_part"), named)  # none waits for the one before
     return True
 
 

@@ -90,9 +90,9 @@ def _of_floats(values: pa.Array) -> Words:
 def _scaled(magnitude: Floats, places: int, limit: float) -> Integers | None:
     """The floats times a power of ten, where each is the one nearest to a decimal of so many places; None of others.
 
-    Below the limit, floats are nearer to each other than such decimals, so that no two of these read back as the same
-    float: then no decimal that reads back as it is shorter. Both sides of the division are exact, so that it gives the
-    float nearest to the decimal.
+    Below the limit, floats are nearer to each other than such decimals, so that one at most reads back as the float. A
+    shorter decimal would be such a one too, so it is the shortest. Both sides of the division are exact, so that it
+    gives the float nearest to the decimal.
     """
     import numpy as np
 

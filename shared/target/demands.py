@@ -49,7 +49,9 @@ def of(
     there is no such table.
     """
     name = table.as_string(connection)
-    rows = connection.execute(_query("required"), {"table": name, "columns": list(required)}).fetchall()
+    rows: list[tuple[str, ...]] = []
+    if required:
+        rows = connection.execute(_query("required"), {"table": name, "columns": list(required)}).fetchall()
     checks = connection.execute(_query("checks"), {"table": name, "columns": list(checked)}).fetchall()
     return Demands(frozenset(column for (column,) in rows), dict(checks))
 

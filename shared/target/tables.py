@@ -82,9 +82,12 @@ def refuse_unkept(connection: psycopg.Connection, schema: str, table: str) -> No
     belongings.refuse_unkept(connection, relation(schema, table), f"{schema}.{table}")
 
 
-def create_child(connection: psycopg.Connection, schema: str, table: Table, part_id: int) -> list[Belonging]:
+def create_child(
+    connection: psycopg.Connection, schema: str, table: Table, part_id: int
+) -> tuple[list[Belonging], list[str]]:
     """Create the table for one part, with the constraints and the storage of its parent, and without autovacuum. Gives
-    the indexes and statistics that the part is to get once its rows are in it: readers go to each part by itself.
+    the indexes and statistics that the part is to get once its rows are in it: readers go to each part by itself. And
+    the columns that a default fills until then.
 
     Besides the catalog's columns, the part has the NOT NULL columns that others added to the parent, with the default
     that fills them. Columns are spelled out, because LIKE would lock the parent until the copy ends. Autovacuum would
@@ -94,7 +97,8 @@ def create_child(connection: psycopg.Connection, schema: str, table: Table, part
     required = {column.name for column in found.columns if column.required} if found else set()
     names = [column.name for column in table.columns]
     parts = [_definition(column.name, column.type.sql, not_null=column.name in required) for column in table.columns]
-    for column in _required_of_others(connection, table, found):
+    filled = _required_of_others(connection, table, found)
+    for column in filled:
         default = sql.SQL(" DEFAULT ") + _verbatim(column.default or "NULL")
         parts.append(_definition(column.name, column.type, not_null=True) + default)
     for name, check in demands.of(connection, relation(schema, table.name), (), names).checks.items():
@@ -110,7 +114,7 @@ def create_child(connection: psycopg.Connection, schema: str, table: Table, part
     for each in storage:
         if each.undo not in ours:
             belongings.give(connection, each, f"{schema}.{table.name}")
-    return [each for each in wanted if each.kind in ("index", "statistics")]
+    return [each for each in wanted if each.kind in ("index", "statistics")], [column.name for column in filled]
 
 
 def add_indexes(connection: psycopg.Connection, schema: str, table: str, part_ids: Iterable[int]) -> None:
@@ -163,14 +167,12 @@ def declare(connection: psycopg.Connection, schema: str, table: Table, part_id: 
             ) from e
 
 
-def drop_defaults(connection: psycopg.Connection, part_id: int) -> None:
-    """Drop the defaults that filled the columns of others, once the part's rows are in it: a default would keep its
+def drop_defaults(connection: psycopg.Connection, part_id: int, names: Iterable[str]) -> None:
+    """Drop the defaults that filled these columns of others, once the part's rows are in it: a default would keep its
     owner from dropping what it uses.
     """
-    found = _find(connection, SCHEMA, part_table(part_id))
-    names = [column.name for column in found.columns if column.default] if found else []
-    if names:
-        actions = sql.SQL(", ").join(sql.SQL("ALTER {} DROP DEFAULT").format(sql.Identifier(name)) for name in names)
+    actions = sql.SQL(", ").join(sql.SQL("ALTER {} DROP DEFAULT").format(sql.Identifier(name)) for name in names)
+    if actions.as_string(connection):
         connection.execute(sql.SQL("ALTER TABLE {} {}").format(child(part_id), actions))
 
 

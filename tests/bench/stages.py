@@ -29,7 +29,9 @@ def alone(bench: Bench, here: Deployment, table: Table) -> Mapping[str, Way]:
     """Reading with its casts, encoding, and the server's part: ways that take turns with the load itself."""
     (blob,) = benches.upload(here, table, bench.next_snapshot(), [bench.parquet(table, bench.rows)])
     version = benches.version(blob)
-    parquet = Parquet(bench.cloud.storage.url, NoToken(), Storage(here.project))
+    store = Storage(here.project)
+    store._client = here.storage_client  # in this process, nothing says where the emulator is
+    parquet = Parquet(bench.cloud.storage.url, NoToken(), store)
     footer = parquet.footer(version)
     plan = casts.plan(table.columns, footer, where=table.name)
 

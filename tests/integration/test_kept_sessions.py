@@ -159,3 +159,21 @@ def test_events_that_come_one_after_the_other_have_one_session(services, databas
     assert outcomes == ["staged", "staged", "published"]
     assert len(pids) == 3
     assert len(set(pids)) == 1
+
+
+def test_a_role_that_the_url_sets_is_the_sessions_own(cloud, here, monkeypatch):
+    with cloud.postgres.superuser(here.name) as admin:
+        admin.execute("CREATE ROLE kept_as; GRANT kept_as TO recosync")
+        try:
+            for name, value in here.env.items():
+                if value == here.dsn:
+                    monkeypatch.setenv(name, f"{value}?options=-c%20role%3Dkept_as")
+            settings = Services.from_environment().settings
+            for _ in range(2):
+                with kept(settings, "test") as session:
+                    assert one(session, "SELECT current_user") == "kept_as"
+                    session.execute("SET ROLE recosync")
+        finally:
+            while kept_sessions._left:
+                kept_sessions._left.pop().session.close()
+            admin.execute("DROP ROLE kept_as")
