@@ -149,7 +149,8 @@ def test_every_line_is_json_with_what_cloud_logging_needs_to_find_it(emulated, s
     assert status == 200
     emulated.eventarc.wait_idle()
     traced = [line for line in lines(emulated, "bq_export") if "logging.googleapis.com/trace" in line]
-    exported = [line for line in traced if line["message"] == "snapshot exported"]
+    own = [line for line in traced if line.get("snapshot") == f"{at:%Y%m%dT%H%M%SZ}"]
+    exported = [line for line in own if line["message"] == "snapshot exported"]
     assert {line["table"] for line in exported} >= {"enriched_user", "recommendable_offers_raw"}
     for line in exported:
         assert line["severity"] == "INFO"
