@@ -74,7 +74,7 @@ def test_tables_and_views_stand_in_their_schemas_through_publish_refresh_and_rol
     homes = "SELECT relnamespace::regnamespace::text || '.' || relname FROM pg_class WHERE relname IN {} ORDER BY 1"
     found = filled.database.execute(homes.format("('users', 'items', 'shown')").encode()).fetchall()
     assert found == [('"Shown".shown',), ("app.users",), ("public.items",)]
-    declared = "SELECT count(*) FROM pg_indexes WHERE schemaname = 'recosync' AND tablename ~ '^part_' AND right(indexdef, 6) = '(name)'"
+    declared = "SELECT count(*) FROM pg_indexes WHERE tablename ~ '^part_' AND right(indexdef, 6) = '(name)'"
     assert one(filled.database, declared) == 2
 
 
