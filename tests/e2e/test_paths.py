@@ -147,9 +147,17 @@ def test_events_that_the_database_refuses_come_again(place, system, services):
     uploaded = {"user_id": [f"user-{i}" for i in range(1500)], "item_id": [f"item-{i}" for i in range(1500)]}
     upload = Upload(services, TABLE, SnapshotId(datetime.now(UTC)))
     database = sql.Identifier(str(conninfo.conninfo_to_dict(place.administrator)["dbname"]))
-    with psycopg.connect(place.administrator, autocommit=True) as administrator:
+    with (
+        psycopg.connect(place.dsn, autocommit=True) as loader,
+        psycopg.connect(place.administrator, autocommit=True) as administrator,
+    ):
         administrator.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT 0").format(database))
         try:
+            # An instance may have a session from before.
+            loader.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()"
+            )
             upload.part(rows(TABLE, services, uploaded))
             upload.manifest()
             place.wait_until_tried()
