@@ -9,8 +9,8 @@ answered with 204; the last is logged as ERROR, on which alerts fire.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -21,7 +21,7 @@ from gunicorn.http.errors import ParseException
 from msgspec import Struct, field
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
-from shared import log, services, trace
+from shared import lineage, log, services, trace
 from shared.documents import Count, Digits, MalformedError, Number, Reader, Text
 from shared.errors import BadRequestError, BusyError, ConfigurationError, PermanentError, RetryableError, SyncError
 from shared.ledger import failing
@@ -66,7 +66,7 @@ def bound_bodies(*, events: bool = False) -> None:
 def answer_event(handle: Callable[[Services], str]) -> None:
     """Run an event's work. The framework answers 200 to whatever returns; only an aborted request has our status."""
     log.configure()
-    with _call_context():
+    with _call_context(), _flushed():
         try:
             # Made at the first request: a function's import must not fail for its configuration.
             made = services.daily()
@@ -100,7 +100,7 @@ def answer_request[S: _HasSettings](
     """
     log.configure()
     strict = False
-    with _call_context():
+    with _call_context(), _flushed():
         if flask.request.method not in methods:
             return _refuse_method(flask.request.method, methods)
         try:
@@ -369,6 +369,15 @@ def _tell(failures: list[Failing]) -> None:
 
 
 _JSON_TYPES = {bool: "true or false", str: "text", list: "a list", int: "a whole number"}
+
+
+@contextmanager
+def _flushed() -> Iterator[None]:
+    """What is told of the work beside it is told before the answer."""
+    try:
+        yield
+    finally:
+        lineage.flush()
 
 
 def _call_context() -> AbstractContextManager[None]:

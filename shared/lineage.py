@@ -2,12 +2,13 @@
 sent by its own client to where its own variables say
 (https://openlineage.io/docs/client/python/configuration). Without such a variable, nothing of it is even imported.
 
-Nobody waits long for whoever hears, and no step fails for it.
+A thread sends them beside the work: nobody waits for whoever hears but an answer, a little, and no step fails for it.
 """
 
 from __future__ import annotations
 
 import os
+import queue
 import threading
 import time
 from collections.abc import Mapping
@@ -31,9 +32,9 @@ type _State = Literal["START", "COMPLETE", "FAIL"]
 VARIABLES = ("OPENLINEAGE_URL", "OPENLINEAGE_CONFIG", "OPENLINEAGE__TRANSPORT__TYPE")
 #: Who makes the events, as their field wants it: a URI.
 PRODUCER = "urn:recosync"
-#: Seconds that a step waits for an event to be taken. One that is not by then goes on by itself, and may be lost.
+#: Seconds that an answer waits for events that are not taken yet. What is not by then may be lost.
 PATIENCE = 2
-#: Seconds in which, after that, no event is tried.
+#: Seconds without a try after an event that was not taken.
 PAUSE = 60
 
 
@@ -79,30 +80,60 @@ def is_on(environ: Mapping[str, str] = os.environ) -> bool:
     return not disabled and any(environ.get(name) for name in VARIABLES)
 
 
-class _Deaf:
-    """Until when nobody hears."""
+class _Sender:
+    """Sends what is told, in its order, by a thread of its own. After one that is not taken, it is deaf for a while."""
 
-    until = 0.0
+    def __init__(self) -> None:
+        self._told: queue.Queue[tuple[Run, _State, str | None]] = queue.Queue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self.deaf_until = 0.0
+
+    def tell(self, run: Run, state: _State, error: str | None) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, daemon=True)
+                self._thread.start()
+        self._told.put((run, state, error))
+
+    def wait(self, seconds: float) -> bool:
+        """Whether all is sent, or given up, within that time."""
+        deadline = time.monotonic() + seconds
+        with self._told.all_tasks_done:
+            while self._told.unfinished_tasks and (left := deadline - time.monotonic()) > 0:
+                self._told.all_tasks_done.wait(left)
+            return not self._told.unfinished_tasks
+
+    def _run(self) -> None:
+        while True:
+            run, state, error = self._told.get()
+            try:
+                if time.monotonic() >= self.deaf_until:
+                    _client().emit(_event(run, state, error))
+            except Exception as e:  # noqa: BLE001 - whatever its client raises, the work is done
+                self.deaf_until = time.monotonic() + PAUSE
+                log.warning(f"lineage is not told ({type(e).__name__}); for {PAUSE} s nothing is tried", job=run.job)
+            finally:
+                self._told.task_done()
+
+
+_sender = _Sender()
 
 
 def _send(run: Run, state: _State, error: Exception | None = None) -> None:
-    if not is_on() or time.monotonic() < _Deaf.until:
+    if not is_on():
         return
-    failed: list[Exception] = []
+    # The text of a bug may quote a row, and where a failure was may be a row's key.
+    told = None if error is None else error.what if isinstance(error, SyncError) else type(error).__name__
+    _sender.tell(run, state, told)
 
-    def send() -> None:
-        try:
-            _client().emit(_event(run, state, error))
-        except Exception as e:  # noqa: BLE001 - whatever its client raises, the work is done
-            failed.append(e)
 
-    sending = threading.Thread(target=send, daemon=True)
-    sending.start()
-    sending.join(PATIENCE)
-    if sending.is_alive() or failed:
-        _Deaf.until = time.monotonic() + PAUSE
-        why = type(failed[0]).__name__ if failed else f"no answer within {PATIENCE} s"
-        log.warning(f"lineage is not told ({why}); for {PAUSE} s nothing of it is tried", job=run.job, state=state)
+def flush() -> None:
+    """Wait for what was told, PATIENCE at most: a function has no processor once it has answered
+    (https://cloud.google.com/run/docs/configuring/billing-settings).
+    """
+    if not _sender.wait(PATIENCE):
+        log.warning(f"lineage is not all told: its receiver takes longer than {PATIENCE} s")
 
 
 @cache
@@ -112,14 +143,12 @@ def _client() -> OpenLineageClient:
     return OpenLineageClient()
 
 
-def _event(run: Run, state: _State, error: Exception | None) -> RunEvent:
+def _event(run: Run, state: _State, error: str | None) -> RunEvent:
     from openlineage.client import event_v2, facet_v2
 
     facets: dict[str, RunFacet] = {}
     if error is not None:
-        # The text of a bug may quote a row.
-        told = str(error) if isinstance(error, SyncError) else type(error).__name__
-        facets["errorMessage"] = facet_v2.error_message_run.ErrorMessageRunFacet(told, "python")
+        facets["errorMessage"] = facet_v2.error_message_run.ErrorMessageRunFacet(error, "python")
     statistics = facet_v2.output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet
     output, rows = run.output, run.output.rows
     return event_v2.RunEvent(

@@ -122,7 +122,7 @@ variable "completion_subscriptions" {
 }
 
 variable "refreshed_subscriptions" {
-  description = "As completion_subscriptions, to the messages that views stand. With `ordered`, messages of one view come in order."
+  description = "As completion_subscriptions, to the refreshed messages. With `ordered`, messages of one view come in order."
   type = map(object({
     subscriber    = string
     push_endpoint = optional(string)
@@ -133,10 +133,15 @@ variable "refreshed_subscriptions" {
   }))
   default  = {}
   nullable = false
+
+  validation {
+    condition     = length(setintersection(keys(var.refreshed_subscriptions), keys(var.completion_subscriptions))) == 0
+    error_message = "A subscription's name is the project's: one that completion_subscriptions has is taken."
+  }
 }
 
 variable "hour_done_subscriptions" {
-  description = "As completion_subscriptions, to the messages that hours are done. With `ordered`, messages of one log come in order."
+  description = "As completion_subscriptions, to the messages of hours. With `ordered`, messages of one log come in order."
   type = map(object({
     subscriber    = string
     push_endpoint = optional(string)
@@ -147,4 +152,9 @@ variable "hour_done_subscriptions" {
   }))
   default  = {}
   nullable = false
+
+  validation {
+    condition     = length(setintersection(keys(var.hour_done_subscriptions), concat(keys(var.completion_subscriptions), keys(var.refreshed_subscriptions)))) == 0
+    error_message = "A subscription's name is the project's: one that completion_subscriptions or refreshed_subscriptions has is taken."
+  }
 }

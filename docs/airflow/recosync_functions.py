@@ -22,7 +22,7 @@ from google.auth.transport.requests import Request
 #: What is synced, as `recosync catalog terraform` writes it.
 CATALOG: Mapping[str, Any] = json.loads(Path(__file__).with_name("terraform.json").read_text())
 
-#: What both DAGs do after a failure that can succeed later: 5, 10 and 20 minutes after it, they try again.
+#: What both DAGs do after a failure that can succeed later: 5, 10 and 20 minutes after it at least, they try again.
 RETRIES = {"retries": 3, "retry_delay": timedelta(minutes=5), "retry_exponential_backoff": True}
 
 DAY = timedelta(days=1)
@@ -63,9 +63,10 @@ class CallFunction(HttpOperator):
             endpoint="?strict=true",
             extra_options={"check_response": False, "timeout": PATIENCE_SECONDS},
             deferrable=True,
-            warn_on_non_idempotent=False,
             **task,
         )
+        # It is idempotent, as newer versions of the provider want to be told.
+        self.warn_on_non_idempotent = False
         self.function, self.request, self.judge = function, request, judge
 
     def execute(self, context: Any, event: Any = None) -> None:

@@ -115,14 +115,14 @@ def record(run: DailyRun, builds: Sequence[Build]) -> None:
         refreshed.owe(run.connection, standing, trace.current())
 
 
-def drop(run: DailyRun, builds: Sequence[str]) -> None:
+def drop(run: DailyRun, builds: Sequence[str], patience: str = "10s") -> None:
     """Drop builds that will never go live. A build that can't be dropped now is in the ledger, and the next build drops
     it.
     """
     for build in builds:
         try:
             with run.connection.transaction():
-                run.connection.execute("SET LOCAL lock_timeout = '10s'")
+                run.connection.execute("SELECT set_config('lock_timeout', %s, true)", [patience])
                 # Its view may have left the catalog since, or have another schema there.
                 for relation in views.homes(run.connection, build):
                     views.drop(run.connection, relation)

@@ -148,7 +148,7 @@ def run(services: Services, request: ExportRequest) -> tuple[ExportAnswer, int]:
     with connect(services.settings, "bq_export") as connection, translated("reading the ledger"):
         migrations.prepare(connection, migrates=services.migrates)
         if services.migrates:
-            entries.keep(connection, services.catalog)
+            entries.note(connection, services.catalog)
         known = {table.name: newest.of(connection, table) for table in request.tables}
     with ThreadPoolExecutor(max(len(request.tables), 1)) as executor:
         futures = {

@@ -61,14 +61,14 @@ def refuse_unfit(run: DailyRun, view: View, patience: float) -> None:
         raise busy(run.connection, f"a transaction older than {patience} s reads it", view.name, relations=[live])
 
 
-def drop_leftovers(run: DailyRun, view: View) -> None:
-    """Drop the builds of the view that never took its place, and the view whose place one took. The caller holds the
-    view's lock, so no worker is at them.
+def drop_leftovers(run: DailyRun, view: View, patience: str = "10s") -> None:
+    """Drop the builds of the view that never took its place, and the view whose place one took, as far as no reader
+    holds one for longer. The caller holds the view's lock, so no worker is at them.
     """
     leftovers = view_builds.leftovers(run.connection, view.name)
     if leftovers:
-        log.warning("dropping what a killed build left", builds=leftovers)
-        drop(run, leftovers)
+        log.warning("dropping what a build left that was cut off", builds=leftovers)
+        drop(run, leftovers, patience)
 
 
 def prepare(run: DailyRun, build: Build) -> Replacement:

@@ -44,7 +44,7 @@ def publish(run: TableRun, snapshot: SnapshotId) -> EventOutcome:
         if counted is None:
             return EventOutcome.INCOMPLETE
         if run.services.migrates:
-            entries.keep(run.connection, run.catalog)
+            entries.note(run.connection, run.catalog)
         # Whoever stages the last part publishes: the event of a part knows no trace of the snapshot.
         traceparent = snapshots.traceparent(run.connection, run.table.name, snapshot)
         with trace.bound(traceparent, run.settings.project):

@@ -62,49 +62,63 @@ def refresh(services: Services, table: str, publication: int) -> str:
     with (
         log.bound(table=table),
         connect(services.settings, "mv_refresh") as connection,
-        session_locks(connection),
         translated(f"refreshing the views of {table}"),
     ):
         run = DailyRun(services, connection)
-        migrations.prepare(connection, migrates=services.migrates)
-        published = publications.published(connection, table)
-        snapshot = published.snapshot if published else None
-        views = services.catalog.views_of(table)
-        traced = trace.bound(
-            snapshots.traceparent(connection, table, snapshot) if snapshot else None, services.settings.project
-        )
-        try:
-            with log.bound(snapshot=snapshot), traced, translated(f"refreshing the views of {table}"):
-                if table not in services.catalog.tables:
-                    raise CatalogError(
-                        "the catalog of this deployment does not have it",
-                        where=table,
-                        remedy="Deploy the functions with a catalog that has it",
-                    )
-                if published is None or published.number < publication:
-                    # The message is sent after the commit, so this is another database, or an earlier state of it.
-                    raise ConfigurationError(
-                        f"publication {publication} of it is unknown here",
-                        where=table,
-                        remedy="Check DATABASE_URL. After a restore, the next publish of the table makes up for it",
-                    )
-                if services.migrates:
-                    entries.keep(connection, services.catalog)
-                outcome = _refresh(run, views)
-        except PermanentError as e:
-            others = unlike(run, views)
-            if others and isinstance(e.__cause__, psycopg.ProgrammingError):
-                raise CatalogError(
-                    f"{e.what}; its columns are not those of this deployment's catalog: {', '.join(others)}",
-                    where=e.where,
-                    remedy="They change with the next publish, or with: recosync migrate",
-                ) from e
-            subject, tried = f"publication {publication}", digest_of_all(views)
-            failures.record(connection, PermanentFailure(e, subject, table, snapshot, tried))
-            raise
-        failing.settle(connection, "mv_refresh", [table, *(view.name for view in views)])
-        announce_views(run)
+        with session_locks(connection):
+            outcome = _refreshed(run, table, publication)
+        _announce(run)
         return outcome
+
+
+def _announce(run: DailyRun) -> None:
+    """Send the messages that views stand. The views do, whoever is to be told: nobody waits for that, under no lock."""
+    try:
+        announce_views(run)
+    except RetryableError as e:
+        log.error("messages that views stand are owed: the next refresh sends them, or hourly_export", e)
+
+
+def _refreshed(run: DailyRun, table: str, publication: int) -> str:
+    services, connection = run.services, run.connection
+    migrations.prepare(connection, migrates=services.migrates)
+    published = publications.published(connection, table)
+    snapshot = published.snapshot if published else None
+    views = services.catalog.views_of(table)
+    traced = trace.bound(
+        snapshots.traceparent(connection, table, snapshot) if snapshot else None, services.settings.project
+    )
+    try:
+        with log.bound(snapshot=snapshot), traced, translated(f"refreshing the views of {table}"):
+            if table not in services.catalog.tables:
+                raise CatalogError(
+                    "the catalog of this deployment does not have it",
+                    where=table,
+                    remedy="Deploy the functions with a catalog that has it",
+                )
+            if published is None or published.number < publication:
+                # The message is sent after the commit, so this is another database, or an earlier state of it.
+                raise ConfigurationError(
+                    f"publication {publication} of it is unknown here",
+                    where=table,
+                    remedy="Check DATABASE_URL. After a restore, the next publish of the table makes up for it",
+                )
+            if services.migrates:
+                entries.note(connection, services.catalog)
+            outcome = _refresh(run, views)
+    except PermanentError as e:
+        others = unlike(run, views)
+        if others and isinstance(e.__cause__, psycopg.ProgrammingError):
+            raise CatalogError(
+                f"{e.what}; its columns are not those of this deployment's catalog: {', '.join(others)}",
+                where=e.where,
+                remedy="They change with the next publish, or with: recosync migrate",
+            ) from e
+        subject, tried = f"publication {publication}", digest_of_all(views)
+        failures.record(connection, PermanentFailure(e, subject, table, snapshot, tried))
+        raise
+    failing.settle(connection, "mv_refresh", [table, *(view.name for view in views)])
+    return outcome
 
 
 def template_changed(run: DailyRun, view: View) -> str | None:
@@ -140,11 +154,7 @@ def rebuild(services: Services, view: View) -> None:
             )
         _refresh(run, [view], fresh_too=True)
         failing.settle(connection, "mv_refresh", [view.name])
-        try:
-            announce_views(run)
-        except RetryableError as e:
-            # It is done; whoever asked should not ask again.
-            log.error("rebuilt, but its message is owed: the next refresh sends it, or hourly_export", e)
+        _announce(run)
 
 
 def _refresh(run: DailyRun, views: Sequence[View], *, fresh_too: bool = False) -> str:
@@ -159,7 +169,7 @@ def _refresh(run: DailyRun, views: Sequence[View], *, fresh_too: bool = False) -
     outdated = [view for view in ready if fresh_too or _outdated(run, view, current)]
     # A call that was cut off after its swap comes again, and finds nothing else to do.
     for view in ready:
-        live.drop_leftovers(run, view)
+        live.drop_leftovers(run, view, "10s" if outdated else "500ms")
     if not outdated:
         return "fresh"
     _refuse_dropped(run, outdated)

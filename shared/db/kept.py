@@ -12,7 +12,7 @@ import select
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,7 @@ _CLEAN = (
     " SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES;"
     " SET idle_session_timeout = {}"
 )
+_DONE = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK)
 _WAKE = "RESET idle_session_timeout; SET application_name = {}"
 
 
@@ -108,7 +109,7 @@ def _answers(session: Session, statements: bytes) -> bool:
         results = list(iter(server.get_result, None))
     except psycopg.Error:
         return False
-    return bool(results) and all(result.status == pq.ExecStatus.COMMAND_OK for result in results)
+    return bool(results) and all(result.status in _DONE for result in results)
 
 
 def _leave(found: _Kept) -> bool:
@@ -116,10 +117,11 @@ def _leave(found: _Kept) -> bool:
     session = found.session
     if session.info.transaction_status != pq.TransactionStatus.IDLE:
         return False
-    with suppress(psycopg.Error):
-        session.execute(sql.SQL(_CLEAN).format(f"{IDLE}s"))
-        with _lock:
-            if not _left:
-                _left.append(_Kept(session, found.asked, found.opened, time.time()))
-                return True
+    # The work is done: nobody waits for a way that is gone.
+    if not _answers(session, sql.SQL(_CLEAN).format(f"{IDLE}s").as_bytes(session)):
+        return False
+    with _lock:
+        if not _left:
+            _left.append(_Kept(session, found.asked, found.opened, time.time()))
+            return True
     return False

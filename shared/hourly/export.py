@@ -82,7 +82,8 @@ def export(run: LogRun, hour: Hour, record: HourRecord | None, *, delete: bool) 
         goes = delete and not (record and record.acceptance)
         deletion = (record.deletion if record else None) or (Deletion(begun.began_at) if goes else None)
         known = record or HourRecord()
-        emptied = True if record is not None and record.state == State.EMPTY else known.emptied
+        was_empty = run.tells and record is not None and record.state == State.EMPTY
+        emptied = True if was_empty else known.emptied
         began = known.change(work=begun, deletion=deletion, emptied=emptied)
         record = run.store.advance(hour, record, began)
         lineage.batch(run, hour, begun.attempt).start()

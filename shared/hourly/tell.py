@@ -16,11 +16,10 @@ def tell_done(run: LogRun) -> None:
     """Send what is owed of any hour of the log, in the order of the hours. If that fails, it stays owed, and spoils no
     hour: the next run sends it.
     """
-    if not run.tells:
-        return
     try:
         for hour, record in recover.owing(run):
-            for owed in record.owes:
+            # Where nobody is told any more, nothing is owed.
+            for owed in record.owes if run.tells else ():
                 _send(run, hour, record, owed)
             run.store.advance(hour, record, record.told())
     except SyncError as e:

@@ -8,8 +8,10 @@ from typing import cast
 
 import psycopg
 
+from shared import log
 from shared.catalog import Catalog
 from shared.db.postgres import translated
+from shared.errors import SyncError
 from shared.ledger import statements
 
 type _Entry = tuple[str, str, str, list[str]]
@@ -30,6 +32,14 @@ def keep(connection: psycopg.Connection, catalog: Catalog) -> None:
             for name, kind, schema, reads in wanted:
                 values = {"name": name, "kind": kind, "schema": schema, "reads": reads}
                 statements.run(connection, "keep_catalog_entry", values)
+
+
+def note(connection: psycopg.Connection, catalog: Catalog) -> None:
+    """The same on the way: what only tells of the work stops none of it."""
+    try:
+        keep(connection, catalog)
+    except SyncError as e:
+        log.warning("the ledger does not know this catalog: recosync.freshness tells of another", e)
 
 
 def _entries(catalog: Catalog) -> list[_Entry]:

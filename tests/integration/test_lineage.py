@@ -57,12 +57,13 @@ def receiver(status: int) -> Iterator[tuple[str, list[Any]]]:
 
 def turn_on(monkeypatch, url):
     lineage._client.cache_clear()
-    monkeypatch.setattr(lineage._Deaf, "until", 0.0)
+    monkeypatch.setattr(lineage._sender, "deaf_until", 0.0)
     monkeypatch.setenv("OPENLINEAGE_URL", url)
 
 
 def brief(events):
     """State, job, inputs, output and its rows. The client's own types check each event."""
+    assert lineage._sender.wait(60)
     found = []
     for event in events:
         assert event["schemaURL"].startswith("https://openlineage.io/spec/")
@@ -136,6 +137,7 @@ def test_a_snapshot_from_its_source_to_its_view(here, services, database, server
 def test_what_fails_for_good_and_a_way_back(services, database, told):
     publish(services, 1, ["ann"])
     publish(services, 2, ["bob", "cleo"])
+    assert lineage._sender.wait(60)
     told.clear()
     broken = upload(services, 3, ["dan"])
     broken.parts = [*broken.parts, *broken.parts]
@@ -164,10 +166,12 @@ def test_a_receiver_that_refuses_or_is_not_there_stops_nothing(services, databas
     with receiver(400) as (url, events):
         turn_on(monkeypatch, url)
         publish(services, 1, ["ann"])
+        assert lineage._sender.wait(60)
         assert len(events) == 1  # the next is not tried at once
     assert caplog.text.count("lineage is not told") == 1
     turn_on(monkeypatch, "http://127.0.0.1:9")
     publish(services, 2, ["bob"])
+    assert lineage._sender.wait(60)
     lineage._client.cache_clear()
 
 
@@ -176,8 +180,26 @@ def test_its_client_is_imported_for_those_who_ask_for_it_alone(more, imported):
     code = (
         "import sys; from shared import lineage; from shared.daily import arrival, export, refresh;"
         " from shared.hourly import run; d = lineage.Dataset('n', 'd');"
-        " lineage.Run('n', 'j', 'k', (), d).start(); print(any('openlineage' in name for name in sys.modules))"
+        " lineage.Run('n', 'j', 'k', (), d).start(); lineage._sender.wait(60);"
+        " print(any('openlineage' in name for name in sys.modules))"
     )
     env = {name: value for name, value in os.environ.items() if not name.startswith("OPENLINEAGE")}
     ran = subprocess.run([sys.executable, "-c", code], env=env | more, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == str(imported)
+
+
+def test_a_function_answers_before_a_receiver_that_takes_its_time(monkeypatch, caplog):
+    answer = threading.Event()
+
+    class Slow:
+        def emit(self, _: object) -> None:
+            answer.wait(60)
+
+    turn_on(monkeypatch, "http://127.0.0.1:9")
+    monkeypatch.setattr(lineage, "_client", Slow)
+    monkeypatch.setattr(lineage, "PATIENCE", 0.1)
+    lineage.Run("n", "job", "key", (), lineage.Dataset("n", "d")).start()
+    lineage.flush()
+    assert "lineage is not all told" in caplog.text
+    answer.set()
+    assert lineage._sender.wait(60)

@@ -152,8 +152,7 @@ def test_a_worker_that_died_before_it_noted_what_it_sent_sends_the_same_message_
 
 def test_a_topic_that_refuses_keeps_no_view_from_standing_and_gets_all_in_order(services, misled, database, messages):
     for number in (1, 2):
-        with pytest.raises(ConfigurationError, match="publishing to missing"):
-            refresh(misled, TABLE, published(services, database, number, ["ann"] * number))
+        refresh(misled, TABLE, published(services, database, number, ["ann"] * number))
         assert users(database, VIEW) == ["ann"]
     assert reconcile.run(misled, later()) == []
     assert owed(database) == 2
@@ -167,8 +166,7 @@ def test_workers_that_send_at_once_send_no_message_before_an_earlier_one(
     services, misled, database, messages, monkeypatch
 ):
     for number in (1, 2):
-        with pytest.raises(ConfigurationError):
-            refresh(misled, TABLE, published(services, database, number, ["ann"]))
+        refresh(misled, TABLE, published(services, database, number, ["ann"]))
     sent, others = refreshed.sent, [services]
 
     def other_comes(connection, message):

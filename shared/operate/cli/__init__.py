@@ -16,6 +16,7 @@ from typing import Annotated
 
 import typer
 
+from shared import lineage
 from shared.catalog import FOLDER_VARIABLE
 from shared.errors import printable, shown
 from shared.operate.cli import add, daily, decide, doctor, folder, fresh, hourly, look
@@ -98,7 +99,10 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
     _refuse_unprintable(sys.argv[1:])
-    build()(prog_name="recosync")
+    try:
+        build()(prog_name="recosync")
+    finally:
+        lineage.flush()
 
 
 def _refuse_unprintable(arguments: Sequence[str]) -> None:
