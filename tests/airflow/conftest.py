@@ -83,7 +83,7 @@ def deployed(cloud) -> Iterator[Deployment]:
 def system(deployed: Deployment) -> System:
     from tests.e2e.system import System
 
-    return System(deployed.bigquery_client, deployed.env, deployed.dsn, deployed.url("bq_export"), emulated=deployed)
+    return System(deployed.bigquery_client, deployed.env, deployed.dsn, deployed.url("bq_export"))
 
 
 @pytest.fixture(scope="module")

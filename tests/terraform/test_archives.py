@@ -100,7 +100,7 @@ def deployed(unpacked, python, cloud):
 def test_a_table_goes_all_its_way(deployed):
     """bq_export, gcs_import and mv_refresh: catalog, statements, templates, and DuckDB with its extensions."""
     here = deployed
-    system = System(here.bigquery_client, here.env, here.dsn, here.url("bq_export"), emulated=here)
+    system = System(here.bigquery_client, here.env, here.dsn, here.url("bq_export"))
     system.run(1, "iris_france")
     assert system.agrees("iris_france")
 
