@@ -126,7 +126,7 @@ def test_an_hour_that_is_loaded_again_is_told_again(log, messages):
     log.add(10, 2)
     log.done(11)
     log.erase_in_bigquery(10)
-    request = HourlyRequest(log.table, (Hour(at(10)),), explicit=True, delete=False, recover=False)
+    request = HourlyRequest(log.table, (Hour(at(10)),), explicit=True, delete=False, recover=False, newest=False)
     mend.restore(log.services, request, print, replace=True, by="test")
     first, again = messages()
     assert told([first, again]) == [(10, 1, 2, 2, False)] * 2
