@@ -226,13 +226,16 @@ def _export_logged(call: _Call, table: Table, known: NewestSnapshot | None) -> R
 
 def _snapshot(call: _Call, table: Table, known: NewestSnapshot | None) -> SnapshotId:
     """The request's snapshot of the table: for a day, the latest that exists, else that day's midnight. A planned call
-    that comes again after somebody has exported by hand is of now: by its plan, its rows would be the older ones.
+    that comes again after somebody has exported by hand is of now, unless it has made its snapshot: by its plan, newer
+    rows would be the older ones.
     """
     day, settings = call.request.day, call.services.settings
     if day is None:
         asked, now = SnapshotId(call.request.at), SnapshotId(call.started)
         passed = known is not None and asked < known.stands.snapshot < now
-        return now if passed else asked
+        if passed and Extraction(call.services, table, asked, call.started, 0).find_manifest() is None:
+            return now
+        return asked
     prefix = f"{settings.prefix}/{table.name}/{day:%Y%m%d}T"
     found = snapshots_of(call.services.storage.folders(settings.bucket, prefix))
     return found[-1] if found else SnapshotId.midnight(day)
