@@ -124,6 +124,14 @@ def test_a_planned_call_that_comes_again_after_an_export_by_hand_is_not_the_olde
     assert settled.bring() == ["published"]
 
 
+def test_a_planned_call_that_has_made_its_snapshot_finds_it_though_a_newer_one_came(settled):
+    settled.call(force=True)
+    assert settled.bring() == ["published"]
+    settled.source(2_100)
+    settled.at -= timedelta(hours=2)
+    assert settled.call()["status"] == "exported already"
+
+
 def test_a_view_may_have_changed_at_any_time(mornings):
     mornings.source(10, "VIEW")
     mornings.call()
