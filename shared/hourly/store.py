@@ -103,7 +103,8 @@ class Store:
             return day.with_record(hour, after)
 
         self._change(hour.day, change)
-        log.info(f"hour is {after.state}", hour=str(hour), state=str(after.state))
+        if before is None or before.told() != after.told():  # no step of the hour's own, else
+            log.info(f"hour is {after.state}", hour=str(hour), state=str(after.state))
         return after
 
     def audited(self, day: date, audit: Audit) -> None:

@@ -51,4 +51,4 @@ def _send(run: LogRun, hour: Hour, record: HourRecord, owed: Owed) -> None:
     )
     topic = services.settings.hour_done_topic or ""
     services.publisher.publish(topic, messages.attributes(attributes), messages.body(data), order=table)
-    log.info("hour announced", hour=str(hour), batch=owed.batch)
+    log.info("announced an hour", hour=str(hour), batch=owed.batch)

@@ -177,6 +177,6 @@ def test_an_event_that_names_nothing_is_among_the_permanent_errors():
 def test_that_it_can_not_be_kept_changes_no_answer(database):
     database.execute(f"DROP TABLE {LOG}")
     before = call("hourly_export")
-    database.execute("DROP TABLE recosync.failing")
+    database.execute("DROP TABLE recosync.failing CASCADE")
     after = call("hourly_export")
     assert (after.status_code, after.json) == (before.status_code, before.json)
