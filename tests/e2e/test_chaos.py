@@ -91,7 +91,11 @@ def test_where_nothing_is_planted_nothing_is_found(tables, log, monkeypatch):
 
 
 def in_bigquery(statement):
-    return lambda world: world.here.bigquery_client.query(statement).result()
+    def plant(world):
+        world._wait_for(world._calls)
+        world.here.bigquery_client.query(statement).result()
+
+    return plant
 
 
 IN_THE_LOG = {

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -167,6 +168,7 @@ def test_events_that_the_database_refuses_come_again(place, system, services):
     assert Counter(system.select(f"SELECT user_id, item_id FROM {TABLE}")) == Counter(
         zip(*uploaded.values(), strict=True)
     )
+    time.sleep(1)  # ids are of seconds
     done("export", TABLE, "--force", "--wait")
     assert system.agrees(TABLE)
 
