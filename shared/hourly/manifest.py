@@ -290,6 +290,10 @@ class HourRecord(Struct, frozen=True, forbid_unknown_fields=True):
         """The same record, with one more message that is owed."""
         return msgspec.structs.replace(self, owed=(*self.owes, Owed(batch, at)))
 
+    def stands_as(self, other: HourRecord) -> bool:
+        """Whether nothing differs but the messages that are owed."""
+        return msgspec.structs.replace(self, owed=UNSET) == msgspec.structs.replace(other, owed=UNSET)
+
     def told(self) -> HourRecord:
         """The same record, once its messages are sent."""
         return msgspec.structs.replace(self, owed=UNSET)

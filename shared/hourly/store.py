@@ -103,7 +103,7 @@ class Store:
             return day.with_record(hour, after)
 
         self._change(hour.day, change)
-        if before is None or before.told() != after.told():  # no step of the hour's own, else
+        if before is None or not after.stands_as(before):
             log.info(f"hour is {after.state}", hour=str(hour), state=str(after.state))
         return after
 
