@@ -22,6 +22,7 @@ from shared import log
 from shared.errors import SyncError
 
 if TYPE_CHECKING:
+    import psycopg
     from openlineage.client import OpenLineageClient
     from openlineage.client.event_v2 import RunEvent
     from openlineage.client.generated.base import DatasetFacet, RunFacet
@@ -72,6 +73,16 @@ class Run:
 
     def fail(self, error: Exception) -> None:
         _send(self, "FAIL", error)
+
+
+def deployment(project: str, environment: str) -> str:
+    """The namespace of a deployment's jobs."""
+    return f"{project}.{environment}"
+
+
+def relation(server: psycopg.ConnectionInfo, schema: str, name: str, columns: Mapping[str, str]) -> Dataset:
+    """A table, view or log in PostgreSQL."""
+    return Dataset(f"postgres://{server.host}:{server.port}", f"{server.dbname}.{schema}.{name}", columns)
 
 
 def is_on(environ: Mapping[str, str] = os.environ) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
+from shared.ledger import entries
 from shared.target import tables
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ class DailyRun:
     def relation(self, of: Table | View, name: str | None = None) -> sql.Identifier:
         """A table or view that readers know, or by its `name` what is about to take its place, or had it."""
         return tables.relation(of.schema, name or of.name)
+
+    def note_catalog(self) -> None:
+        """Have the ledger know the catalog of whoever is deployed, for those who ask how fresh a table is."""
+        if self.services.migrates:
+            entries.note(self.connection, self.catalog)
 
     def of(self, table: Table) -> TableRun:
         return TableRun(self.services, self.connection, table)

@@ -14,13 +14,14 @@ from shared.catalog import Source, Table
 from shared.daily import lineage, newest
 from shared.daily import source as sources
 from shared.daily.breaker import stale
+from shared.daily.context import DailyRun
 from shared.daily.extract import Extraction
 from shared.daily.manifest import Manifest
 from shared.daily.names import snapshots_of
 from shared.daily.newest import NewestSnapshot
 from shared.db.postgres import connect, translated
 from shared.errors import BadRequestError, ConfigurationError, DriftError, RetryableError, SyncError
-from shared.ledger import calls, entries, failing, migrations
+from shared.ledger import calls, failing, migrations
 from shared.ledger.calls import CallOutcome, ExportCall
 from shared.names import AHEAD, EPOCH, SnapshotId, is_identifier, parse_day, planned
 from shared.services import Services
@@ -147,8 +148,7 @@ def run(services: Services, request: ExportRequest) -> tuple[ExportAnswer, int]:
     call = _Call(services, request, datetime.now(UTC))
     with connect(services.settings, "bq_export") as connection, translated("reading the ledger"):
         migrations.prepare(connection, migrates=services.migrates)
-        if services.migrates:
-            entries.note(connection, services.catalog)
+        DailyRun(services, connection).note_catalog()
         known = {table.name: newest.of(connection, table) for table in request.tables}
     with ThreadPoolExecutor(max(len(request.tables), 1)) as executor:
         futures = {

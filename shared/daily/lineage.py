@@ -8,7 +8,7 @@ from datetime import datetime
 from shared.catalog import Table, View
 from shared.daily.context import DailyRun, TableRun
 from shared.daily.names import SnapshotFolder
-from shared.lineage import Dataset, Run
+from shared.lineage import Dataset, Run, deployment, relation
 from shared.names import SnapshotId
 from shared.services import Services
 
@@ -18,7 +18,7 @@ def export(services: Services, table: Table, snapshot: SnapshotId, started: date
     settings = services.settings
     ref = table.source.ref(settings.project, settings.datasets)
     return Run(
-        _namespace(services),
+        deployment(settings.project, settings.environment),
         f"bq_export.{table.name}",
         f"{snapshot} {started.isoformat()}",
         (Dataset("bigquery", str(ref), _columns(table)),),
@@ -29,7 +29,7 @@ def export(services: Services, table: Table, snapshot: SnapshotId, started: date
 def load(run: TableRun, snapshot: SnapshotId, *, again: int | None = None) -> Run:
     """The import of a snapshot, from its manifest to its publish; or that it was published `again`, by that number."""
     return Run(
-        _namespace(run.services),
+        deployment(run.settings.project, run.settings.environment),
         f"gcs_import.{run.table.name}",
         f"{snapshot}" if again is None else f"{snapshot} {again}",
         (_objects(run.services, run.table, snapshot),),
@@ -40,16 +40,12 @@ def load(run: TableRun, snapshot: SnapshotId, *, again: int | None = None) -> Ru
 def build(run: DailyRun, view: View, held: Mapping[str, int], started: datetime) -> Run:
     """A build of a view from these publications."""
     return Run(
-        _namespace(run.services),
+        deployment(run.settings.project, run.settings.environment),
         f"mv_refresh.{view.name}",
         f"{sorted(held.items())} {started.isoformat()}",
         tuple(_relation(run, run.catalog.tables[table]) for table in view.reads),
         _relation(run, view),
     )
-
-
-def _namespace(services: Services) -> str:
-    return f"{services.settings.project}.{services.settings.environment}"
 
 
 def _objects(services: Services, table: Table, snapshot: SnapshotId) -> Dataset:
@@ -58,10 +54,7 @@ def _objects(services: Services, table: Table, snapshot: SnapshotId) -> Dataset:
 
 
 def _relation(run: DailyRun, of: Table | View) -> Dataset:
-    server = run.connection.info
-    columns = _columns(of) if isinstance(of, Table) else {}
-    name = f"{server.dbname}.{of.schema}.{of.name}"
-    return Dataset(f"postgres://{server.host}:{server.port}", name, columns)
+    return relation(run.connection.info, of.schema, of.name, _columns(of) if isinstance(of, Table) else {})
 
 
 def _columns(table: Table) -> dict[str, str]:

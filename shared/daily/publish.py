@@ -14,7 +14,7 @@ from shared.daily.hold import judged
 from shared.daily.receipt import receipt
 from shared.db.postgres import make_durable, translated
 from shared.errors import BadRequestError, BusyError, RetryableError, TargetError
-from shared.ledger import entries, holds, publications, snapshots, standing
+from shared.ledger import holds, publications, snapshots, standing
 from shared.ledger.publications import Cause, Unannounced
 from shared.ledger.receipts import SnapshotReceipt
 from shared.ledger.standing import SnapshotStanding, SnapshotState
@@ -43,8 +43,7 @@ def publish(run: TableRun, snapshot: SnapshotId) -> EventOutcome:
         counted = receipt(run, snapshot)
         if counted is None:
             return EventOutcome.INCOMPLETE
-        if run.services.migrates:
-            entries.note(run.connection, run.catalog)
+        run.note_catalog()
         # Whoever stages the last part publishes: the event of a part knows no trace of the snapshot.
         traceparent = snapshots.traceparent(run.connection, run.table.name, snapshot)
         with trace.bound(traceparent, run.settings.project):

@@ -32,7 +32,6 @@ from shared.errors import (
 )
 from shared.ledger import (
     attempts,
-    entries,
     failing,
     failures,
     migrations,
@@ -103,8 +102,7 @@ def _refreshed(run: DailyRun, table: str, publication: int) -> str:
                     where=table,
                     remedy="Check DATABASE_URL. After a restore, the next publish of the table makes up for it",
                 )
-            if services.migrates:
-                entries.note(connection, services.catalog)
+            run.note_catalog()
             outcome = _refresh(run, views)
     except PermanentError as e:
         others = unlike(run, views)

@@ -51,7 +51,7 @@ def conninfo(settings: CommonSettings, purpose: str) -> str:
 
     The URL is read anew each time, so a rotated secret needs no redeploy.
     """
-    return _conninfo(settings, purpose, search_path=SEARCH_PATH)
+    return asked_for(settings, purpose, search_path=SEARCH_PATH)
 
 
 @contextmanager
@@ -72,11 +72,6 @@ def connect(settings: CommonSettings, purpose: str) -> Iterator[Session]:
         connection.close()
 
 
-def asked_for(settings: CommonSettings, purpose: str) -> str:
-    """What `connect` connects by, for `opened`. Raises ConfigurationError for a malformed URL."""
-    return _conninfo(settings, purpose)
-
-
 def opened(asked: str) -> Session:
     """A connection by what `conninfo` gave. Raises RetryableError or ConfigurationError when there is none."""
     try:
@@ -85,7 +80,8 @@ def opened(asked: str) -> Session:
         raise unreachable(e) from e
 
 
-def _conninfo(settings: CommonSettings, purpose: str, **options: str) -> str:
+def asked_for(settings: CommonSettings, purpose: str, **options: str) -> str:
+    """What `connect` connects by, for `opened`, with more options. Raises ConfigurationError for a malformed URL."""
     text = settings.database.read()
     given = url.parse(text, settings.database_secret)
     asked = parameters(settings, given, purpose, options)

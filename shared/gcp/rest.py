@@ -23,11 +23,10 @@ type Document = Mapping[str, Any]
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _TIMEOUT = 30
 _SERVICES = (
-    "bigquery cloudfunctions cloudscheduler cloudsql compute eventarc iam logging monitoring pubsub resourcemanager"
+    "bigquery|cloudfunctions|cloudscheduler|cloudsql|compute|eventarc|iam|logging|monitoring|pubsub|resourcemanager"
+    "|secretmanager|serviceusage|storage"
 )
-_PERMISSION = re.compile(
-    rf"\b({'|'.join(_SERVICES.split())}|secretmanager|serviceusage|storage)\.(?!googleapis)[a-zA-Z]+\.[a-zA-Z]+"
-)
+_PERMISSION = re.compile(rf"\b({_SERVICES})\.(?!googleapis)[a-zA-Z]+\.[a-zA-Z]+")
 
 
 @dataclass(frozen=True)

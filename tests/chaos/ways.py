@@ -6,9 +6,9 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
-from tests.kit.cut import Where, messages, shut
+from tests.kit.cut import Where, hand_on, listening, messages, shut
 
 
 class Way:
@@ -45,7 +45,7 @@ class Way:
             with self._lock:
                 self._ends |= {client, server}
             try:
-                threading.Thread(target=_hand_on, args=(server, client), daemon=True).start()
+                threading.Thread(target=hand_on, args=(server, client), daemon=True).start()
                 for message in messages(client) if self._spoken else _chunks(client):
                     where = self._met(message)
                     if where is not None:
@@ -74,31 +74,10 @@ class Way:
 def way(host: str, port: int, *, spoken: bool) -> Iterator[tuple[Way, int]]:
     """A way to the server, and the port where it begins."""
     made = Way(host, port, spoken=spoken)
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
-
-        def accept() -> None:
-            with suppress(OSError):  # the listener is closed
-                while True:
-                    client, _ = listener.accept()
-                    threading.Thread(target=_quietly, args=(made, client), daemon=True).start()
-
-        threading.Thread(target=accept, daemon=True).start()
-        yield made, listener.getsockname()[1]
-        shut(listener)
-
-
-def _quietly(made: Way, client: socket.socket) -> None:
-    with suppress(OSError):  # one of the two is gone
-        made.serve(client)
+    with listening(made.serve) as port_here:
+        yield made, port_here
 
 
 def _chunks(client: socket.socket) -> Iterator[bytes]:
     while content := client.recv(1 << 16):
         yield content
-
-
-def _hand_on(server: socket.socket, client: socket.socket) -> None:
-    with suppress(OSError):
-        while content := server.recv(1 << 16):
-            client.sendall(content)
-    shut(client)

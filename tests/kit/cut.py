@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -57,7 +57,7 @@ class Cutter:
             with self._lock:
                 counted = self._connections >= self.spared
                 self._connections += 1
-            threading.Thread(target=_hand_on, args=(server, client), daemon=True).start()
+            threading.Thread(target=hand_on, args=(server, client), daemon=True).start()
             for message in messages(client):
                 with self._lock:
                     cut = counted and self.messages == self.at
@@ -73,16 +73,28 @@ class Cutter:
 def standing_before(port: int, where: Where, at: int | None = None, spared: int = 0) -> Iterator[tuple[Cutter, int]]:
     """A cutter before the server at `port`, and the port where it listens."""
     cutter = Cutter(port, where, at, spared)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with listening(cutter.serve) as through:
+        yield cutter, through
+
+
+@contextmanager
+def listening(serve: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A port, each of whose clients is served by a thread of its own."""
+
+    def quietly(client: socket.socket) -> None:
+        with suppress(OSError):  # one of the two is gone
+            serve(client)
+
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
 
         def accept() -> None:
             with suppress(OSError):  # the listener is closed
                 while True:
                     client, _ = listener.accept()
-                    threading.Thread(target=_quietly, args=(cutter, client), daemon=True).start()
+                    threading.Thread(target=quietly, args=(client,), daemon=True).start()
 
         threading.Thread(target=accept, daemon=True).start()
-        yield cutter, listener.getsockname()[1]
+        yield listener.getsockname()[1]
         shut(listener)
 
 
@@ -96,11 +108,6 @@ def cut_off[S: (Services, HourlyServices)](
     with standing_before(int(port), where, at, spared) as (cutter, through):
         url = DatabaseUrl(dsn.replace(f":{port}/", f":{through}/"))
         yield cutter, replace(services, settings=replace(services.settings, database=url))
-
-
-def _quietly(cutter: Cutter, client: socket.socket) -> None:
-    with suppress(OSError):  # one of the two is gone
-        cutter.serve(client)
 
 
 def messages(client: socket.socket) -> Iterator[bytes]:
@@ -123,7 +130,7 @@ def _read(client: socket.socket, count: int) -> bytes:
     return content
 
 
-def _hand_on(server: socket.socket, client: socket.socket) -> None:
+def hand_on(server: socket.socket, client: socket.socket) -> None:
     with suppress(OSError):
         while content := server.recv(1 << 16):
             client.sendall(content)
