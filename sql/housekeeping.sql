@@ -96,8 +96,8 @@ SELECT DISTINCT table_name FROM recosync.part
 ORDER BY table_name;
 
 -- name: forget_snapshots
--- Snapshots of long ago that can't come back: readers see a newer one, and no part of theirs stands. A view that has not
--- been built since still holds what it was built of, and a message that is owed tells of its snapshot.
+-- Snapshots of long ago that can't come back: readers see a newer one, and no part of theirs stands. A view that was
+-- not built since still holds what it was built of, and a message that is owed tells of its snapshot.
 WITH seen AS (
     SELECT snapshot_id FROM recosync.publication
     WHERE table_name = %(table)s
