@@ -3,10 +3,14 @@
 import argparse
 import logging
 import sys
+from collections.abc import Mapping
 
 from local.cloud import Cloud
 from local.postgres import RELAXED
 from tests.age import costs, days, load, manifests
+
+#: Days of which the median is told.
+LOOK = 3
 
 
 def main() -> int:
@@ -32,28 +36,33 @@ def main() -> int:
 
 
 def _days(count: int) -> None:
-    """What there is and what calls cost, early and late: the costs are medians of the last days before."""
-    first = max(1, count // 6)
+    """What there is and what calls cost, early and later: the costs are medians of the last days before."""
+    first = max(LOOK, count // 6)
+    looks = {first, max(first, count // 2), count}
     with days.days(count) as passing:
-        found = []
+        early: tuple[days.Sizes, Mapping[str, costs.Cost]] | None = None
         for number in range(1, count + 1):
-            if number in (first - first // 2, count - first // 2):
+            looked = any(look - LOOK < number <= look for look in looks)
+            if looked and number + LOOK - 1 in looks:
                 passing.costs.taken()
-            passing.pass_one()
-            if number in (first, count):
-                found.append((passing.sizes(), passing.costs.taken()))
-    (early, cheap), (late, dear) = found
-    _say(f"{'':50} {f'after {first} days':>36} {f'after {count} days':>36}")
-    _say(*days.told({k: f"{v:,.0f}" for k, v in early.items()}, {k: f"{v:,.0f}" for k, v in late.items()}))
-    _say(f"{'':50} {costs.HEADER:>36} {costs.HEADER:>36}", *days.told(cheap, dear))
+            passing.pass_one(export=looked or number == 1)
+            if number not in looks:
+                continue
+            now = passing.sizes(), passing.costs.taken()
+            if early is None:
+                early = now
+                continue
+            _say(f"{'':50} {f'after {first} days':>38} {f'after {number} days':>38}")
+            _say(*days.told(*({name: f"{size:,.0f}" for name, size in sizes.items()} for sizes, _ in (early, now))))
+            _say(f"{'':50} {costs.HEADER:>38} {costs.HEADER:>38}", *days.told(early[1], now[1]))
 
 
 def _manifests(counts: list[int]) -> None:
-    _say(f"{'':50} {costs.HEADER:>36}")
+    _say(f"{'':50} {costs.HEADER:>38}")
     with Cloud(rows_per_part=200, postgres=RELAXED, in_memory=True) as cloud:
         for count in counts:
             for told, found in manifests.calls_after(cloud, count):
-                _say(*(f"{f'{name}, {told} of manifests':50} {cost!s:>36}" for name, cost in found.items()))
+                _say(*(f"{f'{name}, {told} of manifests':50} {cost!s:>38}" for name, cost in found.items()))
 
 
 def _say(*lines: str) -> None:

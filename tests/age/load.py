@@ -130,6 +130,9 @@ class Load:
         for (table,) in held:
             decisions.approve(self.services, table, None, "load")
 
+    def _refused(self) -> int:
+        return sum("too many connections" in line for line in self.here.log("gcs_import").splitlines())
+
     def _outcome(self, before: int, seconds: float) -> Sequence[str]:
         deliveries = self.here.eventarc.deliveries[before:]
         last = {delivery.event.id: delivery.status for delivery in deliveries}
@@ -146,7 +149,7 @@ class Load:
         longest = f"p99 {ordered[len(ordered) * 99 // 100] * 1000:.1f} ms, longest {ordered[-1] * 1000:.1f} ms"
         return [
             f"{len(last)} events, {len(deliveries)} deliveries in {seconds:.0f} s: {dict(answers)}",
-            f"last answers {dict(Counter(last.values()))}",
+            f"last answers {dict(Counter(last.values()))}; refused for connections {self._refused()} times",
             f"rows {counts}, wanted {wanted}: {'OK' if counts == wanted else 'DIFFERENT'}",
             f"failures {failures}, failing now {failing}",
             f"{len(ordered)} reads: {len(self.failed)} failed {self.failed[:3]}, {longest}",
