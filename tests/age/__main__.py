@@ -42,10 +42,9 @@ def _days(count: int) -> None:
     with days.days(count) as passing:
         early: tuple[days.Sizes, Mapping[str, costs.Cost]] | None = None
         for number in range(1, count + 1):
-            looked = any(look - LOOK < number <= look for look in looks)
-            if looked and number + LOOK - 1 in looks:
+            if number + LOOK - 1 in looks:
                 passing.costs.taken()
-            passing.pass_one(export=looked or number == 1)
+            passing.pass_one()
             if number not in looks:
                 continue
             now = passing.sizes(), passing.costs.taken()

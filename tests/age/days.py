@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import psycopg
+import pyarrow as pa
 import pyarrow.parquet as pq
 from psycopg import sql
 
@@ -16,9 +17,8 @@ from local import logs
 from local.cloud import Cloud, Deployment
 from local.postgres import RELAXED
 from local.sources import Sources
-from shared.daily import arrival
-from shared.daily import export as requests
-from shared.daily.names import parse_object_name
+from shared.daily import arrival, export
+from shared.daily.names import PartName, parse_object_name
 from shared.daily.refresh import refresh
 from shared.db.kept import kept
 from shared.errors import IncompleteError
@@ -35,68 +35,61 @@ from tests.kit.uploads import Upload
 SNAPSHOTS = 14
 #: The hours of a day at which the log's hours are called for, each time those since the call before; how many hours lie
 #: between two with rows.
-CALLS, BUSY, ROWS = (12, 24), 3, 50
+CALLS, BUSY, ROWS = (12, 24), 12, 50
 DAY = timedelta(days=1)
+#: How long the ledger tells of what is gone, instead of 90 days: long before the end, as much is forgotten as comes.
+HISTORY = 20 * DAY
 
 type Sizes = dict[str, float]
 
 
 class Days:
-    """A deployment, day by day: the source of each table changes every day, and the log has rows of many hours."""
+    """A deployment, day by day: each table has a new snapshot every day, and the log has rows of some hours."""
 
     def __init__(self, here: Deployment, costs: Costs, start: datetime) -> None:
         self.here, self.costs, self.now = here, costs, start
+        housekeeping.HISTORY = HISTORY
         self.services, self.hourly = Services.from_environment(), HourlyServices.from_environment()
         (self.log,) = self.hourly.catalog.hourly.values()
         self.rows = logs.create(here, self.log)
         self.database = psycopg.connect(here.dsn, autocommit=True)
         self._seen: set[tuple[str, int]] = set()
-        self._parts: dict[str, list[tuple[bytes, int]]] = {}
+        self._parts = self._exported()
 
-    def pass_one(self, *, export: bool = True) -> None:
-        """The daily job, and the hours of the log. A day without an `export`, which would take most of the time, has its
-        snapshots from another uploader, and few rows in the log.
-        """
-        if export:
-            self._export()
-        else:
-            self._upload()
+    def pass_one(self) -> None:
+        """The daily job after its export, and the hours of the log."""
+        for table in self.services.catalog.tables:
+            upload = Upload(self.services, table, SnapshotId(self.now + timedelta(hours=4)))
+            for part in self._parts[table]:
+                upload.part(part)
+            upload.manifest()
         self.costs.of("housekeeping", lambda: housekeeping.run(self.services, self.now))
         for version in self._events():
             self.costs.of("event of a part or manifest", partial(self._arrive, version))
         for table, number in publications.numbers(self.database, self.services.catalog.tables).items():
             self.costs.of("refresh of a table's views", partial(refresh, self.services, table, number))
-        for hour in range(0, 24, BUSY if export else 12):
+        for hour in range(0, 24, BUSY):
             at = self.now + timedelta(hours=hour)
             self.rows.write(self.here.dsn, at, at + timedelta(hours=1), ROWS)
-        for hour in CALLS if export else CALLS[-1:]:
+        for hour in CALLS:
             self._call(self.now + timedelta(hours=hour, minutes=5))
         self._date()
         self.now += DAY
         self._delete()
 
-    def _export(self) -> None:
+    def _exported(self) -> dict[str, list[pa.Table]]:
+        """Few rows of each table, in two parts, as they are exported: an export a day would take most of the time."""
         Sources(self.here, 300).make()
-        asked = requests.parse(self.services, {}, self.now + timedelta(hours=4), datetime.now(UTC))
-        answer, status = self.costs.of("export of all tables", lambda: requests.run(self.services, asked))
+        answer, status = export.run(self.services, export.parse(self.services, {}, None, datetime.now(UTC)))
         assert (status, answer["failed"]) == (200, []), answer
-        if not self._parts:
-            self._parts = {table: list(self._contents(table)) for table in self.services.catalog.tables}
-
-    def _contents(self, table: str) -> Iterator[tuple[bytes, int]]:
-        prefix = f"{self.services.settings.prefix}/{table}/"
-        for blob in self.here.storage_client.list_blobs(self.here.bucket, prefix=prefix):
-            if blob.name.endswith(".parquet"):
-                content = blob.download_as_bytes()
-                yield content, pq.read_metadata(io.BytesIO(content)).num_rows
-
-    def _upload(self) -> None:
-        """The parts of the day before once more, as those of this day."""
-        for table in self.services.catalog.tables:
-            upload = Upload(self.services, table, SnapshotId(self.now + timedelta(hours=4)))
-            for content, count in self._parts[table]:
-                upload.part(content, rows=count)
-            upload.manifest()
+        found: dict[str, list[pa.Table]] = {}
+        for blob in list(self.here.storage_client.list_blobs(self.here.bucket)):
+            name = parse_object_name(blob.name, self.services.settings.prefix)
+            if isinstance(name, PartName):
+                rows = pq.read_table(io.BytesIO(blob.download_as_bytes()))
+                found[name.folder.table] = [rows.slice(0, ROWS), rows.slice(ROWS, ROWS)]
+            blob.delete()
+        return found
 
     def _arrive(self, version: ObjectVersion) -> None:
         with suppress(IncompleteError):
