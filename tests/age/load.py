@@ -50,7 +50,9 @@ class Load:
         #: Rows of the parts of each table: one manifest more is an event too.
         self.parts = {BIG: [big], **{table: [1] * each for table in SMALL}}
         self.parts[SMALL[0]] += [1] * (events - 3 - 1 - each * len(SMALL))
+        #: Seconds of reads, while the events come and before that.
         self.reads: list[float] = []
+        self.before: list[float] = []
         self.failed: list[str] = []
 
     def run(self, told: list[str]) -> None:
@@ -63,6 +65,8 @@ class Load:
         readers = [threading.Thread(target=self._read, args=(stop, table)) for table in self.parts]
         for reader in readers:
             reader.start()
+        time.sleep(CROWDED)
+        self.before, self.reads = self.reads, []
         began = time.monotonic()
         with self._crowd():
             gate.set()
@@ -144,13 +148,16 @@ class Load:
             failures = connection.execute("SELECT table_name, message FROM recosync.failure").fetchall()
             failing = connection.execute("SELECT name, error, times FROM recosync.failing").fetchall()
         wanted = {table: sum(parts) for table, parts in self.parts.items()}
-        ordered = sorted(self.reads)
         answers = Counter(delivery.status for delivery in deliveries)
-        longest = f"p99 {ordered[len(ordered) * 99 // 100] * 1000:.1f} ms, longest {ordered[-1] * 1000:.1f} ms"
         return [
             f"{len(last)} events, {len(deliveries)} deliveries in {seconds:.0f} s: {dict(answers)}",
             f"last answers {dict(Counter(last.values()))}; refused for connections {self._refused()} times",
             f"rows {counts}, wanted {wanted}: {'OK' if counts == wanted else 'DIFFERENT'}",
             f"failures {failures}, failing now {failing}",
-            f"{len(ordered)} reads: {len(self.failed)} failed {self.failed[:3]}, {longest}",
+            f"reads: {len(self.failed)} failed {self.failed[:3]}; {_told(self.reads)}; before {_told(self.before)}",
         ]
+
+
+def _told(reads: Sequence[float]) -> str:
+    found = sorted(reads)
+    return f"{len(found)}, p99 {found[len(found) * 99 // 100] * 1000:.0f} ms, longest {found[-1] * 1000:.0f} ms"
