@@ -63,7 +63,7 @@ class Break:
 
     @property
     def messages(self) -> Iterator[int]:
-        stride = STRIDE or (150 if self.kills else 40)
+        stride = STRIDE or (100 if self.kills else 40)
         return count(random.randrange(stride), stride)  # noqa: S311
 
     def at[S: (Services, HourlyServices)](
