@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,9 @@ from dataclasses import dataclass, field
 import psycopg
 
 from tests.kit.background import Background
+
+#: Seconds between two reads of a reader: of several, one reads every few milliseconds.
+PAUSE = (0.01, 0.15)
 
 #: Statements that give name, state and size of each row, and how often each row is in them.
 OF_TABLES = {
@@ -51,9 +55,9 @@ class Reader:
         while not self.stopped.is_set():
             # The server is restarted now and then.
             try:
-                with psycopg.connect(self.dsn, autocommit=True) as api:
+                with psycopg.connect(self.dsn, autocommit=True, connect_timeout=10) as api:
                     api.execute("SET statement_timeout = '5s'")
-                    while not self.stopped.wait(0.03):
+                    while not self.stopped.wait(random.uniform(*PAUSE)):  # noqa: S311
                         self.read(self, api)
             except psycopg.OperationalError as e:
                 if isinstance(e, psycopg.errors.QueryCanceled):
