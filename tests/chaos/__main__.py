@@ -18,7 +18,7 @@ def main() -> int:
     parser.add_argument(
         "--worlds", type=int, default=1, help="so many clouds side by side, each with its own schedules"
     )
-    parser.add_argument("--shorten", type=float, default=5, help="minutes to shorten a schedule that fails")
+    parser.add_argument("--shorten", type=float, default=5, help="minutes of a world for shorter schedules that fail")
     asked = vars(parser.parse_args())
     flows = FLOWS if asked["flow"] == "both" else [asked["flow"]]
     seed = random.SystemRandom().randrange(10**9) if asked["seed"] is None else asked["seed"]

@@ -84,6 +84,7 @@ class Daily(World):
         self._totals: dict[str, int] = {}
         self._states: dict[str, int] = {}
         self._lost: set[str] = set()
+        self._known: set[tuple[str, str]] = set()
         self._fill("full", *TABLES)
         self._heal()
 
@@ -92,6 +93,9 @@ class Daily(World):
 
     def _play(self, of: Schedule) -> int:
         self._back, self._lost = 0, set()
+        self.published.forget()
+        self.refreshed.forget()
+        self._known = self._publications()
         delivered = len(self.here.eventarc.deliveries)
         api = self.here.cloud.postgres.dsn(self.here.name, "api")
         reading = [Reader(api, kind, what) for kind in readers.KINDS for what in (readers.OF_TABLES, readers.OF_VIEWS)]
@@ -256,15 +260,20 @@ class Daily(World):
         self._check_messages()
         self._check_logs()
 
+    def _publications(self) -> set[tuple[str, str]]:
+        with psycopg.connect(self.here.dsn) as connection:
+            return set(connection.execute("SELECT table_name, publication::text FROM recosync.publication"))
+
     def _check_messages(self) -> None:
         """Every publication was told of, and every build, the builds of a view in their order."""
         with psycopg.connect(self.here.dsn) as connection:
-            publications = set(connection.execute("SELECT table_name, publication::text FROM recosync.publication"))
             builds = {
                 (view, table, build.publication)
                 for view in VIEWS
                 for table, build in view_builds.of_view(connection, view).items()
             }
+
+        publications = self._publications() - self._known
 
         def of_publications() -> set[tuple[str, str]]:
             return {(each.attributes["table"], each.attributes["publication"]) for each in self.published.messages}

@@ -127,7 +127,7 @@ class FailingJobs:
         if request.method == "POST" and request.path.partition("?")[0].endswith("/jobs"):
             request = self._spoilt(request)
         answer = forward(request)
-        if not any(job.encode() in answer.body for job in self._failing):
+        if answer.status != HTTPStatus.OK or not any(job.encode() in answer.body for job in self._failing):
             return answer
         body = re.sub(rb'"reason": ?"[^"]*"', b'"reason": "backendError"', answer.body)
         return replace(answer, body=body)

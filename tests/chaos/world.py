@@ -116,6 +116,11 @@ class Heard:
         self._ids: set[str] = set()
         self.messages: list[Message] = []
 
+    def forget(self) -> None:
+        """Begin anew: what comes again of before is no news."""
+        self.until(lambda: True)
+        self.messages.clear()
+
     def until(self, condition: Callable[[], bool], seconds: float = 20) -> bool:
         """Listen until the condition holds, and to what has come by then; whether it does."""
         deadline = time.monotonic() + seconds

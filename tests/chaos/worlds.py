@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,21 +69,24 @@ def _played(asked: Asked) -> Iterator[Played]:
     worlds = [context.Process(target=_world, args=(asked, seeds, results)) for _ in range(asked.worlds)]
     for world in worlds:
         world.start()
-    next_, under_way, deadline = asked.seed, 0, time.monotonic() + asked.minutes * 60
+    next_, under_way, deadline = asked.seed, set[int](), time.monotonic() + asked.minutes * 60
     while True:
-        while under_way < asked.worlds and next_ < asked.seed + asked.schedules and time.monotonic() < deadline:
+        while len(under_way) < asked.worlds and next_ < asked.seed + asked.schedules and time.monotonic() < deadline:
             seeds.put(next_)
-            next_, under_way = next_ + 1, under_way + 1
+            under_way.add(next_)
+            next_ += 1
         if not under_way:
             break
+        lost = [world for world in worlds if not world.is_alive()]
         try:
-            yield results.get(timeout=1)
+            played = results.get(timeout=1)
         except queue.Empty:
-            if lost := [world for world in worlds if not world.is_alive()]:
-                yield next_ - 1, Found([f"stuck: a world ended by itself, {lost[0].exitcode}"]), ""
+            if lost:
+                yield min(under_way), Found([f"stuck: a world ended by itself ({lost[0].exitcode}): {under_way}"]), ""
                 break
             continue
-        under_way -= 1
+        under_way.remove(played[0])
+        yield played
     for _ in worlds:
         seeds.put(None)
     for world in worlds:
@@ -94,11 +97,23 @@ def _played(asked: Asked) -> Iterator[Played]:
 def _world(asked: Asked, seeds: Queue[int | None], results: Queue[Played]) -> None:
     """One world after the other, each as long as nothing is wrong in it."""
     deployed, schedule = FLOWS[asked.flow]
+    left = asked.shorten * 60
     with Worlds(deployed) as worlds:
-        while (seed := seeds.get()) is not None:
+        while (seed := _next(seeds)) is not None:
             found = worlds.play(schedule(seed), KEPT / f"{asked.flow}-{seed}")
-            shortest = _shortest(worlds, schedule(seed), found, asked.shorten * 60) if found.wrong else ""
+            began = time.monotonic()
+            shortest = _shortest(worlds, schedule(seed), found, left) if found.wrong else ""
+            left -= time.monotonic() - began if found.wrong else 0
             results.put((seed, found, str(shortest)))
+
+
+def _next(seeds: Queue[int | None]) -> int | None:
+    """The next seed; None when there is none, or nobody is left who wants to know."""
+    parent = multiprocessing.parent_process()
+    while parent is not None and parent.is_alive():
+        with suppress(queue.Empty):
+            return seeds.get(timeout=1)
+    return None
 
 
 class Worlds:
@@ -118,7 +133,10 @@ class Worlds:
         if self._world is None:
             self._world = self._stack.enter_context(self._deployed())
         world = self._world
-        found = world.play(of)
+        try:
+            found = world.play(of)
+        except Exception as e:  # noqa: BLE001 - the next schedule has another world
+            found = Found([f"unclear: {type(e).__name__} {e}"])
         if found.wrong:
             if kept is not None:
                 shutil.copytree(world.here.cloud.folder, kept, ignore=_but_logs, dirs_exist_ok=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from contextlib import ExitStack
 
 import psycopg
@@ -13,13 +15,13 @@ from tests.chaos.schedule import Act, Schedule
 from tests.kit.sessions import held
 
 #: Where nothing happens but the flow itself, before a defect and after it.
-DAILY = (
-    Act(0.0, "fill", ("full", "a")),
-    Act(0.1, "export", (1, "planned")),
-    Act(1.0, "plant"),
-    Act(2.0, "fill", ("full",)),
+DAILY = (Act(0.0, "fill", ("full", "a")), Act(0.1, "export", (1, "planned")), Act(0.2, "rest"), Act(0.3, "plant"))
+HOURLY = (
+    Act(0.0, "write", (1, 20, 0, "commit")),
+    Act(0.2, "ask", ("due", 0, "keep", 1)),
+    Act(0.3, "rest"),
+    Act(0.4, "plant"),
 )
-HOURLY = (Act(0.0, "write", (1, 20, 0, "commit")), Act(0.2, "ask", ("due", 0, "keep", 1)), Act(1.5, "plant"))
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +39,32 @@ def log():
 
 def sql(statement):
     def plant(world):
-        with psycopg.connect(world.here.dsn, autocommit=True) as connection:
+        with psycopg.connect(world.here.dsn, autocommit=True, options="-c statement_timeout=60s") as connection:
             connection.execute(statement.encode())
 
     return plant
+
+
+def unheard(of):
+    """Messages that came, and whoever was to hear them did not."""
+
+    def plant(world):
+        getattr(world, of).until(lambda: True)
+        getattr(world, of).messages.clear()
+
+    return plant
+
+
+def told_late(world):
+    """The message of an earlier build of a view comes after that of a later one."""
+    world._materialize("a_mv")
+    world._wait_for(world._steps)
+    world.refreshed.until(lambda: len(world.refreshed.messages) >= 3)
+    earlier, last = [each for each in world.refreshed.messages if each.data["view"] == "a_mv"][-2:]
+    for message in (earlier, last):
+        attributes = {**message.attributes, "ce-id": f"again {message.attributes['ce-id']}"}
+        data = json.dumps(message.data).encode()
+        world.here.cloud.publisher.publish(world.here.refreshed_topic, data, **attributes).result(30)
 
 
 def a_line_of_no_json(world):
@@ -56,11 +80,25 @@ IN_TABLES = {
     "an earlier state": (sql("UPDATE a SET n = n - 1"), "backwards"),
     "a view that is left": (sql('CREATE MATERIALIZED VIEW "20260101T000000_of_nobody" AS SELECT 1 AS n'), "leak"),
     "a line of no JSON": (a_line_of_no_json, "unclear"),
+    "a publication that nobody is told of": (unheard("published"), "untold"),
+    "a build that is told of after the next one": (told_late, "untold"),
 }
 
 
 def outcomes(world, acts, plant, monkeypatch):
-    monkeypatch.setattr(world, "_plant", lambda: plant(world), raising=False)
+    """What is told of a schedule in which a defect is planted, once all before it has come to rest."""
+
+    def rest():
+        world._wait_for(world._steps)
+        world._wait_for(world._calls)
+        world.here.eventarc.wait_idle(60)
+
+    def planted():
+        plant(world)
+        time.sleep(1)  # readers read
+
+    monkeypatch.setattr(world, "_rest", rest, raising=False)
+    monkeypatch.setattr(world, "_plant", planted, raising=False)
     return {what.partition(":")[0] for what in world.play(Schedule(1, acts)).wrong}
 
 
@@ -92,7 +130,6 @@ def test_where_nothing_is_planted_nothing_is_found(tables, log, monkeypatch):
 
 def in_bigquery(statement):
     def plant(world):
-        world._wait_for(world._calls)
         world.here.bigquery_client.query(statement).result()
 
     return plant
@@ -100,6 +137,7 @@ def in_bigquery(statement):
 
 IN_THE_LOG = {
     "a row that left the source": (sql("INSERT INTO written VALUES (-1)"), "lost"),
+    "an hour that nobody is told of": (unheard("done"), "untold"),
     "a row that is there twice": (
         in_bigquery("INSERT INTO raw_local.shown SELECT * FROM raw_local.shown LIMIT 1"),
         "doubled",
