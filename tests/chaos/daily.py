@@ -246,7 +246,7 @@ class Daily(World):
         self._operate(lambda: reconcile.run(self.services, datetime.now(UTC) + timedelta(hours=1)))
         self._wait_for(self._steps)
         try:
-            self.here.eventarc.wait_idle(PATIENCE, quiet=0)
+            self.here.eventarc.wait_idle(PATIENCE, quiet=0.3)
         except TimeoutError as e:
             self._told.append(f"stuck: {e}")
         self._check_leaks(_LEAKS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import logging
 import multiprocessing
 import queue
 import shutil
@@ -98,6 +99,7 @@ def _world(asked: Asked, seeds: Queue[int | None], results: Queue[Played]) -> No
     """One world after the other, each as long as nothing is wrong in it."""
     deployed, schedule = FLOWS[asked.flow]
     left = asked.shorten * 60
+    logging.getLogger("recosync").addHandler(logging.NullHandler())  # what operators see is not ours
     with Worlds(deployed) as worlds:
         while (seed := _next(seeds)) is not None:
             found = worlds.play(schedule(seed), KEPT / f"{asked.flow}-{seed}")
