@@ -13,8 +13,9 @@ import psycopg
 
 from tests.kit.background import Background
 
-#: Seconds between two reads of a reader: of several, one reads every few milliseconds.
-PAUSE = (0.01, 0.15)
+#: Seconds between two reads of a reader: of several, one reads every few milliseconds. On a busy machine, where a read
+#: takes long, the pause is so many times that longer: what is read would else take what the machine has.
+PAUSE, BREATHS = (0.01, 0.15), 4
 
 #: Statements that give name, state and size of each row, and how often each row is in them.
 OF_TABLES = {
@@ -57,8 +58,11 @@ class Reader:
             try:
                 with psycopg.connect(self.dsn, autocommit=True, connect_timeout=10) as api:
                     api.execute("SET statement_timeout = '5s'")
-                    while not self.stopped.wait(random.uniform(*PAUSE)):  # noqa: S311
+                    took = 0.0
+                    while not self.stopped.wait(random.uniform(*PAUSE) + BREATHS * took):  # noqa: S311
+                        began = time.monotonic()
                         self.read(self, api)
+                        took = time.monotonic() - began
             except psycopg.OperationalError as e:
                 if isinstance(e, psycopg.errors.QueryCanceled):
                     self.wrong.append(f"stalled for 5 s: {e}")

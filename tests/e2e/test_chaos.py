@@ -148,3 +148,28 @@ IN_THE_LOG = {
 @pytest.mark.parametrize(("plant", "outcome"), IN_THE_LOG.values(), ids=IN_THE_LOG)
 def test_a_defect_of_the_hourly_flow(log, plant, outcome, monkeypatch):
     assert outcome in outcomes(log, HOURLY, plant, monkeypatch)
+
+
+def test_a_deployment_with_another_catalog_reaches_readers(tables, monkeypatch):
+    seen = []
+    acts = (Act(0.0, "deploy", ("next",)), Act(0.1, "rest"), *DAILY)
+
+    def look(world):
+        with psycopg.connect(world.here.dsn) as connection:
+            seen.extend(connection.execute("SELECT count(*) = max(more) FROM a_mv").fetchone())
+
+    assert outcomes(tables, acts, look, monkeypatch) == set()
+    assert seen == [True]
+
+
+def test_a_clock_an_hour_ahead_has_the_hour_that_is_now_exported(log, monkeypatch):
+    seen = []
+    acts = (Act(0.0, "clock", (0, 1)), Act(0.1, "rest"), Act(0.2, "write", (0, 20, 0, "commit")), *HOURLY[1:])
+    assert outcomes(log, acts, lambda world: seen.append(len(world._brought())), monkeypatch) == set()
+    assert seen == [20]
+
+
+def test_rows_of_an_hour_that_was_accepted_stay_where_they_are(log, monkeypatch):
+    acts = (*HOURLY, Act(0.5, "write", (1, 300, 0, "commit")), Act(0.6, "rest"), Act(0.7, "accept", (1,)))
+    assert outcomes(log, acts, lambda world: None, monkeypatch) == set()
+    assert (len(log._accepted), len(log._brought())) == (320, 20)
