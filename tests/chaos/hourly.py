@@ -221,7 +221,7 @@ class Hourly(World):
         return found
 
     def _check_messages(self, heard: int) -> None:
-        """Of each hour, the last message tells of all that is verified, and of those that came since so many were heard,
+        """Of each hour, the last message tells of all that is verified, and of those after so many that were heard,
         none came before an earlier one.
         """
         settings = self.services.settings
