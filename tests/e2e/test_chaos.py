@@ -12,6 +12,7 @@ import pytest
 from shared.db.locks import Lock
 from tests.chaos import daily, hourly
 from tests.chaos.schedule import Act, Schedule
+from tests.kit.background import wait_for
 from tests.kit.sessions import held
 
 #: Where nothing happens but the flow itself, before a defect and after it.
@@ -85,6 +86,12 @@ IN_TABLES = {
 }
 
 
+def settled(world):
+    """Whether a call finds nothing left to do; on a busy machine, one call may not have the time for all."""
+    status, answer = world._call(world.here.url("hourly_export"), {"table_name": hourly.LOG}, {})
+    return status == 200 and not answer["remaining"]
+
+
 def outcomes(world, acts, plant, monkeypatch):
     """What is told of a schedule in which a defect is planted, once all before it has come to rest."""
 
@@ -92,6 +99,8 @@ def outcomes(world, acts, plant, monkeypatch):
         world._wait_for(world._steps)
         world._wait_for(world._calls)
         world.here.eventarc.wait_idle(60)
+        if isinstance(world, hourly.Hourly):
+            wait_for(lambda: settled(world))
 
     def planted():
         plant(world)
@@ -170,6 +179,6 @@ def test_a_clock_an_hour_ahead_has_the_hour_that_is_now_exported(log, monkeypatc
 
 
 def test_rows_of_an_hour_that_was_accepted_stay_where_they_are(log, monkeypatch):
-    acts = (*HOURLY, Act(0.5, "write", (1, 300, 0, "commit")), Act(0.6, "rest"), Act(0.7, "accept", (1,)))
-    assert outcomes(log, acts, lambda world: None, monkeypatch) == set()
+    acts = (*HOURLY[:-1], Act(0.4, "write", (1, 300, 0, "commit")), Act(0.5, "plant"), Act(0.6, "accept", (1,)))
+    assert outcomes(log, acts, lambda world: world._wait_for(world._steps), monkeypatch) == set()
     assert (len(log._accepted), len(log._brought())) == (320, 20)
