@@ -36,8 +36,8 @@ from tests.kit.messages import Message, Subscription
 
 CATALOG = Path(__file__).parent / "catalog"
 ROWS_PER_PART = 350
-#: As short as a function's life may be: a frozen one is held to be dead after it.
-LIFE = 10
+#: A function's life, after which a frozen one is held to be dead. On a busy machine, one that works must not be.
+LIFE = 15
 #: Seconds that acts are spread over, and that a world may take to come to rest: a machine may be busy.
 ACTS, PATIENCE = 2, 120
 
