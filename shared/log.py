@@ -76,7 +76,7 @@ def configure(level: int = logging.INFO) -> None:
         logger.addHandler(handler)
         logger.propagate = False
     logger.setLevel(level)
-    # Of a failure that follows another one, which we tell, psycopg tells in the server's words, and they may quote a row.
+    # Of a failure that follows another one, psycopg tells in the server's own words, which may quote a row.
     logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 
