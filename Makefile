@@ -1,5 +1,5 @@
 # Two commands to begin with: make demo, make test. Each sets up what it needs.
-.PHONY: demo test test-all local lint types terraform airflow bench e2e setup
+.PHONY: demo test test-all local lint types terraform airflow chaos bench e2e setup
 
 NOX := .venv/bin/nox
 ifdef SEED
@@ -33,6 +33,10 @@ local: setup
 
 lint types terraform airflow: setup
 	@$(NOX) -s $@
+
+# Schedules of faults by chance: make chaos ARGS="daily --seed 7 --schedules 1" is one that a run has printed
+chaos: setup
+	@$(NOX) -s chaos -- $(ARGS)
 
 # Speed and memory beside their references; ARGS makes it shorter: make bench ARGS="--rows 100000 --case load"
 bench: setup

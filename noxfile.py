@@ -169,7 +169,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def chaos(session: nox.Session) -> None:
-    """Schedules of faults by chance, for an hour: `-- hourly --minutes 5`, `-- daily --seed 7 --schedules 1`."""
+    """Schedules of faults by chance, for an hour each: `-- hourly --worlds 3`, `-- daily --seed 7 --schedules 1`."""
     _run(session, "python", "-m", "tests.chaos", *session.posargs)
 
 

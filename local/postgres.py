@@ -171,7 +171,7 @@ class Cluster(Server):
 
     def stop(self, mode: StopMode = "fast") -> None:
         """End the server as `pg_ctl stop -m` would: `immediate` is a crash that the next start recovers from."""
-        self._server.stop(stop_signal=_STOP_SIGNALS[mode])
+        self._server.stop(60, _STOP_SIGNALS[mode])
 
     def restart(self, mode: StopMode = "fast") -> None:
         self.stop(mode)

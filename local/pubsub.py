@@ -57,7 +57,7 @@ class Front:
         self._server.start()
 
     def stop(self) -> None:
-        self._server.stop(None).wait()
+        self._server.stop(None).wait(10)
         self._channel.close()
 
     def call(self, method: str, request: bytes, context: Any) -> bytes:

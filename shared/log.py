@@ -76,6 +76,8 @@ def configure(level: int = logging.INFO) -> None:
         logger.addHandler(handler)
         logger.propagate = False
     logger.setLevel(level)
+    # Of a failure that follows another one, psycopg tells in the server's own words, which may quote a row.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 
 @contextmanager

@@ -2,46 +2,53 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from pathlib import Path
 from random import Random
 
 import psycopg
 
 from local import eventarc
 from local.cloud import Deployment
-from local.functions import Spec
+from local.functions import Instance, Spec
+from shared.catalog import FOLDER_VARIABLE
 from shared.daily import refresh
 from shared.errors import SyncError
+from shared.ledger import view_builds
 from shared.operate import decisions, migrate
 from shared.services import Services
 from shared.upkeep import housekeeping, reconcile
 from tests.chaos import readers
 from tests.chaos.readers import Reader
 from tests.chaos.schedule import Kind, Schedule, made
-from tests.chaos.world import HELD, Found, Ways, World, between, deployed, each, faults, one_of
+from tests.chaos.world import ACTS, CATALOG, HELD, PATIENCE, Heard, Ways, World, deployed, each, faults, one_of
 from tests.kit.background import Background
+from tests.kit.messages import subscribed
 
 TABLES, VIEWS = ("a", "b"), ("a_mv", "both_mv")
 FUNCTIONS = {
     "bq_export": Spec("http"),
     "gcs_import": Spec("cloudevent", "storage", instances=2),
     "mv_refresh": Spec("cloudevent", "topic", instances=2),
-    "hourly_export": Spec("http"),
 }
-#: Rows of a state of the source: a hold is about a change of a thousand.
-FULL, SHRUNK, EMPTY = (1_600, 2_400), (300, 500), (0, 0)
-
+#: Rows of a state of the source: a hold is about a change of a thousand, and a full one has four parts.
+FULL, SHRUNK, EMPTY = (1_110, 1_390), (10, 90), (0, 0)
+#: Calls that have to be enough, however fast the machine is.
+CALLS = 4
+#: The catalog of a deployment to come: `a` has one more column, and its view shows it.
+NEXT = Path(__file__).parent / "catalog_next"
 
 _tables, _views = one_of(*TABLES), one_of(*VIEWS)
 KINDS = {
     "fill": Kind(6, each(one_of("full", "full", "full", "full", "shrunk", "empty"), _tables)),
     "export": Kind(10, each(one_of(1, 1, 1, 2, 3), one_of("planned", "planned", "late", "force", "date"))),
-    "events": Kind(4, each(one_of(1, 1, 2), one_of(0, 0, 0.3), one_of(0, 0.3, 1.5))),
-    "refuse_messages": Kind(2, each(between(0.2, 1.5))),
+    "events": Kind(4, each(one_of(1, 1, 2), one_of(0, 0, 0.3), one_of(0, 0.3, 1))),
+    "deploy": Kind(2, each(one_of("next", "next", "before"))),
     "rollback": Kind(2, each(_tables)),
     "unpin": Kind(2, each(_tables)),
     "approve": Kind(2, each(_tables)),
@@ -62,28 +69,40 @@ KINDS = {
 
 
 def schedule(seed: int) -> Schedule:
-    return made(seed, KINDS, ("fill", "export"), seconds=4)
+    return made(seed, KINDS, ("fill", "export"), ACTS)
 
 
 class Daily(World):
     """Two tables and their views, from BigQuery to readers."""
 
-    def __init__(self, here: Deployment, ways: Ways) -> None:
+    def __init__(self, here: Deployment, ways: Ways, refreshed: Heard, published: Heard) -> None:
         super().__init__(here, ways)
+        self.refreshed, self.published = refreshed, published
         self.services = Services.from_environment()
-        self._state, self._back = 0, 0
+        self._catalog = CATALOG
+        self._state, self._back, self._exported = 0, 0, 0.0
         self._totals: dict[str, int] = {}
+        self._states: dict[str, int] = {}
+        self._lost: set[str] = set()
+        self._known: set[tuple[str, str]] = set()
         self._fill("full", *TABLES)
         self._heal()
 
-    def play(self, of: Schedule) -> Found:
-        """Let the schedule happen while readers read; what is wrong when all has come to its end."""
-        began, self._back = time.monotonic(), 0
+    def _env(self, instance: Instance) -> Mapping[str, str]:
+        return {**self.here.env, FOLDER_VARIABLE: str(self._catalog)}
+
+    def _play(self, of: Schedule) -> int:
+        self._back, self._lost = 0, set()
+        self.published.forget()
+        self.refreshed.forget()
+        self._known = self._publications()
         delivered = len(self.here.eventarc.deliveries)
         api = self.here.cloud.postgres.dsn(self.here.name, "api")
         reading = [Reader(api, kind, what) for kind in readers.KINDS for what in (readers.OF_TABLES, readers.OF_VIEWS)]
         self._happen(of)
         self.here.eventarc.faults = eventarc.Faults()
+        self._deploy("before")
+        self._wait_for(self._steps)
         self._wait_for(self._calls)
         self._heal()
         for reader in reading:
@@ -93,7 +112,7 @@ class Daily(World):
             if reader.steps_back() > self._back:
                 self._told.append(f"backwards: {reader.steps_back()} times, {self._back} asked for: {reader.seen}")
         self._check(delivered)
-        return Found(list(self._told), sum(reader.reads for reader in reading), time.monotonic() - began)
+        return sum(reader.reads for reader in reading)
 
     # What happens
 
@@ -102,9 +121,9 @@ class Daily(World):
         self._state += 1
         least, most = {"full": FULL, "shrunk": SHRUNK, "empty": EMPTY}[how]
         for table in tables:
-            self._totals[table] = total = self._chance.randint(least, most)
+            self._states[table], self._totals[table] = self._state, (total := self._chance.randint(least, most))
             rows = (
-                f"SELECT CONCAT('k', CAST(i AS STRING)) AS k, {self._state} AS n, {total} AS total"
+                f"SELECT CONCAT('k', CAST(i AS STRING)) AS k, {self._state} AS n, {total} AS total, i AS more"
                 f" FROM UNNEST(GENERATE_ARRAY(1, {max(total, 1)})) i{'' if total else ' WHERE FALSE'}"
             )
             self.here.bigquery_client.query(f"CREATE OR REPLACE TABLE seed_local.{table} AS {rows}").result()
@@ -118,9 +137,17 @@ class Daily(World):
             headers, body = {}, {"force": True}
         elif how == "date":
             headers, body = {}, {"date": f"{now - timedelta(days=1):%Y%m%d}"}
+        self._exported = time.monotonic()
         self._calls += [
             Background(lambda: self._call(self.here.url("bq_export"), body, headers)) for _ in range(copies)
         ]
+
+    def _deploy(self, which: str) -> None:
+        """Deploy the functions with another catalog, or with that of before: each instance is restarted."""
+        catalog = NEXT if which == "next" else CATALOG
+        if catalog != self._catalog:
+            self._catalog = catalog
+            self._renew(*self.here.all_instances)
 
     def _events(self, copies: int, lost: float, late: float) -> None:
         seed = self._chance.random()
@@ -128,14 +155,13 @@ class Daily(World):
         def by_chance(event: eventarc.CloudEvent) -> float:
             return Random(f"{seed} {event.subject} {event.data}").random()  # noqa: S311
 
-        self.here.eventarc.faults = eventarc.Faults(
-            copies, drop=lambda event: by_chance(event) < lost, delay=lambda event: late * by_chance(event)
-        )
+        def drop(event: eventarc.CloudEvent) -> bool:
+            if by_chance(event) < lost:
+                self._lost.add(event.id)
+                return True
+            return False
 
-    def _refuse_messages(self, seconds: float) -> None:
-        self._ways.pubsub.refuse = True
-        self._ways.pubsub.cut()
-        self._later(seconds, self._ways.pubsub.clear)
+        self.here.eventarc.faults = eventarc.Faults(copies, drop, lambda event: late * by_chance(event))
 
     def _rollback(self, table: str) -> None:
         self._back += 1
@@ -176,18 +202,23 @@ class Daily(World):
             for decide in (decisions.reject, decisions.unpin):
                 with suppress(SyncError):
                     decide(self.services, table, *(() if decide is decisions.unpin else (None,)), "chaos")
-        for call in range(4):
-            self._fill("full", *(TABLES if call == 0 else ()))
+        self._fill("full", *TABLES)
+        deadline = time.monotonic() + PATIENCE
+        for call in itertools.count():
+            # Snapshots of one second are one.
+            time.sleep(max(0, self._exported + 1.05 - time.monotonic()))
+            self._exported = time.monotonic()
             status, _ = self._call(self.here.url("bq_export"), {}, {})
             with suppress(TimeoutError):
-                self.here.eventarc.wait_idle(20, quiet=0.3)
+                self.here.eventarc.wait_idle(PATIENCE / 4, quiet=0.3)
             if status == HTTPStatus.OK and self._differences() == []:
                 return
+            if call >= CALLS and time.monotonic() > deadline:
+                break
             for table in TABLES:  # so far apart that a human has to look at it
                 with suppress(SyncError):
                     decisions.approve(self.services, table, None, "chaos")
-            time.sleep(1.1)
-        self._told += [f"stuck: {what}" for what in self._differences()]
+        self._told += [f"stuck: {what}" for what in (*self._differences(), f"the last call was answered {status}")]
 
     def _differences(self) -> list[str]:
         """Where readers don't see the source as it is."""
@@ -204,31 +235,63 @@ class Daily(World):
                     found.append(f"{source}: {e}")
                     continue
                 read = TABLES if source == "both_mv" else (source.removesuffix("_mv"),)
-                states = self._states
-                wanted = [(name, self._totals[name], self._totals[name], states[name], states[name]) for name in read]
+                wanted = [(name, *[self._totals[name]] * 2, *[self._states[name]] * 2) for name in read]
                 if seen != wanted:
                     found.append(f"{source} has {seen}, should have {wanted}")
         return found
 
-    @property
-    def _states(self) -> dict[str, int]:
-        return {
-            table: next(iter(self.here.bigquery_client.query(f"SELECT max(n) FROM seed_local.{table}").result()))[0]
-            for table in TABLES
-        }
-
     def _check(self, delivered: int) -> None:
         """What is left where all has come to its end."""
         self._operate(lambda: housekeeping.run(self.services, datetime.now(UTC) + timedelta(days=4)))
+        self._operate(lambda: reconcile.run(self.services, datetime.now(UTC) + timedelta(hours=1)))
         self._wait_for(self._steps)
+        try:
+            self.here.eventarc.wait_idle(PATIENCE, quiet=0.3)
+        except TimeoutError as e:
+            self._told.append(f"stuck: {e}")
         self._check_leaks(_LEAKS)
         last: dict[str, int] = {}
         for delivery in self.here.eventarc.deliveries[delivered:]:
-            last[f"{delivery.function} {delivery.event.id}"] = delivery.status
+            if delivery.event.id not in self._lost:
+                last[f"{delivery.function} {delivery.event.id}"] = delivery.status
         bad = {event: status for event, status in last.items() if status not in (200, 204)}
         if bad:
             self._told.append(f"stuck: events without an answer: {bad}")
+        self._check_messages()
         self._check_logs()
+
+    def _publications(self) -> set[tuple[str, str]]:
+        with psycopg.connect(self.here.dsn) as connection:
+            return set(connection.execute("SELECT table_name, publication::text FROM recosync.publication"))
+
+    def _check_messages(self) -> None:
+        """Every publication was told of, and every build, the builds of a view in their order."""
+        with psycopg.connect(self.here.dsn) as connection:
+            builds = {
+                (view, table, build.publication)
+                for view in VIEWS
+                for table, build in view_builds.of_view(connection, view).items()
+            }
+
+        publications = self._publications() - self._known
+
+        def of_publications() -> set[tuple[str, str]]:
+            return {(each.attributes["table"], each.attributes["publication"]) for each in self.published.messages}
+
+        def newest() -> list[tuple[str, str, int]]:
+            views = {each.data["view"]: each.data["tables"] for each in self.refreshed.messages}
+            return [(view, held["table"], held["publication"]) for view, tables in views.items() for held in tables]
+
+        if not self.published.until(lambda: publications <= of_publications()):
+            self._told.append(f"untold: publications {publications - of_publications()}")
+        if not self.refreshed.until(lambda: set(newest()) == builds):
+            self._told.append(
+                f"untold: of views {sorted(newest())} is what was told last, {sorted(builds)} what stands"
+            )
+        for view in VIEWS:
+            times = [each.data["refreshed_at"] for each in self.refreshed.messages if each.data["view"] == view]
+            if times != sorted(times):
+                self._told.append(f"untold: builds of {view} in their order: {times}")
 
 
 _LEAKS = {
@@ -237,11 +300,17 @@ _LEAKS = {
     "tables of parts that nobody knows": "SELECT relname FROM pg_class WHERE relnamespace = 'recosync'::regnamespace"
     " AND relkind = 'r' AND relname ~ '^part_[0-9]+$'"
     " AND substr(relname, 6)::bigint NOT IN (SELECT id FROM recosync.part)",
+    "messages that are owed": "SELECT view_name FROM recosync.refreshed"
+    " UNION ALL SELECT table_name FROM recosync.publication WHERE announced_at IS NULL",
     **HELD,
 }
 
 
 @contextmanager
 def daily() -> Iterator[Daily]:
-    with deployed("daily", FUNCTIONS, {}) as (here, ways):
-        yield Daily(here, ways)
+    with (
+        deployed("daily", FUNCTIONS, {}) as (here, ways),
+        subscribed(here, here.refreshed_topic, "of-views") as views,
+        subscribed(here, here.topic, "of-tables") as tables,
+    ):
+        yield Daily(here, ways, Heard(views), Heard(tables))

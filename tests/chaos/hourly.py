@@ -2,37 +2,58 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from pathlib import Path
 
 import psycopg
+import pyarrow.parquet as pq
 from google.api_core.exceptions import NotFound
 
 from local.cloud import Deployment
-from local.functions import Spec
+from local.functions import Instance, Runtime, Spec
 from shared.hourly import run
+from shared.hourly.accept import accept
+from shared.hourly.manifest import State
+from shared.hourly.names import LogFolder
 from shared.hourly.restore import Restore
+from shared.hourly.store import Store
 from shared.names import Hour
 from shared.services import HourlyServices
 from tests.chaos.schedule import Kind, Schedule, made
-from tests.chaos.world import HELD, Found, Ways, World, deployed, each, faults, one_of
+from tests.chaos.world import ACTS, HELD, PATIENCE, Heard, Ways, World, deployed, each, faults, one_of
 from tests.kit.background import Background
+from tests.kit.messages import subscribed
 
 LOG = "shown"
 #: Hours, back from the one that is now, that writers write to; each is looked at for late rows.
 BACK, LATE = 3, 6
+#: Calls that have to be enough, however fast the machine is.
+CALLS = 6
 
-_back = one_of(*range(1, BACK + 1))
+_back, _back_or_now = one_of(*range(1, BACK + 1)), one_of(*range(BACK + 1))
 KINDS = {
-    "write": Kind(10, each(_back, one_of(1, 20, 300), one_of(0, 0, 0.5, 2), one_of("commit", "commit", "rollback"))),
+    "write": Kind(
+        10,
+        each(
+            one_of(0, *range(1, BACK + 1)),
+            one_of(1, 20, 300),
+            one_of(0, 0, 0.3, 1),
+            one_of("commit", "commit", "rollback"),
+        ),
+    ),
     "ask": Kind(
         10, each(one_of("due", "due", "hour", "hour ahead"), one_of(0, 1), one_of("keep", "keep", "delete"), _back)
     ),
     "restore": Kind(2, each(_back)),
+    "accept": Kind(2, each(_back)),
     "change": Kind(1),
+    "clock": Kind(2, each(one_of(0, 1), one_of(1, -1))),
     **faults(
         one_of("hourly_export"),
         one_of("COMMIT", "COPY", "SNAPSHOT", "advisory", "DELETE", "SET LOCAL", "BEGIN", "."),
@@ -51,41 +72,53 @@ _TABLES = (
     "CREATE TABLE shown (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamp, what text, price numeric)",
     "CREATE INDEX ON shown (at)",
     # What was committed, by whoever wrote it: what becomes of a commit is known by nobody else.
-    "CREATE TABLE written (id bigint PRIMARY KEY)",
+    "CREATE TABLE written (id bigint PRIMARY KEY, at timestamp)",
 )
 _WRITE = """
     WITH new AS (
         INSERT INTO shown (at, what, price)
         SELECT %(at)s + i * interval '1 second', 'row ' || i, i / 4.0 FROM generate_series(1, %(rows)s) AS i
-        RETURNING id
+        RETURNING id, at
     )
-    INSERT INTO written SELECT id FROM new
+    INSERT INTO written SELECT id, at FROM new
 """
 
 
 def schedule(seed: int) -> Schedule:
-    return made(seed, KINDS, ("write", "ask"), seconds=4)
+    return made(seed, KINDS, ("write", "ask"), ACTS)
 
 
 class Hourly(World):
     """A log, from PostgreSQL to BigQuery."""
 
-    def __init__(self, here: Deployment, ways: Ways) -> None:
+    def __init__(self, here: Deployment, ways: Ways, done: Heard) -> None:
         super().__init__(here, ways)
+        self.done = done
         self.services = HourlyServices.from_environment()
+        self._ahead = dict.fromkeys(here.all_instances, 0)
+        self._were_right = True
+        #: Keys of rows that PostgreSQL had when an operator said that BigQuery has what it should.
+        self._accepted: set[int] = set()
         with psycopg.connect(here.dsn, autocommit=True) as connection:
             for statement in _TABLES:
                 connection.execute(statement)
 
-    def play(self, of: Schedule) -> Found:
-        """Let the schedule happen; what is wrong when all has come to its end."""
-        began = time.monotonic()
+    def _env(self, instance: Instance) -> Mapping[str, str]:
+        return {**self.here.env, "CLOCK_AHEAD": str(self._ahead[instance])}
+
+    def _play(self, of: Schedule) -> int:
+        self._were_right, heard = True, len(self.done.messages)
         self._happen(of)
+        wrong = [instance for instance, ahead in self._ahead.items() if ahead]
+        self._ahead = dict.fromkeys(self._ahead, 0)
+        self._renew(*wrong)
+        self._wait_for(self._steps)
         self._wait_for(self._calls)
         self._heal()
         self._check_leaks(HELD)
+        self._check_messages(heard)
         self._check_logs()
-        return Found(list(self._told), 0, time.monotonic() - began)
+        return 0
 
     # What happens
 
@@ -125,6 +158,24 @@ class Hourly(World):
 
         self._operate(restore)
 
+    def _accept(self, back: int) -> None:
+        hour = Hour(datetime.now(UTC)).plus(-back)
+
+        def accept_hour() -> None:
+            with run.opened(self.services, self.services.catalog.hourly[LOG]) as opened:
+                accepted = accept(opened, hour, "chaos", "by chance").acceptance
+                for file in accepted.keys if accepted else ():
+                    version = file.version(self.here.hourly_bucket)
+                    content = self.services.storage.read(version) or b""
+                    self._accepted |= set(pq.read_table(io.BytesIO(content))["key"].to_pylist())
+
+        self._operate(accept_hour)
+
+    def _clock(self, number: int, hours: int) -> None:
+        instance = self._instance("hourly_export", number)
+        self._were_right, self._ahead[instance] = False, hours
+        self._renew(instance)
+
     def _change(self) -> None:
         """Somebody changes a row that may have been exported: it stays in the source."""
         with suppress(psycopg.OperationalError), psycopg.connect(self.here.dsn) as connection:
@@ -133,13 +184,15 @@ class Hourly(World):
     # How it comes to its end
 
     def _heal(self) -> None:
-        for _ in range(6):
+        deadline = time.monotonic() + PATIENCE
+        for call in itertools.count():
             status, answer = self._call(self.here.url("hourly_export"), {"table_name": LOG}, {})
             if status == HTTPStatus.OK and not answer["remaining"] and not self._differences():
                 break
+            if call >= CALLS and time.monotonic() > deadline:
+                self._told.append(f"stuck: {status} {answer}")
+                break
             time.sleep(0.3)
-        else:
-            self._told.append(f"stuck: {status} {answer}")
         if failed := answer.get("failed"):
             self._told.append(f"stuck: {failed}")
         self._told += self._differences()
@@ -148,16 +201,54 @@ class Hourly(World):
         found = []
         with psycopg.connect(self.here.dsn) as connection:
             written = {id_ for (id_,) in connection.execute("SELECT id FROM written")}
+            ended = {
+                id_
+                for (id_,) in connection.execute(
+                    "SELECT id FROM written WHERE at < date_trunc('hour', now() AT TIME ZONE 'UTC')"
+                )
+            }
             source = {id_ for (id_,) in connection.execute("SELECT id FROM shown")}
         brought = self._brought()
         if doubled := sorted(id_ for id_, times in brought.items() if times > 1):
             found.append(f"doubled: {doubled[:10]} of {len(doubled)}")
-        if lost := sorted(written - brought.keys()):
+        # What was accepted is on no way to BigQuery any more. It has to be somewhere.
+        owed = (ended - (self._accepted & source)) | (written - source)
+        if lost := sorted(owed - brought.keys()):
             gone = sorted(set(lost) - source)
             found.append(f"lost: {lost[:10]} of {len(lost)}, {len(gone)} of them gone from the source")
         if strange := sorted(brought.keys() - written):
             found.append(f"doubled: never written: {strange[:10]} of {len(strange)}")
         return found
+
+    def _check_messages(self, heard: int) -> None:
+        """Of each hour, the last message tells of all that is verified, and of those after so many that were heard,
+        none came before an earlier one.
+        """
+        settings = self.services.settings
+        store = Store(self.services.storage, settings.bucket, LogFolder(settings.prefix, LOG))
+        records = {
+            str(Hour.of_day(day, int(number))): record
+            for day in store.listing()
+            if (found := store.read(day)) is not None
+            for number, record in found.hours.items()
+        }
+        due = {hour: record for hour, record in records.items() if record.batches or record.state == State.EMPTY}
+
+        def untold() -> list[str]:
+            last = {each.data["hour"]: each.data for each in self.done.messages}
+            return [
+                f"{hour}: {last.get(hour)}, has batch {len(record.batches)}, {record.content.rows} rows"
+                for hour, record in due.items()
+                if (last[hour]["rows"] if hour in last else None) != record.content.rows
+            ]
+
+        if not self.done.until(lambda: not untold()):
+            self._told += [f"untold: {what}" for what in untold()]
+        self._told += [f"leak: {hour} owes a message" for hour, record in records.items() if record.owes]
+        for hour in records if self._were_right else ():
+            times = [each.data["verified_at"] for each in self.done.messages[heard:] if each.data["hour"] == hour]
+            if times != sorted(times):
+                self._told.append(f"untold: batches of {hour} in their order: {times}")
 
     def _brought(self) -> Mapping[int, int]:
         """How often BigQuery has each key."""
@@ -172,5 +263,9 @@ class Hourly(World):
 def hourly() -> Iterator[Hourly]:
     start = datetime.now(UTC) - timedelta(hours=BACK + 1)
     env = {"HOURLY_START": str(Hour(start)), "HOURLY_LATE_HOURS": str(LATE)}
-    with deployed("hourly", {"hourly_export": Spec("http", instances=2)}, env) as (here, ways):
-        yield Hourly(here, ways)
+    clocked = Runtime(warm=True, source=Path(__file__).parent / "clocked")
+    with (
+        deployed("hourly", {"hourly_export": Spec("http", instances=2)}, env, clocked) as (here, ways),
+        subscribed(here, here.hour_done_topic, "of-hours") as hours,
+    ):
+        yield Hourly(here, ways, Heard(hours))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,10 @@ from dataclasses import dataclass, field
 import psycopg
 
 from tests.kit.background import Background
+
+#: Seconds between two reads of a reader: of several, one reads every few milliseconds. On a busy machine, where a read
+#: takes long, the pause is so many times that longer: what is read would else take what the machine has.
+PAUSE, BREATHS = (0.01, 0.15), 4
 
 #: Statements that give name, state and size of each row, and how often each row is in them.
 OF_TABLES = {
@@ -51,10 +56,13 @@ class Reader:
         while not self.stopped.is_set():
             # The server is restarted now and then.
             try:
-                with psycopg.connect(self.dsn, autocommit=True) as api:
+                with psycopg.connect(self.dsn, autocommit=True, connect_timeout=10) as api:
                     api.execute("SET statement_timeout = '5s'")
-                    while not self.stopped.wait(0.03):
+                    took = 0.0
+                    while not self.stopped.wait(random.uniform(*PAUSE) + BREATHS * took):  # noqa: S311
+                        began = time.monotonic()
                         self.read(self, api)
+                        took = time.monotonic() - began
             except psycopg.OperationalError as e:
                 if isinstance(e, psycopg.errors.QueryCanceled):
                     self.wrong.append(f"stalled for 5 s: {e}")

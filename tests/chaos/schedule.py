@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from random import Random
 
 
@@ -16,7 +17,17 @@ class Act:
     arguments: tuple[object, ...] = ()
 
     def __str__(self) -> str:
-        return f"Act({self.at}, {self.what!r}, {self.arguments!r})"
+        return f"Act({self.at}, {self.what!r}, {_python(self.arguments)})"
+
+
+def _python(value: object) -> str:
+    match value:
+        case Enum():
+            return f"{type(value).__name__}.{value.name}"
+        case tuple():
+            return f"({', '.join(map(_python, value))}{',' * (len(value) == 1)})"
+        case _:
+            return repr(value)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,19 @@
-"""Ways to a server that are cut, at an instant or at a message that says something, and refused for a while."""
+"""Ways to services that break: cut, at an instant or at a message that says something, or refused for a while."""
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from http import HTTPStatus
 
+from local.proxy import Answer, Forward, Request
+from local.strict_storage import refusal
 from tests.kit.cut import Where, hand_on, listening, messages, shut
 
 
@@ -81,3 +87,61 @@ def way(host: str, port: int, *, spoken: bool) -> Iterator[tuple[Way, int]]:
 def _chunks(client: socket.socket) -> Iterator[bytes]:
     while content := client.recv(1 << 16):
         yield content
+
+
+class Storm:
+    """Others change manifests all the while: for some seconds, no write of one meets its precondition."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    def last(self, seconds: float) -> None:
+        self._until = time.monotonic() + seconds
+
+    def clear(self) -> None:
+        self._until = 0.0
+
+    def __call__(self, request: Request, forward: Forward) -> Answer:
+        if time.monotonic() < self._until and re.search("/upload/.*manifest", request.path):
+            return refusal(HTTPStatus.PRECONDITION_FAILED)
+        return forward(request)
+
+
+class FailingJobs:
+    """The next jobs that move objects are started and fail, by a reason that a later one need not meet. The emulator
+    fails for what is not there, so that is what such a job asks for, and its answers say another reason.
+    """
+
+    def __init__(self) -> None:
+        self._left = 0
+        self._failing: set[str] = set()
+        self._lock = threading.Lock()
+
+    def next(self, times: int) -> None:
+        self._left += times
+
+    def clear(self) -> None:
+        self._left = 0
+
+    def __call__(self, request: Request, forward: Forward) -> Answer:
+        if request.method == "POST" and request.path.partition("?")[0].endswith("/jobs"):
+            request = self._spoilt(request)
+        answer = forward(request)
+        if answer.status != HTTPStatus.OK or not any(job.encode() in answer.body for job in self._failing):
+            return answer
+        body = re.sub(rb'"reason": ?"[^"]*"', b'"reason": "backendError"', answer.body)
+        return replace(answer, body=body)
+
+    def _spoilt(self, request: Request) -> Request:
+        asked = json.loads(request.body)
+        configuration = asked["configuration"]
+        with self._lock:
+            if not self._left or not configuration.keys() & {"load", "extract"}:
+                return request
+            self._left -= 1
+            self._failing.add(asked["jobReference"]["jobId"])
+        if "load" in configuration:
+            configuration["load"]["sourceUris"] = ["gs://of-nobody/part"]
+        else:
+            configuration["extract"]["destinationUris"] = ["gs://of-nobody/part-*"]
+        return replace(request, body=json.dumps(asked).encode())

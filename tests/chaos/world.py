@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
@@ -21,20 +23,23 @@ import psycopg
 
 from local import proxy
 from local.cloud import Cloud, Deployment
-from local.functions import WARM, Instance, Spec
+from local.functions import WARM, Instance, Runtime, Spec
 from local.postgres import RELAXED
 from local.strict_storage import Break, Faults, Rules
 from shared.catalog import FOLDER_VARIABLE
 from shared.errors import SyncError
 from tests.chaos.schedule import Kind, Schedule
-from tests.chaos.ways import Way, way
+from tests.chaos.ways import FailingJobs, Storm, Way, way
 from tests.kit.background import Background
 from tests.kit.cut import Where
+from tests.kit.messages import Message, Subscription
 
 CATALOG = Path(__file__).parent / "catalog"
-ROWS_PER_PART = 600
-#: As short as a function's life may be: a frozen one is held to be dead after it.
-LIFE = 10
+ROWS_PER_PART = 350
+#: A function's life, after which a frozen one is held to be dead. On a busy machine, one that works must not be.
+LIFE = 15
+#: Seconds that acts are spread over, and that a world may take to come to rest: a machine may be busy.
+ACTS, PATIENCE = 2, 120
 
 type Choice = Callable[[Random], object]
 
@@ -58,14 +63,17 @@ _STORAGES = (*_STATUSES, HTTPStatus.PRECONDITION_FAILED, Break.RESET, Break.LOST
 def faults(functions: Choice, messages: Choice, requests: Choice, asked: Choice) -> dict[str, Kind]:
     """The kinds of faults, of these functions, messages to PostgreSQL, and requests to Cloud Storage and BigQuery."""
     return {
-        "kill": Kind(4, each(functions, one_of(0, 1), between(0, 1))),
-        "freeze": Kind(3, each(functions, one_of(0, 1), between(0.2, 2))),
+        "kill": Kind(4, each(functions, one_of(0, 1), between(0, 0.5))),
+        "freeze": Kind(3, each(functions, one_of(0, 1), between(0.1, 1))),
         "freeze_long": Kind(1, each(functions, one_of(0, 1))),
         "cut": Kind(2),
         "cut_at": Kind(6, each(messages, one_of(*Where))),
         "restart_server": Kind(1, each(one_of("fast", "immediate"))),
         "break_storage": Kind(4, each(requests, one_of(*_STORAGES), one_of(1, 1, 3))),
         "break_bigquery": Kind(3, each(asked, one_of(*_STATUSES, HTTPStatus.CONFLICT, Break.LOST), one_of(1, 1, 3))),
+        "fail_jobs": Kind(2, each(one_of(1, 1, 3))),
+        "storm": Kind(2, each(between(0.1, 1.5))),
+        "refuse_messages": Kind(2, each(between(0.1, 1))),
     }
 
 
@@ -77,6 +85,11 @@ class Found:
     reads: int = 0
     seconds: float = 0
 
+    @property
+    def kinds(self) -> set[str]:
+        """The kinds of outcomes that are wrong."""
+        return {what.partition(":")[0] for what in self.wrong}
+
 
 @dataclass(frozen=True)
 class Ways:
@@ -85,7 +98,44 @@ class Ways:
     postgres: Way
     pubsub: Way
     storage: Faults
+    manifests: Storm
     bigquery: Faults
+    jobs: FailingJobs
+
+    def clear(self) -> None:
+        """No more faults."""
+        for each_ in (self.postgres, self.pubsub, self.storage, self.manifests, self.bigquery, self.jobs):
+            each_.clear()
+
+
+class Heard:
+    """What a subscriber has heard so far, each message once, in the order in which they first came."""
+
+    def __init__(self, subscription: Subscription) -> None:
+        self._subscription = subscription
+        self._ids: set[str] = set()
+        self.messages: list[Message] = []
+
+    def forget(self) -> None:
+        """Begin anew: what comes again of before is no news."""
+        self.until(lambda: True)
+        self.messages.clear()
+
+    def until(self, condition: Callable[[], bool], seconds: float = 20) -> bool:
+        """Listen until the condition holds, and to what has come by then; whether it does."""
+        deadline = time.monotonic() + seconds
+        while True:
+            taken = self._subscription.take()
+            for message in taken:
+                if message.attributes["ce-id"] not in self._ids:
+                    self._ids.add(message.attributes["ce-id"])
+                    self.messages.append(message)
+            if not taken and condition():
+                return True
+            if time.monotonic() > deadline:
+                return False
+            if not taken:
+                time.sleep(0.05)
 
 
 class World:
@@ -95,40 +145,57 @@ class World:
         self.here, self._ways = here, ways
         self._calls: list[Background] = []
         self._steps: list[Background] = []
-        self._down: list[Instance] = []
+        self._turns = {instance: threading.Lock() for instance in here.all_instances}
         self._told: list[str] = []
         self._chance = Random(0)  # noqa: S311
         self._read_up_to: dict[Path, int] = {}
 
     def play(self, of: Schedule) -> Found:
         """Let the schedule happen; what is wrong when all has come to its end."""
+        began, self._told, self._chance = time.monotonic(), [], Random(of.seed)  # noqa: S311
+        reads = self._play(of)
+        return Found(list(self._told), reads, time.monotonic() - began)
+
+    def _play(self, of: Schedule) -> int:
+        """The schedule, and how it comes to its end; how much was read meanwhile."""
         raise NotImplementedError
+
+    def _env(self, instance: Instance) -> Mapping[str, str]:
+        """The environment in which an instance is to be now."""
+        return self.here.env
 
     def _happen(self, of: Schedule) -> None:
         """Let the schedule happen, and then no more faults."""
-        self._told, self._chance = [], Random(of.seed)  # noqa: S311
         start = time.monotonic()
         for act in of.acts:
             time.sleep(max(0, start + act.at - time.monotonic()))
             getattr(self, f"_{act.what}")(*act.arguments)
         self._wait_for(self._steps)
-        self._ways.postgres.clear()
-        self._ways.pubsub.clear()
-        self._ways.storage.clear()
-        self._ways.bigquery.clear()
+        self._ways.clear()
 
     def _kill(self, function: str, number: int, pause: float) -> None:
         instance = self._instance(function, number)
-        if instance in self._down:
+        turn = self._turns[instance]
+        if not turn.acquire(blocking=False):  # it is down, or comes up
             return
+        instance.kill()
 
         def restart() -> None:
-            instance.restart()
-            self._down.remove(instance)
+            try:
+                instance.restart(self._env(instance))
+            finally:
+                turn.release()
 
-        self._down.append(instance)
-        instance.kill()
         self._later(pause, restart)
+
+    def _renew(self, *instances: Instance) -> None:
+        """Restart instances, each in the environment in which it is to be now."""
+
+        def restart(instance: Instance) -> None:
+            with self._turns[instance]:
+                instance.restart(self._env(instance))
+
+        self._steps += [Background(partial(restart, instance)) for instance in instances]
 
     def _freeze(self, function: str, number: int, seconds: float) -> None:
         instance = self._instance(function, number)
@@ -154,6 +221,17 @@ class World:
 
     def _break_bigquery(self, request: tuple[str, str], fault: HTTPStatus | Break, times: int) -> None:
         self._ways.bigquery.next(*request, fault, times)
+
+    def _fail_jobs(self, times: int) -> None:
+        self._ways.jobs.next(times)
+
+    def _storm(self, seconds: float) -> None:
+        self._ways.manifests.last(seconds)
+
+    def _refuse_messages(self, seconds: float) -> None:
+        self._ways.pubsub.refuse = True
+        self._ways.pubsub.cut()
+        self._later(seconds, self._ways.pubsub.clear)
 
     def _check_leaks(self, queries: Mapping[str, str]) -> None:
         with psycopg.connect(self.here.dsn, autocommit=True) as connection:
@@ -195,13 +273,11 @@ class World:
             return 0, {}
 
     def _operate(self, step: Callable[[], object]) -> None:
+        """What an operator does: all that he may see of a failure is one of ours."""
+
         def run() -> None:
-            try:
+            with suppress(SyncError):
                 step()
-            except SyncError:
-                pass
-            except Exception as e:  # noqa: BLE001 - whatever it is, an operator may not see it
-                self._told.append(f"unclear: {type(e).__name__} {e}")
 
         self._steps.append(Background(run))
 
@@ -219,7 +295,12 @@ class World:
 
     def _wait_for(self, steps: list[Background]) -> None:
         for step in steps:
-            step.result(150)
+            try:
+                step.result(PATIENCE)
+            except AssertionError:
+                self._told.append(f"stuck: a step is at it for {PATIENCE} s")
+            except Exception as e:  # noqa: BLE001 - whatever it is, there should be none
+                self._told.append(f"unclear: {type(e).__name__} {e}")
         steps.clear()
 
 
@@ -233,10 +314,12 @@ HELD = {
 
 
 @contextmanager
-def deployed(name: str, functions: Mapping[str, Spec], env: Mapping[str, str]) -> Iterator[tuple[Deployment, Ways]]:
+def deployed(
+    name: str, functions: Mapping[str, Spec], env: Mapping[str, str], runtime: Runtime = WARM
+) -> Iterator[tuple[Deployment, Ways]]:
     """A cloud of its own, whose functions reach everything by ways that break. This process reaches it directly."""
     with ExitStack() as stack:
-        cloud = stack.enter_context(Cloud(ROWS_PER_PART, RELAXED, WARM, in_memory=True))
+        cloud = stack.enter_context(Cloud(ROWS_PER_PART, RELAXED, runtime, in_memory=True))
         dsn = cloud.postgres.dsn(name)
         server = str(psycopg.conninfo.conninfo_to_dict(dsn)["port"])
         postgres, port = stack.enter_context(way("127.0.0.1", int(server), spoken=True))
@@ -249,7 +332,9 @@ def deployed(name: str, functions: Mapping[str, Spec], env: Mapping[str, str]) -
             postgres,
             pubsub,
             stack.enter_context(storage.fault(Faults())),
+            stack.enter_context(storage.fault(Storm())),
             stack.enter_context(bigquery.fault(Faults())),
+            stack.enter_context(bigquery.fault(FailingJobs())),
         )
         through = {
             FOLDER_VARIABLE: str(CATALOG),

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from local.process import free_port
+from shared import log
 from shared.db.postgres import connect
 from shared.errors import ConfigurationError, RetryableError
 from shared.settings import DatabaseUrl
@@ -201,3 +202,21 @@ def test_host_and_database_may_be_parameters(services, here):
     url = f"postgresql://@/?host={host}&port={port}&dbname={name}&user=recosync"
     with connect(replace(services.settings, database=DatabaseUrl(url)), "test") as connection:
         assert connection.info.dbname == here.name
+
+
+def test_of_a_rollback_that_fails_the_driver_tells_nothing_in_its_own_words(services, here, caplog):
+    """They are no line of JSON, may quote a row, and the failure before it is told."""
+    log.configure()
+
+    def fail():
+        with (
+            here.cloud.postgres.superuser("postgres") as admin,
+            connect(services.settings, "a test") as connection,
+            connection.transaction(),
+        ):
+            admin.execute("SELECT pg_terminate_backend(%s)", [connection.info.backend_pid])
+            raise RetryableError("failed in the middle")
+
+    with pytest.raises(RetryableError, match="failed in the middle"):
+        fail()
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("psycopg")] == []
