@@ -22,10 +22,8 @@ from local import ROOT
 #: What the functions import, and what runs them.
 _IMPORTED = [
     "__main__",  # or each child would import what we were started with
-    "duckdb",
     "functions_framework._cli",
     "functions_framework._http.gunicorn",
-    "google.cloud.storage",
     "gunicorn.workers.gthread",
     *("duckdb", "pgpq", "pyarrow.compute", "pyarrow.parquet"),
     *("google.cloud.bigquery", "google.cloud.pubsub_v1", "google.cloud.storage", "google.cloud.storage.fileio"),
