@@ -86,7 +86,7 @@ def _load(run: TableRun, version: ObjectVersion, part_id: int) -> None:
     footer = run.services.parquet.footer(version)
     part = _Part(run, version, footer, casts.plan(run.table.columns, footer, where=f"{run.table.name}, {version}"))
     wanted, filled = tables.create_child(connection, run.schema, run.table, part_id)
-    tap = Tap(run.table.columns)
+    tap = Tap(part.plan)
     rows = _copy(part, child, tap)
     if rows != footer.rows:
         raise DataError(f"PostgreSQL took {rows:,} of {quantity(footer.rows, 'row')}", where=str(version))
