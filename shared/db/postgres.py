@@ -179,8 +179,15 @@ def at_once(connection: psycopg.Connection, statements: Iterable[sql.Composable]
 
     PostgreSQL waits for us only at the end, where `idle_in_transaction_session_timeout` counts. In the middle of a
     pipeline, where psycopg would send the statements one by one, that timeout does not count.
+
+    What the session has prepared stays prepared: psycopg would forget all of it at an ALTER. PostgreSQL plans anew by
+    itself what reads an altered relation, and no statement of ours gives other columns after one.
     """
-    cursor = connection.execute(sql.SQL(";\n").join(statements))
+    threshold, connection.prepare_threshold = connection.prepare_threshold, None
+    try:
+        cursor = connection.execute(sql.SQL(";\n").join(statements))
+    finally:
+        connection.prepare_threshold = threshold
     return [result.fetchall() for result in cursor.results() if result.description]
 
 
