@@ -125,10 +125,10 @@ class Tap:
     def _of(self, rows: int, values: Sequence[pa.ChunkedArray], absent: Iterator[pa.ChunkedArray]) -> Profile:
         """`absent` says of each column that a cast made, in which rows the file has no value."""
         found = {}
-        for cast, array in zip(self._plan, values, strict=True):
-            nulls = array.null_count if cast.passes else sum(chunk.true_count for chunk in next(absent).chunks)
-            total = _arrow_sum(cast.column, array) if is_summed(cast.column) else None
-            found[cast.column.name] = ColumnProfile(rows - nulls, total)
+        for made, array in zip(self._plan, values, strict=True):
+            nulls = array.null_count if made.passes else sum(chunk.true_count for chunk in next(absent).chunks)
+            total = _arrow_sum(made.column, array) if is_summed(made.column) else None
+            found[made.column.name] = ColumnProfile(rows - nulls, total)
         return Profile(rows, found)
 
 

@@ -44,7 +44,10 @@ PROFILE = Profile(
 
 
 #: Of which the last two are made by casts.
-PLAN = [Cast(column, f'"{column.name}"', "") for column in COLUMNS[:-2]] + [Cast(column, "", "") for column in COLUMNS[-2:]]
+PLAN = [
+    *(Cast(column, f'"{column.name}"', "") for column in COLUMNS[:-2]),
+    *(Cast(column, "", "") for column in COLUMNS[-2:]),
+]
 
 
 def tapped(*batches):
