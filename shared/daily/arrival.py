@@ -142,17 +142,13 @@ def _handle(call: DailyRun, name: PartName | ManifestName, version: ObjectVersio
     if (stale := _stale(stands)) is not None:
         announce(run)  # what readers have seen since may be owed
         return stale
-    if isinstance(name, PartName):
-        if run.services.storage.find(version.bucket, version.name, version.generation) is None:
-            return "gone"
-    elif not _record(run, folder, version, recorded=stands.recorded):
+    if isinstance(name, ManifestName) and not _record(run, folder, version, recorded=stands.recorded):
         return "gone"
     if stands.state in (SnapshotState.FAILED, SnapshotState.OPEN):  # else nothing of it is to be published
         tables.ensure(run.connection, run.schema, run.table)
-    if isinstance(name, PartName):
-        stage(run, folder.snapshot, version)
-        return publish(run, folder.snapshot)
-    return _stage_missing(run, folder)
+    if isinstance(name, ManifestName):
+        return _stage_missing(run, folder)
+    return publish(run, folder.snapshot) if _staged(run, folder, version) else "gone"
 
 
 def _of_catalog(run: DailyRun, folder: SnapshotFolder, version: ObjectVersion) -> TableRun:
@@ -269,15 +265,24 @@ def _stage_parts(run: TableRun, folder: SnapshotFolder) -> int:
             continue
         if time.monotonic() > deadline:
             raise IncompleteError("more parts than one call can stage", where=folder.manifest)
-        version = part.version
-        if run.services.storage.find(version.bucket, version.name, version.generation) is None:
-            raise DataError(
-                "is named by the manifest but gone from the bucket",
-                where=str(version),
-                remedy="Export the table again",
-            )
         try:
-            stage(run, folder.snapshot, version)
+            if not _staged(run, folder, part.version):
+                raise DataError(
+                    "is named by the manifest but gone from the bucket",
+                    where=str(part.version),
+                    remedy="Export the table again",
+                )
         except BusyError:
             busy += 1
     return busy
+
+
+def _staged(run: TableRun, folder: SnapshotFolder, version: ObjectVersion) -> bool:
+    """Stage a part; False when that version of it is gone, which is asked only where it can't be read."""
+    try:
+        stage(run, folder.snapshot, version)
+    except DataError:
+        if run.services.storage.find(version.bucket, version.name, version.generation) is None:
+            return False
+        raise
+    return True

@@ -78,10 +78,10 @@ def asked(cloud: Cloud, here: Deployment, monkeypatch: pytest.MonkeyPatch) -> It
 #: By what an event is about. A session that is kept has two more answers than statements of the work: it is cleaned
 #: when it is left, and asked whether it is still there.
 CEILINGS = {
-    "a part": {"requests": 7, "sessions": 0, "answers": 32},
-    "the last part": {"requests": 7, "sessions": 0, "answers": 66},
-    "a manifest of staged parts": {"requests": 2, "sessions": 0, "answers": 66},
-    "a part again": {"requests": 0, "sessions": 0, "answers": 9},
+    "a part": {"requests": 5, "sessions": 0, "answers": 29},  # five of which prepare a statement
+    "the last part": {"requests": 5, "sessions": 0, "answers": 48},
+    "a manifest of staged parts": {"requests": 2, "sessions": 0, "answers": 45},
+    "a part again": {"requests": 0, "sessions": 0, "answers": 7},
 }
 
 
@@ -96,7 +96,7 @@ def test_an_event_asks_no_more_than_it_has_to(here, services, asked):
             outcome = None
         return outcome, seen.taken()
 
-    for number in range(1, 7):  # the first ones make the ledger, the table and the clients, and have statements prepared
+    for number in (1, 2, 3):  # the first ones make the ledger, the table and the clients, and have statements prepared
         upload = Upload(services, TABLE, day(2 * number))
         parts = [upload.part(bookings(services, ["ann", "bob"])) for _ in range(2)]
         manifest = upload.manifest()
