@@ -77,11 +77,11 @@ def answer_event(handle: Callable[[Services], str]) -> None:
                 log.info(f"event done: {outcome}", outcome=outcome)
         except RetryableError as e:
             # A wrong deployment does not mend itself.
-            (log.error if isinstance(e, ConfigurationError) else log.warning)(f"event to be retried: {e}", e)
+            (log.error if isinstance(e, ConfigurationError) else log.warning)("event to be retried", e)
             _tell([Failing.of(e)])
             flask.abort(flask.Response(f"{e}\n", 503, mimetype="text/plain"))
         except PermanentError as e:
-            log.error(f"event failed for good: {e}", e)
+            log.error("event failed for good", e)
             failing.tell_for_good(CommonSettings.as_far_as_right(), flask.current_app.name, e)
         except Exception as e:  # noqa: BLE001 - a bug is not acknowledged; its text may quote a row, so it stays out
             log.error(f"event crashed: {type(e).__name__}", e)
@@ -113,17 +113,17 @@ def answer_request[S: _HasSettings](
                 body, status = answer
                 _tell(_failed(body))
         except BadRequestError as e:
-            log.warning(f"bad request: {e}", e)
+            log.warning("bad request", e)
             # Nobody reads what Cloud Scheduler is answered.
             _tell([Failing.of(e)] if SCHEDULED in flask.request.headers else [])
             body, status = {"error": str(e)}, 400
         except RetryableError as e:
             # Whoever is at the work already is no fault.
-            (log.warning if isinstance(e, BusyError) else log.error)(f"call to be retried: {e}", e)
+            (log.warning if isinstance(e, BusyError) else log.error)("call to be retried", e)
             _tell([Failing.of(e)])
             body, status = {"error": str(e)}, 500
         except PermanentError as e:
-            log.error(f"call failed for good: {e}", e)
+            log.error("call failed for good", e)
             _tell([Failing.of(e)])
             body, status = {"failed": [{"error": str(e), "retryable": False}]}, 200
         except Exception as e:  # noqa: BLE001 - a bug; its text may quote a row, so it stays out
@@ -332,9 +332,9 @@ def _refusal(error: PermanentError, status: int) -> flask.Response:
     log.configure()
     with _call_context():
         if status == HTTPStatus.NO_CONTENT:
-            log.error(f"event failed for good: {error}", error)
+            log.error("event failed for good", error)
             return flask.Response(iter(()), status)
-        log.warning(f"bad request: {error}", error)
+        log.warning("bad request", error)
         body = json.dumps({"error": str(error)}, indent=1) + "\n"
         return flask.Response(iter((body,)), status, mimetype="application/json")
 
@@ -344,7 +344,7 @@ def _refuse_method(method: str, methods: Collection[str]) -> flask.Response:
     (https://www.rfc-editor.org/rfc/rfc9110.html#name-405-method-not-allowed).
     """
     error = BadRequestError(f"{method} does nothing here: ask with {' or '.join(methods)}")
-    log.warning(f"bad request: {error}", error)
+    log.warning("bad request", error)
     body = json.dumps({"error": str(error)}, indent=1) + "\n"
     return flask.Response(body, 405, {"Allow": ", ".join(methods)}, "application/json")
 

@@ -115,19 +115,19 @@ def info(message: str, **fields: object) -> None:
 
 
 def warning(message: str, cause: Exception | None = None, **fields: object) -> None:
-    """Something that mends itself, but not forever."""
+    """Something that mends itself, but not forever. What a SyncError says follows the message."""
     _log(logging.WARNING, message, fields, cause)
 
 
 def error(message: str, cause: Exception | None = None, **fields: object) -> None:
-    """Something that needs a human; alert policies count these lines."""
+    """Something that needs a human; alert policies count these lines. What a SyncError says follows the message."""
     _log(logging.ERROR, message, fields, cause)
 
 
 def failure(message: str, cause: SyncError) -> None:
     """A failure after which nothing else is owed to the caller: WARNING where a later run may succeed by itself."""
     mends = cause.retryable and not isinstance(cause, ConfigurationError)
-    (warning if mends else error)(f"{message}: {cause}", cause)
+    (warning if mends else error)(message, cause)
 
 
 def _log(level: int, message: str, fields: dict[str, object], cause: Exception | None = None) -> None:
@@ -135,7 +135,8 @@ def _log(level: int, message: str, fields: dict[str, object], cause: Exception |
     if cause is not None:
         fields |= {"error": type(cause).__name__}
     if isinstance(cause, SyncError):
-        # What the failure says is in the message; what led to it is worth the frames.
+        # What led to it is worth the frames.
+        message = f"{message}: {cause}"
         fields = {**cause.context, **fields, "retryable": cause.retryable}
         root = cause.__cause__
     logging.getLogger("recosync").log(level, "%s", message, extra={"fields": fields}, exc_info=root)

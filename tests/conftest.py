@@ -83,6 +83,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByModule:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_log_lines] = LogLines()
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Told(config))
+
+
+class _Told:
+    """Tells of a failure when it happens: a run that is ended from outside has no summary."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            terminal = self._config.get_terminal_writer()
+            terminal.line(f"\n{report.nodeid} failed ({report.when}): {report.longreprtext}")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

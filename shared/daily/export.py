@@ -217,7 +217,7 @@ def _export_logged(call: _Call, table: Table, known: NewestSnapshot | None) -> R
                 )
                 return exported
         except SyncError as e:
-            log.error(f"export failed: {e}", e)
+            log.error("export failed", e)
             return e
         except Exception as e:  # noqa: BLE001 - a bug; its text may quote a row, so it stays out
             log.error(f"export crashed: {type(e).__name__}", e)
@@ -286,7 +286,7 @@ def _record(services: Services, found: Sequence[ExportCall]) -> bool:
             well = [run.table for run in found if run.outcome != "to be retried"]
             failing.settle(connection, "bq_export", well)
     except SyncError as e:
-        log.error(f"exports not recorded: {e}", e)
+        log.error("exports not recorded", e)
         return False
     return True
 

@@ -75,7 +75,7 @@ def _announce(run: DailyRun) -> None:
     try:
         announce_views(run)
     except RetryableError as e:
-        log.error("messages that views stand are owed: the next refresh sends them, or hourly_export", e)
+        log.failure("messages that views stand are owed: the next refresh sends them, or hourly_export", e)
 
 
 def _refreshed(run: DailyRun, table: str, publication: int) -> str:

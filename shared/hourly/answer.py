@@ -81,7 +81,7 @@ class Answer:
 
     def fail(self, hour: Hour, error: SyncError) -> None:
         """Tell why an hour failed, where no record tells."""
-        log.error(f"hour failed: {error}", error, hour=str(hour))
+        log.error("hour failed", error, hour=str(hour))
         self._failed[hour] = {"hour": str(hour), "error": str(error), "retryable": error.retryable}
         self.retryable = self.retryable or error.retryable
 

@@ -121,7 +121,7 @@ def _recorded(run: LogRun, hour: Hour, steps: Callable[[], HourRecord]) -> HourR
                 raise
             failed = (record or HourRecord()).change(failure=Failure(datetime.now(UTC), str(e)))
             failed = run.store.advance(hour, record, failed)
-            log.error(f"hour failed: {e}", e)
+            log.error("hour failed", e)
             if (attempt := _attempt(failed)) is not None:
                 lineage.batch(run, hour, attempt).fail(e)
             return failed

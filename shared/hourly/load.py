@@ -39,7 +39,7 @@ def load(run: LogRun, hour: Hour, record: HourRecord, work: Exported) -> HourRec
             loaded = Loaded(export, str(job.name), datetime.now(UTC))
             return run.store.advance(hour, record, record.change(work=loaded))
         failure = job.error.failure(f"job {job.name}", quote=False)
-        log.warning(f"load failed: {failure}", failure)
+        log.warning("load failed", failure)
         export = msgspec.structs.replace(export, load_attempt=export.load_attempt + 1)
         record = run.store.advance(hour, record, record.change(work=Exported(export)))
         if started:

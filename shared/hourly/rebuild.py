@@ -52,7 +52,7 @@ def open_day(run: LogRun, day: date) -> DayManifest:
     try:
         found = run.store.read(day)
     except DamagedError as e:
-        log.error(f"hour manifest is damaged and will be rebuilt: {e}", e)
+        log.error("hour manifest is damaged and will be rebuilt", e)
         generation = run.store.set_aside(day)
         found = None
     if found is not None:

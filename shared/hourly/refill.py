@@ -40,7 +40,7 @@ def _empty(run: LogRun, hour: Hour, work: Restoring) -> None:
         if job.error is None:
             return
         failure = job.error.failure(f"job {name}", quote=False)
-        log.warning(f"deletion failed: {failure}", failure)
+        log.warning("deletion failed", failure)
         if started:
             raise failure
         attempt += 1

@@ -158,7 +158,7 @@ def _audit(run: LogRun, end: Hour, answer: Answer) -> None:
     try:
         answer.audited = audit.audit(run, end)
     except SyncError as e:
-        log.error(f"audit failed: {e}", e)
+        log.error("audit failed", e)
 
 
 def _is_late(run: LogRun, began: float) -> bool:

@@ -105,4 +105,4 @@ def _run(connection: psycopg.Connection, query: str, function: str, values: Mapp
 
 def _not_kept(e: Exception) -> None:
     """The status page can't tell of what failed."""
-    log.warning(f"what failed is not in the ledger: {e if isinstance(e, SyncError) else type(e).__name__}", e)
+    log.warning("what failed is not in the ledger", e)

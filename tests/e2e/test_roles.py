@@ -18,6 +18,7 @@ from local.roles import ROLES, granted
 from shared.services import Services
 from shared.upkeep import reconcile
 from tests.e2e.system import scheduled
+from tests.kit.background import wait_for
 from tests.kit.commands import recosync
 
 TABLE = "iris_france"
@@ -58,6 +59,10 @@ def fill(system, day):
 def told(emulated, function):
     lines = [json.loads(line) for line in emulated.log(function).splitlines()]
     return [line["message"] for line in lines if line["severity"] in ("WARNING", "ERROR")]
+
+
+def wait_told(emulated, function, lacks):
+    wait_for(lambda: any(f"{function} does not have {lacks}" in line for line in told(emulated, function)), 120)
 
 
 def hourly(emulated, at):
@@ -107,8 +112,7 @@ def test_every_grant_is_needed_by_the_flows(emulated, system, days, hours, as_ho
     fill(system, day)
     with without(emulated, "mv_refresh", "roles/pubsub.publisher"):
         snapshots = system.schedule(scheduled(day), TABLE)
-        while not any("mv_refresh does not have pubsub.topics.publish" in x for x in told(emulated, "mv_refresh")):
-            assert emulated.instances["mv_refresh"][0].process.running
+        wait_told(emulated, "mv_refresh", "pubsub.topics.publish")
         assert "owed messages of views" in sent()
     system.wait_refreshed(snapshots)
     emulated.eventarc.wait_idle()
@@ -155,8 +159,8 @@ def test_gcs_import_lacks_a_role_and_goes_on_once_it_is_granted(emulated, system
     fill(system, at.day)
     with without(emulated, "gcs_import", "roles/storage.objectViewer"):
         snapshots = system.schedule(at, TABLE)
-        while not any("gcs_import does not have storage.objects" in line for line in told(emulated, "gcs_import")):
-            assert not system.refreshed(snapshots)
+        wait_told(emulated, "gcs_import", "storage.objects")
+        assert not system.refreshed(snapshots)
     system.wait_refreshed(snapshots)
 
 
@@ -165,8 +169,8 @@ def test_a_publication_that_may_not_be_told_is_owed(emulated, system, days):
     fill(system, at.day)
     with without(emulated, "gcs_import", "roles/pubsub.publisher"):
         snapshots = system.schedule(at, TABLE)
-        while not any("gcs_import does not have pubsub.topics.publish" in x for x in told(emulated, "gcs_import")):
-            assert not system.refreshed(snapshots)
+        wait_told(emulated, "gcs_import", "pubsub.topics.publish")
+        assert not system.refreshed(snapshots)
     system.wait_refreshed(snapshots)
 
 

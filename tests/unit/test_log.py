@@ -21,11 +21,14 @@ def test_configuring_twice_logs_once(lines):
 
 
 @pytest.mark.parametrize(("write", "severity"), [(log.warning, "WARNING"), (log.error, "ERROR")])
-def test_a_failure_names_its_kind_and_whether_it_mends_itself(lines, write, severity):
+def test_a_failure_says_what_it_is_names_its_kind_and_whether_it_mends_itself(lines, write, severity):
     write("failed", RetryableError("x"))
-    write("failed", DataError("x"))
-    found = [(line["severity"], line["error"], line["retryable"]) for line in lines()]
-    assert found == [(severity, "RetryableError", True), (severity, "DataError", False)]
+    write("failed", DataError("y", where="z"))
+    found = [(line["severity"], line["message"], line["error"], line["retryable"]) for line in lines()]
+    assert found == [
+        (severity, "failed: x", "RetryableError", True),
+        (severity, "failed: z: y", "DataError", False),
+    ]
 
 
 def test_text_is_printed_as_it_is_and_on_one_line(lines):
@@ -84,7 +87,7 @@ def test_an_exception_shows_its_frames_but_never_its_text(lines):
 
     with pytest.raises(DataError) as e:
         fail()
-    log.error(f"event failed: {e.value}", e.value)
+    log.error("event failed", e.value)
     (line,) = lines()
     assert line["message"] == "event failed: users.user_id: a value does not fit"
     assert line["exception"][0] == "ValueError"
