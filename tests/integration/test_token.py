@@ -130,7 +130,7 @@ def test_a_token_that_is_refused_in_mid_stream_is_renewed_by_the_next_try(servic
     assert setup.credentials.renewals == 1
 
 
-@pytest.mark.parametrize("requests", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("requests", [1, 2, 3, 4])
 def test_a_token_that_is_refused_before_the_stream_is_renewed_at_once(services, database, requests):
     setup = Setup(services)
     with setup.serving():
