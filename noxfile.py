@@ -174,6 +174,12 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
+def age(session: nox.Session) -> None:
+    """What age and load cost: 60 days, years of hour manifests, 200 events at once. `-- days --days 6` for less."""
+    _run(session, "python", "-m", "tests.age", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
 def demo(session: nox.Session) -> None:
     """The daily job and a day of hours on emulators: `-- --rows 3000000` for more."""
     _run(session, "python", "-m", "local.demo", *session.posargs)

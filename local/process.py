@@ -107,7 +107,7 @@ class Process:
     def running(self) -> bool:
         return self._child.poll() is None
 
-    def wait_ready(self, ready: Callable[[], bool], seconds: float = 30) -> None:
+    def wait_ready(self, ready: Callable[[], bool], seconds: float = 120) -> None:
         """Return when `ready` says so; raise with the end of the log when the process ends or is too slow."""
         deadline = time.monotonic() + seconds
         while not ready():

@@ -20,8 +20,10 @@ from local import ROOT
 #: What the functions import, and what runs them.
 _IMPORTED = [
     "__main__",  # or each child would import what we were started with
+    "duckdb",
     "functions_framework._cli",
     "functions_framework._http.gunicorn",
+    "google.cloud.storage",
     "gunicorn.workers.gthread",
     "shared.daily.arrival",
     "shared.daily.export",

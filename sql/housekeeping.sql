@@ -88,3 +88,100 @@ WHERE last_at < %(before)s;
 -- name: forget_failures
 DELETE FROM recosync.failure
 WHERE at < %(before)s;
+
+-- name: tables
+SELECT DISTINCT table_name FROM recosync.snapshot
+UNION
+SELECT DISTINCT table_name FROM recosync.part
+ORDER BY table_name;
+
+-- name: forget_snapshots
+-- Snapshots of long ago that can't come back: readers see a newer one, and no part of theirs stands. A view that was
+-- not built since still holds what it was built of, and a message that is owed tells of its snapshot.
+WITH seen AS (
+    SELECT snapshot_id FROM recosync.publication
+    WHERE table_name = %(table)s
+    ORDER BY publication DESC
+    LIMIT 1
+),
+
+held AS (
+    SELECT max(publication) AS publication FROM recosync.view_build
+    WHERE table_name = %(table)s
+    GROUP BY view_name
+),
+
+gone AS MATERIALIZED (
+    SELECT snapshot.snapshot_id FROM recosync.snapshot
+    INNER JOIN seen ON snapshot.snapshot_id < seen.snapshot_id
+    WHERE
+        snapshot.table_name = %(table)s
+        AND snapshot.manifest_recorded_at < %(before)s
+        AND NOT EXISTS (
+            SELECT FROM recosync.part
+            WHERE
+                part.table_name = snapshot.table_name AND part.snapshot_id = snapshot.snapshot_id
+                AND (part.dropped_at IS NULL OR part.dropped_at >= %(before)s)
+        )
+        AND NOT EXISTS (
+            SELECT FROM recosync.pin
+            WHERE pin.table_name = snapshot.table_name AND pin.snapshot_id = snapshot.snapshot_id
+        )
+        AND NOT EXISTS (
+            SELECT FROM recosync.publication
+            WHERE
+                publication.table_name = snapshot.table_name AND publication.snapshot_id = snapshot.snapshot_id
+                AND (
+                    publication.published_at >= %(before)s
+                    OR publication.announced_at IS NULL
+                    OR publication.publication IN (SELECT held.publication FROM held)
+                )
+        )
+),
+
+gone_builds AS (
+    DELETE FROM recosync.view_build
+    USING recosync.publication
+    WHERE
+        view_build.table_name = %(table)s
+        AND view_build.table_name = publication.table_name AND view_build.publication = publication.publication
+        AND publication.snapshot_id IN (SELECT snapshot_id FROM gone)
+),
+
+gone_publications AS (
+    DELETE FROM recosync.publication
+    WHERE table_name = %(table)s AND snapshot_id IN (SELECT snapshot_id FROM gone)
+),
+
+gone_receipts AS (
+    DELETE FROM recosync.receipt
+    WHERE table_name = %(table)s AND snapshot_id IN (SELECT snapshot_id FROM gone)
+),
+
+gone_holds AS (
+    DELETE FROM recosync.hold
+    WHERE table_name = %(table)s AND snapshot_id IN (SELECT snapshot_id FROM gone)
+),
+
+gone_parts AS (
+    DELETE FROM recosync.part
+    WHERE table_name = %(table)s AND snapshot_id IN (SELECT snapshot_id FROM gone)
+),
+
+gone_names AS (
+    DELETE FROM recosync.snapshot_part
+    WHERE table_name = %(table)s AND snapshot_id IN (SELECT snapshot_id FROM gone)
+)
+
+DELETE FROM recosync.snapshot
+WHERE table_name = %(table)s AND snapshot_id IN (SELECT snapshot_id FROM gone);
+
+-- name: forget_parts
+-- What was staged, and dropped, of a snapshot whose manifest never came.
+DELETE FROM recosync.part
+WHERE
+    part.table_name = %(table)s AND part.dropped_at < %(before)s
+    AND NOT EXISTS (
+        SELECT FROM recosync.snapshot
+        WHERE snapshot.table_name = part.table_name AND snapshot.snapshot_id = part.snapshot_id
+    );

@@ -45,7 +45,7 @@ SELECT
             )
     ) AS lost_parts
 FROM wanted
--- One step down the index for each table: the ledger keeps every publication there ever was.
+-- One step down the index for each table: the ledger keeps the publications of months.
 INNER JOIN LATERAL (
     SELECT
         latest.table_name,

@@ -35,22 +35,26 @@ class _Read:
 
 
 class Store:
-    """The manifests of one log. The store keeps what it has read: a swap that fails reads again."""
+    """The manifests of one log. The store keeps what it has read: a swap that fails reads again. There is one listing
+    of a store: it grows with the log's age, and whoever swaps what it tells of knows it.
+    """
 
     def __init__(self, storage: Storage, bucket: str, folder: LogFolder) -> None:
         self._storage, self._bucket, self.folder = storage, bucket, folder
         self._days: dict[date, _Read] = {}
+        self._listed: dict[date, bool] | None = None
 
     def listing(self) -> Mapping[date, bool]:
         """Every day that has a manifest, oldest first, and whether the day is settled. If somebody else wrote a
         manifest, or edited its metadata, nobody can say so before the manifest is read.
         """
-        found: dict[date, bool] = {}
-        for stored in self._storage.objects(self._bucket, self.folder.manifests):
-            day = self.folder.day_of(stored.version.name)
-            if day is not None:
-                found[day] = stored.metadata.get(_SETTLED) == "true" and not stored.edited
-        return found
+        if self._listed is None:
+            self._listed = {
+                day: stored.metadata.get(_SETTLED) == "true" and not stored.edited
+                for stored in self._storage.objects(self._bucket, self.folder.manifests)
+                if (day := self.folder.day_of(stored.version.name)) is not None
+            }
+        return dict(sorted(self._listed.items()))
 
     def read(self, day: date) -> DayManifest | None:
         """The day's manifest; None when there is none. Raises DamagedError."""
@@ -131,4 +135,6 @@ class Store:
         written = self._storage.replace(version, new.to_json(), "application/json", metadata)
         if written is not None:
             self._days[day] = _Read(written, new)
+            if self._listed is not None:
+                self._listed[day] = new.settled
         return written is not None

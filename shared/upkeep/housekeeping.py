@@ -34,7 +34,7 @@ from shared.target import tables
 #: Snapshots besides the published one that stay staged: as far as a rollback can go back.
 KEEP = 2
 
-#: How long the ledger tells of export calls and of failures.
+#: How long the ledger tells of export calls, of failures, and of snapshots that can't come back.
 HISTORY = timedelta(days=90)
 
 #: The wait for a table that is to be dropped. Nobody queues behind it: what is dropped has no readers to come.
@@ -228,10 +228,23 @@ def _is_ours(ref: TableRef) -> bool:
 
 def _forget(connection: psycopg.Connection, before: datetime) -> int:
     statements = queries.load("housekeeping")
-    return sum(
+    forgotten = sum(
         connection.execute(statements[name], {"before": before}).rowcount
         for name in ("forget_export_runs", "forget_attempts", "forget_failing", "forget_failures")
     )
+    tables = [table for (table,) in connection.execute(statements["tables"]).fetchall()]
+    return forgotten + sum(_forget_snapshots(connection, table, before) for table in tables)
+
+
+def _forget_snapshots(connection: psycopg.Connection, table: str, before: datetime) -> int:
+    """Forget the snapshots of a table that were long ago and can't come back, unless it is published just now."""
+    statements, values = queries.load("housekeeping"), {"table": table, "before": before}
+    with connection.transaction():
+        if not try_lock(connection, Lock.publication(table), shared=True):
+            return 0
+        return sum(
+            connection.execute(statements[name], values).rowcount for name in ("forget_snapshots", "forget_parts")
+        )
 
 
 def _in_transaction(connection: psycopg.Connection, step: Callable[[], bool]) -> bool:

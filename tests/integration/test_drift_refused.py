@@ -124,7 +124,7 @@ from shared import catalog
 from shared.daily import arrival
 from shared.names import ObjectVersion
 folder = Path(sys.argv[1])
-services = replace(services, catalog=catalog.load(catalog.Place(folder / "catalog.toml", folder)))
+services = replace(services, catalog=catalog.load(catalog.Place.of(folder)))
 arrival.handle(services, ObjectVersion(sys.argv[2], sys.argv[3], int(sys.argv[4])), 1)
 """
 

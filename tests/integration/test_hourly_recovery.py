@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 
+from local.proxy import standing_before
 from shared.errors import ConfigurationError
+from shared.gcp.storage import Storage
 from shared.names import Hour
 from tests.kit.logs import START, at, named
 
@@ -37,6 +40,22 @@ def test_a_call_works_on_as_many_hours_as_it_may_and_the_next_goes_on(log):
     answer = log.call(17)
     assert (answer["hours"][0]["hour"], answer["remaining"], answer["next"]) == ("20260310T16", 0, None)
     assert log.bigquery() == {16: [key]}
+
+
+def test_a_call_lists_the_manifests_once_however_many_steps_need_to_know_of_them(cloud, log, monkeypatch):
+    asked = []
+
+    def note(request, forward):
+        asked.append(str(request))
+        return forward(request)
+
+    log.add(10)
+    with standing_before(cloud.storage.url) as proxy, proxy.fault(note):
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
+        log.services = replace(log.services, storage=Storage(log.here.project))
+        assert log.done(12, delete_from_source=True) == {10: "exported", 11: "empty"}
+    assert log.state(10) == "deleted"
+    assert len([request for request in asked if "prefix=" in request and "/manifests/" in request]) == 1
 
 
 def test_a_range_is_bounded_like_gaps_and_can_be_asked_for_from_where_it_stopped(log):

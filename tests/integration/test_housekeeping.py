@@ -17,7 +17,7 @@ from shared.upkeep import housekeeping
 from tests.kit.background import Background, wait_for
 from tests.kit.sessions import held, one, users
 from tests.kit.snapshots import TABLE, bookings, day, publish, upload
-from tests.kit.uploads import arrive
+from tests.kit.uploads import Upload, arrive
 from tests.kit.workers import worker
 
 VIEW = "non_recommendable_items_mv"
@@ -280,6 +280,50 @@ def test_the_ledger_forgets_calls_and_failures_of_long_ago(services, database):
     assert kept(services, later(days=89))["ledger_rows"] == 0
     assert kept(services, later(days=91))["ledger_rows"] == 2
     assert one(database, "SELECT count(*) FROM recosync.publication") == 1
+
+
+def test_the_ledger_forgets_snapshots_of_long_ago_that_nobody_needs(services, database):
+    def told(table):
+        return [name for (name,) in database.execute(f"SELECT snapshot_id FROM recosync.{table} ORDER BY 1".encode())]
+
+    first = upload(services, 1, ["ann"])
+    manifest = first.manifest()
+    assert arrive(services, manifest) == ["published"]
+    publish(services, 2, ["bob"])
+    refresh(services, TABLE, 1)
+    lost = Upload(services, TABLE, day(3)).part(bookings(services, ["of a manifest that never came"]))
+    assert arrive(services, lost) == ["staged"]
+    for number in (4, 5, 6):
+        publish(services, number, [f"user-{number}"])
+    assert kept(services)["parts"] == 3
+    assert kept(services, later(days=89))["ledger_rows"] == 0
+    # The second is what the view holds; of the third, there is but a part.
+    assert kept(services, later(days=91))["ledger_rows"] == 2
+    assert told("snapshot") == told("receipt") == told("publication") == told("snapshot_part") == days(2, 4, 5, 6)
+    assert told("part") == days(2, 4, 5, 6)
+    refresh(services, TABLE, 1)
+    assert kept(services, later(days=91))["ledger_rows"] == 1
+    assert told("snapshot") == told("receipt") == told("publication") == told("part") == days(4, 5, 6)
+    assert one(database, "SELECT count(*) FROM recosync.view_build") == 1
+    assert arrive(services, manifest) == ["stale"]
+    assert kept(services, later(days=200))["ledger_rows"] == 0
+    assert rollback(services, TABLE, None, "test").snapshot == day(5)
+    assert rollback(services, TABLE, day(4), "test").snapshot == day(4)
+    assert users(database) == ["user-4"]
+
+
+def test_the_ledger_keeps_what_a_message_is_owed_of_and_what_is_pinned_or_newer_than_what_readers_see(
+    services, database
+):
+    for number in range(1, 7):
+        publish(services, number, [f"user-{number}"])
+    assert rollback(services, TABLE, day(5), "test").snapshot == day(5)
+    database.execute("UPDATE recosync.publication SET announced_at = NULL WHERE snapshot_id = %s", [str(day(2))])
+    assert kept(services)["parts"] == 2
+    assert kept(services, later(days=200))["ledger_rows"] == 1
+    assert [name for (name,) in database.execute("SELECT snapshot_id FROM recosync.snapshot ORDER BY 1")] == days(
+        2, 3, 4, 5, 6
+    )
 
 
 def test_its_numbers_can_be_answered(services):

@@ -1,34 +1,95 @@
-"""The connection to PostgreSQL breaks at one message of a step after the other: readers see the old or the new, and a
-repeated call brings the step to its end and leaves nothing behind.
+"""A step's way to PostgreSQL breaks at one message after the other, or its process is killed there: readers see the old
+or the new, and a repeated call brings the step to its end and leaves nothing behind.
 
-A run tries every so many messages, from a random one on; all of them with EVERY_MESSAGE=1.
+A run tries every so many messages, from a random one on; all of them with EVERY_MESSAGE=1, each fifth with 5.
 """
 
 from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterator
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
+from pathlib import Path
 
 import psycopg
 import pytest
 
+from shared.catalog import FOLDER_VARIABLE
+from shared.daily import arrival
 from shared.daily.refresh import refresh
-from shared.errors import BadRequestError, RetryableError
+from shared.errors import BadRequestError, BusyError, RetryableError
 from shared.ledger import holds, publications
+from shared.names import Hour, ObjectVersion
 from shared.operate import decisions
-from shared.services import Services
-from tests.kit.cut import Where, cut_off
-from tests.kit.logs import START, named
+from shared.operate.migrate import migrate
+from shared.services import HourlyServices, Services
+from tests.kit import drifting_tables
+from tests.kit.background import wait_for
+from tests.kit.cut import Cutter, Where, cut_off
+from tests.kit.logs import START, at, named
 from tests.kit.sessions import users
 from tests.kit.snapshots import TABLE, day, upload
 from tests.kit.uploads import arrive
+from tests.kit.workers import ask, do, do_hourly, started
 
 VIEW = "non_recommendable_items_mv"
-STRIDE = 1 if os.environ.get("EVERY_MESSAGE") else 20
+STRIDE = int(os.environ.get("EVERY_MESSAGE", "0"))
+
+#: The ledger as it was before its version 6.
+OLDER_LEDGER = """
+    DROP VIEW recosync.freshness;
+    DROP TABLE recosync.catalog_entry;
+    DROP INDEX recosync.failure_by_snapshot;
+    DELETE FROM recosync.migration WHERE version >= 6
+"""
+
+
+@dataclass(frozen=True)
+class Break:
+    """What happens at a message: the connection is cut, or the worker is killed. A run tries every so many messages."""
+
+    where: Where
+    kills: bool = False
+
+    def __str__(self) -> str:
+        return f"{'killed' if self.kills else 'cut'}-{self.where.name}".lower()
+
+    @property
+    def messages(self) -> Iterator[int]:
+        stride = STRIDE or (100 if self.kills else 40)
+        return count(random.randrange(stride), stride)  # noqa: S311
+
+    def at[S: (Services, HourlyServices)](
+        self, message: int, services: S, step: Callable[[S], object], **env: str
+    ) -> tuple[Cutter, bool]:
+        """Take the step with services whose way to PostgreSQL breaks there; whether it was broken off. `env` is for a
+        process of its own.
+        """
+        with cut_off(services, self.where, message) as (cutter, through):
+            if not self.kills:
+                try:
+                    step(through)
+                except RetryableError:
+                    return cutter, True
+                return cutter, False
+            pid: Future[int] = Future()
+            cutter.met = lambda: os.kill(pid.result(), signal.SIGKILL)
+            env = {**os.environ, **env, "DATABASE_URL": through.settings.database.read()}
+            with started(env, do_hourly if isinstance(services, HourlyServices) else do, step) as worker:
+                pid.set_result(worker.pid)
+                code = worker.wait(300)
+            assert code in (0, -signal.SIGKILL), message
+            return cutter, code != 0
+
+
+BREAKS = (*map(Break, Where), Break(Where.BEFORE, kills=True), Break(Where.AFTER, kills=True))
 
 
 @dataclass
@@ -37,44 +98,70 @@ class Table:
 
     services: Services
     database: psycopg.Connection
+    folder: Path
     number: int = 0
 
     def rows(self, number: int) -> list[str]:
         return [f"{number:05}-a", f"{number:05}-b"]
 
-    def upload(self, rows: list[str] | None = None) -> None:
+    def upload(self, rows: Sequence[str] | None = None) -> None:
         self.number += 1
-        self.manifest = upload(self.services, self.number, self.rows(self.number) if rows is None else rows).manifest()
+        rows = self.rows(self.number) if rows is None else rows
+        snapshot = upload(self.services, self.number, rows[: len(rows) // 2], rows[len(rows) // 2 :])
+        bucket = self.services.settings.bucket
+        self.parts = [ObjectVersion(bucket, part.name, part.generation) for part in snapshot.parts]
+        self.manifest = snapshot.manifest()
 
     def publish(self) -> None:
         self.upload()
         assert arrive(self.services, self.manifest) == ["published"]
 
-    def refresh(self, services: Services) -> str:
-        return refresh(services, TABLE, publications.numbers(self.database, [TABLE])[TABLE])
+    def step(
+        self, do: Callable[[Services], object], before: list[str], after: list[str], relation: str = TABLE
+    ) -> Step:
+        """A step after which readers of the relation have other rows."""
+        return Step(self.services, do, lambda: users(self.database, relation), before, after)
 
 
 @dataclass
 class Step:
-    """A step that is about to be done: readers of the `relation` have `before`, and afterwards `after`."""
+    """A step that is about to be done: what is `seen` is as `before`, and then as `after`. `env` is what a process of
+    its own knows besides.
+    """
 
+    services: Services
     do: Callable[[Services], object]
-    before: list[str]
-    after: list[str]
-    relation: str = TABLE
+    seen: Callable[[], object]
+    before: object
+    after: object
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 def importing(table: Table) -> Step:
     before = table.rows(table.number)
     table.upload()
-    return Step(lambda services: arrive(services, table.manifest), before, table.rows(table.number))
+    return table.step(arriving(table), before, table.rows(table.number))
+
+
+def publishing(table: Table) -> Step:
+    before = table.rows(table.number)
+    table.upload()
+    assert arrive(table.services, *table.parts) == ["staged", "staged"]
+    return table.step(arriving(table), before, table.rows(table.number))
+
+
+def arriving(table: Table) -> Callable[[Services], object]:
+    return partial(arrival.handle, version=table.manifest, size=1)
 
 
 def refreshing(table: Table) -> Step:
+    def refreshed() -> Callable[[Services], object]:
+        return partial(refresh, table=TABLE, publication=publications.numbers(table.database, [TABLE])[TABLE])
+
     before = table.rows(table.number)
-    table.refresh(table.services)
+    refreshed()(table.services)
     table.publish()
-    return Step(table.refresh, before, table.rows(table.number), VIEW)
+    return table.step(refreshed(), before, table.rows(table.number), VIEW)
 
 
 def rolling_back(table: Table) -> Step:
@@ -82,8 +169,8 @@ def rolling_back(table: Table) -> Step:
     table.publish()
     table.publish()
     shown = table.number - 1
-    return Step(
-        lambda services: decisions.rollback(services, TABLE, day(shown), "test"),
+    return table.step(
+        partial(decisions.rollback, name=TABLE, snapshot=day(shown), by="test"),
         table.rows(table.number),
         table.rows(shown),
     )
@@ -97,61 +184,88 @@ def approving(table: Table) -> Step:
     table.upload()
     assert arrive(table.services, table.manifest) == ["held"]
     held = table.number
-    return Step(lambda services: decisions.approve(services, TABLE, day(held), "test"), many, table.rows(held))
+    return table.step(partial(decisions.approve, name=TABLE, snapshot=day(held), by="test"), many, table.rows(held))
 
 
-STEPS = (importing, refreshing, rolling_back, approving)
+def migrating(table: Table) -> Step:
+    """An older ledger, and one column more for a table and the parts that are kept."""
+    drift = drifting_tables.Drift(table.services, table.database, table.folder)
+    columns = dict.fromkeys((f"c{n}" for n in range(table.number)), "text")
+    if table.number == 1:
+        for number in (1, 2):
+            drift.publish(drift.of(columns), number, c0=["a", "b"])
+    table.database.execute(OLDER_LEDGER.encode())
+    table.number += 1
+    services, before = drift.of({**columns, f"c{len(columns)}": "text"}), drift.rows()
+    env = {FOLDER_VARIABLE: str(table.folder)}
+    return Step(services, migrate, drift.rows, before, [(*row, None) for row in before], env)
 
 
-@pytest.mark.parametrize("where", Where)
-@pytest.mark.parametrize("prepare", STEPS)
-def test_a_step_of_the_daily_flow_is_brought_to_its_end_by_a_repeated_call(services, database, prepare, where):
-    table, broken = Table(services, database), 0
+@pytest.mark.parametrize("breaks", BREAKS, ids=str)
+@pytest.mark.parametrize("prepare", [importing, publishing, refreshing, rolling_back, approving, migrating])
+def test_a_step_of_the_daily_flow_is_brought_to_its_end_by_a_repeated_call(
+    services, database, tmp_path, prepare, breaks
+):
+    table, broken = Table(services, database, tmp_path), 0
     table.publish()
-    for message in messages():
+    for message in breaks.messages:
         step = prepare(table)
-        with cut_off(services, where, message) as (cutter, through):
-            try:
-                step.do(through)
-            except RetryableError:
-                broken += 1
-        assert users(database, step.relation) in (step.before, step.after), message
-        # An operator who asks again may be told that it was done.
-        with suppress(BadRequestError):
-            step.do(services)
-        assert users(database, step.relation) == step.after, message
+        cutter, was_broken = breaks.at(message, step.services, step.do, **step.env)
+        broken += was_broken
+        assert step.seen() in (step.before, step.after), message
+        repeat(lambda of=step: of.do(of.services))
+        assert step.seen() == step.after, message
         assert left_behind(database) == [], message
         if cutter.messages <= message:
             break
     assert broken
+    sys.stdout.write(f"{broken} points\n")  # -rP shows it
 
 
-@pytest.mark.parametrize("where", Where)
-def test_an_hour_and_its_deletion_are_brought_to_their_end_by_a_repeated_call(log, where):
+@pytest.mark.parametrize("breaks", BREAKS, ids=str)
+def test_an_hour_and_its_deletion_are_brought_to_their_end_by_a_repeated_call(log, breaks):
     log.change(late_hours=0)
+    env = {"HOURLY_START": str(Hour(at(START))), "HOURLY_LATE_HOURS": "0"}
     broken, hour, expected = 0, START, {}
-    for message in messages():
+    for message in breaks.messages:
         expected[hour] = log.add(hour, 3)
-        with cut_off(log.services, where, message) as (cutter, through):
-            cut_log = replace(log, services=through)
-            with suppress(RetryableError):
-                answer, status = cut_log.ask(hour + 1, **named(hour), recover_missed=False, delete_from_source=True)
-                assert all(failure["retryable"] for failure in answer["failed"]), message
-                broken += status != 200
-        log.done(hour + 1, **named(hour), recover_missed=False, delete_from_source=True)
+        body = {**named(hour), "recover_missed": False, "delete_from_source": True}
+        step = partial(ask, body={"table_name": log.name, **body}, now=at(hour + 1))
+        cutter, was_broken = breaks.at(message, log.services, step, **env)
+        broken += was_broken
+        repeat(lambda: log.done(hour + 1, **body))  # noqa: B023 - it is called here
         assert (log.state(hour), log.source(), log.bigquery()) == ("deleted", [], expected), message
         hour += 1
         if cutter.messages <= message:
             break
     assert broken
+    sys.stdout.write(f"{broken} points\n")  # -rP shows it
 
 
-def messages() -> Iterator[int]:
-    return count(random.randrange(STRIDE), STRIDE)  # noqa: S311
+def repeat(call: Callable[[], object]) -> None:
+    """Make a call again, and once more as long as the server is busy with what the first one sent it. An operator who
+    asks again may be told that it was done.
+    """
+
+    def done() -> bool:
+        with suppress(BadRequestError):
+            try:
+                call()
+            except BusyError:
+                return False
+        return True
+
+    wait_for(done, 60)
 
 
 def left_behind(database: psycopg.Connection) -> list[str]:
-    """Views beside the live ones, of which there is one a name."""
-    query = "SELECT relname FROM pg_class WHERE relkind = 'm' AND relname LIKE '%non_recommendable_items_mv' ORDER BY 1"
-    found = [name for (name,) in database.execute(query) if name != VIEW]
-    return [*found, *(str(row) for row in database.execute("SELECT * FROM recosync.building"))]
+    """Views beside the live ones, of which there is one a name; builds and tables of parts that the ledger lost."""
+    query = """
+        SELECT relname FROM pg_class
+        WHERE relkind = 'm' AND relname ~ 'non_recommendable_items_mv$' AND relname <> 'non_recommendable_items_mv'
+        UNION ALL SELECT build_name FROM recosync.building
+        UNION ALL SELECT relname FROM pg_class
+        WHERE relnamespace = 'recosync'::regnamespace AND relname ~ '^part_[0-9]+$' AND relkind = 'r'
+        AND substr(relname, 6)::bigint NOT IN (SELECT id FROM recosync.part WHERE dropped_at IS NULL)
+    """
+    return [name for (name,) in database.execute(query)]

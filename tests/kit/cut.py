@@ -35,7 +35,7 @@ class Where(StrEnum):
 @dataclass
 class Cutter:
     """Counts the messages of all clients from 0, the first `spared` connections left out. No answer to message `at`
-    comes through, and its connection is cut there.
+    comes through, and its connection is cut there, once what was `met` is done.
     """
 
     port: int
@@ -43,6 +43,7 @@ class Cutter:
     at: int | None = None
     spared: int = 0
     messages: int = 0
+    met: Callable[[], object] = lambda: None
 
     def __post_init__(self) -> None:
         self._connections = 0
@@ -63,6 +64,7 @@ class Cutter:
                     cut = counted and self.messages == self.at
                     self.messages += counted
                 if cut:
+                    self.met()
                     shut(client)
                     server.sendall(self.where.of(message))
                     return

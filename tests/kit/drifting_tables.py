@@ -43,7 +43,9 @@ class Drift:
         """The services as deployed with this catalog. `view` are the columns that the view has, if not all."""
         names = ["n", *columns]
         template = TEMPLATE.format(columns=view or ", ".join(names), table=table, last=names[-1] if not view else "n")
-        (self.folder / f"{VIEW}.sql.jinja").write_text(template)
+        views = self.folder / "views"
+        views.mkdir(exist_ok=True)
+        (views / f"{VIEW}.sql.jinja").write_text(template)
         file = self.folder / "catalog.toml"
         types = "\n".join(f'"{name}" = "{type_}"' for name, type_ in {"n": "integer", **columns}.items())
         file.write_text(
@@ -51,7 +53,7 @@ class Drift:
             f"[tables.{TABLE}.columns]\n{types}\n"
             f'[views.{VIEW}]\ntemplate = "{VIEW}.sql.jinja"\nreads = ["{TABLE}"]\n'
         )
-        return replace(self.services, catalog=catalog.load(catalog.Place(file, self.folder)))
+        return replace(self.services, catalog=catalog.load(catalog.Place.of(self.folder)))
 
     def manifest(self, services: Services, number: int, **values: Sequence[object]) -> ObjectVersion:
         """Upload the snapshot of a day, in two parts. n numbers its rows."""

@@ -3,28 +3,66 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING
 
 from local.warm import Forked
 from shared.names import ObjectVersion
 
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from shared.services import HourlyServices, Services
+
 
 @contextmanager
 def worker(env: Mapping[str, str], code: str, *arguments: object) -> Iterator[Forked]:
-    """A process of its own that runs `code` with `services` at hand; killed at the end if it still runs. What it wrote
-    is written again here, where the report of a failing test has it.
+    """A process of its own that runs `code` with `services` at hand."""
+    with started(env, run, code, *map(str, arguments)) as process:
+        yield process
+
+
+@contextmanager
+def started(env: Mapping[str, str], call: Callable[..., object], *arguments: object) -> Iterator[Forked]:
+    """A process of its own that makes a call; killed at the end if it still runs. What it wrote is written again here,
+    where the report of a failing test has it.
     """
     with NamedTemporaryFile("r") as output:
-        process = Forked(run, (code, *map(str, arguments)), env, Path(output.name))
+        process = Forked(call, arguments, env, Path(output.name))
         try:
             yield process
         finally:
             process.kill()
             process.wait()
             sys.stdout.write(output.read())
+
+
+def do(step: Callable[[Services], object]) -> None:
+    """In the worker: take a step of the daily flow."""
+    from shared.services import Services
+
+    step(Services.from_environment())
+
+
+def do_hourly(step: Callable[[HourlyServices], object]) -> None:
+    """In the worker: take a step of the hourly flow."""
+    from shared.services import HourlyServices
+
+    step(HourlyServices.from_environment())
+
+
+def ask(services: HourlyServices, body: Mapping[str, object], now: datetime) -> None:
+    """A step: a call of hourly_export, which nothing fails for good. Raises RetryableError if it is to be repeated."""
+    from shared.errors import RetryableError
+    from shared.hourly import request, run
+
+    answer, status = run.run(services, request.parse(services, body, None, now))
+    assert all(failure["retryable"] for failure in answer["failed"]), answer
+    if status != 200:
+        raise RetryableError(str(answer["failed"]))
 
 
 def run(code: str, *arguments: str) -> None:
