@@ -22,3 +22,27 @@ RETURNING unanswered, set_config('synchronous_commit', 'off', TRUE);
 DELETE FROM recosync.attempt
 WHERE work = %(work)s
 RETURNING set_config('synchronous_commit', 'off', TRUE);
+
+-- name: begin_alone
+-- No row where another session has the lock: then nothing is noted.
+WITH lock AS MATERIALIZED (SELECT pg_try_advisory_lock(%(key)s) AS had)
+
+INSERT INTO recosync.attempt (work)
+SELECT %(work)s FROM lock
+WHERE lock.had
+ON CONFLICT (work) DO UPDATE
+    SET unanswered = attempt.unanswered + 1, begun_at = clock_timestamp()
+RETURNING unanswered, set_config('synchronous_commit', 'off', TRUE);
+
+-- name: end_alone
+-- Who takes the lock before this is committed waits for that with a note of its own.
+WITH forgotten AS (
+    DELETE FROM recosync.attempt
+    WHERE work = %(work)s
+    RETURNING set_config('synchronous_commit', 'off', TRUE) AS later
+)
+
+SELECT
+    pg_advisory_unlock(%(key)s) AS unlocked,
+    count(forgotten.later) AS attempts
+FROM forgotten;

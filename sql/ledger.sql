@@ -1,6 +1,3 @@
--- name: has_migrations
-SELECT to_regclass('recosync.migration') IS NOT NULL;
-
 -- name: applied
 SELECT coalesce(max(version), 0) FROM recosync.migration;
 
@@ -20,35 +17,52 @@ CREATE TABLE IF NOT EXISTS recosync.migration (
 INSERT INTO recosync.migration (version) VALUES (%(version)s);
 
 -- name: record_snapshot
-INSERT INTO recosync.snapshot (
-    table_name,
-    snapshot_id,
-    source_rows,
-    rows,
-    columns,
-    source_modified_at,
-    export_started_at,
-    exported_at,
-    profile,
-    traceparent
-)
-VALUES (
-    %(table)s,
-    %(snapshot)s,
-    %(source_rows)s,
-    %(rows)s,
-    %(columns)s,
-    %(source_modified)s,
-    %(started)s,
-    %(exported)s,
-    %(profile)s,
-    %(traceparent)s
-)
-ON CONFLICT DO NOTHING;
+-- With the parts that it names; whether it was not there before.
+WITH recorded AS (
+    INSERT INTO recosync.snapshot (
+        table_name,
+        snapshot_id,
+        source_rows,
+        rows,
+        columns,
+        source_modified_at,
+        export_started_at,
+        exported_at,
+        profile,
+        traceparent
+    )
+    VALUES (
+        %(table)s,
+        %(snapshot)s,
+        %(source_rows)s,
+        %(rows)s,
+        %(columns)s,
+        %(source_modified)s,
+        %(started)s,
+        %(exported)s,
+        %(profile)s,
+        %(traceparent)s
+    )
+    ON CONFLICT DO NOTHING
+    RETURNING table_name, snapshot_id
+),
 
--- name: record_snapshot_part
-INSERT INTO recosync.snapshot_part (table_name, snapshot_id, bucket, name, generation, rows)
-VALUES (%(table)s, %(snapshot)s, %(bucket)s, %(name)s, %(generation)s, %(rows)s);
+named AS (
+    INSERT INTO recosync.snapshot_part (table_name, snapshot_id, bucket, name, generation, rows)
+    SELECT
+        recorded.table_name,
+        recorded.snapshot_id,
+        part.bucket,
+        part.name,
+        part.generation,
+        part.rows
+    FROM recorded
+    CROSS JOIN unnest(
+        %(buckets)s::text[], %(names)s::text[], %(generations)s::bigint[], %(rows_of_parts)s::bigint[]
+    ) AS part (bucket, name, generation, rows)
+)
+
+SELECT count(*) > 0 AS is_new FROM recorded;
 
 -- name: claim_part
 INSERT INTO recosync.part (table_name, snapshot_id, bucket, name, generation)
@@ -63,12 +77,6 @@ SET dropped_at = clock_timestamp()
 WHERE
     bucket = %(bucket)s AND name = %(name)s AND generation = %(generation)s AND dropped_at IS NULL
     AND to_regclass('recosync.part_' || id) IS NULL;
-
--- name: part_is_staged
-SELECT count(*) > 0 FROM recosync.part
-WHERE
-    bucket = %(bucket)s AND name = %(name)s AND generation = %(generation)s AND dropped_at IS NULL
-    AND to_regclass('recosync.part_' || id) IS NOT NULL;
 
 -- name: finish_part
 UPDATE recosync.part

@@ -1,6 +1,15 @@
 -- name: find
-SELECT bigquery, parquet, postgresql, duplicate_keys FROM recosync.receipt
-WHERE table_name = %(table)s AND snapshot_id = %(snapshot)s;
+SELECT
+    receipt.bigquery,
+    receipt.parquet,
+    receipt.postgresql,
+    receipt.duplicate_keys,
+    snapshot.source_modified_at,
+    snapshot.exported_at
+FROM recosync.receipt
+INNER JOIN recosync.snapshot
+    ON receipt.table_name = snapshot.table_name AND receipt.snapshot_id = snapshot.snapshot_id
+WHERE receipt.table_name = %(table)s AND receipt.snapshot_id = %(snapshot)s;
 
 -- name: keep
 INSERT INTO recosync.receipt (table_name, snapshot_id, bigquery, parquet, postgresql, duplicate_keys)

@@ -40,7 +40,9 @@ SELECT
                     )
             )
         ELSE FALSE
-    END AS damaged
+    END AS damaged,
+    stated.snapshot_id IS NOT NULL AS recorded,
+    stated.traceparent
 FROM wanted
 LEFT JOIN LATERAL (
     SELECT
@@ -53,7 +55,9 @@ LEFT JOIN LATERAL (
 ) AS newest ON TRUE
 LEFT JOIN recosync.hold
     ON wanted.table_name = hold.table_name AND wanted.snapshot_id = hold.snapshot_id
-LEFT JOIN recosync.pin ON wanted.table_name = pin.table_name;
+LEFT JOIN recosync.pin ON wanted.table_name = pin.table_name
+LEFT JOIN recosync.snapshot AS stated
+    ON wanted.table_name = stated.table_name AND wanted.snapshot_id = stated.snapshot_id;
 
 -- name: unaccounted
 -- The tables that stand without a row, and of which the ledger knows no snapshot. A table of others, which is adopted

@@ -16,29 +16,28 @@ WHERE namespace.nspname = %(schema)s AND relation.relname = %(table)s
 ORDER BY attribute.attnum;
 
 -- name: required
--- Those of these columns that are NOT NULL.
+-- The columns that are NOT NULL.
 SELECT attname FROM pg_attribute
 WHERE
     attrelid = to_regclass(%(table)s)
-    AND attname = any(%(columns)s)
     AND attnum > 0
     AND attnotnull;
 
 -- name: checks
--- CHECK constraints that a child of these columns must have too
+-- CHECK constraints that a child must have too, with the columns that they use
 -- (https://www.postgresql.org/docs/current/ddl-inherit.html).
 SELECT
     conname,
-    pg_get_constraintdef(oid) AS definition
+    pg_get_constraintdef(oid) AS definition,
+    array(
+        SELECT attname::text FROM pg_attribute
+        WHERE attrelid = conrelid AND attnum = any(conkey)
+    ) AS used
 FROM pg_constraint
 WHERE
     conrelid = to_regclass(%(table)s)
     AND contype = 'c'
     AND NOT connoinherit
-    AND NOT EXISTS (
-        SELECT FROM pg_attribute
-        WHERE attrelid = conrelid AND attnum = any(conkey) AND attname <> all(%(columns)s)
-    )
 ORDER BY conname;
 
 -- name: indexes_of_part

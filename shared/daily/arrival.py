@@ -23,7 +23,7 @@ from shared.daily.manifest import Manifest
 from shared.daily.names import ManifestName, PartName, SnapshotFolder, parse_object_name
 from shared.daily.publish import EventOutcome, announce, publish
 from shared.daily.stage import stage
-from shared.db.locks import Lock, holding
+from shared.db.locks import Lock
 from shared.db.postgres import connect, translated
 from shared.errors import BusyError, CatalogError, DataError, IncompleteError, PermanentError, UnlikeCatalogError
 from shared.gcp.storage import refuse_large
@@ -67,10 +67,10 @@ def handle(services: Services, version: ObjectVersion, size: int, session: Sessi
         try:
             if isinstance(name, ManifestName):
                 refuse_large(version, size)
-            # Of a manifest, the event has told it already.
-            traceparent = snapshots.traceparent(connection, folder.table, folder.snapshot)
-            with translated(f"importing {version}"), trace.bound(traceparent, settings.project):
-                outcome = _handle(run, name, version)
+            stands = standing.of(connection, folder.table, folder.snapshot)
+            # Of a manifest, the event has told the trace already.
+            with translated(f"importing {version}"), trace.bound(stands.traceparent, settings.project):
+                outcome = _handle(run, name, version, stands)
         except PermanentError as e:
             with translated("recording a failure"):
                 counts = _counts(connection, name, version)
@@ -127,7 +127,8 @@ def stage_all(services: Services, table: Table, manifest: ObjectVersion) -> None
     ):
         run = TableRun(services, connection, table)
         migrations.prepare(connection, migrates=services.migrates)
-        if not _record(run, name.folder, manifest):
+        recorded = standing.of(connection, table.name, name.folder.snapshot).recorded
+        if not _record(run, name.folder, manifest, recorded=recorded):
             raise DataError("was deleted meanwhile", where=str(manifest))
         tables.ensure(connection, run.schema, table)
         busy = _stage_parts(run, name.folder)
@@ -135,24 +136,19 @@ def stage_all(services: Services, table: Table, manifest: ObjectVersion) -> None
             raise IncompleteError(f"others are staging {quantity(busy, 'part')}", where=name.folder.manifest)
 
 
-def _handle(call: DailyRun, name: PartName | ManifestName, version: ObjectVersion) -> str:
+def _handle(call: DailyRun, name: PartName | ManifestName, version: ObjectVersion, stands: SnapshotStanding) -> str:
     folder = name.folder
     run = _of_catalog(call, folder, version)
-    stands = standing.of(run.connection, run.table.name, folder.snapshot)
     if (stale := _stale(stands)) is not None:
         announce(run)  # what readers have seen since may be owed
         return stale
-    if isinstance(name, PartName):
-        if run.services.storage.find(version.bucket, version.name, version.generation) is None:
-            return "gone"
-    elif not _record(run, folder, version):
+    if isinstance(name, ManifestName) and not _record(run, folder, version, recorded=stands.recorded):
         return "gone"
     if stands.state in (SnapshotState.FAILED, SnapshotState.OPEN):  # else nothing of it is to be published
         tables.ensure(run.connection, run.schema, run.table)
-    if isinstance(name, PartName):
-        stage(run, folder.snapshot, version)
-        return publish(run, folder.snapshot)
-    return _stage_missing(run, folder)
+    if isinstance(name, ManifestName):
+        return _stage_missing(run, folder)
+    return publish(run, folder.snapshot) if _staged(run, folder, version) else "gone"
 
 
 def _of_catalog(run: DailyRun, folder: SnapshotFolder, version: ObjectVersion) -> TableRun:
@@ -186,28 +182,24 @@ def _stale(stands: SnapshotStanding) -> str | None:
             return None
 
 
-def _record(run: TableRun, folder: SnapshotFolder, version: ObjectVersion) -> bool:
-    """Record the manifest; False when that version of it is gone. The first one recorded stands."""
+def _record(run: TableRun, folder: SnapshotFolder, version: ObjectVersion, *, recorded: bool) -> bool:
+    """Record the manifest, unless one is `recorded`: the first one stands. False when that version of it is gone."""
     connection, table, services = run.connection, run.table, run.services
     work = Work(f"manifest {version}", "Write the snapshot again, as fewer parts")
-    with holding(connection, Lock.manifest(version)), attempts.counted(connection, services.settings, work):
+    with attempts.alone(connection, services.settings, Lock.manifest(version), work):
         content = services.storage.read(version)
         if content is None:
             return False
         manifest = manifests.parse(content, folder, [column.name for column in table.columns])
-        if snapshots.find(connection, table.name, folder.snapshot) is None:
+        if not recorded:
             _compare(run, manifest, folder, version.bucket)
         parts = manifest.versions(version.bucket)
-        with connection.transaction():
-            new = snapshots.record(connection, table.name, folder.snapshot, _stated(manifest, table), parts)
-        if new:
+        if snapshots.record(connection, table.name, folder.snapshot, _stated(manifest, table), parts):
             log.info("manifest recorded", parts=len(parts), rows=manifest.rows)
             lineage.load(run, folder.snapshot).start()
         else:
-            recorded = {
-                (part.version, part.rows) for part in snapshots.named_parts(connection, table.name, folder.snapshot)
-            }
-            if recorded != set(parts):
+            named = snapshots.named_parts(connection, table.name, folder.snapshot)
+            if {(part.version, part.rows) for part in named} != set(parts):
                 raise DataError(
                     "differs from the manifest that is recorded for this snapshot",
                     where=str(version),
@@ -273,15 +265,24 @@ def _stage_parts(run: TableRun, folder: SnapshotFolder) -> int:
             continue
         if time.monotonic() > deadline:
             raise IncompleteError("more parts than one call can stage", where=folder.manifest)
-        version = part.version
-        if run.services.storage.find(version.bucket, version.name, version.generation) is None:
-            raise DataError(
-                "is named by the manifest but gone from the bucket",
-                where=str(version),
-                remedy="Export the table again",
-            )
         try:
-            stage(run, folder.snapshot, version)
+            if not _staged(run, folder, part.version):
+                raise DataError(
+                    "is named by the manifest but gone from the bucket",
+                    where=str(part.version),
+                    remedy="Export the table again",
+                )
         except BusyError:
             busy += 1
     return busy
+
+
+def _staged(run: TableRun, folder: SnapshotFolder, version: ObjectVersion) -> bool:
+    """Stage a part; False when that version of it is gone, which is asked only where it can't be read."""
+    try:
+        stage(run, folder.snapshot, version)
+    except DataError:
+        if run.services.storage.find(version.bucket, version.name, version.generation) is None:
+            return False
+        raise
+    return True

@@ -64,15 +64,18 @@ def compare(run: TableRun, part_ids: Sequence[int], *, keep: bool) -> Evolution:
     had it, it belongs to others, or to a newer catalog that is about to be deployed, and it stays. With `keep`, every
     column that the parts lack stays as it is.
     """
-    present = columns.of_relation(run.connection, run.schema, run.table.name)
-    parts = columns.of_parts(run.connection, part_ids)
+    with run.connection.pipeline():
+        of_table = columns.asked_of_relation(run.connection, run.schema, run.table.name)
+        of_parts = columns.asked_of_parts(run.connection, part_ids)
+        demanded = demands.asked(run.connection, run.parent)
+    present, parts = of_table(), of_parts()
     declared = columns.of_catalog(run.table)
     kept = present.keys() if keep else columns.of_others(run.connection, run.table, present)
     with _at(run.table.name):
         changes = columns.changes(present, declared, list(parts.values()), kept)
     # The constraints of a retyped column are made anew with it, by the server.
     checked = changes.columns.keys() - changes.retyped.keys()
-    return Evolution(keep, changes, parts, demands.of(run.connection, run.parent, changes.columns.keys(), checked))
+    return Evolution(keep, changes, parts, demanded(changes.columns.keys(), checked))
 
 
 def is_new(run: TableRun) -> bool:

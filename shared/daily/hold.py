@@ -66,6 +66,7 @@ def _published(run: TableRun, published: Publication | None) -> Facts | None:
 
 
 def _facts(run: TableRun, snapshot: SnapshotId, counted: SnapshotReceipt | None) -> Facts:
+    if counted is not None:
+        return Facts(counted.postgresql, counted.duplicate_keys, counted.source_modified, counted.exported)
     stated = snapshots.find(run.connection, run.table.name, snapshot) or snapshots.Snapshot(None, 0)
-    profile = counted.postgresql if counted else Profile(stated.rows)
-    return Facts(profile, counted.duplicate_keys if counted else None, stated.source_modified, stated.exported)
+    return Facts(Profile(stated.rows), None, stated.source_modified, stated.exported)

@@ -14,7 +14,7 @@ from shared.daily.hold import judged
 from shared.daily.receipt import receipt
 from shared.db.postgres import make_durable, translated
 from shared.errors import BadRequestError, BusyError, RetryableError, TargetError
-from shared.ledger import holds, publications, snapshots, standing
+from shared.ledger import holds, publications, standing
 from shared.ledger.publications import Cause, Unannounced
 from shared.ledger.receipts import SnapshotReceipt
 from shared.ledger.standing import SnapshotStanding, SnapshotState
@@ -45,13 +45,13 @@ def publish(run: TableRun, snapshot: SnapshotId) -> EventOutcome:
             return EventOutcome.INCOMPLETE
         run.note_catalog()
         # Whoever stages the last part publishes: the event of a part knows no trace of the snapshot.
-        traceparent = snapshots.traceparent(run.connection, run.table.name, snapshot)
-        with trace.bound(traceparent, run.settings.project):
-            return _publish(run, snapshot, counted)
+        stands = standing.of(run.connection, run.table.name, snapshot)
+        with trace.bound(stands.traceparent, run.settings.project):
+            return _publish(run, stands, counted)
 
 
-def _publish(run: TableRun, snapshot: SnapshotId, counted: SnapshotReceipt) -> EventOutcome:
-    stands = standing.of(run.connection, run.table.name, snapshot)
+def _publish(run: TableRun, stands: SnapshotStanding, counted: SnapshotReceipt) -> EventOutcome:
+    snapshot = stands.snapshot
     if refused(stands) in (None, EventOutcome.PINNED):
         hold = judged(run, stands, counted)
         stands = replace(stands, hold=hold)

@@ -31,11 +31,13 @@ def receipt(run: TableRun, snapshot: SnapshotId) -> SnapshotReceipt | None:
     Raises DataError when the systems' counts differ, and when the snapshot has no rows, unless the catalog allows that.
     """
     connection, table = run.connection, run.table
-    found = receipts.find(connection, table.name, snapshot)
     stated = snapshots.find(connection, table.name, snapshot)
-    parts = snapshots.named_parts(connection, table.name, snapshot)
-    if stated is None or any(part.staged_rows is None for part in parts):
+    if stated is None:
         return None
+    parts = snapshots.named_parts(connection, table.name, snapshot)
+    if any(part.staged_rows is None for part in parts):
+        return None
+    found = receipts.find(connection, table.name, snapshot)
     if found is not None:
         return found
     made = _make(run, stated, parts)
@@ -61,7 +63,7 @@ def _make(run: TableRun, stated: Snapshot, parts: list[NamedPart]) -> SnapshotRe
         bigquery = Profile(stated.source_rows)
     known = bigquery.keys if bigquery else None
     duplicates = _duplicates(run, children, postgresql.rows, known)
-    return SnapshotReceipt(bigquery, parquet, postgresql, duplicates)
+    return SnapshotReceipt(bigquery, parquet, postgresql, duplicates, stated.source_modified, stated.exported)
 
 
 def _compare(table: Table, where: str, made: SnapshotReceipt, parts: list[NamedPart]) -> None:

@@ -12,7 +12,7 @@ from psycopg import sql
 from shared import log
 from shared.catalog import MAX_ROW_BYTES
 from shared.daily.context import TableRun
-from shared.db.locks import Lock, holding
+from shared.db.locks import Lock
 from shared.db.postgres import CopyPlace, at_once, is_transient, translated
 from shared.errors import DataError, UnreadableError
 from shared.gcp.footer import Footer
@@ -68,14 +68,8 @@ def stage(run: TableRun, snapshot: SnapshotId, version: ObjectVersion) -> None:
     """
     connection = run.connection
     with log.bound(part=version), translated(f"staging {version}"):
-        if snapshots.part_is_staged(connection, version):
-            return
         work = Work(f"part {version}", FATAL)
-        with (
-            holding(connection, Lock.part(version)),
-            attempts.counted(connection, run.settings, work),
-            connection.transaction(),
-        ):
+        with attempts.alone(connection, run.settings, Lock.part(version), work), connection.transaction():
             part_id = snapshots.claim_part(connection, run.table.name, snapshot, version)
             if part_id is not None:
                 _load(run, version, part_id)
@@ -86,7 +80,7 @@ def _load(run: TableRun, version: ObjectVersion, part_id: int) -> None:
     footer = run.services.parquet.footer(version)
     part = _Part(run, version, footer, casts.plan(run.table.columns, footer, where=f"{run.table.name}, {version}"))
     wanted, filled = tables.create_child(connection, run.schema, run.table, part_id)
-    tap = Tap(run.table.columns)
+    tap = Tap(part.plan)
     rows = _copy(part, child, tap)
     if rows != footer.rows:
         raise DataError(f"PostgreSQL took {rows:,} of {quantity(footer.rows, 'row')}", where=str(version))
@@ -99,9 +93,9 @@ def _load(run: TableRun, version: ObjectVersion, part_id: int) -> None:
         belongings.give(connection, each, run.where)
     tables.declare(connection, run.schema, run.table, part_id)
     seconds = time.monotonic() - started
-    snapshots.finish_part(connection, part_id, seconds, tap.profile, held)
+    note = snapshots.finished(connection, part_id, seconds, tap.profile, held)
     target = sql.SQL("SET LOCAL default_statistics_target = {}").format(STATISTICS_TARGET)
-    at_once(connection, [target, sql.SQL("ANALYZE {}").format(child)])
+    at_once(connection, [note, target, sql.SQL("ANALYZE {}").format(child)])
     log.info("part staged", rows=rows, seconds=round(seconds, 3), rows_per_second=round(rows / seconds))
 
 

@@ -25,7 +25,7 @@ from shared.daily.evolve import Evolution
 from shared.daily.live import RECYCLE, Replacement
 from shared.daily.receipt import of_adopted
 from shared.db.locks import Lock, LockPatience, await_lock, end_stale_holders
-from shared.db.postgres import at_once, commit_later
+from shared.db.postgres import COMMIT_LATER, at_once
 from shared.errors import BusyError, DataError, IncompleteError, TargetError
 from shared.ledger import publications, receipts, snapshots
 from shared.ledger.publications import Cause
@@ -97,7 +97,6 @@ def exclusive(run: TableRun, snapshot: SnapshotId, *, keep: bool = False) -> Ite
     with evolve.prepared(run, [part.id for part in parts if part.id is not None], keep=keep) as evolution:
         swap, started = Swap(run, snapshot, evolution), time.monotonic()
         with run.connection.transaction():
-            commit_later(run.connection)
             # View builds read the table for long. Waiting for them here keeps us out of the readers' queue.
             _await_builds(run)
             yield swap
@@ -166,6 +165,7 @@ def _change(run: TableRun, evolution: Evolution, note: sql.Composable) -> tuple[
             *([sql.SQL("TRUNCATE ONLY {}").format(parent)] if adopted else []),
             _own_rows(parent),
             note,
+            COMMIT_LATER,
         ],
     )
     live.check(replacements, found)
@@ -221,7 +221,6 @@ def _lock_out_readers(run: TableRun, statements: Sequence[sql.Composable]) -> li
 
     Should this worker freeze while it holds the lock, the server ends the transaction after a second.
     """
-    run.connection.execute("SET LOCAL idle_in_transaction_session_timeout = '1s'")
     patience = LockPatience(READERS_PATIENCE, run.connection, [run.parent])
     while True:
         queues = patience.tries >= TRIES_WITHOUT_QUEUE
@@ -229,10 +228,11 @@ def _lock_out_readers(run: TableRun, statements: Sequence[sql.Composable]) -> li
             with run.connection.transaction():
                 # 1 ms is hardly a queue at all.
                 wait = sql.SQL("SET LOCAL lock_timeout = {}").format(f"{STALL_MS if queues else 1}ms")
+                freeze = sql.SQL("SET LOCAL idle_in_transaction_session_timeout = '1s'")
                 nowait = sql.SQL("" if queues else "NOWAIT")
                 lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE {}").format(run.parent, nowait)
                 then = sql.SQL("SET LOCAL lock_timeout = {}").format(f"{STALL_MS}ms")
-                return at_once(run.connection, [wait, lock, then, *statements])
+                return at_once(run.connection, [wait, lock, then, freeze, *statements])
         except (pg.LockNotAvailable, pg.InternalError_) as e:
             # PostgreSQL has no state of its own for a tuple of its catalog that a GRANT is just changing.
             if isinstance(e, pg.InternalError_) and e.sqlstate != "XX000":
@@ -281,7 +281,7 @@ def _adopt(run: TableRun) -> bool:
         ) from e
     tables.drop_defaults(run.connection, part_id, filled)
     receipt = of_adopted(run, tables.child(part_id))
-    snapshots.finish_part(run.connection, part_id, 0.0, None, receipt.postgresql)
+    run.connection.execute(snapshots.finished(run.connection, part_id, 0.0, None, receipt.postgresql))
     columns_now = [{"name": c.name, "type": c.type.sql, "postgresql": c.type.sql} for c in run.table.columns]
     stated = snapshots.Snapshot(None, rows, columns=columns_now)
     snapshots.record(run.connection, run.table.name, ADOPTED, stated, [(version, rows)])

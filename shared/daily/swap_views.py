@@ -14,7 +14,7 @@ from shared.daily.build import Build, record
 from shared.daily.context import DailyRun
 from shared.daily.live import Replacement
 from shared.db.locks import LockPatience
-from shared.db.postgres import at_once, commit_later, make_durable
+from shared.db.postgres import COMMIT_LATER, at_once, make_durable
 from shared.errors import BusyError
 
 #: Seconds to wait for a gap between a view's readers.
@@ -34,7 +34,6 @@ def swap(run: DailyRun, builds: Sequence[Build]) -> None:
     while True:
         try:
             with run.connection.transaction():
-                commit_later(run.connection)
                 # 1 ms is hardly a queue at all; readers that never leave a gap are met with the longest stall allowed.
                 wait = 1 if patience.tries < 50 else 25
                 run.connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{wait}ms"])
@@ -42,7 +41,7 @@ def swap(run: DailyRun, builds: Sequence[Build]) -> None:
                 run.connection.execute("SET LOCAL idle_in_transaction_session_timeout = '1s'")
                 record(run, builds)
                 replacements = [live.prepare(run, build) for build in builds]
-                live.check(replacements, at_once(run.connection, live.replaced(run, replacements)))
+                live.check(replacements, at_once(run.connection, [*live.replaced(run, replacements), COMMIT_LATER]))
             break
         except (pg.LockNotAvailable, pg.InternalError_, BusyError) as e:
             # PostgreSQL has no state of its own for a tuple of its catalog that a GRANT is just changing.

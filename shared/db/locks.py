@@ -148,21 +148,15 @@ def try_lock(connection: psycopg.Connection, lock: Lock, *, session: bool = Fals
 
 
 def lock_or_busy(connection: psycopg.Connection, lock: Lock, *, session: bool = False) -> None:
-    """Take the lock or raise BusyError; a frozen holder is ended, and the retry finds the lock free."""
+    """Take the lock or raise BusyError."""
     if not try_lock(connection, lock, session=session):
-        end_stale_holders(connection, lock)
-        raise busy(connection, "another worker is at it", lock.name, locks=[lock])
+        raise taken(connection, lock)
 
 
-@contextmanager
-def holding(connection: psycopg.Connection, lock: Lock) -> Iterator[None]:
-    """Hold the lock in the session meanwhile. Raises BusyError when another has it."""
-    lock_or_busy(connection, lock, session=True)
-    try:
-        yield
-    finally:
-        with suppress(psycopg.Error):  # then the session is lost, and the lock with it
-            connection.execute(queries.load("locks")["pg_advisory_unlock"], {"key": lock.key})
+def taken(connection: psycopg.Connection, lock: Lock) -> BusyError:
+    """The failure that another has the lock; a frozen holder is ended, and the retry finds the lock free."""
+    end_stale_holders(connection, lock)
+    return busy(connection, "another worker is at it", lock.name, locks=[lock])
 
 
 def end_stale_holders(connection: psycopg.Connection, lock: Lock) -> None:

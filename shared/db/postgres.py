@@ -160,6 +160,11 @@ def _wrong_deployment(e: psycopg.Error) -> str | None:
     return next((remedy for pattern, remedy in _RIGHTS if re.search(pattern, message)), "Grant it to the loader's role")
 
 
+#: Lets a transaction's locks go before its commit is on the disk, which takes long beside a COPY. Until `make_durable`,
+#: a crash of the server may undo it.
+COMMIT_LATER = sql.SQL("SET LOCAL synchronous_commit = off")
+
+
 @dataclass(frozen=True)
 class CopyPlace:
     """Where a COPY failed, from the server's error context: the line, from 1, and the column if it knows."""
@@ -179,8 +184,15 @@ def at_once(connection: psycopg.Connection, statements: Iterable[sql.Composable]
 
     PostgreSQL waits for us only at the end, where `idle_in_transaction_session_timeout` counts. In the middle of a
     pipeline, where psycopg would send the statements one by one, that timeout does not count.
+
+    What the session has prepared stays prepared: psycopg would forget all of it at an ALTER. PostgreSQL plans anew by
+    itself what reads an altered relation, and no statement of ours gives other columns after one.
     """
-    cursor = connection.execute(sql.SQL(";\n").join(statements))
+    threshold, connection.prepare_threshold = connection.prepare_threshold, None
+    try:
+        cursor = connection.execute(sql.SQL(";\n").join(statements))
+    finally:
+        connection.prepare_threshold = threshold
     return [result.fetchall() for result in cursor.results() if result.description]
 
 
@@ -188,13 +200,6 @@ def bound(connection: psycopg.Connection, query: LiteralString, values: Mapping[
     """A query with its values in it, for `at_once`."""
     text = psycopg.ClientCursor(connection).mogrify(query, values)
     return sql.SQL(text.rstrip("; \n"))
-
-
-def commit_later(connection: psycopg.Connection) -> None:
-    """Let this transaction's locks go before its commit is on the disk, which takes long beside a COPY. Until
-    `make_durable`, a crash of the server may undo it.
-    """
-    connection.execute("SET LOCAL synchronous_commit = off")
 
 
 def make_durable(connection: psycopg.Connection) -> None:

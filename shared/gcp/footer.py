@@ -17,7 +17,7 @@ CHUNK = """
     row_group_id, row_group_num_rows, path_in_schema, num_values, data_page_offset, dictionary_page_offset,
     index_page_offset, total_compressed_size, total_uncompressed_size, type, compression, encodings, stats_null_count
 """
-FIELD = "name, num_children, precision, type, logical_type, converted_type, repetition_type"
+FIELD = "name, num_children, precision, type, logical_type, converted_type, repetition_type, duckdb_type"
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,14 @@ class Footer:
         return len(self.row_groups)
 
 
+def types_of(schema: Sequence[tuple[Any, ...]]) -> list[str] | None:
+    """The DuckDB types that a file's columns are read as, by its `FIELD`s; None where these do not say: of a column
+    that has parts, of one that has no type, and of no columns at all.
+    """
+    types = [field[-1] for field in schema[1:]]
+    return types if types and all(type_ and type_ != '"NULL"' for type_ in types) else None
+
+
 def footer_of(types: Sequence[str], schema: Sequence[tuple[Any, ...]], chunks: Sequence[Chunk], said: Said) -> Footer:
     """The footer of a file that DuckDB reads as columns of these types, and of whose schema these are the `FIELD`s.
 
@@ -98,6 +106,7 @@ class _Field:
     logical: str | None
     converted: str | None
     repetition: str | None
+    read_as: str | None
     inside: Sequence[_Field] = ()
 
     @property

@@ -15,7 +15,7 @@ from shared.gcp import by_pyarrow, layout, pages
 from shared.gcp.batches import apart
 from shared.gcp.by_pyarrow import Misread, Part
 from shared.gcp.crs import Said
-from shared.gcp.footer import CHUNK, FIELD, FILE, Footer, ParquetColumn, footer_of
+from shared.gcp.footer import CHUNK, FIELD, FILE, Footer, ParquetColumn, footer_of, types_of
 from shared.gcp.objects import Objects, failures
 from shared.gcp.tokens import AccessToken
 
@@ -79,13 +79,15 @@ class Parquet:
         url = literal(self.objects.url(version))
 
         def read() -> Footer:
-            query = self.objects.connection().execute
-            described = query(f"DESCRIBE SELECT * FROM {_table(url)}").fetchall()
             fields, metadata, file, chunks = self._said(version)
             said = Said.of(metadata, str(version))
             _refuse(layout.wrong(file, chunks), version)
+            types = types_of(fields)
+            if types is None:
+                described = self.objects.connection().execute(f"DESCRIBE SELECT * FROM {_table(url)}").fetchall()
+                types = [str(type_) for _, type_, *_ in described]
             try:
-                return footer_of([str(type_) for _, type_, *_ in described], fields, chunks, said)
+                return footer_of(types, fields, chunks, said)
             except ValueError as e:
                 raise UnreadableError(str(e), where=str(version), remedy="Write the part anew") from None
 

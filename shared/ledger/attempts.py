@@ -6,13 +6,14 @@ notes can: work that was begun several times, and never came to an answer, would
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import psycopg
 
 from shared.db import queries
+from shared.db.locks import Lock, taken
 from shared.db.postgres import connect
 from shared.errors import FatalWorkError, SyncError
 from shared.settings import CommonSettings
@@ -47,16 +48,37 @@ def counted(connection: psycopg.Connection, settings: CommonSettings, *works: Wo
     """
     begun = {work: _begin(connection, work) for work in works}
     try:
-        exhausted = [work for work, times in begun.items() if times > MOST]
-        if exhausted:
-            raise FatalWorkError(
-                f"was begun {MOST} times, and each time its worker was killed or ran out of time",
-                where=", ".join(work.name for work in exhausted),
-                remedy=exhausted[0].remedy,
-            )
+        _refuse_fatal(begun)
         yield
     finally:
         _forget(connection, settings, works)
+
+
+@contextmanager
+def alone(connection: psycopg.Connection, settings: CommonSettings, lock: Lock, work: Work) -> Iterator[None]:
+    """The same for one work, whose lock the session holds meanwhile. Raises BusyError when another has it."""
+    values = {"work": work.name, "key": lock.key}
+    row = connection.execute(queries.load("attempts")["begin_alone"], values).fetchone()
+    if row is None:
+        raise taken(connection, lock)
+    try:
+        _refuse_fatal({work: int(row[0])})
+        yield
+    finally:
+        try:
+            connection.execute(queries.load("attempts")["end_alone"], values)
+        except psycopg.Error:
+            _forget(connection, settings, [work])
+
+
+def _refuse_fatal(begun: Mapping[Work, int]) -> None:
+    exhausted = [work for work, times in begun.items() if times > MOST]
+    if exhausted:
+        raise FatalWorkError(
+            f"was begun {MOST} times, and each time its worker was killed or ran out of time",
+            where=", ".join(work.name for work in exhausted),
+            remedy=exhausted[0].remedy,
+        )
 
 
 def _begin(connection: psycopg.Connection, work: Work) -> int:
@@ -65,7 +87,7 @@ def _begin(connection: psycopg.Connection, work: Work) -> int:
     return int(row[0]) if row else 0
 
 
-def _forget(connection: psycopg.Connection, settings: CommonSettings, works: tuple[Work, ...]) -> None:
+def _forget(connection: psycopg.Connection, settings: CommonSettings, works: Sequence[Work]) -> None:
     """Forget the attempts. A connection that was lost is no death of the worker: then over another, if there is one."""
     try:
         _delete(connection, works)
@@ -74,6 +96,6 @@ def _forget(connection: psycopg.Connection, settings: CommonSettings, works: tup
             _delete(other, works)
 
 
-def _delete(connection: psycopg.Connection, works: tuple[Work, ...]) -> None:
+def _delete(connection: psycopg.Connection, works: Sequence[Work]) -> None:
     for work in works:
         connection.execute(queries.load("attempts")["forget"], {"work": work.name})

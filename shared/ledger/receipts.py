@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 import psycopg
 
@@ -15,13 +16,16 @@ from shared.rows.profile import Profile
 @dataclass(frozen=True)
 class SnapshotReceipt:
     """The profiles of one snapshot, which agree. BigQuery's is None where another uploader wrote the manifest,
-    Parquet's where the rows came from no file. `duplicate_keys` is None where the table has no key.
+    Parquet's where the rows came from no file. `duplicate_keys` is None where the table has no key. And, where somebody
+    knows, when the source was last changed before it was `exported`.
     """
 
     bigquery: Profile | None
     parquet: Profile | None
     postgresql: Profile
     duplicate_keys: int | None
+    source_modified: datetime | None = None
+    exported: datetime | None = None
 
 
 def find(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> SnapshotReceipt | None:
@@ -29,8 +33,9 @@ def find(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> Sn
     row = connection.execute(queries.load("receipts")["find"], {"table": table, "snapshot": str(snapshot)}).fetchone()
     if row is None:
         return None
-    bigquery, parquet, postgresql, duplicates = row
-    return SnapshotReceipt(as_profile(bigquery), as_profile(parquet), Profile.from_json(postgresql), duplicates)
+    bigquery, parquet, postgresql, duplicates, modified, exported = row
+    counted = as_profile(bigquery), as_profile(parquet), Profile.from_json(postgresql)
+    return SnapshotReceipt(*counted, duplicates, modified, exported)
 
 
 def keep(connection: psycopg.Connection, table: str, snapshot: SnapshotId, receipt: SnapshotReceipt) -> None:

@@ -8,8 +8,10 @@ from datetime import datetime
 from typing import cast
 
 import psycopg
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from shared.db.postgres import bound
 from shared.ledger import statements
 from shared.ledger.statements import as_json, as_profile
 from shared.names import ObjectVersion, SnapshotId
@@ -64,8 +66,9 @@ def record(
     parts: Sequence[tuple[ObjectVersion, int]],
 ) -> bool:
     """Record a manifest; False when it was there already."""
-    key: dict[str, object] = {"table": table, "snapshot": str(snapshot)}
     values: dict[str, object] = {
+        "table": table,
+        "snapshot": str(snapshot),
         "source_rows": stated.source_rows,
         "rows": stated.rows,
         "columns": Jsonb(list(stated.columns)),
@@ -75,12 +78,13 @@ def record(
         "profile": as_json(stated.profile),
         "traceparent": stated.traceparent,
     }
-    if statements.run(connection, "record_snapshot", key | values) == 0:
-        return False
-    named = [key | statements.of_object(version) | {"rows": rows} for version, rows in parts]
-    with connection.cursor() as cursor:
-        cursor.executemany(statements.query("record_snapshot_part"), named)  # none waits for the one before
-    return True
+    named = {
+        "buckets": [version.bucket for version, _ in parts],
+        "names": [version.name for version, _ in parts],
+        "generations": [version.generation for version, _ in parts],
+        "rows_of_parts": [rows for _, rows in parts],
+    }
+    return bool(statements.one(connection, "record_snapshot", values | named))
 
 
 def find(connection: psycopg.Connection, table: str, snapshot: SnapshotId) -> Snapshot | None:
@@ -152,20 +156,18 @@ def claim_part(connection: psycopg.Connection, table: str, snapshot: SnapshotId,
     return cast(int | None, claimed)
 
 
-def part_is_staged(connection: psycopg.Connection, version: ObjectVersion) -> bool:
-    return bool(statements.one(connection, "part_is_staged", statements.of_object(version)))
-
-
-def finish_part(
+def finished(
     connection: psycopg.Connection, part_id: int, seconds: float, parquet: Profile | None, postgresql: Profile
-) -> None:
-    """Note what was staged. `parquet` is None of rows that came from no file."""
-    values = {"id": part_id, "rows": postgresql.rows, "seconds": seconds}
-    statements.run(
-        connection,
-        "finish_part",
-        values | {"parquet": as_json(parquet), "postgresql": as_json(postgresql)},
-    )
+) -> sql.SQL:
+    """The statement that notes what was staged. `parquet` is None of rows that came from no file."""
+    values = {
+        "id": part_id,
+        "rows": postgresql.rows,
+        "seconds": seconds,
+        "parquet": as_json(parquet),
+        "postgresql": as_json(postgresql),
+    }
+    return bound(connection, statements.query("finish_part"), values)
 
 
 def drop_part(connection: psycopg.Connection, part_id: int) -> None:

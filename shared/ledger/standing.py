@@ -18,7 +18,9 @@ from shared.ledger.holds import Decision, Hold
 from shared.ledger.publications import Publication
 from shared.names import ADOPTED, SnapshotId
 
-type _Facts = tuple[int | None, str | None, bool, list[str] | None, Decision | None, str | None, bool, bool]
+type _Facts = tuple[
+    int | None, str | None, bool, list[str] | None, Decision | None, str | None, bool, bool, bool, str | None
+]
 
 
 #: What is told of a table that is `unaccounted`, before the command that fills it.
@@ -54,7 +56,7 @@ class SnapshotStanding:
     seen this snapshot, `pinned` the snapshot that its table is pinned to.
 
     It is `damaged` when readers should see it, and somebody has dropped or detached a part of it. Then it is as if it
-    had not been published yet.
+    had not been published yet. It is `recorded` once its manifest came, maybe with the trace of its export.
     """
 
     table: str
@@ -65,6 +67,8 @@ class SnapshotStanding:
     pinned: SnapshotId | None = None
     failed: bool = False
     damaged: bool = False
+    recorded: bool = False
+    traceparent: str | None = None
 
     @property
     def undecided(self) -> Hold | None:
@@ -109,7 +113,7 @@ def unaccounted(connection: psycopg.Connection, schemas: Mapping[str, str]) -> s
 
 
 def _standing(table: str, snapshot: SnapshotId, *facts: object) -> SnapshotStanding:
-    number, seen, was_published, reasons, decision, pinned, failed, damaged = cast(_Facts, facts)
+    number, seen, was_published, reasons, decision, pinned, failed, damaged, recorded, trace = cast(_Facts, facts)
     return SnapshotStanding(
         table,
         snapshot,
@@ -119,4 +123,6 @@ def _standing(table: str, snapshot: SnapshotId, *facts: object) -> SnapshotStand
         pinned=SnapshotId.parse(pinned) if pinned else None,
         failed=failed,
         damaged=damaged,
+        recorded=recorded,
+        traceparent=trace,
     )

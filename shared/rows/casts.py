@@ -71,6 +71,12 @@ class Cast:
     list: str = ""
 
     @property
+    def passes(self) -> bool:
+        """Whether the value is what the file has, and so NULL where the file has none."""
+        name = identifier(self.column.name)
+        return not self.list and self.value in (name, f"{name}::VARCHAR")
+
+    @property
     def absent(self) -> str:
         """Whether the file itself has no value; an empty list counts as none, as `Profile` says."""
         return f"coalesce(len({self.list}), 0) = 0" if self.list else f"{identifier(self.column.name)} IS NULL"
@@ -116,10 +122,10 @@ def plan(columns: Sequence[Column], footer: Footer, where: str) -> tuple[Cast, .
 
 
 def selected(casts: Sequence[Cast]) -> list[str]:
-    """The DuckDB expressions that a file is read as: each column's value, and after these for each column whether the
-    file itself has none.
+    """The DuckDB expressions that a file is read as: each column's value, and after these, for each that a cast makes,
+    whether the file itself has none.
     """
-    return [cast.expression for cast in casts] + [cast.absent for cast in casts]
+    return [cast.expression for cast in casts] + [cast.absent for cast in casts if not cast.passes]
 
 
 def arrow_type(cast: Cast) -> pa.DataType:
@@ -174,13 +180,14 @@ def _may_become_any(source: ParquetColumn) -> bool:
 def _text(column: Column, source: str) -> Cast | None:
     if source not in ("VARCHAR", "JSON") and not source.startswith("ENUM"):
         return None
-    name = identifier(column.name)
-    guard = f"NOT contains({name}::VARCHAR, chr(0))"
+    # A NUL character is refused by the server, which looks at all text that it receives
+    # (`pg_verify_mbstr`, https://github.com/postgres/postgres/blob/master/src/common/wchar.c).
+    name, guard = identifier(column.name), ""
     document = f"{column.type.sql} takes one JSON document without NUL characters"
     limit = document if column.type in (PgType.JSON, PgType.JSONB) else "PostgreSQL's text holds no NUL character"
     if column.type.parameters:
         (most,) = column.type.parameters
-        guard = f"{guard} AND length({name}::VARCHAR) <= {most}"
+        guard = f"length({name}::VARCHAR) <= {most}"
         limit = f"{column.type.sql} holds at most {most} characters, and no NUL character"
     if column.type.plain == PgType.CHAR:
         # The server fills up with spaces, after which nobody can tell those that were there.

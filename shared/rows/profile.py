@@ -7,7 +7,7 @@ NULL. Profiles that agree make a receipt.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -22,6 +22,8 @@ from shared.words import quantity
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from shared.rows.casts import Cast
 
 _TEXT = (PgType.VARCHAR, PgType.TEXT)
 _INTEGERS = (PgType.SMALLINT, PgType.INTEGER, PgType.BIGINT)
@@ -105,27 +107,28 @@ class ProfileDocument(Struct, frozen=True):
 
 
 class Tap:
-    """Takes the profile of Arrow batches that flow by. A batch has the columns' values, and behind them for each column
-    which rows have no value in the file itself. Only the values flow on.
+    """Takes the profile of Arrow batches that flow by, of the expressions that `casts.selected` gives. Only the values
+    flow on.
     """
 
-    def __init__(self, columns: Sequence[Column]) -> None:
-        self._columns = columns
-        sums = {c.name: ColumnProfile(0, 0 if is_summed(c) else None) for c in columns}
+    def __init__(self, plan: Sequence[Cast]) -> None:
+        self._plan = plan
+        sums = {c.column.name: ColumnProfile(0, 0 if is_summed(c.column) else None) for c in plan}
         self.profile = Profile(0, sums)
 
     def through(self, batches: Iterable[pa.RecordBatch]) -> Generator[pa.RecordBatch]:
         for table in together(batches):
-            width = len(self._columns)
-            self.profile += self._of(table.num_rows, table.columns[:width], table.columns[width:])
+            width = len(self._plan)
+            self.profile += self._of(table.num_rows, table.columns[:width], iter(table.columns[width:]))
             yield from table.select(range(width)).to_batches()
 
-    def _of(self, rows: int, values: Sequence[pa.ChunkedArray], missing: Sequence[pa.ChunkedArray]) -> Profile:
+    def _of(self, rows: int, values: Sequence[pa.ChunkedArray], absent: Iterator[pa.ChunkedArray]) -> Profile:
+        """`absent` says of each column that a cast made, in which rows the file has no value."""
         found = {}
-        for column, array, nulls in zip(self._columns, values, missing, strict=True):
-            total = _arrow_sum(column, array) if is_summed(column) else None
-            absent = sum(chunk.true_count for chunk in nulls.chunks)
-            found[column.name] = ColumnProfile(rows - absent, total)
+        for made, array in zip(self._plan, values, strict=True):
+            nulls = array.null_count if made.passes else sum(chunk.true_count for chunk in next(absent).chunks)
+            total = _arrow_sum(made.column, array) if is_summed(made.column) else None
+            found[made.column.name] = ColumnProfile(rows - nulls, total)
         return Profile(rows, found)
 
 

@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from shared.db import queries
-from shared.db.postgres import at_once, bound, is_transient, is_wrong_deployment
+from shared.db.postgres import is_transient, is_wrong_deployment
 from shared.errors import BusyError, TargetError
 
 #: Tables and objects that somebody made between our look and our statement.
@@ -58,9 +58,11 @@ def of(connection: psycopg.Connection, relation: sql.Identifier, heir: Heir) -> 
     }
     statements = queries.load("belongings")
     # Names are printed with their schemas, and so alike on every connection.
-    order = [sql.SQL(statements["print_schemas"]), bound(connection, statements["of"], values)]
-    _, rows, _ = at_once(connection, [*order, sql.SQL(statements["print_as_before"])])
-    return [Belonging(*row) for row in rows]
+    with connection.pipeline():
+        connection.execute(statements["print_schemas"])
+        found = connection.execute(statements["of"], values)
+        connection.execute(statements["print_as_before"])
+    return [Belonging(*row) for row in found]
 
 
 def own(connection: psycopg.Connection, heir: Heir) -> list[Belonging]:

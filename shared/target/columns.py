@@ -4,7 +4,7 @@ which objects forbid the change.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import LiteralString
 
@@ -84,18 +84,32 @@ def of_catalog(table: Table) -> dict[str, str]:
 
 def of_relation(connection: psycopg.Connection, schema: str, name: str) -> dict[str, str]:
     """The columns of a relation, in order; none when there is no such relation."""
-    rows = connection.execute(_query("columns"), {"schema": schema, "table": name}).fetchall()
-    return {column: catalogs_name(connection, type_) for column, type_, *_ in rows if column is not None}
+    return asked_of_relation(connection, schema, name)()
+
+
+def asked_of_relation(connection: psycopg.Connection, schema: str, name: str) -> Callable[[], dict[str, str]]:
+    """The same, asked for now and taken later, as in a pipeline."""
+    rows = connection.execute(_query("columns"), {"schema": schema, "table": name})
+    return lambda: {column: catalogs_name(connection, type_) for column, type_, *_ in rows if column is not None}
 
 
 def of_parts(connection: psycopg.Connection, part_ids: Sequence[int]) -> dict[int, dict[str, str]]:
     """The columns of staged parts; none of one whose table somebody dropped."""
+    return asked_of_parts(connection, part_ids)()
+
+
+def asked_of_parts(connection: psycopg.Connection, part_ids: Sequence[int]) -> Callable[[], dict[int, dict[str, str]]]:
+    """The same, asked for now and taken later."""
     names = {part_table(id_): id_ for id_ in part_ids}
-    found: dict[int, dict[str, str]] = {id_: {} for id_ in part_ids}
-    values = {"schema": SCHEMA, "tables": list(names)}
-    for name, column, type_ in connection.execute(_query("columns_of_several"), values):
-        found[names[name]][column] = catalogs_name(connection, type_)
-    return found
+    rows = connection.execute(_query("columns_of_several"), {"schema": SCHEMA, "tables": list(names)})
+
+    def taken() -> dict[int, dict[str, str]]:
+        found: dict[int, dict[str, str]] = {id_: {} for id_ in part_ids}
+        for name, column, type_ in rows:
+            found[names[name]][column] = catalogs_name(connection, type_)
+        return found
+
+    return taken
 
 
 def recorded(connection: psycopg.Connection, table: str) -> set[str]:

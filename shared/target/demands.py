@@ -6,7 +6,7 @@ the part is published, while no reader sees it, because PostgreSQL reads the who
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import LiteralString
 
@@ -48,12 +48,23 @@ def of(
     """What a table demands of the columns `required`, and by the checks that use `checked` columns alone; nothing when
     there is no such table.
     """
-    name = table.as_string(connection)
-    rows: list[tuple[str, ...]] = []
-    if required:
-        rows = connection.execute(_query("required"), {"table": name, "columns": list(required)}).fetchall()
-    checks = connection.execute(_query("checks"), {"table": name, "columns": list(checked)}).fetchall()
-    return Demands(frozenset(column for (column,) in rows), dict(checks))
+    return asked(connection, table)(required, checked)
+
+
+def asked(
+    connection: psycopg.Connection, table: sql.Identifier
+) -> Callable[[Collection[str], Collection[str]], Demands]:
+    """The same, asked for now and taken later, as in a pipeline."""
+    name = {"table": table.as_string(connection)}
+    needed, checks = connection.execute(_query("required"), name), connection.execute(_query("checks"), name)
+
+    def taken(required: Collection[str], checked: Collection[str]) -> Demands:
+        return Demands(
+            frozenset(column for (column,) in needed if column in required),
+            {name: definition for name, definition, used in checks if set(used) <= set(checked)},
+        )
+
+    return taken
 
 
 def impose(connection: psycopg.Connection, part: sql.Identifier, demands: Demands) -> None:

@@ -6,7 +6,7 @@ changes which children the table has.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import LiteralString
 
@@ -93,7 +93,10 @@ def create_child(
     that fills them. Columns are spelled out, because LIKE would lock the parent until the copy ends. Autovacuum would
     hold a lock for longer than a publish waits.
     """
-    found = _find(connection, schema, table.name)
+    with connection.pipeline():
+        columns = _asked(connection, schema, table.name)
+        demanded = demands.asked(connection, relation(schema, table.name))
+    found = columns()
     required = {column.name for column in found.columns if column.required} if found else set()
     names = [column.name for column in table.columns]
     parts = [_definition(column.name, column.type.sql, not_null=column.name in required) for column in table.columns]
@@ -101,7 +104,7 @@ def create_child(
     for column in filled:
         default = sql.SQL(" DEFAULT ") + _verbatim(column.default or "NULL")
         parts.append(_definition(column.name, column.type, not_null=True) + default)
-    for name, check in demands.of(connection, relation(schema, table.name), (), names).checks.items():
+    for name, check in demanded((), names).checks.items():
         parts.append(sql.SQL("CONSTRAINT {} {}").format(sql.Identifier(name), _verbatim(check)))
     connection.execute(
         sql.SQL("CREATE TABLE {} ({}) WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false)").format(
@@ -229,18 +232,23 @@ class _Found:
 
 
 def _find(connection: psycopg.Connection, schema: str, table: str) -> _Found | None:
-    rows = connection.execute(_query("columns"), {"schema": schema, "table": table}).fetchall()
-    if not rows:
-        return None
-    kind = rows[0][3]
-    return _Found(
-        kind,
-        tuple(
+    return _asked(connection, schema, table)()
+
+
+def _asked(connection: psycopg.Connection, schema: str, table: str) -> Callable[[], _Found | None]:
+    """The same, asked for now and taken later, as in a pipeline."""
+    cursor = connection.execute(_query("columns"), {"schema": schema, "table": table})
+
+    def taken() -> _Found | None:
+        rows = cursor.fetchall()
+        columns = (
             _Column(name, type_, required, generated, default)
             for name, type_, required, _, generated, default in rows
             if name is not None
-        ),
-    )
+        )
+        return _Found(rows[0][3], tuple(columns)) if rows else None
+
+    return taken
 
 
 def _required_of_others(connection: psycopg.Connection, table: Table, found: _Found | None) -> list[_Column]:

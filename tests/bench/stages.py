@@ -60,7 +60,7 @@ def alone(bench: Bench, here: Deployment, table: Table) -> Mapping[str, Way]:
         return sample
 
     def copying(_: int) -> Sample:
-        chunks, tap = encoded(), Tap(table.columns)
+        chunks, tap = encoded(), Tap(plan)
         list(tap.through(iter(read()[1])))
         bench.settle(here)
         with psycopg.connect(here.dsn) as connection:

@@ -12,7 +12,7 @@ import pytest
 from shared.daily import arrival
 from shared.db import kept as kept_sessions
 from shared.db.kept import kept
-from shared.db.locks import Lock, end_stale_holders, holding
+from shared.db.locks import Lock, end_stale_holders, lock_or_busy
 from shared.db.postgres import connect
 from shared.errors import RetryableError
 from shared.services import Services
@@ -134,7 +134,8 @@ def test_a_kept_session_that_works_is_not_held_to_be_frozen(settings):
     # As if it had been opened long ago: the server counts from there too.
     kept_sessions._left[:] = [replace(left, opened=left.opened - 100)]
     lock = Lock("of the test")
-    with kept(short, "test") as session, connect(settings, "another") as other, holding(session, lock):
+    with kept(short, "test") as session, connect(settings, "another") as other:
+        lock_or_busy(session, lock, session=True)
         assert session.info.backend_pid == left.session.info.backend_pid
         assert one(session, "SELECT current_setting('application_name')") in (
             "recosync 102s test",

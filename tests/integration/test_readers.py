@@ -136,9 +136,8 @@ def staged(services, connection, number):
             with connection.cursor().copy(columns.format(tables.child(part_id))) as copy:
                 for row in range(ROWS // PARTS):
                     copy.write_row(("i", "u", f"{part}-{row}", number, False, True))
-            snapshots.finish_part(
-                connection, part_id, 0, None, of_table(connection, tables.child(part_id), table.columns)
-            )
+            counted = of_table(connection, tables.child(part_id), table.columns)
+            connection.execute(snapshots.finished(connection, part_id, 0, None, counted))
             parts.append((version, ROWS // PARTS))
         snapshots.record(connection, TABLE, day(number), snapshots.Snapshot(ROWS, ROWS), parts)
 

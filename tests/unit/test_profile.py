@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 import pytest
 
 from shared.catalog import Column, PgType
+from shared.rows.casts import Cast
 from shared.rows.profile import ColumnProfile, Profile, Tap
 
 COLUMNS = (
@@ -42,24 +43,32 @@ PROFILE = Profile(
 )
 
 
+#: Of which the last two are made by casts.
+PLAN = [
+    *(Cast(column, f'"{column.name}"', "") for column in COLUMNS[:-2]),
+    *(Cast(column, "", "") for column in COLUMNS[-2:]),
+]
+
+
 def tapped(*batches):
-    tap = Tap(COLUMNS)
+    tap = Tap(PLAN)
     given = [pa.RecordBatch.from_pylist(rows, schema=SCHEMA) for rows in batches]
     assert list(tap.through(with_missing(batch, batch) for batch in given)) == given
     return tap.profile
 
 
 def with_missing(values, file):
-    """Values that were cast, and which rows of the file have NULL."""
-    missing = [pc.is_null(column) for column in file.columns]
+    """Values, and of those that were cast, which rows of the file have NULL."""
+    cast = [name for name, cast in zip(file.schema.names, PLAN, strict=True) if not cast.passes]
+    missing = [pc.is_null(file.column(name)) for name in cast]
     return pa.RecordBatch.from_arrays(
-        values.columns + missing, [*values.schema.names, *(f"{name} IS NULL" for name in file.schema.names)]
+        values.columns + missing, [*values.schema.names, *(f"{name} IS NULL" for name in cast)]
     )
 
 
 def test_what_is_null_is_counted_in_the_file_and_not_after_the_cast():
-    tap = Tap(COLUMNS)
-    lost = pa.RecordBatch.from_pylist([{}] * len(ROWS), schema=SCHEMA)
+    tap = Tap(PLAN)
+    lost = pa.RecordBatch.from_pylist([row | {"flag": None, "price": None} for row in ROWS], schema=SCHEMA)
     file = pa.RecordBatch.from_pylist(ROWS, schema=SCHEMA)
     list(tap.through(batch for batch in [with_missing(lost, file)]))
     assert [column.values for column in tap.profile.columns.values()] == [2, 2, 2, 2, 1]

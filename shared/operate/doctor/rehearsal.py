@@ -143,7 +143,7 @@ class _Rehearsal:
         parquet, columns = self.services.parquet, self.table.columns
         footer = parquet.footer(version)
         plan = casts.plan(columns, footer, where=str(version))
-        tap = Tap(columns)
+        tap = Tap(plan)
         for _ in tap.through(parquet.stream(version, parquet.part(version, footer, casts.selected(plan)))):
             pass
         stated = manifest.origin.profile if manifest.origin is not None else None
