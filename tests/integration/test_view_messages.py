@@ -109,6 +109,17 @@ def test_views_that_are_swapped_together_name_each_other(services, database, mes
     assert {message.data["view"]: message.data["rows"] for message in taken} == rows
 
 
+@pytest.mark.parametrize("counts", ["on", "off"])
+def test_a_message_has_the_rows_of_its_view_whether_or_not_the_server_keeps_statistics(
+    here, services, database, messages, counts
+):
+    number = published(services, database, 1, ["ann", "bob", "cid"])
+    with here.cloud.postgres.superuser(here.name) as admin:
+        admin.execute(f"ALTER DATABASE {here.name} SET track_counts = {counts}")
+    refresh(services, TABLE, number)
+    assert told(messages()) == [(VIEW, 3, [str(day(1))])]
+
+
 def test_without_a_topic_nothing_is_owed(services, database, messages):
     silent = replace(services, settings=replace(services.settings, refreshed_topic=None))
     refresh(silent, TABLE, published(services, database, 1, ["ann"]))
