@@ -162,6 +162,12 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
+def bench_small(session: nox.Session) -> None:
+    """CPU, statements and requests beside what they were: `-- --write` when they are to be others."""
+    _run(session, "python", "-m", "tests.bench.small", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
 def fuzz(session: nox.Session) -> None:
     """Odd and damaged Parquet files for a real gcs_import, for an hour: `-- --minutes 5`, `-- --seed 7 --files 1`."""
     _run(session, "python", "-m", "tests.fuzz", *session.posargs)

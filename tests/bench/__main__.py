@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 
 from rich.console import Console
@@ -20,7 +21,7 @@ from rich.table import Table
 from local import ROOT
 from local.cloud import Cloud
 from local.prerequisites import MissingError, postgres_url
-from tests.bench import hour, latency, load, measure, readers, record, refresh, report, starts
+from tests.bench import growth, hour, latency, load, measure, readers, record, refresh, report, starts
 from tests.bench.bench import PRODUCTION, Bench, folder
 from tests.bench.measure import Result
 from tests.bench.record import Case, Run
@@ -28,16 +29,18 @@ from tests.bench.report import Grid
 
 _DOCS = ROOT / "docs" / "benchmarks.md"
 
-CASES: Mapping[str, Callable[[Bench], Iterator[Result]]] = {
-    "load": load.one_worker,
-    "parts": load.many_workers,
-    "memory": load.memory,
-    "refresh": refresh.five_views,
-    "hour": hour.export,
-    "log": hour.size_of_the_table,
-    "readers": readers.beside_a_sync,
-    "latency": latency.machinery,
-    "starts": starts.cold_starts,
+#: The cases, and the seconds that fit their rounds into 45 minutes at the default sizes on two cores.
+CASES: Mapping[str, tuple[Callable[[Bench], Iterator[Result]], float]] = {
+    "load": (load.one_worker, 400),
+    "parts": (load.many_workers, 170),
+    "growth": (growth.rows, inf),
+    "day": (growth.day, inf),
+    "refresh": (refresh.five_views, 400),
+    "hour": (hour.export, 75),
+    "log": (hour.size_of_the_table, 40),
+    "readers": (readers.beside_a_sync, 360),
+    "latency": (latency.machinery, 100),
+    "starts": (starts.cold_starts, 45),
 }
 
 
@@ -79,8 +82,13 @@ def _arguments() -> argparse.Namespace:
         "case crashed.",
     )
     parser.add_argument("--rows", type=int, default=3_000_000, help="offers, and as many users; default 3,000,000")
-    parser.add_argument("--log-rows", type=int, help="rows of the log; default a third of --rows")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each way of a case has its turn; default 5")
+    parser.add_argument("--log-rows", type=int, default=1_000_000, help="rows of the log; default 1,000,000")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=5,
+        help="how often each way of a case has its turn at most, if it is quick; default 5",
+    )
     parser.add_argument("--case", choices=CASES, nargs="+", help="some cases alone")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep everything that was found")
     parser.add_argument("--from", type=Path, metavar="FILE", dest="source", help="run nothing: show what --json kept")
@@ -96,12 +104,11 @@ def _run(console: Console, asked: argparse.Namespace) -> Run:
         raise MissingError("the benchmark measures a server of its own: POSTGRES may be a version, and no URL")
     commit, changed = record.commit(ROOT)
     with folder() as place, Cloud(postgres=PRODUCTION) as cloud:
-        log_rows = asked.log_rows or asked.rows // 3
-        bench = Bench(cloud, asked.rows, log_rows, asked.rounds, place)
+        sizes = (asked.rows, asked.log_rows, asked.rounds)
+        bench = Bench(cloud, *sizes, place)
         with cloud.postgres.superuser("postgres") as server:
             versions = record.versions(server)
         machine = record.machine(cloud.postgres.place)
-        sizes = (asked.rows, log_rows, asked.rounds)
         run = Run(datetime.now(UTC), commit, changed, *sizes, machine, versions, PRODUCTION, cases=())
         for name in asked.case or CASES:
             case = _case(console, bench, name)
@@ -114,7 +121,7 @@ def _run(console: Console, asked: argparse.Namespace) -> Run:
 
 def _case(console: Console, bench: Bench, name: str) -> Case:
     """One case. What crashes it is shown, and leaves the others alone."""
-    function = CASES[name]
+    function, bench.seconds = CASES[name]
     title, about, background = record.describe(function.__doc__ or name, sys.modules[function.__module__].__doc__ or "")
     if not console.is_terminal:
         console.print(f"{name} …")
@@ -148,10 +155,12 @@ def _followed(tell: Callable[[str], None]) -> Iterator[None]:
 
 def _show(console: Console, case: Case) -> None:
     console.print(f"[bold]{case.title}[/], {case.seconds:.0f} s\n")
-    for grid in (report.results_grid(case.results), report.ways_grid(case.results)):
+    alone = [replace(result, beside="") for result in case.results]
+    for grid in (report.results_grid(alone), report.ways_grid(alone)):
         if grid.rows:
             console.print(_table(grid), "")
-    if more := report.details(case.results):
+    trials = [f"{result.against}: {result.beside}" for result in case.results if result.beside]
+    if more := [*trials, *report.details(case.results)]:
         console.print(*more, "", sep="\n", markup=False)
 
 

@@ -9,11 +9,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -32,7 +33,8 @@ from shared.daily.manifest import Manifest, ManifestPart, Origin
 from shared.daily.names import SnapshotFolder
 from shared.names import ObjectVersion, SnapshotId
 from shared.rows.profile import Profile
-from tests.bench.measure import Sample, timed
+from tests.bench import measure
+from tests.bench.measure import APART, Sample, Samples, Way, timed
 
 if TYPE_CHECKING:
     from google.cloud import storage
@@ -54,13 +56,16 @@ _FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 
 @dataclass
 class Bench:
-    """One run of the benchmark. `rows` are offers, and as many users; `log_rows` an hour of the log."""
+    """One run of the benchmark. `rows` are offers, and as many users; `log_rows` an hour of the log. Ways take turns
+    for so many rounds, or as many as fit into the `seconds`.
+    """
 
     cloud: Cloud
     rows: int
     log_rows: int
     rounds: int
     folder: Path
+    seconds: float = inf
     _days: int = field(default=0)
 
     def parquet(self, table: Table, rows: int) -> Path:
@@ -127,6 +132,29 @@ class Bench:
         with self.cloud.deploy(f"bench_{self._days}", specs, env, Runtime(str(self.python), source)) as here:
             yield here
 
+    def in_turn(
+        self, ways: Mapping[str, Way], apart: Container[str] = (), once: Container[str] = (), times: int = 1
+    ) -> Samples:
+        """Let the ways take turns, so many times in a round, those of `apart` also with the server on processors of its
+        own.
+        """
+        placed = {f"{name}{APART}": self._apart(way) for name, way in ways.items() if name in apart}
+        return measure.in_turn(self.rounds * times, {**ways, **placed}, self.seconds, once)
+
+    def _apart(self, way: Way) -> Way:
+        def run(number: int) -> Sample:
+            with self.apart():
+                return way(number)
+
+        return run
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """PostgreSQL has one half of the processors. The functions have the other, and whatever else is a client."""
+        emulators = [service.pid for service in (self.cloud.storage, self.cloud.pubsub, self.cloud.bigquery)]
+        with measure.apart(self.cloud.postgres.pid, emulators):
+            yield
+
     def settle(self, here: Deployment) -> None:
         """Leave nothing for the next measurement to pay: write out what the server still holds back."""
         with self.cloud.postgres.superuser(here.name) as admin:
@@ -149,6 +177,9 @@ class Bench:
 
             with timed(processes, wal) as sample:
                 yield sample
+        for instance in instances:
+            name = f"{instance.name} MiB"
+            sample.spent[name] = max(sample.spent.get(name, 0), instance.peak_rss() / 2**20)
 
 
 def uv() -> str:

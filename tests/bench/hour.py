@@ -12,7 +12,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -24,7 +24,7 @@ from local.prerequisites import postgres_bin
 from shared import catalog
 from shared.names import Hour
 from tests.bench.bench import Bench
-from tests.bench.measure import Result, Sample, Way, in_turn, ratios
+from tests.bench.measure import Result, Sample, Way, ratios
 
 _MEBIBYTE = 2**20
 _TABLE = "past_offer_context"
@@ -37,17 +37,17 @@ def export(bench: Bench) -> Iterator[Result]:
     """Case 5: the export of an hour. Peak memory is that of the function's own process over a whole call: export, load,
     verification.
     """
-    rows, hour, warm = bench.log_rows, _hour(0), _hour(1)
-    with _log(bench) as here, _worker(here) as worker:
+    rows, hour, warm = bench.log_rows, of_yesterday(0), of_yesterday(1)
+    with _log(bench) as here, worker(here.env) as exporter:
         context.write(here.dsn, hour.start, hour.end, rows)
         context.write(here.dsn, warm.start, warm.end, _SMALL_ROWS)
         _vacuum(bench, here)
-        _export(bench, here, worker, warm, _SMALL_ROWS)(0)
+        exporting(bench, here, exporter, warm, _SMALL_ROWS)(0)
         ways = {
-            "recosync": _export(bench, here, worker, hour, rows),
+            "recosync": exporting(bench, here, exporter, hour, rows),
             "COPY to nowhere": _copy(bench, here, hour),
         }
-        samples = in_turn(bench.rounds, ways)
+        samples = bench.in_turn(ways, apart=ways)
         yield ratios(5, f"export an hour of {rows:,} rows", 1.1, samples, "recosync", "COPY to nowhere")
     for times in (1, _TIMES):
         with _log(bench, functions={"hourly_export": 1}) as here:
@@ -62,30 +62,30 @@ def export(bench: Bench) -> Iterator[Result]:
 
 def size_of_the_table(bench: Bench) -> Iterator[Result]:
     """Case 5: the same hour in a larger table."""
-    rows, hour = bench.log_rows // 5, _hour(0)
+    rows, hour = bench.log_rows // 5, of_yesterday(0)
     with (
         _log(bench) as alone,
         _log(bench) as among,
-        _worker(alone) as beside_none,
-        _worker(among) as beside_others,
+        worker(alone.env) as beside_none,
+        worker(among.env) as beside_others,
     ):
         context.write(alone.dsn, hour.start, hour.end, rows)
         context.write(among.dsn, hour.start, hour.end, rows)
         _repeat(among, _HOURS - 1, timedelta(hours=1))
         ways = {}
-        for name, here, worker in (
+        for name, here, exporter in (
             ("the hour alone", alone, beside_none),
             (f"among {_HOURS} hours", among, beside_others),
         ):
             _vacuum(bench, here)
-            ways[name] = _export(bench, here, worker, hour, rows)
+            ways[name] = exporting(bench, here, exporter, hour, rows)
             ways[name](0)
-        samples = in_turn(bench.rounds * 2, ways)
+        samples = bench.in_turn(ways, apart=ways)
     what = f"export an hour of {rows:,} rows from a table of {_HOURS} such hours"
     yield ratios(5, what, 1.1, samples, f"among {_HOURS} hours", "the hour alone")
 
 
-def _hour(number: int) -> Hour:
+def of_yesterday(number: int) -> Hour:
     """An hour of a day that has ended, and that the flow owns."""
     return Hour.of_day((datetime.now(UTC) - timedelta(days=1)).date(), number)
 
@@ -99,30 +99,32 @@ def _log(bench: Bench, functions: dict[str, int] | None = None) -> Iterator[Depl
 
 
 @contextmanager
-def _worker(here: Deployment) -> Iterator[subprocess.Popen[str]]:
-    """A process that exports hours of a deployment."""
+def worker(env: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """A process that exports hours of the deployment with this environment."""
     command = [sys.executable, "-m", "tests.bench.hour_worker"]
-    environment = {**os.environ, **here.env}
+    environment = {**os.environ, **env}
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
-    ) as worker:
+    ) as started:
         try:
-            yield worker
+            yield started
         finally:
-            worker.kill()
+            started.kill()
 
 
-def _export(bench: Bench, here: Deployment, worker: subprocess.Popen[str], hour: Hour, rows: int) -> Way:
+def exporting(bench: Bench, here: Deployment, exporter: subprocess.Popen[str], hour: Hour, rows: int) -> Way:
+    """An hour's export by a worker."""
+
     def run(_: int) -> Sample:
-        assert worker.stdin
-        assert worker.stdout
+        assert exporter.stdin
+        assert exporter.stdout
         bench.settle(here)
         with bench.measured(here) as sample:
-            worker.stdin.write(json.dumps({"hour": str(hour)}) + "\n")
-            worker.stdin.flush()
-            line = worker.stdout.readline()
+            exporter.stdin.write(json.dumps({"hour": str(hour)}) + "\n")
+            exporter.stdin.flush()
+            line = exporter.stdout.readline()
         if not line:
-            raise RuntimeError(f"the worker ended with {worker.wait()}")
+            raise RuntimeError(f"the worker ended with {exporter.wait()}")
         answer = json.loads(line)
         assert answer["rows"] == rows, answer
         sample.seconds = answer["seconds"] - answer["BigQuery"]

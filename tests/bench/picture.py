@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from io import StringIO
 from itertools import groupby
 from pathlib import Path
+from statistics import median
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -16,7 +17,7 @@ from matplotlib.transforms import blended_transform_factory
 
 from tests.bench.measure import Result
 from tests.bench.record import Run
-from tests.bench.report import PICTURES, bar, figure, results_of, share, stamp, verdict
+from tests.bench.report import PICTURES, bar, barred, figure, share, stamp, verdict
 
 #: Inches.
 _WIDTH, _HEAD, _FOOT, _ROW = 10.0, 0.98, 0.42, 0.235
@@ -85,14 +86,14 @@ def draw(run: Run, text: str, folder: Path) -> list[Path]:
 
 
 def _figure(run: Run, colours: Colours) -> Figure:
-    results = results_of(run)
+    results = barred(run)
     sides = [("Beside a reference", [of for of in results if of.against])]
     sides += [("Absolute figures", [of for of in results if not of.against])]
     panels = [_panel(title, found) for title, found in sides if found]
     whole = _HEAD + _ROW * (sum(panel.height for panel in panels) + _PANEL * (len(panels) - 1)) + _FOOT
     drawn = Figure(figsize=(_WIDTH, whole), facecolor=colours.ground)
     _headline(drawn, run, colours)
-    longest = max(share(of, value) for of in results for value in of.values)
+    longest = max(share(of, value) for of in results for value in of.better)
     below = whole - _HEAD
     for panel in panels:
         below -= panel.height * _ROW
@@ -130,8 +131,9 @@ def _height(lines: Sequence[str]) -> float:
 def _headline(drawn: Figure, run: Run, colours: Colours) -> None:
     _, whole = drawn.get_size_inches()
     title = "What each result took of what its bar allows"
-    facts = f"{verdict(run)} {run.rows:,} rows, {run.log_rows:,} of the log; {run.rounds} rounds, {run.date:%Y-%m-%d}."
+    facts = f"{verdict(run)} {run.rows:,} rows, {run.log_rows:,} of the log, {run.date:%Y-%m-%d}."
     notes = "The line is the bar, shorter is better. Whiskers: the lowest and the highest."
+    notes += " The mark: apart, or on shared cores, whichever is worse."
     drawn.text(_WHAT, 1 - 0.22 / whole, title, size=12.5, weight="bold", color=colours.text, va="center")
     drawn.text(_WHAT, 1 - 0.46 / whole, facts, color=colours.muted, va="center")
     drawn.text(_WHAT, 0.17 / whole, notes, size=7.5, color=colours.muted, va="center")
@@ -164,10 +166,13 @@ def _draw(axes: Axes, row: _Row, colours: Colours) -> None:
     axes.barh(y, min(taken, right), height=0.6, color=colour, zorder=2)
     if taken > right:
         axes.plot(right * 0.97, y, marker=">", markersize=4, color=colours.ground, zorder=3)
-    elif len(of.values) > 1:
-        ends = share(of, min(of.values)), share(of, max(of.values))
+    elif len(of.better) > 1:
+        ends = share(of, min(of.better)), share(of, max(of.better))
         axes.hlines(y, min(ends), min(max(ends), right), color=colours.text, linewidth=0.9, zorder=3)
         axes.vlines(ends, y - 0.15, y + 0.15, color=colours.text, linewidth=0.9, zorder=3)
+    if of.values and of.apart:
+        worse = max(share(of, median(values)) for values in (of.values, of.apart))
+        axes.plot(min(worse, right), y, marker="d", markersize=4, color=colours.muted, zorder=3, clip_on=False)
     for x, lines, shade in ((_WHAT, row.what, colours.text), (_AGAINST, row.against, colours.muted)):
         for number, line in enumerate(lines):
             axes.text(x, y + number * _LINE, line, transform=across, va="center", color=shade)

@@ -23,7 +23,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from statistics import quantiles
 
@@ -38,7 +37,7 @@ from shared.settings import Settings
 from shared.target import tables
 from tests.bench import reader_client
 from tests.bench.bench import Bench
-from tests.bench.measure import Result, Sample, Way, in_turn, ratios
+from tests.bench.measure import APART, Result, Sample, Way, ratios
 from tests.bench.reader_client import Configuration, Query, Read
 from tests.bench.refresh import Statements
 from tests.bench.sync import Sync
@@ -47,9 +46,6 @@ _IMPORTERS, _REFRESHERS = min(4, os.cpu_count() or 1), 3
 
 #: Parts of each table but the smallest.
 _PARTS = 4
-
-#: A round takes minutes.
-_MOST_ROUNDS = 2
 
 #: Reads a second, more than half of them the API's own.
 _RATE, _CONNECTIONS = 200, 8
@@ -75,13 +71,12 @@ def beside_a_sync(bench: Bench) -> Iterator[Result]:
             floor: _bare(bench, here, readers),
             nobody: _nobody(bench, here, readers),
         }
-        samples = in_turn(min(bench.rounds, _MOST_ROUNDS), ways)
+        samples = bench.in_turn(ways, apart=(product, floor), once=(product + APART, floor + APART))
     what = f"p99 of the readers during a full sync, {bench.rows:,} rows"
-    compared = ratios(6, what, 1.3, samples, product, floor)
-    alone = ratios(6, what, 1.3, samples, nobody, floor)
-    yield replace(compared, seconds={**compared.seconds, **alone.seconds}, spent={**compared.spent, **alone.spent})
-    longest = max(sample.spent["longest stall ms"] for sample in samples[product])
-    yield Result(6, f"longest stall at a publish or swap, {len(samples[product])} full syncs", "ms", [longest], 25)
+    yield ratios(6, what, 1.3, samples, product, floor, beside=(nobody,))
+    syncs = [*samples[product], *samples[product + APART]]
+    longest = max(sample.spent["longest stall ms"] for sample in syncs)
+    yield Result(6, f"longest stall at a publish or swap, {len(syncs)} full syncs", "ms", [longest], 25)
     yield from _swaps_alone(bench)
 
 

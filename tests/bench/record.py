@@ -20,7 +20,7 @@ import psycopg
 
 from tests.bench.measure import Result
 
-PACKAGES = ("duckdb", "pgpq", "psycopg", "pyarrow", "dlt")
+PACKAGES = ("duckdb", "pgpq", "psycopg", "pyarrow", "adbc-driver-postgresql", "dlt", "polars")
 
 _BLOCK = 8192
 _SYNCS = 200

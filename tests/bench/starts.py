@@ -21,7 +21,7 @@ from local.functions import FLEET, Instance, Runtime, Spec
 from local.sources import Sources
 from tests.bench import bench as benches
 from tests.bench.bench import Bench, completed, execute, finalized, send, upload, upload_manifest
-from tests.bench.measure import Result, Sample, Way, in_turn
+from tests.bench.measure import APART, Result, Sample, Way
 
 if TYPE_CHECKING:
     from google.cloud import storage
@@ -100,12 +100,16 @@ def cold_starts(bench: Bench) -> Iterator[Result]:
             ways |= {_empty(signature): _empty_way(bench, here, source, signature) for signature in _EMPTY}
             for way in ways.values():
                 way(0)
-            samples = in_turn(bench.rounds, ways)
+            samples = bench.in_turn(ways, apart=ways)
     for name in requests:
         empty = _empty(FLEET[name].signature)
-        seconds = {each: [sample.seconds for sample in samples[each]] for each in (name, empty)}
-        values = [ours - theirs for ours, theirs in zip(*seconds.values(), strict=True)]
-        yield Result(7, f"cold start of {name}", "s", values, 1.0, against=empty, seconds=seconds)
+        told = [way + suffix for way in (name, empty) for suffix in ("", APART)]
+        seconds = {way: [sample.seconds for sample in samples[way]] for way in told}
+        values, apart = (
+            [ours - theirs for ours, theirs in zip(seconds[name + suffix], seconds[empty + suffix], strict=True)]
+            for suffix in ("", APART)
+        )
+        yield Result(7, f"cold start of {name}", "s", values, 1.0, against=empty, seconds=seconds, apart=apart)
 
 
 def _requests(bench: Bench, here: Deployment) -> Mapping[str, Callable[[], _Request]]:

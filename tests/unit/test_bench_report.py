@@ -73,13 +73,23 @@ def test_the_results_are_one_line_each_with_what_was_done_once():
     ]
 
 
+def test_what_was_found_apart_and_in_a_trial_has_columns_of_its_own():
+    loads = [replace(LOAD, apart=[1.1, 1.2]), replace(FASTER, bar=None, beside="readers see no rows")]
+    grid = report.results_grid(loads)
+    assert grid.headers[2:] == ["median", "lowest–highest", "apart", "lowest–highest", "bar", "", "a trial"]
+    assert grid.rows == [
+        ("load", "COPY", "1.153×", "1.00–1.25", "1.15×", "1.10–1.20", "≤ 1.15×", "met", ""),
+        ("", "dlt", "5.00×", "", "", "", "", "", "readers see no rows"),
+    ]
+
+
 def test_the_ways_are_one_line_each_with_what_all_instances_spent():
     grid = report.ways_grid([LOAD, FASTER])
-    assert grid.headers[2:] == ("seconds", "lowest–highest", "server CPU s", "function CPU s", "WAL MiB")
+    assert grid.headers[2:] == ("rounds", "seconds", "lowest–highest", "server CPU s", "function CPU s", "WAL MiB")
     assert grid.rows == [
-        ("load", "recosync", "1.50", "1.00–2.00", "1.50", "0.75", ""),
-        ("", "COPY", "1.50", "", "", "", "120"),
-        ("", "dlt", "7.50", "", "", "", ""),
+        ("load", "recosync", "2", "1.50", "1.00–2.00", "1.50", "0.75", ""),
+        ("", "COPY", "1", "1.50", "", "", "", "120"),
+        ("", "dlt", "1", "7.50", "", "", "", ""),
     ]
 
 
@@ -116,6 +126,8 @@ def test_the_share_of_a_bar_is_less_where_a_result_is_better(value: float, bar: 
 
 def test_the_verdict_counts_and_names_what_crashed():
     assert report.verdict(RUN) == "2 of 3 bars met, 1 missed."
+    unbarred = replace(RUN.cases[1], results=[replace(MEMORY, bar=None)])
+    assert report.verdict(replace(RUN, cases=(RUN.cases[0], unbarred))) == "1 of 2 bars met, 1 missed."
     crashed = replace(RUN, cases=(RUN.cases[1], Case("load", "Case 1", "", "", 1.0, (), "RuntimeError")))
     assert report.verdict(crashed) == "1 of 1 bars met. Crashed: load."
 
