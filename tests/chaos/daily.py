@@ -108,7 +108,9 @@ class Daily(World):
         for reader in reading:
             reader.stop()
         for reader in reading:
-            self._told += [f"mixed: {what}" for what in reader.wrong]
+            self._told += [
+                f"mixed: {what}" for what in reader.wrong or ([] if reader.reads else ["nothing was ever read"])
+            ]
             if reader.steps_back() > self._back:
                 self._told.append(f"backwards: {reader.steps_back()} times, {self._back} asked for: {reader.seen}")
         self._check(delivered)

@@ -97,6 +97,8 @@ class Hourly(World):
         self.services = HourlyServices.from_environment()
         self._ahead = dict.fromkeys(here.all_instances, 0)
         self._were_right = True
+        #: When the schedule began: its acts are about the same hours, though the hour may turn meanwhile.
+        self._now = datetime.now(UTC)
         #: Keys of rows that PostgreSQL had when an operator said that BigQuery has what it should.
         self._accepted: set[int] = set()
         with psycopg.connect(here.dsn, autocommit=True) as connection:
@@ -108,6 +110,7 @@ class Hourly(World):
 
     def _play(self, of: Schedule) -> int:
         self._were_right, heard = True, len(self.done.messages)
+        self._now = datetime.now(UTC)
         self._happen(of)
         wrong = [instance for instance, ahead in self._ahead.items() if ahead]
         self._ahead = dict.fromkeys(self._ahead, 0)
@@ -123,7 +126,7 @@ class Hourly(World):
     # What happens
 
     def _write(self, back: int, rows: int, seconds: float, end: str) -> None:
-        at = Hour(datetime.now(UTC)).plus(-back).start.replace(tzinfo=None)
+        at = Hour(self._now).plus(-back).start.replace(tzinfo=None)
 
         def write() -> None:
             # What becomes of the server's restart is for the table `written` to say.
@@ -142,7 +145,7 @@ class Hourly(World):
         if then == "delete":
             body["delete_from_source"] = True
         if what == "hour":
-            hour = Hour(now).plus(-back)
+            hour = Hour(self._now).plus(-back)
             body |= {"date": f"{hour.start:%Y%m%d}", "hour": hour.start.hour}
         elif what == "hour ahead":
             headers["X-CloudScheduler-ScheduleTime"] = (now + timedelta(hours=1)).isoformat()
@@ -150,7 +153,7 @@ class Hourly(World):
         self._calls.append(Background(lambda: self._call(url, body, headers)))
 
     def _restore(self, back: int) -> None:
-        hour = Hour(datetime.now(UTC)).plus(-back)
+        hour = Hour(self._now).plus(-back)
 
         def restore() -> None:
             with run.opened(self.services, self.services.catalog.hourly[LOG]) as opened:
@@ -159,7 +162,7 @@ class Hourly(World):
         self._operate(restore)
 
     def _accept(self, back: int) -> None:
-        hour = Hour(datetime.now(UTC)).plus(-back)
+        hour = Hour(self._now).plus(-back)
 
         def accept_hour() -> None:
             with run.opened(self.services, self.services.catalog.hourly[LOG]) as opened:
@@ -187,7 +190,8 @@ class Hourly(World):
         deadline = time.monotonic() + PATIENCE
         for call in itertools.count():
             status, answer = self._call(self.here.url("hourly_export"), {"table_name": LOG}, {})
-            if status == HTTPStatus.OK and not answer["remaining"] and not self._differences():
+            differences = self._differences()
+            if status == HTTPStatus.OK and not answer["remaining"] and not differences:
                 break
             if call >= CALLS and time.monotonic() > deadline:
                 self._told.append(f"stuck: {status} {answer}")
@@ -195,7 +199,7 @@ class Hourly(World):
             time.sleep(0.3)
         if failed := answer.get("failed"):
             self._told.append(f"stuck: {failed}")
-        self._told += self._differences()
+        self._told += differences
 
     def _differences(self) -> list[str]:
         found = []

@@ -63,12 +63,10 @@ class Reader:
                         began = time.monotonic()
                         self.read(self, api)
                         took = time.monotonic() - began
-            except psycopg.OperationalError as e:
-                if isinstance(e, psycopg.errors.QueryCanceled):
-                    self.wrong.append(f"stalled for 5 s: {e}")
-                time.sleep(0.05)
             except psycopg.Error as e:
-                self.wrong.append(f"failed: {type(e).__name__} {e}")
+                if not _is_of_a_restart(e):
+                    self.wrong.append(f"failed: {type(e).__name__} {e}")
+                time.sleep(0.05)
 
     def find(self, api: psycopg.Connection, *, prepare: bool = False) -> tuple[tuple[object, ...], ...]:
         """One read of the next source."""
@@ -93,6 +91,14 @@ class Reader:
     def steps_back(self) -> int:
         """How often, at most, something that it read went back to an earlier state."""
         return max((sum(a > b for a, b in itertools.pairwise(seen)) for seen in self.seen.values()), default=0)
+
+
+def _is_of_a_restart(e: psycopg.Error) -> bool:
+    """Whether the server went, or is not there yet (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
+    state = e.sqlstate
+    if state is None:
+        return isinstance(e, psycopg.OperationalError)
+    return state.startswith(("08", "57P"))
 
 
 def statements(reader: Reader, api: psycopg.Connection) -> None:

@@ -83,7 +83,8 @@ def _played(asked: Asked) -> Iterator[Played]:
             played = results.get(timeout=1)
         except queue.Empty:
             if lost:
-                yield min(under_way), Found([f"stuck: a world ended by itself ({lost[0].exitcode}): {under_way}"]), ""
+                told = Found([f"stuck: a world ended by itself ({lost[0].exitcode}); one of {sorted(under_way)}"])
+                yield min(under_way), told, "(nothing was left out)"
                 break
             continue
         under_way.remove(played[0])

@@ -223,7 +223,9 @@ class Maker:
             "RECOSYNC_E2E_ADMINISTRATOR_URL": self._url("administrator", here, made),
             "DATABASE_URL": self._url("loader", here, made),
         }
-        command = (_own("pytest"), "-p", "no:randomly", "-ra", "tests/e2e/test_paths.py", *arguments)
+        # Google's services take longer than emulators do: each wait has a limit of its own.
+        own = ("-p", "no:randomly", "-o", "timeout=0", "-ra")
+        command = (_own("pytest"), *own, "tests/e2e/test_paths.py", *arguments)
         return programs.attempt(*command, cwd=ROOT, env=env, shown=True)[0]
 
     def _prepare(self, made: Mapping[str, Any], port: int) -> None:

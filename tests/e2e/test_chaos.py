@@ -12,6 +12,7 @@ import pytest
 from shared.db.locks import Lock
 from tests.chaos import daily, hourly
 from tests.chaos.schedule import Act, Schedule
+from tests.chaos.world import PATIENCE
 from tests.kit.background import wait_for
 from tests.kit.sessions import held
 
@@ -100,7 +101,7 @@ def outcomes(world, acts, plant, monkeypatch):
         world._wait_for(world._calls)
         world.here.eventarc.wait_idle(60)
         if isinstance(world, hourly.Hourly):
-            wait_for(lambda: settled(world))
+            wait_for(lambda: settled(world), PATIENCE)
 
     def planted():
         plant(world)
