@@ -2,7 +2,8 @@
 
 The libraries of Google and of Apache Arrow, which functions import when they first need them, are most of that.
 
-The parent imports and does nothing else, so that nothing is shared with a child but code: no client, no thread.
+The parent imports and does nothing else, so that nothing is shared with a child but code: no client, and no thread but
+those that the libraries begin for themselves.
 """
 
 import ctypes

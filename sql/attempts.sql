@@ -35,7 +35,7 @@ ON CONFLICT (work) DO UPDATE
 RETURNING unanswered, set_config('synchronous_commit', 'off', TRUE);
 
 -- name: end_alone
--- Who takes the lock before this is committed waits for that with a note of its own.
+-- Who takes the lock before this is committed waits for that with a note of its own, as long as for any lock.
 WITH forgotten AS (
     DELETE FROM recosync.attempt
     WHERE work = %(work)s

@@ -134,6 +134,10 @@ gone AS MATERIALIZED (
                 AND (
                     publication.published_at >= %(before)s
                     OR publication.announced_at IS NULL
+                    OR EXISTS (
+                        SELECT FROM recosync.refreshed
+                        WHERE refreshed.publications ->> publication.table_name = publication.publication::text
+                    )
                     OR publication.publication IN (SELECT held.publication FROM held)
                 )
         )

@@ -46,17 +46,19 @@ INDEX_WORKERS = 2
 #: A build's connection. Its memory is bounded, so as not to starve the API's reads, and small on purpose: sorts in runs
 #: that fit the processor's cache, merged, take a sixth less time than sorts of everything at once. What is grouped is
 #: sorted too, not hashed: the rows then lie in the order of the view's key, whose index has nothing left to sort.
-#: A GiST index that outgrows `effective_cache_size` is built through buffers
-#: (https://www.postgresql.org/docs/current/gist.html#GIST-BUFFERING-BUILD), which takes a fifth less CPU even of one
-#: that fits into memory. Nobody queues behind a build's locks, so it may wait for an autovacuum of the new view.
+#: Nobody queues behind a build's locks, so it may wait for an autovacuum of the new view.
 SETTINGS = {
     "work_mem": "16MB",
     "enable_hashagg": "off",
     "maintenance_work_mem": "16MB",
     "max_parallel_maintenance_workers": "1",
-    "effective_cache_size": "16MB",
     "lock_timeout": "60s",
 }
+
+#: While indexes are made: a GiST index that outgrows `effective_cache_size` is built through buffers
+#: (https://www.postgresql.org/docs/current/gist.html#GIST-BUFFERING-BUILD), which takes a fifth less CPU even of one
+#: that fits into memory. Queries are not to be planned by that.
+INDEX_SETTINGS = {"effective_cache_size": "16MB"}
 
 _NAME_TOO_LONG = "42622"
 
@@ -291,11 +293,14 @@ def _index(builder: _Builder, wanted: Iterable[LiteralString | Belonging]) -> No
     waiting = iter(every)
 
     def work(builder: _Builder) -> None:
+        connection = builder.run.connection
+        _set(connection, INDEX_SETTINGS)
         for index in waiting:
             if isinstance(index, Belonging):
-                belongings.give(builder.run.connection, index, builder.view.name)
+                belongings.give(connection, index, builder.view.name)
             else:
                 builder.execute(index)
+        connection.execute("RESET effective_cache_size")
 
     def help_out() -> None:
         view = builder.view
@@ -354,9 +359,13 @@ def _builder(services: Services, view: View) -> Iterator[_Builder]:
     """A connection with bounded memory, that finds what templates name without a schema: what the catalog has first."""
     with connect(services.settings, f"mv_refresh {view.name}") as connection:
         find_names(connection, services.catalog.path_of(view), local=False)
-        for name, value in SETTINGS.items():
-            connection.execute("SELECT set_config(%s, %s, false)", [name, value])
+        _set(connection, SETTINGS)
         yield _Builder(DailyRun(services, connection), view)
+
+
+def _set(connection: psycopg.Connection, settings: Mapping[str, str]) -> None:
+    query = "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS setting (name, value)"
+    connection.execute(query, [list(settings), list(settings.values())])
 
 
 def _take_slot(run: DailyRun) -> None:

@@ -39,6 +39,9 @@ READERS_PATIENCE = 40
 #: The wait for the table's lock, in ms: as long as readers may stall behind it.
 STALL_MS = 25
 
+#: Should a worker freeze while it holds the lock, the server ends its transaction after a second.
+FREEZE = sql.SQL("SET LOCAL idle_in_transaction_session_timeout = '1s'")
+
 #: Tries that do not queue at all, before those that make readers queue for STALL_MS.
 TRIES_WITHOUT_QUEUE = 100
 
@@ -218,8 +221,6 @@ def _await_builds(run: TableRun) -> None:
 def _lock_out_readers(run: TableRun, statements: Sequence[sql.Composable]) -> list[list[TupleRow]]:
     """Take the table from its readers and execute the statements, in tries so short that no reader stalls for long; the
     rows of each that gives any. Until the commit readers wait, and a round trip is long, so it is all one message.
-
-    Should this worker freeze while it holds the lock, the server ends the transaction after a second.
     """
     patience = LockPatience(READERS_PATIENCE, run.connection, [run.parent])
     while True:
@@ -228,15 +229,15 @@ def _lock_out_readers(run: TableRun, statements: Sequence[sql.Composable]) -> li
             with run.connection.transaction():
                 # 1 ms is hardly a queue at all.
                 wait = sql.SQL("SET LOCAL lock_timeout = {}").format(f"{STALL_MS if queues else 1}ms")
-                freeze = sql.SQL("SET LOCAL idle_in_transaction_session_timeout = '1s'")
                 nowait = sql.SQL("" if queues else "NOWAIT")
                 lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE {}").format(run.parent, nowait)
                 then = sql.SQL("SET LOCAL lock_timeout = {}").format(f"{STALL_MS}ms")
-                return at_once(run.connection, [wait, lock, then, freeze, *statements])
+                return at_once(run.connection, [wait, lock, then, FREEZE, *statements])
         except (pg.LockNotAvailable, pg.InternalError_) as e:
             # PostgreSQL has no state of its own for a tuple of its catalog that a GRANT is just changing.
             if isinstance(e, pg.InternalError_) and e.sqlstate != "XX000":
                 raise
+            run.connection.execute(FREEZE)  # the try took it back, and others wait for us in the pauses too
             patience.again(e, run.where)
 
 

@@ -153,6 +153,12 @@ def lock_or_busy(connection: psycopg.Connection, lock: Lock, *, session: bool = 
         raise taken(connection, lock)
 
 
+def unlock(connection: psycopg.Connection, lock: Lock) -> None:
+    """Let a lock of the session go, or the session is lost, and the lock with it."""
+    with suppress(psycopg.Error):
+        connection.execute(queries.load("locks")["pg_advisory_unlock"], {"key": lock.key})
+
+
 def taken(connection: psycopg.Connection, lock: Lock) -> BusyError:
     """The failure that another has the lock; a frozen holder is ended, and the retry finds the lock free."""
     end_stale_holders(connection, lock)

@@ -61,10 +61,17 @@ class Footer:
 
 def types_of(schema: Sequence[tuple[Any, ...]]) -> list[str] | None:
     """The DuckDB types that a file's columns are read as, by its `FIELD`s; None where these do not say: of a column
-    that has parts, of one that has no type, and of no columns at all.
+    that has parts, of a repeated one, whose `FIELD` has its element's type, of one of geometries, of one that has no
+    type, and of no columns at all.
     """
     types = [field[-1] for field in schema[1:]]
-    return types if types and all(type_ and type_ != '"NULL"' for type_ in types) else None
+    return types if types and all(map(_says_its_type, schema[1:])) else None
+
+
+def _says_its_type(field: tuple[Any, ...]) -> bool:
+    logical, repetition, type_ = field[4], field[6], field[7]
+    geometries = str(logical or "").startswith(("GeometryType", "GeographyType"))
+    return bool(type_) and type_ != '"NULL"' and repetition != "REPEATED" and not geometries
 
 
 def footer_of(types: Sequence[str], schema: Sequence[tuple[Any, ...]], chunks: Sequence[Chunk], said: Said) -> Footer:

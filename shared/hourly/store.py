@@ -71,6 +71,8 @@ class Store:
                     continue  # replaced in between
                 parsed = manifest.parse(content, self.folder.table, day, f"gs://{self._bucket}/{name}")
                 self._days[day] = _Read(stored.version.generation, parsed)
+                if self._listed is not None:
+                    self._listed[day] = parsed.settled
                 break
             else:
                 raise RetryableError("is replaced faster than it is read", where=name)

@@ -11,9 +11,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import psycopg
+from psycopg import errors as pg
 
 from shared.db import queries
-from shared.db.locks import Lock, taken
+from shared.db.locks import Lock, taken, unlock
 from shared.db.postgres import connect
 from shared.errors import FatalWorkError, SyncError
 from shared.settings import CommonSettings
@@ -58,7 +59,11 @@ def counted(connection: psycopg.Connection, settings: CommonSettings, *works: Wo
 def alone(connection: psycopg.Connection, settings: CommonSettings, lock: Lock, work: Work) -> Iterator[None]:
     """The same for one work, whose lock the session holds meanwhile. Raises BusyError when another has it."""
     values = {"work": work.name, "key": lock.key}
-    row = connection.execute(queries.load("attempts")["begin_alone"], values).fetchone()
+    try:
+        row = connection.execute(queries.load("attempts")["begin_alone"], values).fetchone()
+    except pg.LockNotAvailable as e:  # who had the lock has not taken its own note away yet
+        unlock(connection, lock)
+        raise taken(connection, lock) from e
     if row is None:
         raise taken(connection, lock)
     try:
@@ -68,6 +73,7 @@ def alone(connection: psycopg.Connection, settings: CommonSettings, lock: Lock, 
         try:
             connection.execute(queries.load("attempts")["end_alone"], values)
         except psycopg.Error:
+            unlock(connection, lock)
             _forget(connection, settings, [work])
 
 

@@ -6,8 +6,11 @@ import psycopg
 import pytest
 
 from shared.daily.refresh import refresh
-from shared.errors import FatalWorkError, RetryableError
+from shared.db.locks import Lock
+from shared.db.postgres import connect
+from shared.errors import BusyError, FatalWorkError, RetryableError
 from shared.ledger import attempts, migrations
+from shared.names import ObjectVersion
 from tests.kit.background import Background, wait_for
 from tests.kit.logs import named
 from tests.kit.sessions import one, users
@@ -121,6 +124,23 @@ def test_a_worker_that_has_an_answer_is_not_counted(here, services, database):
     assert unanswered(database) == 0
     assert arrive(services, part) == ["staged"]
     assert unanswered(database) == 0
+
+
+@pytest.mark.parametrize("held_up", ["the note of who comes next", "the end of the own note"])
+def test_a_note_that_somebody_holds_up_leaves_no_lock(here, services, database, held_up):
+    """Who lets the lock go takes the note away in the same statement, which is committed a moment later."""
+    version, work = ObjectVersion("a bucket", "a part", 1), attempts.Work("a part", "")
+    lock, settings = Lock.part(version), services.settings
+    with connect(settings, "test") as connection, psycopg.connect(here.dsn) as other:
+        migrations.prepare(connection, migrates=True)
+        if held_up == "the note of who comes next":
+            other.execute("INSERT INTO recosync.attempt (work) VALUES ('a part')")
+            with pytest.raises(BusyError), attempts.alone(connection, settings, lock, work):
+                raise AssertionError
+        else:
+            with attempts.alone(connection, settings, lock, work):
+                other.execute("SELECT FROM recosync.attempt WHERE work = 'a part' FOR UPDATE")
+        assert one(database, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
 
 
 def test_a_role_that_may_not_use_the_ledger_counts_nothing(here, database):

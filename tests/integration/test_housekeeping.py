@@ -319,7 +319,15 @@ def test_the_ledger_keeps_what_a_message_is_owed_of_and_what_is_pinned_or_newer_
         publish(services, number, [f"user-{number}"])
     assert rollback(services, TABLE, day(5), "test").snapshot == day(5)
     database.execute("UPDATE recosync.publication SET announced_at = NULL WHERE snapshot_id = %s", [str(day(2))])
+    database.execute(
+        "INSERT INTO recosync.refreshed (view_name, views, publications, rows, seconds)"
+        " SELECT 'v', '{v}', jsonb_build_object(table_name, publication), 1, 1 FROM recosync.publication"
+        " WHERE snapshot_id = %s AND cause = 'event'",
+        [str(day(1))],
+    )
     assert kept(services)["parts"] == 2
+    assert kept(services, later(days=200))["ledger_rows"] == 0
+    database.execute("DELETE FROM recosync.refreshed")
     assert kept(services, later(days=200))["ledger_rows"] == 1
     assert [name for (name,) in database.execute("SELECT snapshot_id FROM recosync.snapshot ORDER BY 1")] == days(
         2, 3, 4, 5, 6

@@ -136,6 +136,15 @@ def test_an_array_arrives_from_any_layout_that_duckdb_does_not_read(here, layout
     assert here.stored("c") == lists
 
 
+@pytest.mark.parametrize("codec", ["snappy", "gzip"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_list_becomes_no_text(here, layout, codec):
+    upload = here.upload({"c": "text"})
+    part = upload.part(laid_out(layout, pa.string(), [["a", "b"]] * 4, codec), rows=4)
+    with pytest.raises(DataError, match="c"):
+        arrive(upload.services, part)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_vector_arrives_from_any_layout(here, layout):
     skip_without_pgvector(here)

@@ -28,10 +28,12 @@ def texts(kind):
 
 @pytest.fixture(scope="module")
 def logged():
-    """The first text of every call that logs, as far as it is constant, and whether that is all of it."""
+    """The first text of every call that logs, as far as it is constant, and whether that is all of it; what a failure
+    says follows it.
+    """
     code = "\n".join(file.read_text() for file in (ROOT / "shared").rglob("*.py"))
-    calls = re.findall(r"(?:log\.\w+\)?|_tell)\(\s*f?\"([^\"{]*)(\"|\{)", code)
-    return {text: end == '"' for text, end in calls}
+    calls = re.findall(r"(?:log\.\w+\)?|_tell)\(\s*f?\"([^\"{]*)(\"(?:, (?:e|error|failure)\b)?|\{)", code)
+    return {f"{text}: " if "," in end else text: end == '"' for text, end in calls}
 
 
 @pytest.mark.parametrize("message", texts("messages"))
