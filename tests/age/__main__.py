@@ -29,9 +29,11 @@ def main() -> int:
         _manifests(asked.manifests)
     if "load" in wanted:
         with load.deployed() as here:
-            lines: list[str] = []
-            load.Load(here, asked.events, asked.rows).run(lines)
-            _say(*lines)
+            under = load.Load(here, asked.events, asked.rows)
+            _say(*under.run())
+        if not under.well:
+            _say("FAILED: rows are missing or too many, or readers had none")
+            return 1
     return 0
 
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
 
-from psycopg import conninfo
-
 from local.cloud import Deployment
 from local.postgres import Cluster
-from local.proxy import Answer, Forward, Request, standing_before
 from tests.bench.measure import timed
-from tests.kit.exchanges import Exchanges, counted
+from tests.kit.exchanges import Asked, noted
 
 
 @dataclass(frozen=True)
@@ -39,18 +36,17 @@ class Costs:
     """The costs of calls, by name."""
 
     server: int
-    exchanges: Exchanges
-    requests: list[str] = field(default_factory=list)
+    asked: Asked
     found: dict[str, list[Cost]] = field(default_factory=lambda: defaultdict(list))
 
     def of[T](self, name: str, call: Callable[[], T]) -> T:
         """Make a call, and note what it cost."""
-        self.requests.clear()
-        self.exchanges.clear()
+        self.asked.taken()
         with timed({"server": self.server}) as sample:
             outcome = call()
         own, server = (sample.spent[f"{who} CPU s"] * 1000 for who in ("client", "server"))
-        self.found[name].append(Cost(len(self.requests), len(self.exchanges.waits), own, server))
+        asked = self.asked.taken()
+        self.found[name].append(Cost(asked["requests"], asked["answers"], own, server))
         return outcome
 
     def taken(self) -> dict[str, Cost]:
@@ -66,23 +62,8 @@ class Costs:
 @contextmanager
 def counting(here: Deployment) -> Iterator[Costs]:
     """Have this process be one of the deployment's, and its ways be counted."""
-    cloud, to = here.cloud, conninfo.conninfo_to_dict(here.dsn)
+    cloud = here.cloud
     assert isinstance(cloud.postgres, Cluster), "its CPU is that of a server of our own"
-    with ExitStack() as stack:
-        exchanges = stack.enter_context(counted(str(to["host"]), int(str(to["port"]))))
-        costs = Costs(cloud.postgres.pid, exchanges)
-
-        def note(request: Request, forward: Forward) -> Answer:
-            costs.requests.append(str(request))
-            return forward(request)
-
-        ways = {
-            here.dsn: here.dsn.replace(f":{to['port']}/", f":{exchanges.port}/"),
-            **{url: stack.enter_context(standing_before(url)) for url in (cloud.storage.url, cloud.bigquery.url)},
-        }
-        for url, proxy in ways.items():
-            if not isinstance(proxy, str):
-                stack.enter_context(proxy.fault(note))
-                ways[url] = proxy.url
-        os.environ.update({name: str(ways.get(value, value)) for name, value in here.env.items()})
-        yield costs
+    with noted(here.dsn, cloud.storage.url, cloud.bigquery.url) as asked:
+        os.environ.update(asked.env(here.env))
+        yield Costs(cloud.postgres.pid, asked)

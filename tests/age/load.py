@@ -16,6 +16,7 @@ import psycopg
 import pyarrow as pa
 
 from local.cloud import Cloud, Deployment
+from local.eventarc import CloudEvent
 from local.functions import Spec
 from local.postgres import RELAXED
 from shared.names import SnapshotId
@@ -54,30 +55,59 @@ class Load:
         self.reads: list[float] = []
         self.before: list[float] = []
         self.failed: list[str] = []
+        #: Whether the rows are all there in the end.
+        self.complete = False
 
-    def run(self, told: list[str]) -> None:
-        """Upload all while no event is delivered, let them go at once, and look what there is in the end."""
+    @property
+    def well(self) -> bool:
+        return self.complete and bool(self.reads) and not self.failed
+
+    def run(self) -> Sequence[str]:
+        """Upload all while no event is delivered, let them go at once, and tell what there is in the end."""
         self._publish(days=2, parts={table: [1, 1] for table in self.parts})
-        gate, before = threading.Event(), len(self.here.eventarc.deliveries)
-        self.here.eventarc.faults.delay = lambda _: float(not gate.wait())
-        self._upload(1, self.parts)
+        before = len(self.here.eventarc.deliveries)
+        with self._held_back() as gate:
+            self._upload(1, self.parts)
+            with self._read_all_the_time():
+                time.sleep(CROWDED)
+                self.before, self.reads = self.reads, []
+                began = time.monotonic()
+                with self._crowd():
+                    gate.set()
+                    time.sleep(CROWDED)
+                self.here.eventarc.wait_idle(1800, quiet=3)
+                seconds = time.monotonic() - began
+                self._approve()
+        return self._outcome(before, seconds)
+
+    @contextmanager
+    def _held_back(self) -> Iterator[threading.Event]:
+        """No event is delivered before the gate is open, as it is in the end in any case."""
+        gate = threading.Event()
+
+        def delay(_: CloudEvent) -> float:
+            gate.wait()
+            return 0.0
+
+        self.here.eventarc.faults.delay = delay
+        try:
+            yield gate
+        finally:
+            gate.set()
+
+    @contextmanager
+    def _read_all_the_time(self) -> Iterator[None]:
+        """Each table has a reader."""
         stop = threading.Event()
-        readers = [threading.Thread(target=self._read, args=(stop, table)) for table in self.parts]
+        readers = [threading.Thread(target=self._read, args=(stop, table), daemon=True) for table in self.parts]
         for reader in readers:
             reader.start()
-        time.sleep(CROWDED)
-        self.before, self.reads = self.reads, []
-        began = time.monotonic()
-        with self._crowd():
-            gate.set()
-            time.sleep(CROWDED)
-        self.here.eventarc.wait_idle(1800, quiet=3)
-        seconds = time.monotonic() - began
-        self._approve()
-        stop.set()
-        for reader in readers:
-            reader.join()
-        told += self._outcome(before, seconds)
+        try:
+            yield
+        finally:
+            stop.set()
+            for reader in readers:
+                reader.join(60)
 
     def _publish(self, days: int, parts: dict[str, list[int]]) -> None:
         self._upload(days, parts)
@@ -148,11 +178,12 @@ class Load:
             failures = connection.execute("SELECT table_name, message FROM recosync.failure").fetchall()
             failing = connection.execute("SELECT name, error, times FROM recosync.failing").fetchall()
         wanted = {table: sum(parts) for table, parts in self.parts.items()}
+        self.complete = counts == wanted
         answers = Counter(delivery.status for delivery in deliveries)
         return [
             f"{len(last)} events, {len(deliveries)} deliveries in {seconds:.0f} s: {dict(answers)}",
             f"last answers {dict(Counter(last.values()))}; refused for connections {self._refused()} times",
-            f"rows {counts}, wanted {wanted}: {'OK' if counts == wanted else 'DIFFERENT'}",
+            f"rows {counts}, wanted {wanted}: {'OK' if self.complete else 'DIFFERENT'}",
             f"failures {failures}, failing now {failing}",
             f"reads: {len(self.failed)} failed {self.failed[:3]}; {_told(self.reads)}; before {_told(self.before)}",
         ]
@@ -160,4 +191,6 @@ class Load:
 
 def _told(reads: Sequence[float]) -> str:
     found = sorted(reads)
+    if not found:
+        return "none"
     return f"{len(found)}, p99 {found[len(found) * 99 // 100] * 1000:.0f} ms, longest {found[-1] * 1000:.0f} ms"

@@ -57,7 +57,7 @@ _FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 @dataclass
 class Bench:
     """One run of the benchmark. `rows` are offers, and as many users; `log_rows` an hour of the log. Ways take turns
-    for so many rounds, or as many as fit into the `seconds`.
+    for so many rounds, or as many as fit into the `seconds`. A function has `patience` seconds for an event.
     """
 
     cloud: Cloud
@@ -66,6 +66,7 @@ class Bench:
     rounds: int
     folder: Path
     seconds: float = inf
+    patience: float = 3600
     _days: int = field(default=0)
 
     def parquet(self, table: Table, rows: int) -> Path:
@@ -154,6 +155,20 @@ class Bench:
         emulators = [service.pid for service in (self.cloud.storage, self.cloud.pubsub, self.cloud.bigquery)]
         with measure.apart(self.cloud.postgres.pid, emulators):
             yield
+
+    def send(self, instance: Instance, event: CloudEvent) -> None:
+        """Deliver an event to an instance. Raises RuntimeError unless it is done, TimeoutError if that takes long."""
+        connection = http.client.HTTPConnection(urlsplit(instance.url).netloc, timeout=self.patience)
+        try:
+            connection.request("POST", "/", json.dumps(event.data), event.headers())
+            response = connection.getresponse()
+            answer = response.read()
+            if response.status >= 300:
+                raise RuntimeError(f"{instance.name} answered {response.status} {answer!r}\n{instance.process.tail()}")
+        finally:
+            connection.close()
+        if "ERROR" in instance.process.tail(3):
+            raise RuntimeError(f"{instance.name} failed\n{instance.process.tail()}")
 
     def settle(self, here: Deployment) -> None:
         """Leave nothing for the next measurement to pay: write out what the server still holds back."""
@@ -263,28 +278,13 @@ def completed(here: Deployment, table: str, publication: int) -> CloudEvent:
     )
 
 
-def send(instance: Instance, event: CloudEvent) -> None:
-    """Deliver an event to an instance. Raises RuntimeError unless it is done."""
-    connection = http.client.HTTPConnection(urlsplit(instance.url).netloc, timeout=3600)
-    try:
-        connection.request("POST", "/", json.dumps(event.data), event.headers())
-        response = connection.getresponse()
-        answer = response.read()
-        if response.status >= 300:
-            raise RuntimeError(f"{instance.name} answered {response.status} {answer!r}\n{instance.process.tail()}")
-    finally:
-        connection.close()
-    if "ERROR" in instance.process.tail(3):
-        raise RuntimeError(f"{instance.name} failed\n{instance.process.tail()}")
-
-
 @contextmanager
-def folder() -> Iterator[Path]:
-    """Where the data of a run lies; kept, because making it takes a while."""
+def folder(gib: int = 20) -> Iterator[Path]:
+    """Where the data of a run lies, which needs so much space; kept, because making it takes a while."""
     place = CACHE / "bench"
     place.mkdir(parents=True, exist_ok=True)
-    if shutil.disk_usage(place).free < 20 << 30:
-        raise RuntimeError(f"{place} has less than 20 GiB left")
+    if shutil.disk_usage(place).free < gib << 30:
+        raise MissingError(f"{place} has less than {gib} GiB left")
     yield place
 
 

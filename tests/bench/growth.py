@@ -16,7 +16,7 @@ from local.cloud import Deployment
 from local.functions import FLEET
 from local.sources import Sources
 from tests.bench import bench as benches
-from tests.bench.bench import Bench, completed, send
+from tests.bench.bench import Bench, completed
 from tests.bench.load import PARTS, many_parts, one_part
 from tests.bench.measure import Result, Sample
 from tests.bench.refresh import publish
@@ -80,6 +80,6 @@ def _samples(bench: Bench, here: Deployment, size: int) -> dict[str, Sample]:
     publications = publish(bench, here, {_TABLE: size})
     bench.settle(here)
     with bench.measured(here, [instance]) as sample:
-        send(instance, completed(here, _TABLE, publications[_TABLE]))
+        bench.send(instance, completed(here, _TABLE, publications[_TABLE]))
     samples["2 views"] = sample
     return samples

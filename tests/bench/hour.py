@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from select import select
 
 import psycopg
 
@@ -122,6 +123,8 @@ def exporting(bench: Bench, here: Deployment, exporter: subprocess.Popen[str], h
         with bench.measured(here) as sample:
             exporter.stdin.write(json.dumps({"hour": str(hour)}) + "\n")
             exporter.stdin.flush()
+            if not select([exporter.stdout], (), (), bench.patience)[0]:
+                raise TimeoutError(f"the worker has exported for {bench.patience:g} s")
             line = exporter.stdout.readline()
         if not line:
             raise RuntimeError(f"the worker ended with {exporter.wait()}")

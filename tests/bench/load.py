@@ -28,7 +28,7 @@ from shared.catalog import Table
 from shared.ledger.names import SCHEMA, part_table
 from tests.bench import bench as benches
 from tests.bench import peers
-from tests.bench.bench import Bench, finalized, send, upload
+from tests.bench.bench import Bench, finalized, upload
 from tests.bench.measure import APART, Result, Sample, Way, ratios, speedups, spending
 from tests.bench.stages import alone
 
@@ -93,7 +93,7 @@ def one_part(bench: Bench, here: Deployment, table: Table, rows: int) -> Way:
         (blob,) = upload(here, table, bench.next_snapshot(), [file])
         bench.settle(here)
         with bench.measured(here, [instance]) as sample:
-            send(instance, finalized(blob))
+            bench.send(instance, finalized(blob))
         _check(here, rows)
         blob.delete()
         _forget(here)
@@ -116,7 +116,7 @@ def many_parts(
 
         def work(instance: Instance) -> None:
             for event in waiting:
-                send(instance, event)
+                bench.send(instance, event)
 
         bench.settle(here)
         with bench.measured(here, instances) as sample, ThreadPoolExecutor(len(instances)) as pool:
@@ -133,7 +133,7 @@ def many_parts(
 def _warm(bench: Bench, here: Deployment, table: Table, instance: Instance | None = None) -> None:
     """Imports, clients and the table are made by a first call: a cold start is measured elsewhere."""
     (blob,) = upload(here, table, bench.next_snapshot(), [bench.parquet(table, _WARM_ROWS)])
-    send(instance or here.instances["gcs_import"][0], finalized(blob))
+    bench.send(instance or here.instances["gcs_import"][0], finalized(blob))
     blob.delete()
     _forget(here)
 
@@ -206,7 +206,7 @@ def _binary(bench: Bench, here: Deployment, table: Table, parquet: Path) -> Path
     file = bench.cloud.postgres.place / f"{parquet.stem}.copy"
     if not file.exists():
         (blob,) = upload(here, table, bench.next_snapshot(), [parquet])
-        send(here.instances["gcs_import"][0], finalized(blob))
+        bench.send(here.instances["gcs_import"][0], finalized(blob))
         blob.delete()
         with bench.cloud.postgres.superuser(here.name) as admin:
             (child,) = _children(admin)

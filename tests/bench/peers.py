@@ -160,7 +160,7 @@ class _Readers:
     """Somebody who reads the table all the time."""
 
     def __init__(self, url: str) -> None:
-        self._url, self._stopped, self._seen = url, threading.Event(), set[str]()
+        self._url, self._stopped, self._seen, self._looks = url, threading.Event(), set[str](), 0
         self._thread = threading.Thread(target=self._read)
 
     def __enter__(self) -> _Readers:
@@ -172,12 +172,18 @@ class _Readers:
         self._thread.join()
 
     def told(self) -> str:
-        return " or ".join(sorted(self._seen)) or "have the old rows or the new ones"
+        well = "have the old rows or the new ones" if self._looks else "had no look"
+        return " or ".join(sorted(self._seen)) or well
 
     def _read(self) -> None:
-        with psycopg.connect(self._url, autocommit=True, options=f"-c lock_timeout={_LOCKED_OUT}") as connection:
-            while not self._stopped.wait(0.002):
-                self._seen |= self._look(connection)
+        options = f"-c lock_timeout={_LOCKED_OUT}"
+        try:
+            with psycopg.connect(self._url, autocommit=True, options=options) as connection:
+                while not self._stopped.wait(0.002):
+                    self._seen |= self._look(connection)
+                    self._looks += 1
+        except psycopg.Error as e:
+            self._seen.add(f"fail with {type(e).__name__}")
 
     def _look(self, connection: psycopg.Connection) -> set[str]:
         try:
@@ -186,6 +192,8 @@ class _Readers:
             return {"find no table"}
         except pg.LockNotAvailable:
             return {"are locked out"}
+        except psycopg.Error as e:
+            return {f"fail with {type(e).__name__}"}
         return {0: {"see no rows"}, _TRIAL_ROWS: set[str]()}.get(rows, {"see a part of the rows"})
 
 

@@ -27,7 +27,7 @@ from shared.daily import build
 from shared.daily.templates import render, timestamp
 from shared.settings import Settings
 from tests.bench import bench as benches
-from tests.bench.bench import Bench, completed, finalized, send, upload, upload_manifest
+from tests.bench.bench import Bench, completed, finalized, upload, upload_manifest
 from tests.bench.measure import APART, Result, Sample, Way, ratios, speedups
 
 #: As many as Terraform's defaults deploy.
@@ -79,7 +79,7 @@ def publish(bench: Bench, here: Deployment, sizes: Mapping[str, int]) -> Mapping
         (part,) = upload(here, table, snapshot, [file])
         rows = pq.read_metadata(file).num_rows
         manifest = upload_manifest(here, table, snapshot, {part: rows})
-        send(instance, finalized(manifest))
+        bench.send(instance, finalized(manifest))
         for blob in (part, manifest):
             blob.delete()
     with psycopg.connect(here.dsn) as connection:
@@ -95,7 +95,7 @@ def product(bench: Bench, here: Deployment, publications: Mapping[str, int], che
     instances = here.instances["mv_refresh"]
     events = [completed(here, table, publication) for table, publication in publications.items()]
     for instance in instances:
-        send(instance, events[-1])  # imports and clients; a cold start is measured elsewhere
+        bench.send(instance, events[-1])  # imports and clients; a cold start is measured elsewhere
 
     def run(_: int) -> Sample:
         # Nothing of the work depends on why a view is outdated.
@@ -104,7 +104,7 @@ def product(bench: Bench, here: Deployment, publications: Mapping[str, int], che
 
         def work(instance: Instance) -> None:
             for event in waiting:
-                send(instance, event)
+                bench.send(instance, event)
 
         bench.settle(here)
         written = [len(instance.log.read_text()) for instance in instances]

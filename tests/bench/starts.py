@@ -20,7 +20,7 @@ from local.eventarc import CloudEvent
 from local.functions import FLEET, Instance, Runtime, Spec
 from local.sources import Sources
 from tests.bench import bench as benches
-from tests.bench.bench import Bench, completed, execute, finalized, send, upload, upload_manifest
+from tests.bench.bench import Bench, completed, execute, finalized, upload, upload_manifest
 from tests.bench.measure import APART, Result, Sample, Way
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def _fill(bench: Bench, here: Deployment) -> None:
     here.call("bq_export", {"tables": [_SOURCE]})
     (exported,) = (blob for blob in here.storage_client.list_blobs(here.bucket) if blob.name.endswith(".json"))
     for manifest in (exported, _snapshot(bench, here)):
-        send(here.instances["gcs_import"][0], finalized(manifest))
+        bench.send(here.instances["gcs_import"][0], finalized(manifest))
     here.call("hourly_export")
 
 

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-import psycopg.conninfo
 import pytest
 
 from local.cloud import Cloud, Deployment
-from local.proxy import standing_before
 from shared.daily import arrival
 from shared.db import kept as kept_sessions
 from shared.db.kept import kept
@@ -23,57 +20,25 @@ from shared.gcp.parquet import Parquet
 from shared.gcp.storage import Storage
 from shared.gcp.tokens import NoToken
 from shared.services import Services
-from tests.kit.exchanges import Exchanges, counted
+from tests.kit.exchanges import Asked, noted
 from tests.kit.sessions import held
 from tests.kit.snapshots import TABLE, bookings, day
 from tests.kit.uploads import Upload
 
 
-@dataclass
-class Counted:
-    """What was asked since the last look."""
-
-    requests: list[str]
-    exchanges: Exchanges
-
-    def taken(self) -> dict[str, int]:
-        found = {
-            "requests": len(self.requests),
-            "sessions": self.exchanges.sessions,
-            "answers": len(self.exchanges.waits),
-        }
-        self.requests.clear()
-        self.exchanges.clear()
-        return found
-
-
 @pytest.fixture
-def asked(cloud: Cloud, here: Deployment, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Services, Counted]]:
+def asked(cloud: Cloud, here: Deployment, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Services, Asked]]:
     """Services that go by places where they are counted."""
-    to = psycopg.conninfo.conninfo_to_dict(here.dsn)
-    requests: list[str] = []
-
-    def note(request, forward):
-        requests.append(str(request))
-        return forward(request)
-
-    with (
-        standing_before(cloud.storage.url) as proxy,
-        proxy.fault(note),
-        counted(str(to["host"]), int(to["port"])) as exchanges,
-    ):
+    with noted(here.dsn, cloud.storage.url) as seen:
         # A busy machine may take long, and a session that is not used again would be counted.
         monkeypatch.setattr(kept_sessions, "PATIENCE", 60)
         monkeypatch.setattr(kept_sessions, "IDLE", 600)
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
-        storage = Storage(here.project)
-        parquet = Parquet(proxy.url, NoToken(), storage)
-        dsn = here.dsn.replace(f":{to['port']}/", f":{exchanges.port}/")
-        changed = {name: dsn for name, value in here.env.items() if value == here.dsn}
-        for name, value in changed.items():
+        for name, value in seen.env(here.env).items():
             monkeypatch.setenv(name, value)
+        storage = Storage(here.project)
+        parquet = Parquet(seen.places[cloud.storage.url], NoToken(), storage)
         counting = Services.from_environment(os.environ)
-        yield Services(**{**vars(counting), "storage": storage, "parquet": parquet}), Counted(requests, exchanges)
+        yield Services(**{**vars(counting), "storage": storage, "parquet": parquet}), seen
         while kept_sessions._left:
             kept_sessions._left.pop().session.close()
 

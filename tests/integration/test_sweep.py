@@ -1,7 +1,8 @@
 """A step's way to PostgreSQL breaks at one message after the other, or its process is killed there: readers see the old
 or the new, and a repeated call brings the step to its end and leaves nothing behind.
 
-A run tries every so many messages, from a random one on; all of them with EVERY_MESSAGE=1, each fifth with 5.
+A run tries every so many messages, from a random one on; all of them with EVERY_MESSAGE=1, each fifth with 5, however
+long a test takes then.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -41,6 +42,7 @@ from tests.kit.workers import ask, do, do_hourly, started
 
 VIEW = "non_recommendable_items_mv"
 STRIDE = int(os.environ.get("EVERY_MESSAGE", "0"))
+pytestmark = [pytest.mark.timeout(0)] if STRIDE else []
 
 #: The ledger as it was before its version 6.
 OLDER_LEDGER = """
@@ -61,10 +63,15 @@ class Break:
     def __str__(self) -> str:
         return f"{'killed' if self.kills else 'cut'}-{self.where.name}".lower()
 
-    @property
-    def messages(self) -> Iterator[int]:
+    def sweep(self, at: Callable[[int], tuple[Cutter, bool]]) -> None:
+        """Break a step at one message after the other, until it has fewer: `at` takes a new one each time. One that has
+        fewer than the first of them is broken at its own first.
+        """
         stride = STRIDE or (100 if self.kills else 40)
-        return count(random.randrange(stride), stride)  # noqa: S311
+        first = random.randrange(stride)  # noqa: S311
+        points = _broken(at, count(first, stride)) or _broken(at, [0])
+        assert points
+        sys.stdout.write(f"{points} points\n")  # -rP shows it
 
     def at[S: (Services, HourlyServices)](
         self, message: int, services: S, step: Callable[[S], object], **env: str
@@ -87,6 +94,17 @@ class Break:
                 code = worker.wait(300)
             assert code in (0, -signal.SIGKILL), message
             return cutter, code != 0
+
+
+def _broken(at: Callable[[int], tuple[Cutter, bool]], messages: Iterable[int]) -> int:
+    """At how many of these messages a step was broken off."""
+    points = 0
+    for message in messages:
+        cutter, was_broken = at(message)
+        points += was_broken
+        if cutter.messages <= message:
+            break
+    return points
 
 
 BREAKS = (*map(Break, Where), Break(Where.BEFORE, kills=True), Break(Where.AFTER, kills=True))
@@ -206,40 +224,38 @@ def migrating(table: Table) -> Step:
 def test_a_step_of_the_daily_flow_is_brought_to_its_end_by_a_repeated_call(
     services, database, tmp_path, prepare, breaks
 ):
-    table, broken = Table(services, database, tmp_path), 0
+    table = Table(services, database, tmp_path)
     table.publish()
-    for message in breaks.messages:
+
+    def broken_at(message: int) -> tuple[Cutter, bool]:
         step = prepare(table)
-        cutter, was_broken = breaks.at(message, step.services, step.do, **step.env)
-        broken += was_broken
+        outcome = breaks.at(message, step.services, step.do, **step.env)
         assert step.seen() in (step.before, step.after), message
-        repeat(lambda of=step: of.do(of.services))
+        repeat(lambda: step.do(step.services))
         assert step.seen() == step.after, message
         assert left_behind(database) == [], message
-        if cutter.messages <= message:
-            break
-    assert broken
-    sys.stdout.write(f"{broken} points\n")  # -rP shows it
+        return outcome
+
+    breaks.sweep(broken_at)
 
 
 @pytest.mark.parametrize("breaks", BREAKS, ids=str)
 def test_an_hour_and_its_deletion_are_brought_to_their_end_by_a_repeated_call(log, breaks):
     log.change(late_hours=0)
     env = {"HOURLY_START": str(Hour(at(START))), "HOURLY_LATE_HOURS": "0"}
-    broken, hour, expected = 0, START, {}
-    for message in breaks.messages:
+    hours, expected = count(START), {}
+
+    def broken_at(message: int) -> tuple[Cutter, bool]:
+        hour = next(hours)
         expected[hour] = log.add(hour, 3)
         body = {**named(hour), "recover_missed": False, "delete_from_source": True}
         step = partial(ask, body={"table_name": log.name, **body}, now=at(hour + 1))
-        cutter, was_broken = breaks.at(message, log.services, step, **env)
-        broken += was_broken
-        repeat(lambda: log.done(hour + 1, **body))  # noqa: B023 - it is called here
+        outcome = breaks.at(message, log.services, step, **env)
+        repeat(lambda: log.done(hour + 1, **body))
         assert (log.state(hour), log.source(), log.bigquery()) == ("deleted", [], expected), message
-        hour += 1
-        if cutter.messages <= message:
-            break
-    assert broken
-    sys.stdout.write(f"{broken} points\n")  # -rP shows it
+        return outcome
+
+    breaks.sweep(broken_at)
 
 
 def repeat(call: Callable[[], object]) -> None:

@@ -1,12 +1,18 @@
-"""A place between the product and PostgreSQL where sessions and the answers that are waited for are counted."""
+"""Places between the product and what it asks: sessions of PostgreSQL and the answers that are waited for are counted
+there, and requests to Google.
+"""
 
 from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+
+from psycopg import conninfo
+
+from local.proxy import Answer, Forward, Request, standing_before
 
 #: Messages of a client after which it waits for an answer: a query, the end of a pipeline, the end of a COPY
 #: (https://www.postgresql.org/docs/current/protocol-message-formats.html). And one that has a statement's text.
@@ -60,6 +66,48 @@ class Exchanges:
                         with self._lock:
                             self.waits.append(asked)
                         asked = []
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked by the places that stand before a database and emulators; `places` is where, by their URLs."""
+
+    exchanges: Exchanges
+    places: dict[str, str] = field(default_factory=dict)
+    _requests: list[str] = field(default_factory=list)
+
+    def env(self, env: Mapping[str, str]) -> dict[str, str]:
+        """An environment whose URLs are those of the places."""
+        return {name: self.places.get(value, value) for name, value in env.items()}
+
+    def taken(self) -> dict[str, int]:
+        """How much since the last look."""
+        found = {
+            "requests": len(self._requests),
+            "sessions": self.exchanges.sessions,
+            "answers": len(self.exchanges.waits),
+        }
+        self._requests.clear()
+        self.exchanges.clear()
+        return found
+
+    def note(self, request: Request, forward: Forward) -> Answer:
+        self._requests.append(str(request))
+        return forward(request)
+
+
+@contextmanager
+def noted(dsn: str, *urls: str) -> Iterator[Asked]:
+    """Counts what is asked of a database and of emulators by other ports of this machine."""
+    to = conninfo.conninfo_to_dict(dsn)
+    with ExitStack() as stack:
+        asked = Asked(stack.enter_context(counted(str(to["host"]), int(str(to["port"])))))
+        asked.places[dsn] = dsn.replace(f":{to['port']}/", f":{asked.exchanges.port}/")
+        for url in urls:
+            proxy = stack.enter_context(standing_before(url))
+            stack.enter_context(proxy.fault(asked.note))
+            asked.places[url] = proxy.url
+        yield asked
 
 
 @contextmanager

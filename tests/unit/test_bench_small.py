@@ -8,6 +8,7 @@ import pytest
 
 from tests.bench import small
 from tests.bench.measure import Sample
+from tests.kit.exchanges import Asked, Exchanges
 
 
 def case(function: float, server: float, answers: int = 7) -> Sample:
@@ -42,6 +43,27 @@ def test_a_case_that_has_no_figures_is_too_dear():
     assert small.dear(FOUND, {}) == [("load", name) for name in FOUND["load"]]
 
 
-def test_there_are_figures_of_every_case():
+def test_there_are_figures_of_every_case_and_of_no_other():
     figures = json.loads(small.FIGURES.read_text())
+    assert figures.keys() == small.CASES.keys()
     assert {tuple(costs) for costs in figures.values()} == {("function", "server", "answers", "requests")}
+
+
+@pytest.mark.parametrize(("keeps", "sessions", "answers"), [
+    (True, [0], 1),
+    (True, [1, 0], 2),
+    (True, [1, 1, 1], 3),
+    (False, [1], 1),
+])  # fmt: skip
+def test_a_case_whose_function_had_lost_its_session_is_tried_again(monkeypatch, keeps, sessions, answers):
+    monkeypatch.setattr(small, "_QUIET", 0)
+    exchanges, opened = Exchanges(), list(sessions)
+
+    def way(_: int) -> Sample:
+        exchanges.sessions = opened.pop(0)
+        exchanges.waits = [[] for _ in range(len(sessions) - len(opened))]
+        return Sample()
+
+    sample = small._Counter({}, Asked(exchanges)).way(way, small._Case(1, keeps))(0)
+    assert opened == []
+    assert sample.spent == {"answers": answers, "requests": 0, "sessions": sessions[-1]}
