@@ -63,7 +63,7 @@ class Mornings:
         with connect(self.services.settings, "test") as connection:
             name = parse_object_name(manifest.name, self.services.settings.prefix)
             table = self.services.catalog.tables[TABLE]
-            assert arrival._record(TableRun(self.services, connection, table), name.folder, manifest)
+            assert arrival._record(TableRun(self.services, connection, table), name.folder, manifest, recorded=False)
 
     def jobs(self) -> int:
         return len([job for job in self.client.list_jobs() if job.job_id.startswith("recosync-")])
