@@ -274,7 +274,7 @@ def test_what_goes_with_a_column_of_a_view_is_told(drift, caplog):
 
 def test_what_a_template_states_stands_before_what_others_changed(drift):
     services = drift.of({"name": "varchar"})
-    template = drift.folder / f"{DRIFTING_VIEW}.sql.jinja"
+    template = drift.folder / "views" / f"{DRIFTING_VIEW}.sql.jinja"
     template.write_text(template.read_text().replace(" AS SELECT", " WITH (fillfactor = 80) AS SELECT"))
     drift.publish(services, 1, name=["a", "b"])
     drift.refresh(services)
