@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -82,7 +83,8 @@ class Forked:
 
     def send_signal(self, sent: int) -> None:
         if self.returncode is None:
-            os.kill(self.pid, sent)
+            with suppress(ProcessLookupError):  # it has ended, and we have yet to hear of it
+                os.kill(self.pid, sent)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
