@@ -157,6 +157,7 @@ IN_THE_LOG = {
 
 @pytest.mark.parametrize(("plant", "outcome"), IN_THE_LOG.values(), ids=IN_THE_LOG)
 def test_a_defect_of_the_hourly_flow(log, plant, outcome, monkeypatch):
+    monkeypatch.setattr(hourly, "PATIENCE", 10)  # no call mends these
     assert outcome in outcomes(log, HOURLY, plant, monkeypatch)
 
 
