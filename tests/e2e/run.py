@@ -224,7 +224,7 @@ class Maker:
             "DATABASE_URL": self._url("loader", here, made),
         }
         # Google's services take longer than emulators do: each wait has a limit of its own.
-        own = ("-p", "no:randomly", "-o", "timeout=0", "-ra")
+        own = ("-p", "no:randomly", "--timeout=0", "-ra")
         command = (_own("pytest"), *own, "tests/e2e/test_paths.py", *arguments)
         return programs.attempt(*command, cwd=ROOT, env=env, shown=True)[0]
 
