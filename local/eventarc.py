@@ -25,7 +25,7 @@ from google.cloud.pubsub_v1.subscriber.message import Message
 from google.cloud.pubsub_v1.subscriber.scheduler import ThreadScheduler
 from google.cloud.pubsub_v1.types import FlowControl
 
-_FIRST_BACKOFF, _LONGEST_BACKOFF = 0.2, 5.0
+_FIRST_BACKOFF = 0.2
 _WAIT_FOR_INSTANCE = 10.0
 _REQUEST_TIMEOUT = 600.0
 _AT_ONCE = 32
@@ -139,6 +139,8 @@ class Eventarc:
 
     def __init__(self, subscriber: SubscriberClient) -> None:
         self.faults = Faults()
+        #: Seconds until what failed comes again, at most.
+        self.longest_backoff = 5.0
         self.deliveries: list[Delivery] = []
         self._subscriber = subscriber
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="eventarc")
@@ -231,7 +233,7 @@ class Eventarc:
             self._count(-1)
             return
         # The emulator ignores the retry policy of a subscription that is pulled from.
-        backoff = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2 ** self._attempts[arrival.event.id])
+        backoff = min(self.longest_backoff, _FIRST_BACKOFF * 2 ** self._attempts[arrival.event.id])
         self._attempts[arrival.event.id] += 1
         timer = threading.Timer(backoff, self._hand_back, [arrival])
         timer.daemon = True

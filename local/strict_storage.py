@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
@@ -20,12 +21,15 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from local.proxy import Answer, Forward, Request, ResetError
 
+#: Seconds that a slow answer takes.
+SLOWLY = 1.5
 #: Where a body is cut, if it is not shorter: an upload's chunks are multiples of it.
 CUT_AT = 256 << 10
 
 _OBJECT = re.compile(r"/storage/v1/b/[^/]+/o/[^/]+")
 _COPY = re.compile(r"/storage/v1/b/[^/]+/o/[^/]+/(?:copyTo|rewriteTo)(/b/[^/]+/o/[^/]+)")
 _SENT = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
+_NAME = re.compile(rb'"name": ?"([^"]+)"')
 _GENERATION = "ifGenerationMatch"
 
 
@@ -36,6 +40,7 @@ class Break(Enum):
     LOST = auto()  #: what was asked for is done, and the connection is reset
     CUT = auto()  #: the connection breaks within the body, of the request if it has one, or of the answer
     DAMAGED = auto()  #: a bit of the answer's body has fallen over
+    SLOW = auto()  #: the answer comes so late that others have long gone on
     SHORT = auto()  #: the first half is kept of what is sent of an upload, and the answer says so
 
 
@@ -48,6 +53,7 @@ class _Next:
     where: re.Pattern[str]
     fault: Fault
     times: float
+    met: bool = False
 
 
 class Faults:
@@ -60,7 +66,7 @@ class Faults:
 
     def next(self, method: str, where: str, fault: Fault, times: float = 1) -> None:
         """Let the next requests with this method meet a fault, if the pattern is found in their path and query, or in
-        the range that follows them after a space.
+        the range that follows them after a space, or the name of an object that is uploaded after that.
         """
         with self._lock:
             self._next.append(_Next(method, re.compile(where), fault, times))
@@ -71,6 +77,11 @@ class Faults:
             met, self.met = self.met, 0
             self._next.clear()
         return met
+
+    def unmet(self) -> list[str]:
+        """The requests of which none has met its fault yet."""
+        with self._lock:
+            return [f"{each.method} {each.where.pattern}" for each in self._next if not each.met]
 
     def __call__(self, request: Request, forward: Forward) -> Answer:
         fault = self._take(request)
@@ -94,16 +105,20 @@ class Faults:
         match fault:
             case Break.CUT:
                 return replace(answer, cut=_half(answer.body))
+            case Break.SLOW:
+                time.sleep(SLOWLY)
+                return answer
             case Break.DAMAGED:
                 return replace(answer, body=bytes([answer.body[0] ^ 1]) + answer.body[1:])
         raise ResetError
 
     def _take(self, request: Request) -> Fault | None:
         range_ = request.headers.get("content-range") or request.headers.get("range", "")
+        asked = f"{request.path} {range_} {uploaded(request)}"
         with self._lock:
             for each in self._next:
-                if each.method == request.method and each.where.search(f"{request.path} {range_}"):
-                    self.met += 1
+                if each.method == request.method and each.where.search(asked):
+                    self.met, each.met = self.met + 1, True
                     each.times -= 1
                     if each.times <= 0:
                         self._next.remove(each)
@@ -115,6 +130,12 @@ def refusal(status: HTTPStatus) -> Answer:
     """As Cloud Storage words it."""
     error = {"code": status.value, "message": status.phrase, "errors": [{"message": status.phrase}]}
     return Answer(status, json.dumps({"error": error}).encode())
+
+
+def uploaded(request: Request) -> str:
+    """The name of the object that the request begins to upload."""
+    found = _NAME.search(request.body[:4096]) if request.method == "POST" and "/upload/" in request.path else None
+    return found[1].decode() if found else ""
 
 
 def _half(body: bytes) -> int:

@@ -20,6 +20,7 @@ def main() -> int:
     parser.add_argument("--manifests", type=int, nargs="*", default=[10, 365, 1_095], help="days of them")
     parser.add_argument("--events", type=int, default=200)
     parser.add_argument("--rows", type=int, default=5_000_000, help="of the one large part")
+    parser.add_argument("--crowded", type=float, default=15, help="seconds for which others have most connections")
     asked = parser.parse_args()
     logging.getLogger("recosync").setLevel(logging.CRITICAL)
     wanted = asked.case or ["days", "manifests", "load"]
@@ -29,7 +30,7 @@ def main() -> int:
         _manifests(asked.manifests)
     if "load" in wanted:
         with load.deployed() as here:
-            under = load.Load(here, asked.events, asked.rows)
+            under = load.Load(here, asked.events, asked.rows, asked.crowded)
             _say(*under.run())
         if not under.well:
             _say("FAILED: rows are missing or too many, or readers had none")

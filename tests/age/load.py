@@ -26,8 +26,8 @@ from tests.kit.uploads import Upload, rows
 
 INSTANCES, CONNECTIONS = 4, 20
 BIG, SMALL = "non_recommendable_items_data", ("enriched_user", "iris_france")
-#: Seconds in which others leave the functions this many of their connections.
-CROWDED, LEFT = 15, 2
+#: So many of their connections are left to the functions by others, for a while.
+LEFT = 2
 
 
 @contextmanager
@@ -45,8 +45,9 @@ def deployed() -> Iterator[Deployment]:
 class Load:
     """The load, and what becomes of it."""
 
-    def __init__(self, here: Deployment, events: int, big: int) -> None:
-        self.here, self.services, self._big = here, Services.from_environment(), big
+    def __init__(self, here: Deployment, events: int, big: int, crowded: float) -> None:
+        """`crowded`: the seconds for which others have most of the connections."""
+        self.here, self.services, self._big, self._crowded = here, Services.from_environment(), big, crowded
         each = (events - 4) // len(SMALL)
         #: Rows of the parts of each table: one manifest more is an event too.
         self.parts = {BIG: [big], **{table: [1] * each for table in SMALL}}
@@ -69,12 +70,12 @@ class Load:
         with self._held_back() as gate:
             self._upload(1, self.parts)
             with self._read_all_the_time():
-                time.sleep(CROWDED)
+                time.sleep(self._crowded)
                 self.before, self.reads = self.reads, []
                 began = time.monotonic()
                 with self._crowd():
                     gate.set()
-                    time.sleep(CROWDED)
+                    time.sleep(self._crowded)
                 self.here.eventarc.wait_idle(1800, quiet=3)
                 seconds = time.monotonic() - began
                 self._approve()

@@ -6,7 +6,9 @@ import itertools
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from random import Random
@@ -18,9 +20,9 @@ from local.cloud import Deployment
 from local.functions import Instance, Spec
 from shared.catalog import FOLDER_VARIABLE
 from shared.daily import refresh
-from shared.errors import SyncError
+from shared.errors import PermanentError, SyncError
 from shared.ledger import view_builds
-from shared.operate import decisions, migrate
+from shared.operate import decisions, migrate, verify
 from shared.services import Services
 from shared.upkeep import housekeeping, reconcile
 from tests.chaos import readers
@@ -47,7 +49,7 @@ _tables, _views = one_of(*TABLES), one_of(*VIEWS)
 KINDS = {
     "fill": Kind(6, each(one_of("full", "full", "full", "full", "shrunk", "empty"), _tables)),
     "export": Kind(10, each(one_of(1, 1, 1, 2, 3), one_of("planned", "planned", "late", "force", "date"))),
-    "events": Kind(4, each(one_of(1, 1, 2), one_of(0, 0, 0.3), one_of(0, 0.3, 1))),
+    "events": Kind(4, each(one_of(1, 1, 2), one_of(0, 0, 0.3), one_of(0, 0.3, 1, 2.5))),
     "deploy": Kind(2, each(one_of("next", "next", "before"))),
     "rollback": Kind(2, each(_tables)),
     "unpin": Kind(2, each(_tables)),
@@ -62,8 +64,8 @@ KINDS = {
         one_of(
             "COMMIT", "COPY", "INHERIT", "RENAME", "advisory", "recosync.publication", "recosync.part", "REFRESH", "."
         ),
-        one_of(("GET", "/o/"), ("GET", "/o\\?"), ("POST", "upload"), ("PUT", "upload_id"), ("GET", "parquet")),
-        one_of(("POST", "/jobs"), ("GET", "/jobs/"), ("GET", "/tables/"), ("POST", "/queries"), ("DELETE", "/tables/")),
+        one_of(("GET", "/o/"), ("GET", "/o\\?"), ("POST", "upload"), ("POST", "manifest.json"), ("GET", "parquet")),
+        one_of(("POST", "/jobs"), ("GET", "/jobs/"), ("GET", "/tables/"), ("GET", "/queries/"), ("DELETE", "/tables/")),
     ),
 }
 
@@ -77,6 +79,7 @@ class Daily(World):
 
     def __init__(self, here: Deployment, ways: Ways, refreshed: Heard, published: Heard) -> None:
         super().__init__(here, ways)
+        here.eventarc.longest_backoff = 1.0  # time is scaled
         self.refreshed, self.published = refreshed, published
         self.services = Services.from_environment()
         self._catalog = CATALOG
@@ -98,28 +101,38 @@ class Daily(World):
         self._known = self._publications()
         delivered = len(self.here.eventarc.deliveries)
         api = self.here.cloud.postgres.dsn(self.here.name, "api")
-        reading = [Reader(api, kind, what) for kind in readers.KINDS for what in (readers.OF_TABLES, readers.OF_VIEWS)]
+        readings = [Reader(api, kind, what) for kind in readers.KINDS for what in (readers.OF_TABLES, readers.OF_VIEWS)]
         self._happen(of)
-        self.here.eventarc.faults = eventarc.Faults()
         self._deploy("before")
         self._wait_for(self._steps)
-        self._wait_for(self._calls)
+        self._settle()
         self._heal()
-        for reader in reading:
-            reader.stop()
-        for reader in reading:
+        self._wait_for(self._sleepers)
+        self._idle()
+        self._told += [f"stuck: once the frozen woke: {what}" for what in self._differences()]
+        for reader in readings:
+            reader.stopped.set()
+        restarted = any(act.what == "restart_server" for act in of.acts)
+        for reader in readings:
+            reader.ended()
+            if reader.lost and not restarted:
+                self._told.append(f"mixed: {reader.lost} readers' connections were ended")
             self._told += [
                 f"mixed: {what}" for what in reader.wrong or ([] if reader.reads else ["nothing was ever read"])
             ]
             if reader.steps_back() > self._back:
                 self._told.append(f"backwards: {reader.steps_back()} times, {self._back} asked for: {reader.seen}")
         self._check(delivered)
-        return sum(reader.reads for reader in reading)
+        return sum(reader.reads for reader in readings)
 
     # What happens
 
+    def _idle(self) -> None:
+        self.here.eventarc.faults = eventarc.Faults()
+        with suppress(TimeoutError):
+            self.here.eventarc.wait_idle(PATIENCE / 4, quiet=0.3)
+
     def _fill(self, how: str, *tables: str) -> None:
-        self._wait_for(self._calls)
         self._state += 1
         least, most = {"full": FULL, "shrunk": SHRUNK, "empty": EMPTY}[how]
         for table in tables:
@@ -167,7 +180,15 @@ class Daily(World):
 
     def _rollback(self, table: str) -> None:
         self._back += 1
-        self._operate(lambda: decisions.rollback(self.services, table, None, "chaos"))
+
+        def rollback() -> None:
+            try:
+                decisions.rollback(self.services, table, None, "chaos")
+            except PermanentError:
+                self._back -= 1
+                raise
+
+        self._operate(rollback)
 
     def _unpin(self, table: str) -> None:
         def unpin() -> None:
@@ -206,21 +227,43 @@ class Daily(World):
                     decide(self.services, table, *(() if decide is decisions.unpin else (None,)), "chaos")
         self._fill("full", *TABLES)
         deadline = time.monotonic() + PATIENCE
-        for call in itertools.count():
+        for call in itertools.count(1):
             # Snapshots of one second are one.
             time.sleep(max(0, self._exported + 1.05 - time.monotonic()))
             self._exported = time.monotonic()
             status, _ = self._call(self.here.url("bq_export"), {}, {})
-            with suppress(TimeoutError):
-                self.here.eventarc.wait_idle(PATIENCE / 4, quiet=0.3)
-            if status == HTTPStatus.OK and self._differences() == []:
+            self._idle()
+            if self._differences():
+                for table in TABLES:  # so far apart that a human has to look at it
+                    with suppress(SyncError):
+                        decisions.approve(self.services, table, None, "chaos")
+                self._idle()
+            self._found.calls += 1
+            if status == HTTPStatus.OK and not self._differences():
                 return
             if call >= CALLS and time.monotonic() > deadline:
                 break
-            for table in TABLES:  # so far apart that a human has to look at it
-                with suppress(SyncError):
-                    decisions.approve(self.services, table, None, "chaos")
         self._told += [f"stuck: {what}" for what in (*self._differences(), f"the last call was answered {status}")]
+
+    def _settle(self) -> None:
+        """What was begun comes to its end without anything new: hourly_export sends again what was lost."""
+        deadline = time.monotonic() + PATIENCE
+        for call in itertools.count(1):
+            self._retried(lambda: reconcile.run(self.services, datetime.now(UTC) + timedelta(hours=1)))
+            self._idle()
+            self._found.calls += 1
+            apart = self._apart()
+            begun = [what for what in apart if _COUNTED not in what]
+            if not begun or (call >= CALLS and time.monotonic() > deadline):
+                break
+        self._told += [f"{'stuck' if what in begun else 'apart'}: {what}" for what in apart]
+
+    def _apart(self) -> list[str]:
+        """Where tables, views, ledger and bucket differ, by the product's own account."""
+        settings = replace(self.services.settings, reconcile_after=timedelta())
+        services = replace(self.services, settings=settings)
+        verdicts = [self._retried(partial(verify.table, services, table)) for table in services.catalog.tables.values()]
+        return [f"{verdict.table}: {what}" for verdict in verdicts for what in verdict.differences]
 
     def _differences(self) -> list[str]:
         """Where readers don't see the source as it is."""
@@ -244,9 +287,15 @@ class Daily(World):
 
     def _check(self, delivered: int) -> None:
         """What is left where all has come to its end."""
-        self._operate(lambda: housekeeping.run(self.services, datetime.now(UTC) + timedelta(days=4)))
-        self._operate(lambda: reconcile.run(self.services, datetime.now(UTC) + timedelta(hours=1)))
-        self._wait_for(self._steps)
+        self._told += [f"apart: {what}" for what in self._apart()]
+        later = datetime.now(UTC) + timedelta(days=4)
+        dropped = self._retried(lambda: housekeeping.run(self.services, later))
+        if dropped is None or None in dropped.values():
+            self._told.append(f"stuck: housekeeping gave {dropped}")
+        temporary = [table.table_id for table in self.here.bigquery_client.list_tables("tmp_local")]
+        if temporary:
+            self._told.append(f"leak: temporary tables {temporary[:5]}")
+        self._retried(lambda: reconcile.run(self.services, datetime.now(UTC) + timedelta(hours=1)))
         try:
             self.here.eventarc.wait_idle(PATIENCE, quiet=0.3)
         except TimeoutError as e:
@@ -286,6 +335,8 @@ class Daily(World):
 
         if not self.published.until(lambda: publications <= of_publications()):
             self._told.append(f"untold: publications {publications - of_publications()}")
+        if strange := of_publications() - self._publications():
+            self._told.append(f"untold: of publications that never were: {strange}")
         if not self.refreshed.until(lambda: set(newest()) == builds):
             self._told.append(
                 f"untold: of views {sorted(newest())} is what was told last, {sorted(builds)} what stands"
@@ -296,6 +347,8 @@ class Daily(World):
                 self._told.append(f"untold: builds of {view} in their order: {times}")
 
 
+#: How verify begins to say that the rows are others than were published.
+_COUNTED = "the receipt and PostgreSQL"
 _LEAKS = {
     "builds": "SELECT build_name FROM recosync.building",
     "views beside the live ones": "SELECT relname FROM pg_class WHERE relkind = 'm' AND relname ~ '^[0-9]{8}T'",

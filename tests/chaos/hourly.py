@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pyarrow.parquet as pq
@@ -24,6 +25,7 @@ from shared.hourly.names import LogFolder
 from shared.hourly.restore import Restore
 from shared.hourly.store import Store
 from shared.names import Hour
+from shared.operate import verify
 from shared.services import HourlyServices
 from tests.chaos.schedule import Kind, Schedule, made
 from tests.chaos.world import ACTS, HELD, PATIENCE, Heard, Ways, World, deployed, each, faults, one_of
@@ -56,7 +58,7 @@ KINDS = {
     "clock": Kind(2, each(one_of(0, 1), one_of(1, -1))),
     **faults(
         one_of("hourly_export"),
-        one_of("COMMIT", "COPY", "SNAPSHOT", "advisory", "DELETE", "SET LOCAL", "BEGIN", "."),
+        one_of("COMMIT", "COPY", "SNAPSHOT", "advisory", "DELETE FROM .* AS log", "SET LOCAL", "BEGIN", "."),
         one_of(
             ("GET", "manifests"),
             ("POST", "upload.*manifests"),
@@ -64,7 +66,7 @@ KINDS = {
             ("PUT", "upload_id"),
             ("GET", "keys"),
         ),
-        one_of(("POST", "/jobs"), ("GET", "/jobs/"), ("GET", "/tables/"), ("POST", "/queries"), ("GET", "/queries/")),
+        one_of(("POST", "/jobs"), ("GET", "/jobs/"), ("GET", "/tables/"), ("GET", "/queries/")),
     ),
 }
 
@@ -72,15 +74,15 @@ _TABLES = (
     "CREATE TABLE shown (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamp, what text, price numeric)",
     "CREATE INDEX ON shown (at)",
     # What was committed, by whoever wrote it: what becomes of a commit is known by nobody else.
-    "CREATE TABLE written (id bigint PRIMARY KEY, at timestamp)",
+    "CREATE TABLE written (id bigint PRIMARY KEY, at timestamp, what text, price numeric)",
 )
 _WRITE = """
     WITH new AS (
         INSERT INTO shown (at, what, price)
         SELECT %(at)s + i * interval '1 second', 'row ' || i, i / 4.0 FROM generate_series(1, %(rows)s) AS i
-        RETURNING id, at
+        RETURNING id, at, what, price
     )
-    INSERT INTO written SELECT id, at FROM new
+    INSERT INTO written SELECT id, at, what, price FROM new
 """
 
 
@@ -116,9 +118,11 @@ class Hourly(World):
         self._ahead = dict.fromkeys(self._ahead, 0)
         self._renew(*wrong)
         self._wait_for(self._steps)
-        self._wait_for(self._calls)
         self._heal()
+        self._wait_for(self._sleepers)
+        self._told += [f"once the frozen woke, {what}" for what in self._differences()]
         self._check_leaks(HELD)
+        self._check_days()
         self._check_messages(heard)
         self._check_logs()
         return 0
@@ -191,6 +195,7 @@ class Hourly(World):
         for call in itertools.count():
             status, answer = self._call(self.here.url("hourly_export"), {"table_name": LOG}, {})
             differences = self._differences()
+            self._found.calls += 1
             if status == HTTPStatus.OK and not answer["remaining"] and not differences:
                 break
             if call >= CALLS and time.monotonic() > deadline:
@@ -224,6 +229,18 @@ class Hourly(World):
             found.append(f"doubled: never written: {strange[:10]} of {len(strange)}")
         return found
 
+    def _check_days(self) -> None:
+        """BigQuery, the manifests and the objects say the same, and the rows are as they were written."""
+        days = Hour(self._now).plus(-LATE).day, Hour(datetime.now(UTC)).day
+        log = self.services.catalog.hourly[LOG]
+        verdicts = self._retried(lambda: list(verify.days(self.services, log, *days, lambda: None)))
+        self._told += [f"apart: {what}" for verdict in verdicts for what in verdict.differences]
+        with psycopg.connect(self.here.dsn) as connection:
+            written = set(connection.execute("SELECT id, at, what, price FROM written"))
+        rows = self._rows(f"SELECT id, at, what, price FROM raw_local.{LOG}")
+        if others := {(id_, at.replace(tzinfo=None), what, price) for id_, at, what, price in rows} - written:
+            self._told.append(f"lost: {len(others)} rows are others in BigQuery: {sorted(others)[:3]}")
+
     def _check_messages(self, heard: int) -> None:
         """Of each hour, the last message tells of all that is verified, and of those after so many that were heard,
         none came before an earlier one.
@@ -249,6 +266,11 @@ class Hourly(World):
         if not self.done.until(lambda: not untold()):
             self._told += [f"untold: {what}" for what in untold()]
         self._told += [f"leak: {hour} owes a message" for hour, record in records.items() if record.owes]
+        self._told += [
+            f"leak: {hour} is {record.state}"
+            for hour, record in records.items()
+            if not record.settled and Hour.parse(hour) < Hour(datetime.now(UTC))
+        ]
         for hour in records if self._were_right else ():
             times = [each.data["verified_at"] for each in self.done.messages[heard:] if each.data["hour"] == hour]
             if times != sorted(times):
@@ -256,11 +278,14 @@ class Hourly(World):
 
     def _brought(self) -> Mapping[int, int]:
         """How often BigQuery has each key."""
-        query = f"SELECT id, COUNT(*) FROM raw_local.{LOG} GROUP BY id"
+        return dict(self._rows(f"SELECT id, COUNT(*) FROM raw_local.{LOG} GROUP BY id"))
+
+    def _rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What BigQuery says, if there is a table."""
         try:
-            return dict(row.values() for row in self.here.bigquery_client.query(query).result())
+            return [row.values() for row in self.here.bigquery_client.query(query).result()]
         except NotFound:
-            return {}
+            return []
 
 
 @contextmanager

@@ -9,12 +9,19 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from local.proxy import Answer, Forward, Request
-from local.strict_storage import refusal
+from local.strict_storage import refusal, uploaded
 from tests.kit.cut import Where, hand_on, listening, messages, shut
+
+
+@dataclass
+class _Armed:
+    pattern: re.Pattern[bytes]
+    where: Where
+    after: int
 
 
 class Way:
@@ -25,14 +32,20 @@ class Way:
     def __init__(self, host: str, port: int, *, spoken: bool) -> None:
         """`spoken`: PostgreSQL's protocol, of which messages are known."""
         self._server, self._spoken = (host, port), spoken
-        self._armed: list[tuple[re.Pattern[bytes], Where]] = []
+        self._armed: list[_Armed] = []
         self._ends: set[socket.socket] = set()
         self._lock = threading.Lock()
         self.refuse = False
 
-    def cut_at(self, pattern: bytes, where: Where) -> None:
+    def cut_at(self, pattern: bytes, where: Where, after: int = 0) -> None:
+        """`after`: so many messages like that are spared."""
         with self._lock:
-            self._armed.append((re.compile(pattern), where))
+            self._armed.append(_Armed(re.compile(pattern), where, after))
+
+    def unmet(self) -> list[str]:
+        """The patterns that no message has met yet."""
+        with self._lock:
+            return [armed.pattern.pattern.decode() for armed in self._armed]
 
     def cut(self) -> None:
         with self._lock:
@@ -70,9 +83,13 @@ class Way:
             return None
         with self._lock:
             for armed in self._armed:
-                if armed[0].search(message):
-                    self._armed.remove(armed)
-                    return armed[1]
+                if not armed.pattern.search(message):
+                    continue
+                if armed.after:
+                    armed.after -= 1
+                    continue
+                self._armed.remove(armed)
+                return armed.where
         return None
 
 
@@ -93,16 +110,21 @@ class Storm:
     """Others change manifests all the while: for some seconds, no write of one meets its precondition."""
 
     def __init__(self) -> None:
-        self._until = 0.0
+        self._until, self._met = 0.0, True
 
     def last(self, seconds: float) -> None:
-        self._until = time.monotonic() + seconds
+        self._until, self._met = time.monotonic() + seconds, False
+
+    def unmet(self) -> list[str]:
+        """What no write has met."""
+        return [] if self._met else ["storm"]
 
     def clear(self) -> None:
-        self._until = 0.0
+        self._until, self._met = 0.0, True
 
     def __call__(self, request: Request, forward: Forward) -> Answer:
-        if time.monotonic() < self._until and re.search("/upload/.*manifest", request.path):
+        if time.monotonic() < self._until and "manifest" in uploaded(request):
+            self._met = True
             return refusal(HTTPStatus.PRECONDITION_FAILED)
         return forward(request)
 
@@ -113,15 +135,19 @@ class FailingJobs:
     """
 
     def __init__(self) -> None:
-        self._left = 0
+        self._left, self._met = 0, True
         self._failing: set[str] = set()
         self._lock = threading.Lock()
 
     def next(self, times: int) -> None:
-        self._left += times
+        self._left, self._met = self._left + times, False
+
+    def unmet(self) -> list[str]:
+        """What no job has met."""
+        return [] if self._met else ["job"]
 
     def clear(self) -> None:
-        self._left = 0
+        self._left, self._met = 0, True
 
     def __call__(self, request: Request, forward: Forward) -> Answer:
         if request.method == "POST" and request.path.partition("?")[0].endswith("/jobs"):
@@ -138,7 +164,7 @@ class FailingJobs:
         with self._lock:
             if not self._left or not configuration.keys() & {"load", "extract"}:
                 return request
-            self._left -= 1
+            self._left, self._met = self._left - 1, True
             self._failing.add(asked["jobReference"]["jobId"])
         if "load" in configuration:
             configuration["load"]["sourceUris"] = ["gs://of-nobody/part"]

@@ -9,6 +9,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -37,7 +38,7 @@ from tests.kit.messages import Message, Subscription
 CATALOG = Path(__file__).parent / "catalog"
 ROWS_PER_PART = 350
 #: A function's life, after which a frozen one is held to be dead. On a busy machine, one that works must not be.
-LIFE = 15
+LIFE = 10
 #: Seconds that acts are spread over, and that a world may take to come to rest: a machine may be busy.
 ACTS, PATIENCE = 2, 120
 
@@ -57,7 +58,15 @@ def each(*choices: Choice) -> Callable[[Random], tuple[object, ...]]:
 
 
 _STATUSES = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INTERNAL_SERVER_ERROR)
-_STORAGES = (*_STATUSES, HTTPStatus.PRECONDITION_FAILED, Break.RESET, Break.LOST, Break.CUT)
+_STORAGES = (
+    *_STATUSES,
+    HTTPStatus.PRECONDITION_FAILED,
+    HTTPStatus.CONFLICT,
+    Break.RESET,
+    Break.LOST,
+    Break.CUT,
+    Break.SLOW,
+)
 
 
 def faults(functions: Choice, messages: Choice, requests: Choice, asked: Choice) -> dict[str, Kind]:
@@ -67,10 +76,10 @@ def faults(functions: Choice, messages: Choice, requests: Choice, asked: Choice)
         "freeze": Kind(3, each(functions, one_of(0, 1), between(0.1, 1))),
         "freeze_long": Kind(1, each(functions, one_of(0, 1))),
         "cut": Kind(2),
-        "cut_at": Kind(6, each(messages, one_of(*Where))),
+        "cut_at": Kind(6, each(messages, one_of(*Where), one_of(0, 0, 0, 1, 3, 10))),
         "restart_server": Kind(1, each(one_of("fast", "immediate"))),
         "break_storage": Kind(4, each(requests, one_of(*_STORAGES), one_of(1, 1, 3))),
-        "break_bigquery": Kind(3, each(asked, one_of(*_STATUSES, HTTPStatus.CONFLICT, Break.LOST), one_of(1, 1, 3))),
+        "break_bigquery": Kind(3, each(asked, one_of(*_STATUSES, Break.LOST, Break.SLOW), one_of(1, 1, 3))),
         "fail_jobs": Kind(2, each(one_of(1, 1, 3))),
         "storm": Kind(2, each(between(0.1, 1.5))),
         "refuse_messages": Kind(2, each(between(0.1, 1))),
@@ -79,11 +88,16 @@ def faults(functions: Choice, messages: Choice, requests: Choice, asked: Choice)
 
 @dataclass
 class Found:
-    """What was wrong in the end, each with the kind of outcome that it is; how much was read."""
+    """What was wrong in the end, each with the kind of outcome that it is; how much was read; how many calls it took to
+    heal what was left; how many faults were to be met, of each kind, and how many were not.
+    """
 
     wrong: list[str] = field(default_factory=list)
     reads: int = 0
     seconds: float = 0
+    calls: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    unmet: Counter[str] = field(default_factory=Counter)
 
     @property
     def kinds(self) -> set[str]:
@@ -106,6 +120,14 @@ class Ways:
         """No more faults."""
         for each_ in (self.postgres, self.pubsub, self.storage, self.manifests, self.bigquery, self.jobs):
             each_.clear()
+
+    def unmet(self) -> Iterator[str]:
+        """The faults that nothing has met yet."""
+        yield from (f"PostgreSQL {pattern}" for pattern in self.postgres.unmet())
+        yield from (f"Cloud Storage {request}" for request in self.storage.unmet())
+        yield from (f"BigQuery {request}" for request in self.bigquery.unmet())
+        yield from self.manifests.unmet()
+        yield from self.jobs.unmet()
 
 
 class Heard:
@@ -145,16 +167,21 @@ class World:
         self.here, self._ways = here, ways
         self._calls: list[Background] = []
         self._steps: list[Background] = []
+        #: Those who wake the frozen.
+        self._sleepers: list[Background] = []
         self._turns = {instance: threading.Lock() for instance in here.all_instances}
-        self._told: list[str] = []
+        self._found = Found()
+        self._told = self._found.wrong
         self._chance = Random(0)  # noqa: S311
         self._read_up_to: dict[Path, int] = {}
 
     def play(self, of: Schedule) -> Found:
         """Let the schedule happen; what is wrong when all has come to its end."""
-        began, self._told, self._chance = time.monotonic(), [], Random(of.seed)  # noqa: S311
-        reads = self._play(of)
-        return Found(list(self._told), reads, time.monotonic() - began)
+        began, self._found, self._chance = time.monotonic(), Found(), Random(of.seed)  # noqa: S311
+        self._told = self._found.wrong
+        self._found.reads = self._play(of)
+        self._found.seconds = time.monotonic() - began
+        return self._found
 
     def _play(self, of: Schedule) -> int:
         """The schedule, and how it comes to its end; how much was read meanwhile."""
@@ -165,13 +192,30 @@ class World:
         return self.here.env
 
     def _happen(self, of: Schedule) -> None:
-        """Let the schedule happen, and then no more faults."""
+        """Let the schedule happen, and what it has begun come to rest or not; and then no more faults."""
         start = time.monotonic()
         for act in of.acts:
             time.sleep(max(0, start + act.at - time.monotonic()))
             getattr(self, f"_{act.what}")(*act.arguments)
         self._wait_for(self._steps)
+        self._wait_for(self._calls)
+        self._idle()
+        self._found.unmet.update(self._ways.unmet())
         self._ways.clear()
+
+    def _idle(self) -> None:
+        """Wait until nothing is under way, or for a while."""
+
+    def _retried[T](self, step: Callable[[], T]) -> T:
+        """What a step gives, though others may be in its way for a moment."""
+        deadline = time.monotonic() + PATIENCE / 4
+        while True:
+            try:
+                return step()
+            except SyncError as e:
+                if not e.retryable or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.1)
 
     def _kill(self, function: str, number: int, pause: float) -> None:
         instance = self._instance(function, number)
@@ -202,7 +246,7 @@ class World:
         with suppress(OSError, IndexError):  # it was killed
             pid = instance.worker_pid
             os.kill(pid, signal.SIGSTOP)
-            self._later(seconds, lambda: os.kill(pid, signal.SIGCONT))
+            self._sleepers.append(_after(seconds, lambda: os.kill(pid, signal.SIGCONT)))
 
     def _freeze_long(self, function: str, number: int) -> None:
         self._freeze(function, number, LIFE + 2)
@@ -210,22 +254,27 @@ class World:
     def _cut(self) -> None:
         self._ways.postgres.cut()
 
-    def _cut_at(self, message: str, where: Where) -> None:
-        self._ways.postgres.cut_at(message.encode(), where)
+    def _cut_at(self, message: str, where: Where, after: int) -> None:
+        self._found.faults[f"PostgreSQL {message}"] += 1
+        self._ways.postgres.cut_at(message.encode(), where, after)
 
     def _restart_server(self, mode: str) -> None:
         self.here.cloud.postgres.restart(mode)
 
     def _break_storage(self, request: tuple[str, str], fault: HTTPStatus | Break, times: int) -> None:
+        self._found.faults[f"Cloud Storage {' '.join(request)}"] += 1
         self._ways.storage.next(*request, fault, times)
 
     def _break_bigquery(self, request: tuple[str, str], fault: HTTPStatus | Break, times: int) -> None:
+        self._found.faults[f"BigQuery {' '.join(request)}"] += 1
         self._ways.bigquery.next(*request, fault, times)
 
     def _fail_jobs(self, times: int) -> None:
+        self._found.faults["job"] += 1
         self._ways.jobs.next(times)
 
     def _storm(self, seconds: float) -> None:
+        self._found.faults["storm"] += 1
         self._ways.manifests.last(seconds)
 
     def _refuse_messages(self, seconds: float) -> None:
@@ -234,11 +283,17 @@ class World:
         self._later(seconds, self._ways.pubsub.clear)
 
     def _check_leaks(self, queries: Mapping[str, str]) -> None:
+        """What is left though nothing is under way. The server ends the session of a client that is gone within
+        seconds.
+        """
+        deadline = time.monotonic() + 10
         with psycopg.connect(self.here.dsn, autocommit=True) as connection:
-            for what, query in queries.items():
-                rows = connection.execute(query.encode()).fetchall()
-                if rows:
-                    self._told.append(f"leak: {what}: {rows[:5]}")
+            while True:
+                found = {what: connection.execute(query.encode()).fetchall() for what, query in queries.items()}
+                if not any(found.values()) or time.monotonic() > deadline:
+                    break
+                time.sleep(0.1)
+        self._told += [f"leak: {what}: {rows[:5]}" for what, rows in found.items() if rows]
 
     def _check_logs(self) -> None:
         for path in sorted(self.here.cloud.folder.glob(f"{self.here.name}-*.log")):
@@ -255,11 +310,13 @@ class World:
             if not line.startswith("["):  # gunicorn's own
                 self._told.append(f"unclear: a line that is no JSON: {line.strip()[:300]}")
             return
-        if "crashed" in str(entry.get("message")):
+        if "crashed" in str(entry.get("message")) or "Report this as a bug" in line:
             self._told.append(f"unclear: {line.strip()[:1500]}")
 
     def _call(self, url: str, body: object, headers: Mapping[str, str]) -> tuple[int, dict[str, object]]:
-        """The status and the answer of a call; 0 where there was none, because it was killed."""
+        """The status and the answer of a call; 0 where there was none, because it was killed. Whatever happens to what
+        it needs, no call is a mistake, and each answer says what became of it.
+        """
         request = urllib.request.Request(  # noqa: S310 - the address is a function's own
             url, json.dumps(body).encode(), {"content-type": "application/json", **headers}
         )
@@ -267,10 +324,19 @@ class World:
             with urllib.request.urlopen(request, timeout=120) as response:  # noqa: S310
                 return response.status, json.load(response)
         except urllib.error.HTTPError as e:
-            with e:
-                return e.code, {}
-        except (OSError, HTTPException, ValueError):
+            with e, suppress(OSError, HTTPException):
+                self._judge_refusal(e.code, e.read())
+            return e.code, {}
+        except (OSError, HTTPException):
             return 0, {}
+
+    def _judge_refusal(self, status: int, body: bytes) -> None:
+        try:
+            told = json.loads(body)
+        except ValueError:
+            told = None
+        if status < HTTPStatus.INTERNAL_SERVER_ERROR or not isinstance(told, dict):
+            self._told.append(f"unclear: a call was answered {status} {body[:300]!r}")
 
     def _operate(self, step: Callable[[], object]) -> None:
         """What an operator does: all that he may see of a failure is one of ours."""
@@ -282,12 +348,7 @@ class World:
         self._steps.append(Background(run))
 
     def _later(self, seconds: float, step: Callable[[], object]) -> None:
-        def run() -> None:
-            time.sleep(seconds)
-            with suppress(ProcessLookupError):
-                step()
-
-        self._steps.append(Background(run))
+        self._steps.append(_after(seconds, step))
 
     def _instance(self, function: str, number: int) -> Instance:
         instances = self.here.instances[function]
@@ -302,6 +363,17 @@ class World:
             except Exception as e:  # noqa: BLE001 - whatever it is, there should be none
                 self._told.append(f"unclear: {type(e).__name__} {e}")
         steps.clear()
+
+
+def _after(seconds: float, step: Callable[[], object]) -> Background:
+    """Take a step in so many seconds."""
+
+    def run() -> None:
+        time.sleep(seconds)
+        with suppress(ProcessLookupError):
+            step()
+
+    return Background(run)
 
 
 #: What nobody may hold in the end.

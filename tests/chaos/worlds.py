@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 FLOWS = {"daily": (daily.daily, daily.schedule), "hourly": (hourly.hourly, hourly.schedule)}
 #: Seconds after which a schedule hangs: then it is told where, and its world ends.
 HANGS = 900
+#: After how many schedules a world is too full of what was before.
+RENEWED = 40
 #: Where the logs of the functions of a schedule that failed are kept.
 KEPT = CACHE / "chaos"
 
@@ -46,14 +48,19 @@ class Asked:
 def play(asked: Asked) -> int:
     """Play schedules, and say what became of each, and of all of them."""
     outcomes: Counter[str] = Counter()
-    reads, count = 0, 0
+    reads, count, calls = 0, 0, 0
+    faults, unmet = Counter[str](), Counter[str]()
     for seed, found, shortest in _played(asked):
-        count, reads = count + 1, reads + found.reads
+        count, reads, calls = count + 1, reads + found.reads, max(calls, found.calls)
+        faults.update(found.faults)
+        unmet.update(found.unmet)
         outcomes.update({what.partition(":")[0] for what in found.wrong} or {"ok"})
         _say(f"{asked.flow} {seed} {found.seconds:.1f} s {'; '.join(found.wrong) or 'ok'}")
         if shortest:
             _say(f"again by: nox -s chaos -- {asked.flow} --seed {seed} --schedules 1\n{shortest}")
     _say(f"{count} {asked.flow} schedules, the first of seed {asked.seed}, {reads:,} reads: {dict(outcomes)}")
+    _say(f"Healed by {calls} calls at most. Faults that were met:")
+    _say("; ".join(f"{fault} {of - unmet[fault]} of {of}" for fault, of in faults.most_common()))
     return 0 if count and set(outcomes) <= {"ok"} else 1
 
 
@@ -120,10 +127,14 @@ def _next(seeds: Queue[int | None]) -> int | None:
 
 
 class Worlds:
-    """The world that there is, and another one after a schedule that failed: what it left is not the next one's."""
+    """The world that there is, and another one after so many schedules, or one that failed: what it left is not the
+    next one's.
+    """
 
     def __init__(self, deployed: type[AbstractContextManager[World]]) -> None:
-        self._deployed, self._stack, self._world = deployed, ExitStack(), None
+        self._deployed, self._stack = deployed, ExitStack()
+        self._world: World | None = None
+        self._played = 0
 
     def __enter__(self) -> Worlds:
         return self
@@ -134,15 +145,16 @@ class Worlds:
     def play(self, of: Schedule, kept: Path | None = None) -> Found:
         faulthandler.dump_traceback_later(HANGS, exit=True)
         if self._world is None:
-            self._world = self._stack.enter_context(self._deployed())
+            self._world, self._played = self._stack.enter_context(self._deployed()), 0
         world = self._world
+        self._played += 1
         try:
             found = world.play(of)
         except Exception as e:  # noqa: BLE001 - the next schedule has another world
             found = Found([f"unclear: {type(e).__name__} {e}"])
-        if found.wrong:
-            if kept is not None:
-                shutil.copytree(world.here.cloud.folder, kept, ignore=_but_logs, dirs_exist_ok=True)
+        if found.wrong and kept is not None:
+            shutil.copytree(world.here.cloud.folder, kept, ignore=_but_logs, dirs_exist_ok=True)
+        if found.wrong or self._played >= RENEWED:
             self._world = None
             self._stack.close()
         faulthandler.cancel_dump_traceback_later()
