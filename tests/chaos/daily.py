@@ -107,9 +107,10 @@ class Daily(World):
         self._wait_for(self._steps)
         self._settle()
         self._heal()
-        self._wait_for(self._sleepers)
-        self._idle()
-        self._told += [f"stuck: once the frozen woke: {what}" for what in self._differences()]
+        if self._sleepers:
+            self._wait_for(self._sleepers)
+            self._idle()
+            self._told += [f"stuck: once the frozen woke: {what}" for what in self._differences()]
         for reader in readings:
             reader.stopped.set()
         restarted = any(act.what == "restart_server" for act in of.acts)

@@ -119,8 +119,9 @@ class Hourly(World):
         self._renew(*wrong)
         self._wait_for(self._steps)
         self._heal()
-        self._wait_for(self._sleepers)
-        self._told += [f"once the frozen woke, {what}" for what in self._differences()]
+        if self._sleepers:
+            self._wait_for(self._sleepers)
+            self._told += self._differences()
         self._check_leaks(HELD)
         self._check_days()
         self._check_messages(heard)
