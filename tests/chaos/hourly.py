@@ -99,6 +99,8 @@ class Hourly(World):
         self.services = HourlyServices.from_environment()
         self._ahead = dict.fromkeys(here.all_instances, 0)
         self._were_right = True
+        #: Whether rows were asked to go: what was begun of that goes on when it is asked for again.
+        self._deletes = False
         #: When the schedule began: its acts are about the same hours, though the hour may turn meanwhile.
         self._now = datetime.now(UTC)
         #: Keys of rows that PostgreSQL had when an operator said that BigQuery has what it should.
@@ -111,7 +113,7 @@ class Hourly(World):
         return {**self.here.env, "CLOCK_AHEAD": str(self._ahead[instance])}
 
     def _play(self, of: Schedule) -> int:
-        self._were_right, heard = True, len(self.done.messages)
+        self._were_right, self._deletes, heard = True, False, len(self.done.messages)
         self._now = datetime.now(UTC)
         self._happen(of)
         wrong = [instance for instance, ahead in self._ahead.items() if ahead]
@@ -148,7 +150,7 @@ class Hourly(World):
         body: dict[str, object] = {"table_name": LOG}
         headers: dict[str, str] = {}
         if then == "delete":
-            body["delete_from_source"] = True
+            body["delete_from_source"] = self._deletes = True
         if what == "hour":
             hour = Hour(self._now).plus(-back)
             body |= {"date": f"{hour.start:%Y%m%d}", "hour": hour.start.hour}
@@ -193,8 +195,9 @@ class Hourly(World):
 
     def _heal(self) -> None:
         deadline = time.monotonic() + PATIENCE
+        body = {"table_name": LOG, "delete_from_source": self._deletes}
         for call in itertools.count():
-            status, answer = self._call(self.here.url("hourly_export"), {"table_name": LOG}, {})
+            status, answer = self._call(self.here.url("hourly_export"), body, {})
             differences = self._differences()
             self._found.calls += 1
             if status == HTTPStatus.OK and not answer["remaining"] and not differences:
@@ -238,7 +241,7 @@ class Hourly(World):
         self._told += [f"apart: {what}" for verdict in verdicts for what in verdict.differences]
         with psycopg.connect(self.here.dsn) as connection:
             written = set(connection.execute("SELECT id, at, what, price FROM written"))
-        rows = self._rows(f"SELECT id, at, what, price FROM raw_local.{LOG}")
+        rows = self._rows(f"SELECT id, `at`, what, price FROM raw_local.{LOG}")
         if others := {(id_, at.replace(tzinfo=None), what, price) for id_, at, what, price in rows} - written:
             self._told.append(f"lost: {len(others)} rows are others in BigQuery: {sorted(others)[:3]}")
 

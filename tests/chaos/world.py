@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
 import time
 import urllib.error
@@ -41,6 +42,9 @@ ROWS_PER_PART = 350
 LIFE = 10
 #: Seconds that acts are spread over, and that a world may take to come to rest: a machine may be busy.
 ACTS, PATIENCE = 2, 120
+
+#: Seconds for which one thread of this process has the interpreter while others wait.
+SWITCHED = 0.0005
 
 type Choice = Callable[[Random], object]
 
@@ -391,6 +395,9 @@ def deployed(
 ) -> Iterator[tuple[Deployment, Ways]]:
     """A cloud of its own, whose functions reach everything by ways that break. This process reaches it directly."""
     with ExitStack() as stack:
+        # The ways are threads that hand on one message after the other, beside readers that have much to do.
+        stack.callback(sys.setswitchinterval, sys.getswitchinterval())
+        sys.setswitchinterval(SWITCHED)
         cloud = stack.enter_context(Cloud(ROWS_PER_PART, RELAXED, runtime, in_memory=True))
         dsn = cloud.postgres.dsn(name)
         server = str(psycopg.conninfo.conninfo_to_dict(dsn)["port"])
