@@ -105,6 +105,8 @@ class Daily(World):
         self._happen(of)
         self._deploy("before")
         self._wait_for(self._steps)
+        self._idle(PATIENCE / 12)
+        self._end_faults()
         self._settle()
         self._heal()
         if self._sleepers:
@@ -128,10 +130,11 @@ class Daily(World):
 
     # What happens
 
-    def _idle(self) -> None:
+    def _idle(self, seconds: float = PATIENCE / 4) -> None:
+        """Wait until no event is under way, or for a while."""
         self.here.eventarc.faults = eventarc.Faults()
         with suppress(TimeoutError):
-            self.here.eventarc.wait_idle(PATIENCE / 4, quiet=0.3)
+            self.here.eventarc.wait_idle(seconds, quiet=0.3)
 
     def _fill(self, how: str, *tables: str) -> None:
         self._state += 1

@@ -116,6 +116,7 @@ class Hourly(World):
         self._were_right, self._deletes, heard = True, False, len(self.done.messages)
         self._now = datetime.now(UTC)
         self._happen(of)
+        self._end_faults()
         wrong = [instance for instance, ahead in self._ahead.items() if ahead]
         self._ahead = dict.fromkeys(self._ahead, 0)
         self._renew(*wrong)
@@ -273,7 +274,9 @@ class Hourly(World):
         self._told += [
             f"leak: {hour} is {record.state}"
             for hour, record in records.items()
-            if not record.settled and Hour.parse(hour) < Hour(datetime.now(UTC))
+            if not record.settled
+            and (self._deletes or record.state != State.DELETING)
+            and Hour.parse(hour) < Hour(datetime.now(UTC))
         ]
         for hour in records if self._were_right else ():
             times = [each.data["verified_at"] for each in self.done.messages[heard:] if each.data["hour"] == hour]

@@ -196,19 +196,18 @@ class World:
         return self.here.env
 
     def _happen(self, of: Schedule) -> None:
-        """Let the schedule happen, and what it has begun come to rest or not; and then no more faults."""
+        """Let the schedule happen, and its calls end."""
         start = time.monotonic()
         for act in of.acts:
             time.sleep(max(0, start + act.at - time.monotonic()))
             getattr(self, f"_{act.what}")(*act.arguments)
         self._wait_for(self._steps)
         self._wait_for(self._calls)
-        self._idle()
+
+    def _end_faults(self) -> None:
+        """No more faults; those that nothing has met are noted."""
         self._found.unmet.update(self._ways.unmet())
         self._ways.clear()
-
-    def _idle(self) -> None:
-        """Wait until nothing is under way, or for a while."""
 
     def _retried[T](self, step: Callable[[], T]) -> T:
         """What a step gives, though others may be in its way for a moment."""
