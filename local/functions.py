@@ -67,6 +67,7 @@ class Instance:
         sockets = log.parent / str(port)
         sockets.mkdir()
         own = {"THREADS": str(spec.threads), "K_SERVICE": name, "XDG_RUNTIME_DIR": str(sockets)}
+        own |= {"MALLOC_ARENA_MAX": "2"}  # as terraform/functions.tf has it
         self._own_env = {**python, **own}
         self._env = {**env, **self._own_env}
         self.start()

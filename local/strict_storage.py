@@ -114,7 +114,8 @@ class Faults:
 
     def _take(self, request: Request) -> Fault | None:
         range_ = request.headers.get("content-range") or request.headers.get("range", "")
-        asked = f"{request.path} {range_} {uploaded(request)}"
+        name = uploaded(request)
+        asked = f"{request.path} {range_}" + (f" {name}" if name else "")
         with self._lock:
             for each in self._next:
                 if each.method == request.method and each.where.search(asked):

@@ -6,6 +6,8 @@ locals {
       ENV_SHORT_NAME              = var.environment
       GCP_PROJECT_ID              = var.project_id
       RECOMMENDATION_SQL_INSTANCE = var.cloud_sql.instance
+      # glibc's: with a heap for each thread, a load's memory grows with its rows.
+      MALLOC_ARENA_MAX = "2"
     },
     var.openlineage_url == null ? {} : { OPENLINEAGE_URL = var.openlineage_url },
   )

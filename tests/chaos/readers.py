@@ -13,8 +13,8 @@ import psycopg
 
 from tests.kit.background import Background
 
-#: Seconds between two reads of a reader: of several, one reads every 25 milliseconds or so. On a busy machine, where a read
-#: takes long, the pause is so many times that longer: what is read would else take what the machine has.
+#: Seconds between two reads of a reader: of several, one reads every 25 milliseconds or so. On a busy machine, where a
+#: read takes long, the pause is so many times that longer: what is read would else take what the machine has.
 PAUSE, BREATHS = (0.02, 0.3), 4
 
 #: Statements that give name, state and size of each row, and how often each row is in them.

@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 from local.functions import FLEET
 from shared.operate.doctor import deployed
 from shared.operate.doctor import planned as planned_of
-from tests.kit.environment import EITHER, EMULATORS, made_by, needed_by, read_by
+from tests.kit.environment import EITHER, EMULATORS, OF_LIBRARIES, made_by, needed_by, read_by
 
 
 def services_of(plan):
@@ -38,7 +38,7 @@ def test_every_function_is_deployed_and_no_other(planned):
 @pytest.mark.parametrize("function", FLEET)
 def test_terraform_sets_what_a_function_reads_and_nothing_else(planned, function):
     given, reads = planned[function]["environment_variables"], read_by(function) - EMULATORS
-    assert given.keys() - reads == set(), "set, and read by nobody"
+    assert given.keys() - reads - OF_LIBRARIES == set(), "set, and read by nobody"
     needed = needed_by(function) | ({"HOURLY_START"} & reads)
     assert needed - given.keys() - EITHER == set(), "needed, and not set"
     assert len(given.keys() & EITHER) == 1
