@@ -46,6 +46,15 @@ class Break(Enum):
 
 type Fault = HTTPStatus | Break
 
+#: The code beside a status (https://cloud.google.com/storage/docs/json_api/v1/status-codes).
+_REASONS = {
+    HTTPStatus.CONFLICT: "conflict",
+    HTTPStatus.PRECONDITION_FAILED: "conditionNotMet",
+    HTTPStatus.TOO_MANY_REQUESTS: "rateLimitExceeded",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "internalError",
+    HTTPStatus.SERVICE_UNAVAILABLE: "backendError",
+}
+
 
 @dataclass
 class _Next:
@@ -129,7 +138,8 @@ class Faults:
 
 def refusal(status: HTTPStatus) -> Answer:
     """As Cloud Storage words it."""
-    error = {"code": status.value, "message": status.phrase, "errors": [{"message": status.phrase}]}
+    said = {"message": status.phrase} | ({"reason": _REASONS[status]} if status in _REASONS else {})
+    error = {"code": status.value, "message": status.phrase, "errors": [said]}
     return Answer(status, json.dumps({"error": error}).encode())
 
 

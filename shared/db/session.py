@@ -23,8 +23,8 @@ from shared.settings import CommonSettings
 #: How often the server looks, while it works, whether its client still lives: a killed worker's statement ends soon.
 CLIENT_CHECK_MS = 2_000
 
-#: Readers wait behind a lock that we wait for, so no statement waits longer than this unless it says so itself. They may
-#: stall for 25 ms, and a server whose processors are busy was seen to take up to 5 ms more than this to end a wait.
+#: Readers wait behind a lock that we wait for, so no statement waits longer than this unless it says so itself. They
+#: may stall for 25 ms, and a server whose processors are busy was seen to take up to 5 ms more than this to end a wait.
 LOCK_TIMEOUT_MS = 20
 
 #: The only schemas whose functions, operators and types mean what the code means: anybody may be allowed to create in

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from google.api_core.exceptions import GoogleAPICallError
 
 #: Reasons after which the same request can succeed, whatever status they come with
-#: (https://cloud.google.com/bigquery/docs/error-messages).
+#: (https://cloud.google.com/bigquery/docs/error-messages, https://cloud.google.com/storage/docs/json_api/v1/status-codes).
 TRANSIENT_REASONS = frozenset(
     (
         "backendError",
+        "conflict",
         "internalError",
         "jobBackendError",
         "jobInternalError",
@@ -78,7 +79,10 @@ def reason(e: "GoogleAPICallError") -> str:
 
 
 def _is_transient(e: "GoogleAPICallError") -> bool:
-    return not TRANSIENT_REASONS.isdisjoint(error.get("reason") for error in e.errors if isinstance(error, dict))
+    reasons = {error.get("reason") for error in e.errors if isinstance(error, dict)} - {None}
+    # Of an upload that another change got in the way of, the client keeps the status alone. A duplicate has a reason.
+    conflict = e.code == HTTPStatus.CONFLICT and not reasons
+    return conflict or not TRANSIENT_REASONS.isdisjoint(reasons)
 
 
 def _message(e: Exception) -> str:

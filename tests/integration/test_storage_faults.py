@@ -298,6 +298,15 @@ def test_what_stays_is_to_be_tried_again_and_no_object_is_there_in_part(place: P
     OPERATIONS[name].run(place)
 
 
+@pytest.mark.parametrize(
+    "name", [name for name, operation in OPERATIONS.items() if operation.method in ("POST", "PUT", "DELETE")]
+)
+def test_what_another_change_got_in_the_way_of_is_to_be_tried_again(place: Place, name: str) -> None:
+    assert type(told(place, name, HTTPStatus.CONFLICT)) is RetryableError
+    assert place.contents() <= {CONTENT, OTHER}
+    OPERATIONS[name].run(place)
+
+
 UPLOADS = [name for name, operation in OPERATIONS.items() if operation.run is written]
 DUCKDBS = [name for name in OPERATIONS if name.startswith("DuckDB")]
 
