@@ -1,7 +1,7 @@
 variable "limits" {
   description = <<-EOT
     What an instance of each function has, and how many there are. The defaults are for the loads of docs/cost.md:
-    exports wait for BigQuery, an import of 3 M rows and an hour of 5 M stay below 370 MB with two threads at work, and
+    exports wait for BigQuery, an import of 3 M rows and an hour of 5 M stay below 400 MB with two threads at work, and
     PostgreSQL builds the views. Four imports at once are as many as the tables.
   EOT
   type = object({
