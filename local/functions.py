@@ -39,6 +39,10 @@ FLEET: Mapping[str, Spec] = {
 }
 
 
+#: Heaps of a function's process, as terraform/functions.tf has it.
+ARENAS = "2"
+
+
 @dataclass(frozen=True)
 class Runtime:
     """What runs functions, and where they are. When `warm`, each is forked from a process that has imported our own."""
@@ -67,7 +71,7 @@ class Instance:
         sockets = log.parent / str(port)
         sockets.mkdir()
         own = {"THREADS": str(spec.threads), "K_SERVICE": name, "XDG_RUNTIME_DIR": str(sockets)}
-        own |= {"MALLOC_ARENA_MAX": "2"}  # as terraform/functions.tf has it
+        own |= {"MALLOC_ARENA_MAX": ARENAS}
         self._own_env = {**python, **own}
         self._env = {**env, **self._own_env}
         self.start()

@@ -75,7 +75,7 @@ class Faults:
 
     def next(self, method: str, where: str, fault: Fault, times: float = 1) -> None:
         """Let the next requests with this method meet a fault, if the pattern is found in their path and query, or in
-        the range that follows them after a space, or the name of an object that is uploaded after that.
+        the range that follows them after a space, or in the name of an object whose upload it begins.
         """
         with self._lock:
             self._next.append(_Next(method, re.compile(where), fault, times))

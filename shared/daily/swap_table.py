@@ -1,6 +1,6 @@
 """Swap: the one transaction that changes which snapshot of a table readers see.
 
-Readers see all of the old snapshot or all of the new one, and never wait for longer than STALL_MS at a time. If the new
+Readers see all of the old snapshot or all of the new one, and never wait for longer than 25 ms at a time. If the new
 snapshot has other columns, the same transaction changes the table's columns, and the views that use them.
 """
 
@@ -26,6 +26,7 @@ from shared.daily.live import RECYCLE, Replacement
 from shared.daily.receipt import of_adopted
 from shared.db.locks import Lock, LockPatience, await_lock, end_stale_holders
 from shared.db.postgres import COMMIT_LATER, at_once
+from shared.db.session import LOCK_TIMEOUT_MS
 from shared.errors import BusyError, DataError, IncompleteError, TargetError
 from shared.ledger import publications, receipts, snapshots
 from shared.ledger.publications import Cause
@@ -36,13 +37,10 @@ from shared.target import columns, tables
 BUILDS_PATIENCE = 120
 READERS_PATIENCE = 40
 
-#: The wait for the table's lock, in ms: as long as readers may stall behind it.
-STALL_MS = 25
-
 #: Should a worker freeze while it holds the lock, the server ends its transaction after a second.
 FREEZE = sql.SQL("SET LOCAL idle_in_transaction_session_timeout = '1s'")
 
-#: Tries that do not queue at all, before those that make readers queue for STALL_MS.
+#: Tries that do not queue at all, before those that make readers queue for LOCK_TIMEOUT_MS.
 TRIES_WITHOUT_QUEUE = 100
 
 
@@ -228,10 +226,10 @@ def _lock_out_readers(run: TableRun, statements: Sequence[sql.Composable]) -> li
         try:
             with run.connection.transaction():
                 # 1 ms is hardly a queue at all.
-                wait = sql.SQL("SET LOCAL lock_timeout = {}").format(f"{STALL_MS if queues else 1}ms")
+                wait = sql.SQL("SET LOCAL lock_timeout = {}").format(f"{LOCK_TIMEOUT_MS if queues else 1}ms")
                 nowait = sql.SQL("" if queues else "NOWAIT")
                 lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE {}").format(run.parent, nowait)
-                then = sql.SQL("SET LOCAL lock_timeout = {}").format(f"{STALL_MS}ms")
+                then = sql.SQL("SET LOCAL lock_timeout = {}").format(f"{LOCK_TIMEOUT_MS}ms")
                 return at_once(run.connection, [wait, lock, then, FREEZE, *statements])
         except (pg.LockNotAvailable, pg.InternalError_) as e:
             # PostgreSQL has no state of its own for a tuple of its catalog that a GRANT is just changing.

@@ -15,10 +15,14 @@ from shared.daily.context import DailyRun
 from shared.daily.live import Replacement
 from shared.db.locks import LockPatience
 from shared.db.postgres import COMMIT_LATER, at_once, make_durable
+from shared.db.session import LOCK_TIMEOUT_MS
 from shared.errors import BusyError
 
 #: Seconds to wait for a gap between a view's readers.
 READERS_PATIENCE = 60
+
+#: Tries in which readers hardly queue, before those that make them queue for LOCK_TIMEOUT_MS.
+SHORT_TRIES = 50
 
 
 def swap(run: DailyRun, builds: Sequence[Build]) -> None:
@@ -34,8 +38,8 @@ def swap(run: DailyRun, builds: Sequence[Build]) -> None:
     while True:
         try:
             with run.connection.transaction():
-                # 1 ms is hardly a queue at all; readers that never leave a gap are met with the longest stall allowed.
-                wait = 1 if patience.tries < 50 else 25
+                # 1 ms is hardly a queue at all; readers that never leave a gap are met with the longest wait allowed.
+                wait = 1 if patience.tries < SHORT_TRIES else LOCK_TIMEOUT_MS
                 run.connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{wait}ms"])
                 # Should this worker freeze with the locks in hand, the server ends the transaction after a second.
                 run.connection.execute("SET LOCAL idle_in_transaction_session_timeout = '1s'")

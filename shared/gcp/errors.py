@@ -79,8 +79,9 @@ def reason(e: "GoogleAPICallError") -> str:
 
 
 def _is_transient(e: "GoogleAPICallError") -> bool:
-    reasons = {error.get("reason") for error in e.errors if isinstance(error, dict)} - {None}
-    # Of an upload that another change got in the way of, the client keeps the status alone. A duplicate has a reason.
+    reasons = {error["reason"] for error in e.errors if isinstance(error, dict) and error.get("reason")}
+    # The storage client keeps only the status of a refused upload, so a 409 without a reason means that another change
+    # came first. BigQuery's duplicate has its reason, and stays permanent.
     conflict = e.code == HTTPStatus.CONFLICT and not reasons
     return conflict or not TRANSIENT_REASONS.isdisjoint(reasons)
 

@@ -87,6 +87,8 @@ class Daily(World):
         self._totals: dict[str, int] = {}
         self._states: dict[str, int] = {}
         self._lost: set[str] = set()
+        #: Rollbacks that were asked for and refused.
+        self._refused: list[SyncError] = []
         self._known: set[tuple[str, str]] = set()
         self._fill("full", *TABLES)
         self._heal()
@@ -95,7 +97,7 @@ class Daily(World):
         return {**self.here.env, FOLDER_VARIABLE: str(self._catalog)}
 
     def _play(self, of: Schedule) -> int:
-        self._back, self._lost = 0, set()
+        self._back, self._lost, self._refused = 0, set(), []
         self.published.forget()
         self.refreshed.forget()
         self._known = self._publications()
@@ -123,8 +125,8 @@ class Daily(World):
             self._told += [
                 f"mixed: {what}" for what in reader.wrong or ([] if reader.reads else ["nothing was ever read"])
             ]
-            if reader.steps_back() > self._back:
-                self._told.append(f"backwards: {reader.steps_back()} times, {self._back} asked for: {reader.seen}")
+            if reader.steps_back() > (back := self._back - len(self._refused)):
+                self._told.append(f"backwards: {reader.steps_back()} times, {back} asked for: {reader.seen}")
         self._check(delivered)
         return sum(reader.reads for reader in readings)
 
@@ -188,8 +190,8 @@ class Daily(World):
         def rollback() -> None:
             try:
                 decisions.rollback(self.services, table, None, "chaos")
-            except PermanentError:
-                self._back -= 1
+            except PermanentError as e:
+                self._refused.append(e)
                 raise
 
         self._operate(rollback)

@@ -244,7 +244,7 @@ class Hourly(World):
             written = set(connection.execute("SELECT id, at, what, price FROM written"))
         rows = self._rows(f"SELECT id, `at`, what, price FROM raw_local.{LOG}")
         if others := {(id_, at.replace(tzinfo=None), what, price) for id_, at, what, price in rows} - written:
-            self._told.append(f"lost: {len(others)} rows are others in BigQuery: {sorted(others)[:3]}")
+            self._told.append(f"lost: {len(others)} rows are others in BigQuery: {list(others)[:3]}")
 
     def _check_messages(self, heard: int) -> None:
         """Of each hour, the last message tells of all that is verified, and of those after so many that were heard,

@@ -110,21 +110,25 @@ class Storm:
     """Others change manifests all the while: for some seconds, no write of one meets its precondition."""
 
     def __init__(self) -> None:
-        self._until, self._met = 0.0, True
+        self._ends: list[float] = []
+        self._met: set[float] = set()
 
     def last(self, seconds: float) -> None:
-        self._until, self._met = time.monotonic() + seconds, False
+        self._ends.append(time.monotonic() + seconds)
 
     def unmet(self) -> list[str]:
-        """What no write has met."""
-        return [] if self._met else ["storm"]
+        """A word for each storm that no write has met."""
+        return ["storm" for end in self._ends if end not in self._met]
 
     def clear(self) -> None:
-        self._until, self._met = 0.0, True
+        self._ends.clear()
+        self._met.clear()
 
     def __call__(self, request: Request, forward: Forward) -> Answer:
-        if time.monotonic() < self._until and "manifest" in uploaded(request):
-            self._met = True
+        now = time.monotonic()
+        met = [end for end in self._ends if now < end]
+        if met and "manifest" in uploaded(request):
+            self._met.update(met)
             return refusal(HTTPStatus.PRECONDITION_FAILED)
         return forward(request)
 
@@ -135,19 +139,22 @@ class FailingJobs:
     """
 
     def __init__(self) -> None:
-        self._left, self._met = 0, True
+        #: Of each time that jobs were to fail, how many are to, and how many of these have not yet.
+        self._acts: list[list[int]] = []
         self._failing: set[str] = set()
         self._lock = threading.Lock()
 
     def next(self, times: int) -> None:
-        self._left, self._met = self._left + times, False
+        with self._lock:
+            self._acts.append([times, times])
 
     def unmet(self) -> list[str]:
-        """What no job has met."""
-        return [] if self._met else ["job"]
+        """A word for each time of which no job has failed."""
+        return ["job" for times, left in self._acts if left == times]
 
     def clear(self) -> None:
-        self._left, self._met = 0, True
+        with self._lock:
+            self._acts.clear()
 
     def __call__(self, request: Request, forward: Forward) -> Answer:
         if request.method == "POST" and request.path.partition("?")[0].endswith("/jobs"):
@@ -162,9 +169,10 @@ class FailingJobs:
         asked = json.loads(request.body)
         configuration = asked["configuration"]
         with self._lock:
-            if not self._left or not configuration.keys() & {"load", "extract"}:
+            act = next((act for act in self._acts if act[1]), None)
+            if act is None or not configuration.keys() & {"load", "extract"}:
                 return request
-            self._left, self._met = self._left - 1, True
+            act[1] -= 1
             self._failing.add(asked["jobReference"]["jobId"])
         if "load" in configuration:
             configuration["load"]["sourceUris"] = ["gs://of-nobody/part"]

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 FLOWS = {"daily": (daily.daily, daily.schedule), "hourly": (hourly.hourly, hourly.schedule)}
 #: Seconds after which a schedule hangs: then it is told where, and its world ends.
 HANGS = 900
+#: A fault that was there so often, and that nothing has ever met, is none.
+ENOUGH = 20
 #: After how many schedules a world is too full of what was before.
 RENEWED = 40
 #: Where the logs of the functions of a schedule that failed are kept.
@@ -61,6 +63,10 @@ def play(asked: Asked) -> int:
     _say(f"{count} {asked.flow} schedules, the first of seed {asked.seed}, {reads:,} reads: {dict(outcomes)}")
     _say(f"Healed by {calls} calls at most. Faults that were met:")
     _say("; ".join(f"{fault} {of - unmet[fault]} of {of}" for fault, of in faults.most_common()))
+    never = [fault for fault, of in faults.items() if of >= ENOUGH and unmet[fault] == of]
+    if never:
+        _say(f"Nothing can meet these faults: {', '.join(never)}")
+        return 1
     return 0 if count and set(outcomes) <= {"ok"} else 1
 
 

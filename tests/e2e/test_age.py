@@ -12,7 +12,7 @@ from local import ROOT
 CASES = {
     ("days", "--days", "4"): ("after 3 days", "after 4 days", "refresh of a table's views", "tables of parts"),
     ("manifests", "--manifests", "3"): ("call of the log, nothing to do, 3 days of manifests",),
-    ("load", "--events", "12", "--rows", "2000", "--crowded", "1"): ("events",),
+    ("load", "--events", "12", "--rows", "2000", "--crowded", "1"): ("12 events", "OK"),
 }
 
 

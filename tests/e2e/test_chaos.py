@@ -75,6 +75,23 @@ def a_line_of_no_json(world):
         lines.write("Traceback (most recent call last):\n")
 
 
+def a_line_of_a_bug(world):
+    (log,) = (instance.log for instance in world.here.instances["bq_export"])
+    with log.open("a") as lines:
+        lines.write(json.dumps({"severity": "ERROR", "message": "rows differ. Report this as a bug"}) + "\n")
+
+
+def an_answer_of_no_help(world):
+    world._call(world.here.url("bq_export"), {"date": "of old"}, {})
+
+
+def told_of_nothing(world):
+    """A message of a publication that never was."""
+    assert world.published.until(lambda: world.published.messages)
+    attributes = {**world.published.messages[-1].attributes, "publication": "1", "ce-id": "of nothing"}
+    world.here.cloud.publisher.publish(world.here.topic, b"", **attributes).result(30)
+
+
 def readers_are_cut_off(world):
     with world.here.cloud.postgres.superuser(world.here.name) as admin:
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'api'")
@@ -88,6 +105,9 @@ IN_TABLES = {
     "readers whose sessions are ended": (readers_are_cut_off, {"mixed"}),
     "a view that is left": (sql('CREATE MATERIALIZED VIEW "20260101T000000_of_nobody" AS SELECT 1 AS n'), {"leak"}),
     "a line of no JSON": (a_line_of_no_json, {"unclear"}),
+    "a line of a bug": (a_line_of_a_bug, {"unclear"}),
+    "an answer that blames the caller": (an_answer_of_no_help, {"unclear"}),
+    "a publication that never was": (told_of_nothing, {"untold"}),
     "a publication that nobody is told of": (unheard("published"), {"untold"}),
     "a build that is told of after the next one": (told_late, {"untold"}),
 }

@@ -15,6 +15,7 @@ from local.prerequisites import MissingError, pgbouncer
 from shared.db import locks, postgres
 from shared.db.locks import Lock
 from shared.db.postgres import connect
+from shared.db.session import LOCK_TIMEOUT_MS
 from shared.errors import ConfigurationError
 from shared.gcp.tokens import LOG_IN, FunctionToken
 from shared.settings import DatabaseUrl
@@ -189,11 +190,12 @@ def test_an_account_without_credentials_is_told(services, monkeypatch):
 # Poolers
 
 DROPS = {"ignore_startup_parameters": "options"}
+OURS = f"SET lock_timeout = {LOCK_TIMEOUT_MS}"
 POOLERS = {
     "as it comes": ({"pool_mode": "transaction"}, "SELECT 1"),
     "that drops settings": ({"pool_mode": "transaction", **DROPS}, "SELECT 1"),
-    "that has the setting which is looked at": ({"pool_mode": "transaction", **DROPS}, "SET lock_timeout = 25"),
-    "of sessions": ({"pool_mode": "session", **DROPS}, "SET lock_timeout = 25"),
+    "that has the setting which is looked at": ({"pool_mode": "transaction", **DROPS}, OURS),
+    "of sessions": ({"pool_mode": "session", **DROPS}, OURS),
     "of statements": ({"pool_mode": "statement", **DROPS}, "SELECT 1"),
 }
 

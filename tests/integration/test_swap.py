@@ -1,12 +1,17 @@
 """What comes between the preparation of a swap and the moment when readers are locked out, and after it."""
 
-import pytest
+import re
 
-from shared.daily import live, swap_views
+import pytest
+from psycopg import sql
+
+from shared.daily import live, swap_table, swap_views
 from shared.daily.refresh import refresh
-from shared.errors import TargetError
+from shared.db.session import LOCK_TIMEOUT_MS, Session
+from shared.errors import BusyError, TargetError
 from tests.kit.sessions import one, users
-from tests.kit.snapshots import TABLE, publish
+from tests.kit.snapshots import TABLE, publish, upload
+from tests.kit.uploads import arrive
 
 VIEW = "non_recommendable_items_mv"
 LEFT = "SELECT count(*) FROM pg_class WHERE relkind = 'm' AND relname ~ '^[0-9]'"
@@ -62,3 +67,28 @@ def test_an_old_view_that_nobody_came_to_drop_is_dropped_by_the_next_refresh(ser
     assert refresh(services, TABLE, 3) == "refreshed"
     assert one(database, LEFT) == 0
     assert one(database, "SELECT count(*) FROM recosync.building") == 0
+
+
+def test_readers_never_queue_for_longer_than_the_limit(services, database, monkeypatch):
+    """However often the tries fail: what is waited for a lock is one ms, or what readers may stall for."""
+    said, execute = set[str](), Session.execute
+
+    def heard(session, query, params=None, **how):
+        text = query.as_string(session) if isinstance(query, sql.Composable) else str(query)
+        said.update(re.findall(r"SET LOCAL lock_timeout = '(\w+)'", text))
+        said.update(params if "set_config('lock_timeout'" in text else ())
+        return execute(session, query, params, **how)
+
+    monkeypatch.setattr(Session, "execute", heard)
+    for swap in (swap_table, swap_views):
+        monkeypatch.setattr(swap, "READERS_PATIENCE", 0.5)
+    monkeypatch.setattr(swap_table, "TRIES_WITHOUT_QUEUE", 1)
+    monkeypatch.setattr(swap_views, "SHORT_TRIES", 1)
+    with database.transaction():
+        database.execute(f"SELECT FROM {TABLE}, {VIEW}")
+        with pytest.raises(BusyError):
+            arrive(services, upload(services, 4, ["dan"]).manifest())
+        with pytest.raises(BusyError):
+            refresh(services, TABLE, 2)
+    # The others are for locks that no reader queues behind.
+    assert said - {"10s", "30s", "5s", "60s"} == {"1ms", f"{LOCK_TIMEOUT_MS}ms"}

@@ -19,8 +19,6 @@ FLOWS: Mapping[str, Callable[[Mapping[str, str]], Settings | HourlySettings]] = 
 FUNCTIONS = sorted(file.parent.name for file in (ROOT / "functions").glob("*/main.py"))
 #: Where Google's client libraries find an emulator: nothing that is deployed.
 EMULATORS = {"BIGQUERY_EMULATOR_HOST", "MONITORING_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"}
-#: What no code of ours reads (https://man7.org/linux/man-pages/man3/mallopt.3.html).
-OF_LIBRARIES = {"MALLOC_ARENA_MAX"}
 #: Two ways to the same.
 EITHER = {"DATABASE_URL", "DATABASE_URL_FILE"}
 
