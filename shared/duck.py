@@ -97,6 +97,8 @@ def connect(extension: str, settings: Mapping[str, str | int]) -> duckdb.DuckDBP
             f"DuckDB can't load its extension {extension} ({type(e).__name__})",
             remedy="Deploy the versions of DuckDB and its extensions that the lock file names",
         ) from e
+    # Where DuckDB takes the process for a shell, it would show a bar on standard output, which is the log.
+    instance.execute("SET enable_progress_bar = false")
     return instance
 
 

@@ -62,15 +62,8 @@ def each(*choices: Choice) -> Callable[[Random], tuple[object, ...]]:
 
 
 _STATUSES = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INTERNAL_SERVER_ERROR)
-_STORAGES = (
-    *_STATUSES,
-    HTTPStatus.PRECONDITION_FAILED,
-    HTTPStatus.CONFLICT,
-    Break.RESET,
-    Break.LOST,
-    Break.CUT,
-    Break.SLOW,
-)
+_READ = (*_STATUSES, Break.RESET, Break.LOST, Break.CUT, Break.SLOW)
+_WRITTEN = (HTTPStatus.PRECONDITION_FAILED, HTTPStatus.CONFLICT)
 
 
 def faults(functions: Choice, messages: Choice, requests: Choice, asked: Choice) -> dict[str, Kind]:
@@ -82,12 +75,23 @@ def faults(functions: Choice, messages: Choice, requests: Choice, asked: Choice)
         "cut": Kind(2),
         "cut_at": Kind(6, each(messages, one_of(*Where), one_of(0, 0, 0, 1, 3, 10))),
         "restart_server": Kind(1, each(one_of("fast", "immediate"))),
-        "break_storage": Kind(4, each(requests, one_of(*_STORAGES), one_of(1, 1, 3))),
+        "break_storage": Kind(4, _of_storage(requests)),
         "break_bigquery": Kind(3, each(asked, one_of(*_STATUSES, Break.LOST, Break.SLOW), one_of(1, 1, 3))),
         "fail_jobs": Kind(2, each(one_of(1, 1, 3))),
         "storm": Kind(2, each(between(0.1, 1.5))),
         "refuse_messages": Kind(2, each(between(0.1, 1))),
     }
+
+
+def _of_storage(requests: Choice) -> Callable[[Random], tuple[object, ...]]:
+    """What becomes of a request to Cloud Storage. No precondition and no other change get in the way of a read."""
+
+    def choose(chance: Random) -> tuple[object, ...]:
+        request = requests(chance)
+        options = _READ if isinstance(request, tuple) and request[0] == "GET" else (*_READ, *_WRITTEN)
+        return request, chance.choice(options), chance.choice((1, 1, 3))
+
+    return choose
 
 
 @dataclass

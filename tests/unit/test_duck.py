@@ -1,7 +1,11 @@
 """What DuckDB's errors mean, however they are handed on. The texts are DuckDB's own."""
 
+import subprocess
+import sys
+
 import pytest
 
+from shared.catalog import ROOT
 from shared.duck import Fault, fault
 
 MEANINGS = {
@@ -40,3 +44,14 @@ MEANINGS = {
 @pytest.mark.parametrize("kind", [OSError, RuntimeError])
 def test_an_error_means_what_its_type_says_and_no_value_in_it(kind, text):
     assert fault(kind(text)) is MEANINGS[text]
+
+
+def test_no_progress_is_shown_where_the_process_is_taken_for_a_shell():
+    asked = "SELECT current_setting('enable_progress_bar')"
+    code = f"""
+from shared import duck
+instance = duck.connect("httpfs", {{}})
+print(*[each.execute({asked!r}).fetchone()[0] for each in (instance, instance.cursor())])
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["False", "False"]
