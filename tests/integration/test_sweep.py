@@ -25,7 +25,7 @@ import pytest
 from shared.catalog import FOLDER_VARIABLE
 from shared.daily import arrival
 from shared.daily.refresh import refresh
-from shared.errors import BadRequestError, BusyError, RetryableError
+from shared.errors import BadRequestError, BusyError, IncompleteError, RetryableError
 from shared.ledger import holds, publications
 from shared.names import Hour, ObjectVersion
 from shared.operate import decisions
@@ -259,15 +259,15 @@ def test_an_hour_and_its_deletion_are_brought_to_their_end_by_a_repeated_call(lo
 
 
 def repeat(call: Callable[[], object]) -> None:
-    """Make a call again, and once more as long as the server is busy with what the first one sent it. An operator who
-    asks again may be told that it was done.
+    """Make a call again, and once more as long as the server is busy with what the first one sent it, or with its part
+    of a snapshot. An operator who asks again may be told that it was done.
     """
 
     def done() -> bool:
         with suppress(BadRequestError):
             try:
                 call()
-            except BusyError:
+            except (BusyError, IncompleteError):
                 return False
         return True
 
