@@ -38,7 +38,6 @@ FLEET: Mapping[str, Spec] = {
     "status": Spec("http", role="status"),
 }
 
-
 #: Heaps of a function's process, as terraform/functions.tf has it.
 ARENAS = "2"
 
@@ -70,8 +69,12 @@ class Instance:
         # gunicorn would put a socket into HOME, where those of two instances collide.
         sockets = log.parent / str(port)
         sockets.mkdir()
-        own = {"THREADS": str(spec.threads), "K_SERVICE": name, "XDG_RUNTIME_DIR": str(sockets)}
-        own |= {"MALLOC_ARENA_MAX": ARENAS}
+        own = {
+            "THREADS": str(spec.threads),
+            "K_SERVICE": name,
+            "XDG_RUNTIME_DIR": str(sockets),
+            "MALLOC_ARENA_MAX": ARENAS,
+        }
         self._own_env = {**python, **own}
         self._env = {**env, **self._own_env}
         self.start()

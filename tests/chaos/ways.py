@@ -14,7 +14,7 @@ from http import HTTPStatus
 
 from local.proxy import Answer, Forward, Request
 from local.strict_storage import refusal, uploaded
-from tests.kit.cut import Where, at_once, hand_on, listening, messages, shut
+from tests.kit.cut import Where, hand_on, listening, messages, shut, without_delay
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Way:
             self.refuse = False
 
     def serve(self, client: socket.socket) -> None:
-        with client, at_once(socket.create_connection(self._server)) as server:
+        with client, without_delay(socket.create_connection(self._server)) as server:
             if self.refuse:
                 return
             with self._lock:

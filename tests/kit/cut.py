@@ -52,7 +52,7 @@ class Cutter:
     def serve(self, client: socket.socket) -> None:
         with ExitStack() as stack:
             stack.enter_context(client)
-            server = stack.enter_context(at_once(socket.create_connection(("127.0.0.1", self.port))))
+            server = stack.enter_context(without_delay(socket.create_connection(("127.0.0.1", self.port))))
             stack.callback(shut, client)
             stack.callback(shut, server)
             with self._lock:
@@ -85,7 +85,7 @@ def listening(serve: Callable[[socket.socket], None]) -> Iterator[int]:
 
     def quietly(client: socket.socket) -> None:
         with suppress(OSError):  # one of the two is gone
-            at_once(client)
+            without_delay(client)
             serve(client)
 
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
@@ -140,7 +140,7 @@ def hand_on(server: socket.socket, client: socket.socket) -> None:
     shut(client)
 
 
-def at_once(end: socket.socket) -> socket.socket:
+def without_delay(end: socket.socket) -> socket.socket:
     """Have the socket send each message when it comes, though the one before is not confirmed yet: that takes 40 ms."""
     end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return end

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from psycopg import conninfo
 
 from local.proxy import Answer, Forward, Request, standing_before
+from tests.kit.cut import without_delay
 
 #: Messages of a client after which it waits for an answer: a query, the end of a pipeline, the end of a COPY
 #: (https://www.postgresql.org/docs/current/protocol-message-formats.html). And one that has a statement's text.
@@ -122,9 +123,7 @@ def counted(host: str, port: int) -> Iterator[Exchanges]:
             while True:
                 client, _ = listening.accept()
                 server = socket.create_connection((host, port))
-                for end in (client, server):
-                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                open_.extend((client, server))
+                open_.extend(without_delay(end) for end in (client, server))
                 threading.Thread(target=_both, args=(found, client, server), daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
