@@ -15,6 +15,7 @@ from google.cloud import bigquery
 from local import context
 from local.eventarc import Faults
 from local.roles import ROLES, granted
+from shared.names import Hour
 from shared.services import Services
 from shared.upkeep import reconcile
 from tests.e2e.system import scheduled
@@ -40,10 +41,10 @@ def without(emulated, account, role, on=""):
 
 
 @pytest.fixture(scope="module")
-def hours():
-    """Hours that have ended, each for one test: an export takes what is before it as well."""
-    first = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=20)
-    return (first + timedelta(hours=number) for number in range(18))
+def hours(emulated):
+    """Hours that have ended, each for one test, the log's first one first: an export takes what is before it too."""
+    first = Hour.parse(emulated.env["HOURLY_START"])
+    return (first.plus(number).start for number in range(18))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -9,12 +9,12 @@ import pytest
 
 from local import context
 from local.functions import FLEET
+from shared.names import Hour
 from tests.kit.answer_schemas import checked
 
-#: The function reads the real clock, so what it is asked for is of yesterday.
-TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-YESTERDAY = f"{TODAY - timedelta(days=1):%Y%m%d}"
-TOMORROW = f"{TODAY + timedelta(days=2):%Y%m%d}"
+#: Days that have ended and that are to come whenever this is run: the function reads the real clock.
+ENDED = "20260101"
+TO_COME = "20991231"
 
 BAD_BODIES = {
     "not JSON": (b"{date", "the body is not JSON"),
@@ -26,34 +26,38 @@ BAD_BODIES = {
     "text for a truth": ({"delete_from_source": "true"}, "delete_from_source should be true or false"),
     "a number for a truth": ({"recover_missed": 1}, "recover_missed should be true or false"),
     "no value": ({"recover_missed": None}, "recover_missed should be true or false"),
-    "text for an hour": ({"date": YESTERDAY, "hour": "3"}, "hour should be a whole number"),
-    "a truth for an hour": ({"date": YESTERDAY, "hour": True}, "hour should be a whole number"),
-    "a fraction of an hour": ({"date": YESTERDAY, "hour": 1.5}, "hour should be a whole number"),
-    "hour 24": ({"date": YESTERDAY, "hour": 24}, "hour should be a whole number from 0 to 23"),
+    "text for an hour": ({"date": ENDED, "hour": "3"}, "hour should be a whole number"),
+    "a truth for an hour": ({"date": ENDED, "hour": True}, "hour should be a whole number"),
+    "a fraction of an hour": ({"date": ENDED, "hour": 1.5}, "hour should be a whole number"),
+    "hour 24": ({"date": ENDED, "hour": 24}, "hour should be a whole number from 0 to 23"),
     "a number for a date": ({"date": 20260101}, "date should be text"),
-    "a date with dashes": ({"date": f"{TODAY:%Y-%m-%d}"}, "date should be a day written YYYYMMDD"),
-    "a day to come": ({"date": TOMORROW}, "has not ended yet"),
-    "an hour to come": ({"date": TOMORROW, "hour": 3}, "has not ended yet"),
+    "a date with dashes": ({"date": "2026-01-01"}, "date should be a day written YYYYMMDD"),
+    "a day to come": ({"date": TO_COME}, "has not ended yet"),
+    "an hour to come": ({"date": TO_COME, "hour": 3}, "has not ended yet"),
     "an hour without its date": ({"hour": 3}, "hour needs a date"),
-    "an end without its date": ({"until": f"{YESTERDAY}T03"}, "until needs a date"),
+    "an end without its date": ({"until": f"{ENDED}T03"}, "until needs a date"),
     "an end before the beginning": (
-        {"date": YESTERDAY, "hour": 3, "until": f"{YESTERDAY}T03"},
+        {"date": ENDED, "hour": 3, "until": f"{ENDED}T03"},
         "until should be after",
     ),
-    "an end to come": ({"date": YESTERDAY, "until": f"{TOMORROW}T00"}, "at most: later hours have not ended yet"),
-    "an end that is none": ({"date": YESTERDAY, "until": TOMORROW}, "until should be an hour written YYYYMMDDTHH"),
+    "an end to come": ({"date": ENDED, "until": f"{TO_COME}T00"}, "at most: later hours have not ended yet"),
+    "an end that is none": ({"date": ENDED, "until": TO_COME}, "until should be an hour written YYYYMMDDTHH"),
 }
 
 
 @pytest.fixture(scope="module")
 def deployed(cloud):
-    """The function, and the log with a row in an hour of yesterday's."""
+    """The function."""
     functions = {"hourly_export": FLEET["hourly_export"]}
     with cloud.deploy("hourly-requests", functions, {"HOURLY_MAX_HOURS": "1"}) as deployment:
         context.create(deployment.dsn)
-        at = TODAY - timedelta(days=1) + timedelta(hours=3)
-        context.write(deployment.dsn, at, at + timedelta(hours=1), 5)
         yield deployment
+
+
+@pytest.fixture(scope="module")
+def start(deployed):
+    """The log's first hour: when yesterday began, as the function was deployed."""
+    return Hour.parse(deployed.env["HOURLY_START"])
 
 
 def call(deployed, body, **headers):
@@ -87,24 +91,26 @@ def test_a_bad_request_is_answered_by_a_sentence_and_changes_nothing(deployed, b
     assert traces(deployed) == before
 
 
-@pytest.mark.parametrize("planned", ["yesterday", f"{TODAY + timedelta(days=2):%Y-%m-%dT00:00:00Z}"])
+@pytest.mark.parametrize("planned", ["yesterday", "2099-12-31T00:00:00Z"])
 def test_a_call_that_was_planned_for_no_time_or_one_to_come_is_a_bad_request(deployed, planned):
     before = traces(deployed)
     assert call(deployed, {}, X_CloudScheduler_ScheduleTime=planned)[0] == 400
     assert traces(deployed) == before
 
 
-def test_schedulers_call_is_for_the_hour_before_its_planned_time_however_late_it_comes(deployed):
-    planned = f"{TODAY - timedelta(days=1):%Y-%m-%d}T04:05:00Z"
+def test_schedulers_call_is_for_the_hour_before_its_planned_time_however_late_it_comes(deployed, start):
+    day = start.day
+    at = start.plus(3).start
+    context.write(deployed.dsn, at, at + timedelta(hours=1), 5)
+    planned = f"{day:%Y-%m-%d}T04:05:00Z"
     status, answer = call(deployed, {"recover_missed": False}, X_CloudScheduler_ScheduleTime=planned)
     assert (status, answer["failed"], answer["remaining"], answer["next"]) == (200, [], 0, None)
     (hour,) = answer["hours"]
-    assert (hour["hour"], hour["status"], hour["rows"]) == (f"{YESTERDAY}T03", "exported", 5)
+    assert (hour["hour"], hour["status"], hour["rows"]) == (str(start.plus(3)), "exported", 5)
     (row,) = deployed.bigquery_client.query(
         "SELECT COUNT(*), MIN(import_date), MAX(import_date), MIN(import_hour), MAX(import_hour)"
         " FROM raw_local.past_offer_context"
     ).result()
-    day = (TODAY - timedelta(days=1)).date()
     assert tuple(row.values()) == (5, day, day, 3, 3)
 
 
@@ -117,7 +123,7 @@ def test_without_schedulers_header_the_clock_decides(deployed):
     assert hour["hour"] in {f"{clock - timedelta(hours=1):%Y%m%dT%H}" for clock in (before, after)}
 
 
-def test_an_empty_body_is_a_call_without_fields(deployed):
+def test_an_empty_body_is_a_call_without_fields(deployed, start):
     status, answer = call(deployed, b"")
     assert (status, answer["table"], answer["failed"]) == (200, "past_offer_context", [])
-    assert answer["hours"][0]["hour"] == f"{YESTERDAY}T00"
+    assert answer["hours"][0]["hour"] == str(start)

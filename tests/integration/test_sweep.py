@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -27,7 +28,7 @@ from shared.daily import arrival
 from shared.daily.refresh import refresh
 from shared.errors import BadRequestError, BusyError, IncompleteError, RetryableError
 from shared.ledger import holds, publications
-from shared.names import Hour, ObjectVersion
+from shared.names import Hour, ObjectVersion, SnapshotId
 from shared.operate import decisions
 from shared.operate.migrate import migrate
 from shared.services import HourlyServices, Services
@@ -36,8 +37,8 @@ from tests.kit.background import wait_for
 from tests.kit.cut import Cutter, Where, cut_off
 from tests.kit.logs import START, at, named
 from tests.kit.sessions import users
-from tests.kit.snapshots import TABLE, day, upload
-from tests.kit.uploads import arrive
+from tests.kit.snapshots import TABLE, bookings, day
+from tests.kit.uploads import Upload, arrive
 from tests.kit.workers import ask, do, do_hourly, started
 
 VIEW = "non_recommendable_items_mv"
@@ -107,6 +108,11 @@ def _broken(at: Callable[[int], tuple[Cutter, bool]], messages: Iterable[int]) -
     return points
 
 
+def minute(number: int) -> SnapshotId:
+    """A snapshot of long ago: a sweep of every message makes more of them than a year has days."""
+    return SnapshotId(day(0).at + timedelta(minutes=number))
+
+
 BREAKS = (*map(Break, Where), Break(Where.BEFORE, kills=True), Break(Where.AFTER, kills=True))
 
 
@@ -125,7 +131,9 @@ class Table:
     def upload(self, rows: Sequence[str] | None = None) -> None:
         self.number += 1
         rows = self.rows(self.number) if rows is None else rows
-        snapshot = upload(self.services, self.number, rows[: len(rows) // 2], rows[len(rows) // 2 :])
+        snapshot = Upload(self.services, TABLE, minute(self.number))
+        for part in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
+            snapshot.part(bookings(self.services, part))
         bucket = self.services.settings.bucket
         self.parts = [ObjectVersion(bucket, part.name, part.generation) for part in snapshot.parts]
         self.manifest = snapshot.manifest()
@@ -188,7 +196,7 @@ def rolling_back(table: Table) -> Step:
     table.publish()
     shown = table.number - 1
     return table.step(
-        partial(decisions.rollback, name=TABLE, snapshot=day(shown), by="test"),
+        partial(decisions.rollback, name=TABLE, snapshot=minute(shown), by="test"),
         table.rows(table.number),
         table.rows(shown),
     )
@@ -198,11 +206,11 @@ def approving(table: Table) -> Step:
     many = [f"{n:05}" for n in range(3_000)]
     table.upload(many)
     if arrive(table.services, table.manifest) == ["held"]:  # as much more than the rows before
-        decisions.approve(table.services, TABLE, day(table.number), "test")
+        decisions.approve(table.services, TABLE, minute(table.number), "test")
     table.upload()
     assert arrive(table.services, table.manifest) == ["held"]
     held = table.number
-    return table.step(partial(decisions.approve, name=TABLE, snapshot=day(held), by="test"), many, table.rows(held))
+    return table.step(partial(decisions.approve, name=TABLE, snapshot=minute(held), by="test"), many, table.rows(held))
 
 
 def migrating(table: Table) -> Step:
