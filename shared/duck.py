@@ -78,6 +78,8 @@ def connect(extension: str, settings: Mapping[str, str | int]) -> duckdb.DuckDBP
     """
     import duckdb
 
+    # Where DuckDB takes the process for a shell, the first connection shows a bar on standard output, which is the log,
+    # of whatever takes it two seconds. A cursor shows none, not even while a first statement would forbid it.
     instance = duckdb.connect(
         config={
             "memory_limit": MEMORY_LIMIT,
@@ -86,7 +88,7 @@ def connect(extension: str, settings: Mapping[str, str | int]) -> duckdb.DuckDBP
             "autoload_known_extensions": "false",
             **settings,
         }
-    )
+    ).cursor()
     try:
         package = import_module(PACKAGES + extension)
         (file,) = Path(str(package.__file__)).parent.glob(f"extensions/*/{extension}.duckdb_extension")
@@ -97,8 +99,6 @@ def connect(extension: str, settings: Mapping[str, str | int]) -> duckdb.DuckDBP
             f"DuckDB can't load its extension {extension} ({type(e).__name__})",
             remedy="Deploy the versions of DuckDB and its extensions that the lock file names",
         ) from e
-    # Where DuckDB takes the process for a shell, it would show a bar on standard output, which is the log.
-    instance.execute("SET enable_progress_bar = false")
     return instance
 
 

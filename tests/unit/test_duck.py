@@ -47,11 +47,32 @@ def test_an_error_means_what_its_type_says_and_no_value_in_it(kind, text):
 
 
 def test_no_progress_is_shown_where_the_process_is_taken_for_a_shell():
-    asked = "SELECT current_setting('enable_progress_bar')"
-    code = f"""
+    """Not by the first statement either: a process may be stopped during any of them."""
+    code = """
+import duckdb
 from shared import duck
-instance = duck.connect("httpfs", {{}})
-print(*[each.execute({asked!r}).fetchone()[0] for each in (instance, instance.cursor())])
+
+shown = []
+connect = duckdb.connect
+
+
+class Told:
+    def __init__(self, connection):
+        self.connection = connection
+
+    def execute(self, statement):
+        shown.extend(self.connection.execute("SELECT current_setting('enable_progress_bar')").fetchone())
+        return self.connection.execute(statement)
+
+    def cursor(self):
+        return Told(self.connection.cursor())
+
+
+duckdb.connect = lambda config: Told(connect(config=config))
+instance = duck.connect("httpfs", {})
+instance.execute("SELECT 1")
+instance.cursor().execute("SELECT 1")
+print(connect().execute("SELECT current_setting('enable_progress_bar')").fetchone()[0], *shown)
 """
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert run.stdout.split() == ["False", "False"]
+    assert run.stdout.split() == ["True", *["False"] * 3]
