@@ -99,7 +99,8 @@ def build_all(
     With a stand-in, the builds do not depend on the stand-in's table. Whoever publishes that table notes which
     publication of it they hold.
     """
-    with ThreadPoolExecutor(len(wanted)) as executor:
+    # No more than there are places: one of them would wait for another, and give up while that still builds.
+    with ThreadPoolExecutor(min(len(wanted), run.settings.max_builds)) as executor:
         futures = [log.submit(executor, _build, run.services, view, current, stand_in) for view in wanted]
     errors = [error for future in futures if (error := future.exception()) is not None]
     builds = [future.result() for future in futures if future.exception() is None]

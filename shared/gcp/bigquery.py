@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 #: Reasons that say that a resource or a role is missing.
 DEPLOYMENT_REASONS = frozenset(("accessDenied", "billingNotEnabled", "notFound"))
 
+#: What BigQuery says, as `invalidQuery`, of a statement that changes a table while another does
+#: (https://cloud.google.com/bigquery/docs/data-manipulation-language#concurrent_jobs).
+_CONFLICT = "due to concurrent update"
+
 #: Seconds for which a job that was just given may be unknown.
 UNKNOWN_SECONDS = 60
 
@@ -81,7 +85,7 @@ class JobError:
     def failure(self, where: str, *, quote: bool) -> SyncError:
         """Our failure for this error; `quote` BigQuery's words where they can't hold a value of a row."""
         what = f"{self.reason}: {self.message}" if quote else f"{self.reason} (its message may quote a row)"
-        if self.reason in TRANSIENT_REASONS:
+        if self.reason in TRANSIENT_REASONS or _CONFLICT in self.message:
             return RetryableError(what, where=where)
         if self.reason in DEPLOYMENT_REASONS:
             return ConfigurationError(what, where=where, remedy="Check the data sets, the bucket, and their roles")

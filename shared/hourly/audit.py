@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 
 from msgspec import UNSET
 
 from shared import log
 from shared.hourly.context import LogRun
-from shared.hourly.manifest import NOTHING, Audit, Difference
+from shared.hourly.manifest import NOTHING, Audit, DamagedError, Difference, OtherVersionError
 from shared.hourly.rebuild import open_day
 from shared.hourly.remedies import Remedies
 from shared.names import Hour
@@ -22,6 +23,9 @@ from shared.words import quantity
 
 #: Days that are counted.
 DAYS = 7
+
+#: How long nobody is told that there was no time for a count.
+UNCOUNTED = timedelta(days=2)
 
 #: Seconds that one count may take.
 PATIENCE = 30
@@ -31,7 +35,8 @@ AHEAD = 1
 
 
 def audit(run: LogRun, end: Hour) -> Audit | None:
-    """Count the hours of the last days before `end`, unless that was done today. A difference is an ERROR.
+    """Count the hours of the last days before `end`, and older ones of which the audit before found rows that were not
+    exported, unless that was done today. A difference is an ERROR.
 
     None when the count was done already, or when there was no time to count all hours: the next call tries again.
     """
@@ -40,18 +45,20 @@ def audit(run: LogRun, end: Hour) -> Audit | None:
     if manifest is None or manifest.audit is not None:
         return None
     differences: list[Difference] = []
-    hours = max(run.start, end.plus(-24 * DAYS)).until(end)
+    first, before = max(run.start, end.plus(-24 * DAYS)), _before(run, last.day)
+    hours = [*(hour for hour in _unexported(before) if hour < first), *first.until(end)]
     for hour in hours:
         expected = _expected(run, hour)
         if expected is None:
             continue  # a gap or a failure speaks for itself
         found = run.log_table.rows_of(hour, PATIENCE) if time.monotonic() < run.deadline else None
         if found is None:
-            log.warning("no time to count the source: the next call tries again", hour=str(hour))
+            _tell_uncounted(before.at if before else run.start.start, hour)
             return None
         if found != expected:
+            ask = f". To export them: {Remedies(run.table.name, hour).ask}" if found > expected else ""
             log.error(
-                f"the source holds {quantity(found, 'row')} of an hour, {expected:,} were expected", hour=str(hour)
+                f"the source holds {quantity(found, 'row')} of an hour, {expected:,} were expected{ask}", hour=str(hour)
             )
             differences.append(Difference(str(hour), expected, found))
     lost = tuple(_lost(run, hours))
@@ -67,6 +74,33 @@ def audit(run: LogRun, end: Hour) -> Audit | None:
     _report_strays(run, done)
     run.store.audited(last.day, done)
     return done
+
+
+def _before(run: LogRun, day: date) -> Audit | None:
+    """The newest audit of an earlier day; None where none can be read."""
+    for earlier in sorted((each for each in run.store.listing() if each < day), reverse=True):
+        with suppress(DamagedError, OtherVersionError):
+            manifest = run.store.read(earlier)
+            if manifest is not None and manifest.audit is not None:
+                return manifest.audit
+    return None
+
+
+def _unexported(before: Audit | None) -> list[Hour]:
+    """The hours of which that audit found rows in the source that nobody exports unless the hour is asked for."""
+    found = before.differences if before else ()
+    return sorted(Hour.parse(each.hour) for each in found if each.found > each.expected)
+
+
+def _tell_uncounted(since: datetime, hour: Hour) -> None:
+    """That there was no time for a count is an ERROR once nobody has counted for days."""
+    if datetime.now(UTC) - since < UNCOUNTED:
+        log.warning("no time to count the source: the next call tries again", hour=str(hour))
+    else:
+        log.error(
+            f"no time to count the source since {since:%Y-%m-%d %H:%M} UTC: rows that come very late are not found",
+            hour=str(hour),
+        )
 
 
 def _lost(run: LogRun, hours: Sequence[Hour]) -> Iterator[Difference]:

@@ -15,7 +15,7 @@ from shared.hourly.context import LogRun
 from shared.hourly.export import export
 from shared.hourly.load import load
 from shared.hourly.manifest import Deletion, Exported, Exporting, Failure, HourRecord, Loaded, Restoring
-from shared.hourly.purge import purge
+from shared.hourly.purge import purge, refuse_unless_held
 from shared.hourly.refill import refill
 from shared.hourly.verify_batch import verify
 from shared.ledger import attempts
@@ -91,6 +91,9 @@ def _step(run: LogRun, hour: Hour, record: HourRecord | None, *, delete: bool) -
         case HourRecord(work=Loaded() as work):
             return verify(run, hour, record, work)
         case _:
+            if record is not None and record.failure is not None and record.undeleted:
+                # It may have failed because BigQuery lost what is to be deleted, which no export looks for.
+                refuse_unless_held(run, hour, record)
             return export(run, hour, record, delete=delete)
 
 

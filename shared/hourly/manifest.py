@@ -270,7 +270,12 @@ class HourRecord(Struct, frozen=True, forbid_unknown_fields=True):
             return State.EMPTY
         if self.deletion is None:
             return State.DONE
-        return State.DELETED if self.deletion.batches == len(self.batches) else State.DELETING
+        return State.DELETING if self.undeleted else State.DELETED
+
+    @property
+    def undeleted(self) -> bool:
+        """Whether verified rows are asked to leave the source, and have not."""
+        return self.deletion is not None and self.deletion.batches < len(self.batches)
 
     @property
     def acceptance(self) -> Acceptance | None:

@@ -32,7 +32,7 @@ def purge(run: LogRun, hour: Hour, record: HourRecord) -> HourRecord:
     deletion = record.deletion
     if deletion is None:
         return record
-    _refuse_unless_held(run, hour, record)
+    refuse_unless_held(run, hour, record)
     for batch in islice(record.batches, deletion.batches, None):
         kept = sum((_delete(run, part) for part in batch.export.parts), NOTHING)
         if kept.rows:
@@ -45,7 +45,7 @@ def purge(run: LogRun, hour: Hour, record: HourRecord) -> HourRecord:
     return record
 
 
-def _refuse_unless_held(run: LogRun, hour: Hour, record: HourRecord) -> None:
+def refuse_unless_held(run: LogRun, hour: Hour, record: HourRecord) -> None:
     """Raise DataError unless BigQuery holds what was verified, maybe long ago: PostgreSQL may have the only copy."""
     held = run.raw_table.of_hour(hour)
     if held != record.content:

@@ -14,6 +14,7 @@ from shared.errors import BadRequestError, SyncError
 from shared.hourly import request as requests
 from shared.hourly import run as hourly
 from shared.hourly.answer import FailedHour, HourlyAnswer, ToldHour
+from shared.hourly.manifest import State
 from shared.hourly.request import HourlyRequest
 from shared.names import Hour, format_day
 from shared.operate.patience import Tell, while_busy
@@ -41,14 +42,16 @@ def parse(services: HourlyServices, log: str, first: Hour, until: Hour, *, delet
 
 
 def run(services: HourlyServices, request: HourlyRequest, done: Callable[[int], None], tell: Tell) -> dict[str, object]:
-    """Work until nothing remains, or an hour fails in a way that a later call may mend; the answers of all runs as one.
+    """Work until nothing remains, and what was asked to go has left PostgreSQL, or an hour fails in a way that a later
+    call may mend; the answers of all runs as one.
 
     `done` is told after each run how many hours are through, `tell` whom the command waits for. If a run fails as a
     whole, its first hour is told as failed. If that is the first run, there is nothing else to tell of, and its failure
     is raised.
     """
-    asked = len(request.hours)
-    hours: list[ToldHour] = []
+    asked = request.hours
+    undeleted = len(asked) + 1
+    hours: dict[str, ToldHour] = {}
     failed: list[FailedHour] = []
     answer: HourlyAnswer | None = None
     while True:
@@ -58,11 +61,23 @@ def run(services: HourlyServices, request: HourlyRequest, done: Callable[[int], 
             if answer is None:
                 raise
             failed.append({"hour": str(request.hours[0]), "error": str(e), "retryable": e.retryable})
-            return {**answer, "hours": hours, "failed": failed}
-        hours += answer["hours"]
+            return {**answer, "hours": [*hours.values()], "failed": failed}
+        for told in answer["hours"]:
+            hours[told["hour"]] = _as_one(hours.get(told["hour"], told), told)
         failed += answer["failed"]
         remaining = answer["remaining"]
-        done(asked - remaining)
-        if status != 200 or not remaining:
-            return {**answer, "hours": hours, "failed": failed}
-        request = replace(request, hours=request.hours[-remaining:])
+        done(len(asked) - remaining)
+        deleting = {hour for hour, told in hours.items() if told["state"] == State.DELETING}
+        left = tuple(hour for hour in asked if str(hour) in deleting - {each["hour"] for each in failed})
+        if status == 200 and remaining:
+            request = replace(request, hours=request.hours[-remaining:])
+        elif status == 200 and request.delete and 0 < len(left) < undeleted:
+            # A run deletes after its exports, for as long as it may.
+            request, undeleted = replace(request, hours=left), len(left)
+        else:
+            return {**answer, "hours": [*hours.values()], "failed": failed}
+
+
+def _as_one(first: ToldHour, last: ToldHour) -> ToldHour:
+    """What became of an hour that two runs tell of: what the first found new, and how far the last came."""
+    return {**last, "status": first["status"], "new_rows": first["new_rows"], "rounded": first["rounded"]}

@@ -21,6 +21,7 @@ from shared.hourly.manifest import NOTHING, Content, DayManifest, State
 from shared.hourly.names import LogFolder
 from shared.hourly.objects import BatchObjects, Listed
 from shared.hourly.raw_table import RawTable, reference
+from shared.hourly.remedies import Remedies
 from shared.hourly.store import Store
 from shared.ledger import failures, migrations, publications, receipts, snapshots, standing, view_builds
 from shared.ledger.publications import Publication
@@ -252,7 +253,7 @@ class _Recount:
             manifest = self.store.read(day)
             held = self.raw_table.of_day(day) if self.raw_table else {}
             files = list(self.objects.of_day(day))
-            further = list(_not_empty(self.services, log, day, manifest)) if manifest else []
+            further = list(_unexported(self.services, log, day, manifest)) if manifest else []
         except SyncError as e:
             if e.retryable:
                 raise
@@ -308,21 +309,23 @@ def _orphans(day: date, manifest: DayManifest, files: Sequence[Listed]) -> Itera
             yield f"{hour}: its folder has {quantity(len(found), 'object')} that no batch accounts for: {found[0]}"
 
 
-def _not_empty(services: HourlyServices, log: HourlyTable, day: date, manifest: DayManifest) -> Iterator[str]:
-    """The hours that are recorded as empty, and of which the source holds rows that no run looks for any more."""
+def _unexported(services: HourlyServices, log: HourlyTable, day: date, manifest: DayManifest) -> Iterator[str]:
+    """The hours of which the source holds more rows than were exported, and for which no run looks any more."""
     settings = services.settings
     late = Hour(datetime.now(UTC) - GRACE).plus(-settings.late_hours)
-    recorded = (Hour.of_day(day, int(number)) for number, of in manifest.hours.items() if of.state == State.EMPTY)
-    hours = [hour for hour in recorded if hour < late]
-    if not hours:
+    recorded = {Hour.of_day(day, int(number)): of for number, of in manifest.hours.items()}
+    settled = {hour: of for hour, of in recorded.items() if hour < late and of.settled and of.failure is None}
+    if not settled:
         return
     with connect(settings, "verify") as connection:
         source = LogTable(connection, services.catalog.schema, log)
-        for hour in hours:
-            rows = source.rows_of(hour, PATIENCE)
-            if rows != 0:
-                held = "too many rows to count" if rows is None else quantity(rows, "row")
-                yield f"{hour}: is recorded as empty, the source holds {held}"
+        for hour, of in settled.items():
+            rows, expected = source.rows_of(hour, PATIENCE), of.source_content
+            if expected is None or (rows is not None and rows <= expected.rows):
+                continue
+            known = "is recorded as empty" if of.state == State.EMPTY else f"{expected.rows:,} were expected there"
+            held = "too many rows to count" if rows is None else quantity(rows, "row")
+            yield f"{hour}: {known}, the source holds {held}. To export them: {Remedies(log.name, hour).ask}"
 
 
 def _compare(log: HourlyTable, day: date, manifest: DayManifest, held: Mapping[Hour, Content]) -> DayVerdict:

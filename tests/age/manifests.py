@@ -56,7 +56,7 @@ def calls_after(cloud: Cloud, days: int) -> Iterator[tuple[str, Mapping[str, Cos
         first = request.parse(services, {"table_name": log.name}, None, now)
         answer, status = run.run(services, first)  # which brings today up to now, and makes the audit
         assert (status, answer["failed"], answer["remaining"]) == (200, [], 0), answer
-        today = store.folder.manifest(now.date())
+        today = store.folder.manifest(Hour(now).plus(-1).day)
         for number in range(CALLS):
             hour = Hour(now).plus(-2 - number)
             rows.write(here.dsn, hour.start, hour.end, 50)

@@ -27,6 +27,12 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 HOUR = timedelta(hours=1)
 
 
+@pytest.fixture(autouse=True)
+def now(monkeypatch) -> None:
+    """Ages are of each test's own time: an hour may pass before the last one."""
+    monkeypatch.setitem(globals(), "NOW", datetime.now(UTC).replace(microsecond=0))
+
+
 @pytest.fixture
 def at(services) -> Callable[..., list[str]]:
     """Have a snapshot arrive that was exported so long ago; what becomes of it."""
@@ -100,6 +106,7 @@ def test_a_view_is_waited_for_until_it_holds_rows_of_that_time(waiting, at, buil
     asked.goes_on()
     # What was exported before is not what was asked for.
     assert at(2 * HOUR) == ["published"]
+    asked.goes_on()
     build()
     asked.goes_on()
     assert at(HOUR) == ["published"]

@@ -6,11 +6,13 @@ import pytest
 
 from shared.db.locks import Lock
 from shared.gcp.bigquery import BigQuery
+from shared.hourly import run as hourly
 from shared.hourly.manifest import State
 from shared.names import Hour
-from shared.operate import backfill, patience
+from shared.operate import backfill, patience, verify
 from shared.operate.cli.output import Bar, Exit
 from shared.services import HourlyServices
+from tests.kit import clocks
 from tests.kit.background import Background, wait_for
 from tests.kit.commands import old_commands, recosync
 from tests.kit.logs import Log, at, open_log
@@ -116,6 +118,27 @@ def test_a_backfill_takes_as_many_runs_as_it_needs(log, monkeypatch):
     assert log.bigquery() == {hour: keys[hour] for hour in (12, 13, 15)}
     assert recosync("backfill", LOG, "--from", f"{at(0):%Y%m%d}", "--until", f"{at(24):%Y%m%d}").code == 0
     assert log.bigquery() == keys
+
+
+def test_a_backfill_with_deletions_goes_on_until_the_rows_are_gone(log, monkeypatch):
+    """A run deletes for as long as its life is, after its exports."""
+    for hour in (12, 13, 14):
+        log.add(hour, 2)
+    asked = hourly.delete_asked
+
+    def slow(run, hour, record):
+        run_out = asked(run, hour, record)
+        object.__setattr__(run, "deadline", 0)
+        return run_out
+
+    monkeypatch.setattr(hourly, "delete_asked", slow)
+    ran = recosync("backfill", LOG, "--from", Hour(at(12)), "--until", Hour(at(15)), "--delete-from-source", "--json")
+    assert ran.code == 0
+    told = [
+        (each["hour"], each["status"], each["state"], each["new_rows"], each["deleted"]) for each in ran.json["hours"]
+    ]
+    assert told == [(str(Hour(at(hour))), "exported", "deleted", 2, 2) for hour in (12, 13, 14)]
+    assert log.source() == []
 
 
 def test_a_backfill_tells_of_each_hour_as_it_is_done(log, monkeypatch):
@@ -275,7 +298,9 @@ def test_an_owned_day_without_a_manifest_is_a_difference(log):
 
 @pytest.mark.parametrize("ago", [-24, 0, 1, 2])
 def test_hours_that_may_be_on_their_way_are_not_missing(log, monkeypatch, ago):
-    monkeypatch.setenv("HOURLY_START", str(Hour(datetime.now(UTC) - timedelta(hours=ago))))
+    now = datetime.now(UTC)
+    monkeypatch.setattr(verify, "datetime", clocks.stopped(now))
+    monkeypatch.setenv("HOURLY_START", str(Hour(now - timedelta(hours=ago))))
     ran = recosync("verify", LOG, "--json")
     assert (ran.code, ran.json["days"]) == (0, [])
 
@@ -306,4 +331,9 @@ def test_a_recount_finds_rows_of_an_empty_hour_in_the_bucket_and_in_the_source(l
     in_bucket, in_source = ran.err.splitlines()
     told = "its folder has 1 object that no batch accounts for: "
     assert in_bucket.startswith(f"recosync: {LOG}: {Hour(at(13))}: {told}")
-    assert in_source == f"recosync: {LOG}: {Hour(at(14))}: is recorded as empty, the source holds 2 rows"
+    export = f"recosync hourly --table-name {LOG} --date {at(14):%Y%m%d} --hour 14"
+    held = "is recorded as empty, the source holds 2 rows. To export them"
+    assert in_source == f"recosync: {LOG}: {Hour(at(14))}: {held}: {export}"
+    log.add(12, 3)
+    (late,) = recosync("verify", LOG, *days()).err.splitlines()[:1]
+    assert f"{Hour(at(12))}: 1 were expected there, the source holds 4 rows. To export them: " in late

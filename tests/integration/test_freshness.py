@@ -31,6 +31,12 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 HOUR = timedelta(hours=1)
 
 
+@pytest.fixture(autouse=True)
+def now(monkeypatch) -> None:
+    """Ages are of each test's own time: an hour may pass before the last one."""
+    monkeypatch.setitem(globals(), "NOW", datetime.now(UTC).replace(microsecond=0))
+
+
 @dataclass
 class Freshness:
     """What a reader is told, who has no right but to the schema."""

@@ -5,10 +5,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from local import context
-from shared.names import Hour
+from shared.names import Hour, SnapshotId
 from tests.kit.commands import recosync
-from tests.kit.snapshots import TABLE, bookings, day
+from tests.kit.snapshots import TABLE, bookings
 from tests.kit.uploads import Upload, arrive
+
+#: A table is older than that it was never published only after a year.
+TWO_DAYS_AGO = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2)
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def told(here, services, database, monkeypatch):
 
 
 def snapshot(services, number, users):
-    made = Upload(services, TABLE, day(number))
+    made = Upload(services, TABLE, SnapshotId(TWO_DAYS_AGO + timedelta(hours=number)))
     made.part(bookings(services, [str(user) for user in range(users)]))
     return arrive(services, made.manifest())
 
@@ -46,8 +49,8 @@ def test_a_failure_waits_until_it_is_acknowledged(services, database, told):
     assert told("failures")[""] == 0
     database.execute(
         "INSERT INTO recosync.failure (kind, table_name, snapshot_id, subject, message)"
-        " VALUES ('DataError', %s, '20260301T000000Z', 'part', 'a part is gone')",
-        [TABLE],
+        " VALUES ('DataError', %s, %s, 'part', 'a part is gone')",
+        [TABLE, str(SnapshotId(TWO_DAYS_AGO + timedelta(hours=2)))],
     )
     assert told("failures")[""] == told("failures")[""] == 1
     assert recosync("acknowledge", TABLE, "--reason", "it was exported again").code == 0

@@ -46,6 +46,9 @@ def test_what_bigquery_has_lost_since_is_not_deleted_from_the_source(log, loss):
     (failure,) = log.failures(12, **named(10), delete_from_source=True).values()
     assert "3 were verified: nothing more is deleted" in failure
     assert (log.source(), log.state(10), log.entry(10)["failure"]["error"]) == (keys, "failed", failure)
+    # To ask without the deletion mends nothing of that.
+    assert log.failures(12, **named(10))[10] == failure
+    assert log.entry(10)["failure"]["error"] == failure
     log.erase_in_bigquery(10)
     for key in keys:
         log.load_by_hand(10, key)

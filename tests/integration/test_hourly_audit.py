@@ -1,9 +1,14 @@
 """The daily count of the source: what no call looked for any more, and what belongs to no hour."""
 
+from datetime import timedelta
+
 import pytest
 
+from shared.hourly import audit
 from shared.names import Hour
 from shared.operate.status import collect
+from shared.rows.log_table import LogTable
+from tests.kit import clocks
 from tests.kit.commands import recosync
 from tests.kit.logs import at, named
 
@@ -20,13 +25,40 @@ def difference(hour, expected, found):
     return {"hour": str(Hour(at(hour))), "expected": expected, "found": found}
 
 
-def test_rows_that_came_later_than_anybody_looked_are_reported_and_not_exported(yesterday):
+def test_rows_that_came_later_than_anybody_looked_are_reported_and_not_exported(yesterday, monkeypatch):
+    monkeypatch.setenv("HOURLY_START", "20260310T22")
     yesterday.add(22, 2)
     answer = yesterday.call(25)
     assert answer["audit"] == [difference(22, 0, 2)]
-    assert yesterday.errors == ["the source holds 2 rows of an hour, 0 were expected"]
+    export = "recosync hourly --table-name past_offer_context --date 20260310 --hour 22"
+    assert yesterday.errors == [f"the source holds 2 rows of an hour, 0 were expected. To export them: {export}"]
     assert yesterday.bigquery() == {}
     assert yesterday.document(1)["audit"]["differences"] == answer["audit"]
+    report = collect.gather(yesterday.services, at(26))
+    assert "1 hour with another count in the source" in report.summary
+    assert recosync(*report.logs[0].audit.export.split()[1:]).code == 0
+    assert yesterday.bigquery() == {22: [1, 2]}
+    report = collect.gather(yesterday.services, at(26))
+    assert ("another count" in report.summary, report.logs[0].audit.export) == (False, None)
+
+
+def test_they_are_reported_until_they_are_exported_however_old_they_are(yesterday, monkeypatch):
+    monkeypatch.setattr(audit, "DAYS", 1)
+    yesterday.add(22, 2)
+    assert yesterday.call(25)["audit"] == [difference(22, 0, 2)]
+    for day in (2, 3):
+        assert yesterday.call(24 * day + 1)["audit"] == [difference(22, 0, 2)]
+    yesterday.done(74, **named(22))
+    assert yesterday.call(97)["audit"] == []
+
+
+def test_that_nobody_could_count_for_days_is_an_error(yesterday, monkeypatch):
+    monkeypatch.setattr(LogTable, "rows_of", lambda *_: None)
+    assert (yesterday.call(25)["audit"], yesterday.errors) == (None, [])
+    monkeypatch.setattr(audit, "datetime", clocks.later(timedelta(days=3)))
+    assert yesterday.call(26)["audit"] is None
+    (told,) = yesterday.errors
+    assert told.startswith("no time to count the source since 20")
 
 
 def test_it_is_made_once_a_day(yesterday):

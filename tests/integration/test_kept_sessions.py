@@ -94,7 +94,6 @@ def test_a_session_that_the_server_has_ended_is_followed_by_a_new_one(settings, 
 
 def test_a_session_to_which_the_way_is_gone_is_followed_by_a_new_one(here, monkeypatch):
     to = psycopg.conninfo.conninfo_to_dict(here.dsn)
-    monkeypatch.setattr(kept_sessions, "PATIENCE", 0.2)
     with counted(str(to["host"]), int(to["port"])) as way:
         for name, value in here.env.items():
             if value == here.dsn:
@@ -102,6 +101,7 @@ def test_a_session_to_which_the_way_is_gone_is_followed_by_a_new_one(here, monke
         settings = Services.from_environment().settings
         pid = pid_of(settings)
         assert pid_of(settings) == pid
+        monkeypatch.setattr(kept_sessions, "PATIENCE", 0.2)
         way.silence()
         assert pid_of(settings) != pid
 

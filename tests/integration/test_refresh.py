@@ -585,7 +585,9 @@ def test_what_others_are_hanging_on_a_view_during_the_swap_survives_it(here, ser
     assert database.execute(query).fetchall() == [(VIEW, "x")]
 
 
-def test_no_more_views_are_built_at_once_than_the_limit_says(services, database, tmp_path, brake):
+def test_no_more_views_are_built_at_once_than_the_limit_says(services, database, tmp_path, brake, monkeypatch):
+    """And none gives up because its own siblings take long."""
+    monkeypatch.setattr(building, "SLOT_PATIENCE", 0.5)
     publish_rows(services, 1, OFFERS, {"offer_id": ["a"]})
     slow = services
     for view in ("item_ids_mv", "recommendable_offers_raw_mv"):

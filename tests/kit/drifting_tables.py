@@ -97,14 +97,14 @@ class Drift:
 @contextmanager
 def reading(dsn: str, *relations: str) -> Iterator[list[tuple[str, int]]]:
     """Read the relations again and again as the API does, each time with a new statement; what was found, by relation
-    and number of rows. A read that fails, or waits for a second, fails the test.
+    and number of rows. A read that fails, or waits for five seconds, fails the test.
     """
     seen: list[tuple[str, int]] = []
     stop = threading.Event()
 
     def loop() -> None:
         with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as api:
-            api.execute("SET statement_timeout = '1s'")
+            api.execute("SET statement_timeout = '5s'")
             while not stop.is_set():
                 for relation in relations:
                     row = api.execute(f"SELECT count(*) FROM (SELECT * FROM {relation}) AS t".encode()).fetchone()

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import urllib.request
 import zipfile
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -21,6 +21,7 @@ from local import context
 from local.functions import FLEET, Instance, Runtime
 from local.process import ProcessError
 from shared.ledger import migrations
+from shared.names import Hour
 from tests.e2e.system import System
 from tests.kit.commands import recosync
 from tests.terraform.workspace import Workspace, copy_of_the_tree
@@ -106,7 +107,7 @@ def test_a_table_goes_all_its_way(deployed):
 
 
 def test_an_hour_goes_all_its_way(deployed):
-    hour = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+    hour = Hour.parse(deployed.env["HOURLY_START"]).start
     context.create(deployed.dsn)
     context.write(deployed.dsn, hour, hour + timedelta(hours=1), 20)
     answer = deployed.call("hourly_export", {"date": f"{hour:%Y%m%d}", "hour": 0})

@@ -55,3 +55,9 @@ def test_who_has_no_credentials_is_told_where_to_get_them():
 )
 def test_a_jobs_failure_is_of_the_kind_that_may_mend_it(reason, failure):
     assert type(JobError(reason, "said so").failure("job 1", quote=True)) is failure
+
+
+@pytest.mark.parametrize("what", ["Could not serialize access to table p:d.t", "Transaction is aborted"])
+def test_a_statement_that_met_another_at_its_table_can_succeed_later(what):
+    error = JobError("invalidQuery", f"{what} due to concurrent update")
+    assert type(error.failure("job 1", quote=False)) is RetryableError

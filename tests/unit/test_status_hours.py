@@ -18,7 +18,7 @@ from shared.hourly.manifest import (
     HourRecord,
 )
 from shared.names import Hour
-from shared.operate.status.hours import Owned, causes_of, day_status
+from shared.operate.status.hours import Owned, causes_of, day_status, undeleted_of
 from shared.operate.status.report import HourState
 from tests.kit.reports import NOW
 
@@ -53,6 +53,15 @@ def hour(number, record, now=NOW):
 )
 def test_each_state_has_its_name(record, state):
     assert hour(4, record).state is state
+
+
+def test_rows_that_no_call_deletes_are_told_with_the_command():
+    waiting = HourRecord((batch(5),), deletion=Deletion(NOW))
+    manifests = [DayManifest("t", "20261123", str(START), {"04": waiting, "06": waiting, "05": HourRecord()}), None]
+    assert undeleted_of("t", manifests, NOW + timedelta(hours=2)) is None
+    told = undeleted_of("t", manifests, NOW + timedelta(hours=3))
+    assert told.hours == ("20261123T04", "20261123T06")
+    assert told.delete == "recosync backfill t --from 20261123T04 --until 20261123T07 --delete-from-source"
 
 
 def test_late_rows_are_counted_and_what_was_deleted_and_kept():

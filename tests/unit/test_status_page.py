@@ -14,7 +14,9 @@ from shared.catalog import ROOT
 from shared.errors import BadRequestError
 from shared.operate.status import page, schema
 from shared.operate.status.report import (
+    AuditStatus,
     Cause,
+    Difference,
     Drift,
     Failure,
     HourState,
@@ -23,6 +25,7 @@ from shared.operate.status.report import (
     Problem,
     Report,
     Run,
+    Undeleted,
     ViewSource,
     ViewStatus,
 )
@@ -53,6 +56,15 @@ def full() -> Report:
 
 def test_it_is_under_100_kb_however_much_there_is_to_tell():
     assert len(page.render(full()).encode()) < 100_000
+
+
+def test_what_no_call_does_by_itself_is_told_with_its_command():
+    late, undeleted = "recosync backfill a --from 1", "recosync backfill a --delete-from-source"
+    audit = AuditStatus(NOW, (Difference("20261120T05", 8, 9),), 0, 0, 0, export=late)
+    told = replace(log(), audit=audit, undeleted=Undeleted(("20261120T04",), undeleted))
+    text = page.render(report(logs=(told,)))
+    assert [line for line in (late, undeleted) if f"<code>{line}</code>" not in text] == []
+    assert "(20 Nov 4 h)" in text
 
 
 def test_it_fetches_nothing_and_runs_nothing():

@@ -21,6 +21,7 @@ from shared.operate.status.report import (
     Problem,
     Report,
     Standing,
+    Undeleted,
     ViewSource,
     ViewStatus,
 )
@@ -179,11 +180,13 @@ def test_a_log_says_what_its_hours_lack():
     base = log(state=HourState.FAILED)
     damaged = replace(base.days[0], damaged="was cut off")
     audit = AuditStatus(NOW, (Difference("20261120T05", 9, 8),), 0, 2, 0)
-    told = summarized(report(logs=(replace(base, days=(damaged,), audit=audit),)))
+    undeleted = Undeleted(("20261120T04",), "recosync backfill")
+    told = summarized(report(logs=(replace(base, days=(damaged,), audit=audit, undeleted=undeleted),)))
     assert told.summary.split("; ")[1:] == [
         "no hour done yet",
         "24 hours failed",
         "1 day with an unreadable manifest",
+        "rows of 1 hour still to be deleted",
         "1 hour with another count in the source",
         "rows without a time, or of the future",
     ]

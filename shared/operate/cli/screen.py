@@ -54,7 +54,7 @@ def show(output: Output, report: Report) -> None:
         output.table(f"{log.name}, hours in UTC", ["Day", "Rows", "Hours"], _days(log))
         _tell(output, [_failed(cause) for cause in log.causes])
         _tell(output, [_accepted(it, hours) for it, hours in log.accepted])
-        _tell(output, list(_lost(log)))
+        _tell(output, [*_lost(log), *_late(log), *_undeleted(log)])
     if report.failures is not None:
         _failures(output, report.failures)
 
@@ -149,6 +149,19 @@ def _lost(log: LogStatus) -> Iterator[Told]:
     if log.audit is not None and log.audit.restore is not None:
         hours = _some([f"{it.hour} ({it.found:,} rows, {it.expected:,} verified)" for it in log.audit.lost])
         yield f"BigQuery no longer holds what was verified of {hours}. To load it again:", (log.audit.restore,)
+
+
+def _late(log: LogStatus) -> Iterator[Told]:
+    if log.audit is not None and log.audit.export is not None:
+        found = [it for it in log.audit.differences if it.found > it.expected]
+        hours = _some([f"{it.hour} ({it.found:,} rows, {it.expected:,} expected)" for it in found])
+        yield f"the source holds rows of {hours} that came too late for any call. To export them:", (log.audit.export,)
+
+
+def _undeleted(log: LogStatus) -> Iterator[Told]:
+    if log.undeleted is not None:
+        told = f"rows of {_some(log.undeleted.hours)} were asked to leave PostgreSQL, and no call has them go:"
+        yield told, (log.undeleted.delete,)
 
 
 def _tell(output: Output, told: Sequence[Told]) -> None:

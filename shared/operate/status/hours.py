@@ -28,6 +28,7 @@ from shared.operate.status.report import (
     HourState,
     HourStatus,
     LogStatus,
+    Undeleted,
 )
 from shared.services import HourlyServices
 
@@ -36,6 +37,9 @@ DAYS = 30
 
 #: How long after the call that exports it an hour without a record is no gap.
 GRACE = timedelta(minutes=55)
+
+#: How long after it was asked for a deletion may be on its way: until then, calls that delete have had their turn.
+DELETED_WITHIN = timedelta(hours=2)
 
 #: Manifests read at once; the client keeps ten connections.
 _READERS = 8
@@ -82,6 +86,7 @@ def read(services: HourlyServices, of: HourlyTable, now: datetime) -> LogStatus:
         days=told,
         audit=_audit(table, audits[0], told) if audits else None,
         causes=causes_of(table, found),
+        undeleted=undeleted_of(table, found, now),
     )
 
 
@@ -144,6 +149,18 @@ def causes_of(table: str, manifests: Iterable[DayManifest | SyncError | None]) -
     return tuple(msgspec.structs.replace(cause, repeat=_repeat(table, cause.subjects)) for cause in causes)
 
 
+def undeleted_of(table: str, manifests: Iterable[DayManifest | SyncError | None], now: datetime) -> Undeleted | None:
+    """The hours whose deletion does not come to its end: calls of the log do not delete, or can't."""
+    hours = sorted(
+        f"{manifest.date}T{number}"
+        for manifest in manifests
+        if isinstance(manifest, DayManifest)
+        for number, record in manifest.hours.items()
+        if record.state is State.DELETING and record.deletion and now - record.deletion.asked_at > DELETED_WITHIN
+    )
+    return Undeleted(tuple(hours), f"{_repeat(table, hours)} --delete-from-source") if hours else None
+
+
 def _read(store: Store, day: date) -> DayManifest | SyncError | None:
     """Raises SyncError for what is no fault of the manifest's."""
     try:
@@ -184,13 +201,15 @@ def _audit(table: str, audit: Audit, days: Iterable[DayStatus]) -> AuditStatus:
             Difference(d.hour, d.expected, d.found) for d in differences if (since.get(d.hour) or audit.at) <= audit.at
         )
 
-    lost = open_(audit.lost)
+    lost, differences = open_(audit.lost), open_(audit.differences)
+    late = [d.hour for d in differences if d.found > d.expected]
     return AuditStatus(
         audit.at,
-        open_(audit.differences),
+        differences,
         audit.earlier_rows,
         audit.rows_without_time,
         audit.later_rows,
         lost,
         _restore(table, [d.hour for d in lost]) if lost else None,
+        _repeat(table, late) if late else None,
     )

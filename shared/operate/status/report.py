@@ -372,7 +372,8 @@ class Difference(Struct, frozen=True):
 
 class AuditStatus(Struct, frozen=True):
     """The last daily count of the source and of BigQuery, without hours that were restored or accepted since. A null
-    count means that there are too many to count. `restore` is the command for hours that BigQuery has lost rows of.
+    count means that there are too many to count. `restore` is the command for hours that BigQuery has lost rows of,
+    `export` the one for hours of which the source holds rows that came too late for any call.
     """
 
     at: Instant
@@ -384,6 +385,7 @@ class AuditStatus(Struct, frozen=True):
         tuple[Difference, ...], Meta(description="Hours of which BigQuery no longer holds what was verified.")
     ] = ()
     restore: str | None = None
+    export: str | None = None
 
 
 class DayStatus(Struct, frozen=True):
@@ -401,6 +403,13 @@ class DayStatus(Struct, frozen=True):
         return sum(hour.state in states for hour in self.hours)
 
 
+class Undeleted(Struct, frozen=True):
+    """Hours whose rows were asked to leave PostgreSQL hours ago, and have not, with the command that has them go."""
+
+    hours: tuple[str, ...]
+    delete: str
+
+
 class LogStatus(Struct, frozen=True):
     """One log of the catalog: the last 30 days, newest first. No days mean that the log could not be read.
 
@@ -412,6 +421,7 @@ class LogStatus(Struct, frozen=True):
     days: tuple[DayStatus, ...]
     audit: AuditStatus | None
     causes: tuple[Cause, ...] = ()
+    undeleted: Undeleted | None = None
 
     @property
     def hours(self) -> tuple[HourStatus, ...]:

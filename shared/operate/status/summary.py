@@ -111,6 +111,8 @@ def _log(log: LogStatus, report: Report) -> Iterator[_Clause]:
         yield _Clause(f"{quantity(failed, 'hour')} failed{name}")
     if damaged := sum(day.damaged is not None for day in log.days):
         yield _Clause(f"{quantity(damaged, 'day')} with an unreadable manifest{name}")
+    if log.undeleted is not None:
+        yield _Clause(f"rows of {quantity(len(log.undeleted.hours), 'hour')} still to be deleted{name}")
     if log.audit is None:
         return
     if differing := len(log.audit.differences):
