@@ -275,7 +275,7 @@ class HourRecord(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def undeleted(self) -> bool:
         """Whether verified rows are asked to leave the source, and have not."""
-        return self.deletion is not None and self.deletion.batches < len(self.batches)
+        return self.deletion is not None and self.deletion.batches != len(self.batches)
 
     @property
     def acceptance(self) -> Acceptance | None:
