@@ -133,6 +133,11 @@ class Hourly(World):
         self._check_logs()
         return 0
 
+    def _judge_refusal(self, status: int, body: bytes) -> None:
+        """A function whose clock is behind is right to refuse an hour that has ended for others."""
+        if self._were_right or b"has not ended yet" not in body:
+            super()._judge_refusal(status, body)
+
     # What happens
 
     def _write(self, back: int, rows: int, seconds: float, end: str) -> None:

@@ -214,6 +214,11 @@ def test_a_clock_an_hour_ahead_has_the_hour_that_is_now_exported(log, monkeypatc
     assert seen == [20]
 
 
+def test_a_clock_an_hour_behind_may_refuse_the_hour_that_has_just_ended(log, monkeypatch):
+    acts = (Act(0.0, "clock", (0, -1)), Act(0.1, "rest"), Act(0.2, "ask", ("hour", 0, "keep", 1)), Act(0.3, "rest"))
+    assert outcomes(log, (*acts, Act(0.4, "plant")), lambda _: None, monkeypatch) == set()
+
+
 def test_rows_of_an_hour_that_was_accepted_stay_where_they_are(log, monkeypatch):
     acts = (*HOURLY[:-1], Act(0.4, "write", (1, 300, 0, "commit")), Act(0.5, "plant"), Act(0.6, "accept", (1,)))
     assert outcomes(log, acts, lambda world: world._wait_for(world._steps), monkeypatch) == set()
