@@ -24,6 +24,9 @@ from shared.words import quantity
 #: Days that are counted.
 DAYS = 7
 
+#: Manifests in which the audit before is looked for.
+LOOK_BACK = 30
+
 #: How long nobody is told that there was no time for a count.
 UNCOUNTED = timedelta(days=2)
 
@@ -46,17 +49,24 @@ def audit(run: LogRun, end: Hour) -> Audit | None:
         return None
     differences: list[Difference] = []
     first, before = max(run.start, end.plus(-24 * DAYS)), _before(run, last.day)
-    hours = [*(hour for hour in _unexported(before) if hour < first), *first.until(end)]
+    carried = {hour: found for hour, found in _unexported(run, before).items() if hour < first}
+    hours = [*carried, *first.until(end)]
+    looked_at = end.plus(-run.services.settings.late_hours)
     for hour in hours:
         expected = _expected(run, hour)
         if expected is None:
-            continue  # a gap or a failure speaks for itself
+            # A gap or a failure speaks for itself, but not of rows that came late before it.
+            differences += [carried[hour]] if hour in carried else []
+            continue
         found = run.log_table.rows_of(hour, PATIENCE) if time.monotonic() < run.deadline else None
         if found is None:
-            _tell_uncounted(before.at if before else run.start.start, hour)
+            _tell_uncounted(before, hour)
             return None
+        if found > expected and hour >= looked_at:
+            continue  # the next call takes them up
         if found != expected:
-            ask = f". To export them: {Remedies(run.table.name, hour).ask}" if found > expected else ""
+            late = found > expected and not _is_deleted(run, hour)
+            ask = f". To export them: {Remedies(run.table.name, hour).ask}" if late else ""
             log.error(
                 f"the source holds {quantity(found, 'row')} of an hour, {expected:,} were expected{ask}", hour=str(hour)
             )
@@ -77,8 +87,8 @@ def audit(run: LogRun, end: Hour) -> Audit | None:
 
 
 def _before(run: LogRun, day: date) -> Audit | None:
-    """The newest audit of an earlier day; None where none can be read."""
-    for earlier in sorted((each for each in run.store.listing() if each < day), reverse=True):
+    """The newest audit of an earlier day; None where the last manifests have none that can be read."""
+    for earlier in sorted((each for each in run.store.listing() if each < day), reverse=True)[:LOOK_BACK]:
         with suppress(DamagedError, OtherVersionError):
             manifest = run.store.read(earlier)
             if manifest is not None and manifest.audit is not None:
@@ -86,19 +96,27 @@ def _before(run: LogRun, day: date) -> Audit | None:
     return None
 
 
-def _unexported(before: Audit | None) -> list[Hour]:
+def _unexported(run: LogRun, before: Audit | None) -> dict[Hour, Difference]:
     """The hours of which that audit found rows in the source that nobody exports unless the hour is asked for."""
-    found = before.differences if before else ()
-    return sorted(Hour.parse(each.hour) for each in found if each.found > each.expected)
+    found = {Hour.parse(each.hour): each for each in before.differences} if before else {}
+    return {
+        hour: each for hour, each in sorted(found.items()) if each.found > each.expected and not _is_deleted(run, hour)
+    }
 
 
-def _tell_uncounted(since: datetime, hour: Hour) -> None:
+def _is_deleted(run: LogRun, hour: Hour) -> bool:
+    """Whether rows of the hour were exported before they left the source: more there may be those, brought back."""
+    record = open_day(run, hour.day).record(hour)
+    return record is not None and record.deletion is not None
+
+
+def _tell_uncounted(before: Audit | None, hour: Hour) -> None:
     """That there was no time for a count is an ERROR once nobody has counted for days."""
-    if datetime.now(UTC) - since < UNCOUNTED:
+    if before is None or datetime.now(UTC) - before.at < UNCOUNTED:
         log.warning("no time to count the source: the next call tries again", hour=str(hour))
     else:
         log.error(
-            f"no time to count the source since {since:%Y-%m-%d %H:%M} UTC: rows that come very late are not found",
+            f"no time to count the source since {before.at:%Y-%m-%d %H:%M} UTC: rows that come very late are not found",
             hour=str(hour),
         )
 

@@ -5,7 +5,8 @@ Each run holds the log's lock only while it works, so that the hourly function g
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -49,8 +50,7 @@ def run(services: HourlyServices, request: HourlyRequest, done: Callable[[int], 
     whole, its first hour is told as failed. If that is the first run, there is nothing else to tell of, and its failure
     is raised.
     """
-    asked = request.hours
-    undeleted = len(asked) + 1
+    asked, gone = request.hours, -1
     hours: dict[str, ToldHour] = {}
     failed: list[FailedHour] = []
     answer: HourlyAnswer | None = None
@@ -67,17 +67,27 @@ def run(services: HourlyServices, request: HourlyRequest, done: Callable[[int], 
         failed += answer["failed"]
         remaining = answer["remaining"]
         done(len(asked) - remaining)
-        deleting = {hour for hour, told in hours.items() if told["state"] == State.DELETING}
-        left = tuple(hour for hour in asked if str(hour) in deleting - {each["hour"] for each in failed})
+        for failure in answer["failed"]:
+            hours.pop(failure["hour"], None)
+        left = tuple(hour for hour in asked if str(hour) in _in(State.DELETING, hours))
         if status == 200 and remaining:
             request = replace(request, hours=request.hours[-remaining:])
-        elif status == 200 and request.delete and 0 < len(left) < undeleted:
-            # A run deletes after its exports, for as long as it may.
-            request, undeleted = replace(request, hours=left), len(left)
+        elif status == 200 and request.delete and left and len(_in(State.DELETED, hours)) > gone:
+            # A run deletes after its exports, for as long as it may; what was asked for before goes first.
+            request, gone = replace(request, hours=left), len(_in(State.DELETED, hours))
         else:
             return {**answer, "hours": [*hours.values()], "failed": failed}
 
 
 def _as_one(first: ToldHour, last: ToldHour) -> ToldHour:
-    """What became of an hour that two runs tell of: what the first found new, and how far the last came."""
-    return {**last, "status": first["status"], "new_rows": first["new_rows"], "rounded": first["rounded"]}
+    """What became of an hour that two runs tell of: all that was new, and how far the last came."""
+    if first is last:
+        return last
+    rounded = Counter(first["rounded"])
+    rounded.update(last["rounded"])
+    status = first["status"] if first["new_rows"] else last["status"]
+    return {**last, "status": status, "new_rows": first["new_rows"] + last["new_rows"], "rounded": dict(rounded)}
+
+
+def _in(state: State, hours: Mapping[str, ToldHour]) -> set[str]:
+    return {hour for hour, told in hours.items() if told["state"] == state}

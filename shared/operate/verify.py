@@ -253,7 +253,7 @@ class _Recount:
             manifest = self.store.read(day)
             held = self.raw_table.of_day(day) if self.raw_table else {}
             files = list(self.objects.of_day(day))
-            further = list(_unexported(self.services, log, day, manifest)) if manifest else []
+            further, uncounted = _unexported(self.services, log, day, manifest) if manifest else ([], [])
         except SyncError as e:
             if e.retryable:
                 raise
@@ -268,7 +268,8 @@ class _Recount:
         further += _orphans(day, manifest, files)
         further += _gaps(log, day, manifest)
         lost, notes = _lost(self.objects.bucket, day, manifest, files)
-        return replace(verdict, differences=sorted([*verdict.differences, *further, *lost]), notes=notes)
+        differences = sorted([*verdict.differences, *further, *lost])
+        return replace(verdict, differences=differences, notes=[*notes, *uncounted])
 
 
 def _gaps(log: HourlyTable, day: date, manifest: DayManifest) -> Iterator[str]:
@@ -309,23 +310,34 @@ def _orphans(day: date, manifest: DayManifest, files: Sequence[Listed]) -> Itera
             yield f"{hour}: its folder has {quantity(len(found), 'object')} that no batch accounts for: {found[0]}"
 
 
-def _unexported(services: HourlyServices, log: HourlyTable, day: date, manifest: DayManifest) -> Iterator[str]:
-    """The hours of which the source holds more rows than were exported, and for which no run looks any more."""
+def _unexported(
+    services: HourlyServices, log: HourlyTable, day: date, manifest: DayManifest
+) -> tuple[list[str], list[str]]:
+    """The hours of which the source holds more rows than were exported, and for which no run looks any more; and those
+    of which that could not be counted. Of a deleted hour, rows may be back, which were exported then.
+    """
+    differences, notes = [], []
     settings = services.settings
     late = Hour(datetime.now(UTC) - GRACE).plus(-settings.late_hours)
     recorded = {Hour.of_day(day, int(number)): of for number, of in manifest.hours.items()}
-    settled = {hour: of for hour, of in recorded.items() if hour < late and of.settled and of.failure is None}
+    open_ = (State.FAILED, State.DELETED)
+    settled = {hour: of for hour, of in recorded.items() if hour < late and of.settled and of.state not in open_}
     if not settled:
-        return
+        return [], []
     with connect(settings, "verify") as connection:
         source = LogTable(connection, services.catalog.schema, log)
         for hour, of in settled.items():
             rows, expected = source.rows_of(hour, PATIENCE), of.source_content
+            is_empty, export = of.state == State.EMPTY, Remedies(log.name, hour).ask
             if expected is None or (rows is not None and rows <= expected.rows):
                 continue
-            known = "is recorded as empty" if of.state == State.EMPTY else f"{expected.rows:,} were expected there"
+            if rows is None and not is_empty:
+                notes.append(f"{hour}: the source could not be counted within {PATIENCE} s")
+                continue
+            known = "is recorded as empty" if is_empty else f"{expected.rows:,} were expected there"
             held = "too many rows to count" if rows is None else quantity(rows, "row")
-            yield f"{hour}: {known}, the source holds {held}. To export them: {Remedies(log.name, hour).ask}"
+            differences.append(f"{hour}: {known}, the source holds {held}. To export them: {export}")
+    return differences, notes
 
 
 def _compare(log: HourlyTable, day: date, manifest: DayManifest, held: Mapping[Hour, Content]) -> DayVerdict:

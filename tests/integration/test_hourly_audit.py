@@ -52,6 +52,34 @@ def test_they_are_reported_until_they_are_exported_however_old_they_are(yesterda
     assert yesterday.call(97)["audit"] == []
 
 
+def test_what_the_next_call_exports_is_no_difference(yesterday):
+    yesterday.change(late_hours=3)
+    yesterday.add(22, 2)
+    assert yesterday.call(25)["audit"] == []
+    assert yesterday.bigquery() == {22: [1, 2]}
+
+
+def test_rows_of_a_deleted_hour_that_are_back_are_told_for_a_week_and_not_exported(yesterday, monkeypatch):
+    monkeypatch.setattr(audit, "DAYS", 1)
+    yesterday.add(23, 2)
+    yesterday.done(24, **named(23), delete_from_source=True)
+    yesterday.change(late_hours=0)
+    yesterday.add(23, id=1)
+    assert yesterday.call(25)["audit"] == [difference(23, 0, 1)]
+    assert yesterday.errors == ["the source holds 1 row of an hour, 0 were expected"]
+    assert collect.gather(yesterday.services, at(26)).logs[0].audit.export is None
+    assert yesterday.call(49)["audit"] == []
+
+
+def test_an_hour_that_fails_meanwhile_is_told_of_again_later(yesterday, monkeypatch):
+    monkeypatch.setattr(audit, "DAYS", 1)
+    yesterday.add(22, 2)
+    assert yesterday.call(25)["audit"] == [difference(22, 0, 2)]
+    yesterday.add(22, offer_stock_price="NaN")
+    assert len(yesterday.failures(26, **named(22))) == 1
+    assert yesterday.call(49)["audit"] == [difference(22, 0, 2)]
+
+
 def test_that_nobody_could_count_for_days_is_an_error(yesterday, monkeypatch):
     monkeypatch.setattr(LogTable, "rows_of", lambda *_: None)
     assert (yesterday.call(25)["audit"], yesterday.errors) == (None, [])

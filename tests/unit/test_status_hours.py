@@ -61,7 +61,7 @@ def test_rows_that_no_call_deletes_are_told_with_the_command():
     assert undeleted_of("t", manifests, NOW + timedelta(hours=2)) is None
     told = undeleted_of("t", manifests, NOW + timedelta(hours=3))
     assert told.hours == ("20261123T04", "20261123T06")
-    assert told.delete == "recosync backfill t --from 20261123T04 --until 20261123T07 --delete-from-source"
+    assert told.delete == "recosync hourly --table-name t --date 20261123 --hour 4 --delete-from-source"
 
 
 def test_late_rows_are_counted_and_what_was_deleted_and_kept():

@@ -154,8 +154,8 @@ def _lost(log: LogStatus) -> Iterator[Told]:
 def _late(log: LogStatus) -> Iterator[Told]:
     if log.audit is not None and log.audit.export is not None:
         found = [it for it in log.audit.differences if it.found > it.expected]
-        hours = _some([f"{it.hour} ({it.found:,} rows, {it.expected:,} expected)" for it in found])
-        yield f"the source holds rows of {hours} that came too late for any call. To export them:", (log.audit.export,)
+        hours = _some([f"{it.hour} ({it.found:,}, {it.expected:,} expected)" for it in found])
+        yield f"the source holds rows that came too late for any call, {hours}. To export them:", (log.audit.export,)
 
 
 def _undeleted(log: LogStatus) -> Iterator[Told]:

@@ -16,6 +16,7 @@ from shared.errors import SyncError
 from shared.hourly import manifest, recover
 from shared.hourly.manifest import Audit, DamagedError, DayManifest, HourRecord, OtherVersionError, State
 from shared.hourly.names import LogFolder
+from shared.hourly.remedies import Remedies
 from shared.hourly.store import Store
 from shared.names import Hour, format_day
 from shared.operate.status.causes import Fact, grouped
@@ -158,7 +159,10 @@ def undeleted_of(table: str, manifests: Iterable[DayManifest | SyncError | None]
         for number, record in manifest.hours.items()
         if record.state is State.DELETING and record.deletion and now - record.deletion.asked_at > DELETED_WITHIN
     )
-    return Undeleted(tuple(hours), f"{_repeat(table, hours)} --delete-from-source") if hours else None
+    if not hours:
+        return None
+    # A call that deletes goes on with all that was asked for before. A range would ask for the hours between them too.
+    return Undeleted(tuple(hours), f"{Remedies(table, Hour.parse(hours[0])).ask} --delete-from-source")
 
 
 def _read(store: Store, day: date) -> DayManifest | SyncError | None:
@@ -179,6 +183,10 @@ def _untold(hour: Hour, owned: Owned, now: datetime) -> HourState:
     return HourState.DUE if now - called < GRACE else HourState.GAP
 
 
+def _is_deleted(hour: HourStatus | None) -> bool:
+    return hour is not None and hour.state is HourState.DELETED
+
+
 def _repeat(table: str, hours: Sequence[str]) -> str:
     """The command that asks for failed hours again: what stands done between them stays as it is."""
     first, last = Hour.parse(min(hours)), Hour.parse(max(hours))
@@ -194,15 +202,18 @@ def _restore(table: str, hours: Sequence[str]) -> str:
 
 def _audit(table: str, audit: Audit, days: Iterable[DayStatus]) -> AuditStatus:
     """The audit, without the hours that were verified or accepted after it."""
-    since = {hour.hour: hour.settled_at for day in days for hour in day.hours}
+    told = {hour.hour: hour for day in days for hour in day.hours}
 
     def open_(differences: Iterable[manifest.Difference]) -> tuple[Difference, ...]:
         return tuple(
-            Difference(d.hour, d.expected, d.found) for d in differences if (since.get(d.hour) or audit.at) <= audit.at
+            Difference(d.hour, d.expected, d.found)
+            for d in differences
+            if (((of := told.get(d.hour)) and of.settled_at) or audit.at) <= audit.at
         )
 
     lost, differences = open_(audit.lost), open_(audit.differences)
-    late = [d.hour for d in differences if d.found > d.expected]
+    # Rows of a deleted hour may be back, and were exported then.
+    late = [d.hour for d in differences if d.found > d.expected and not _is_deleted(told.get(d.hour))]
     return AuditStatus(
         audit.at,
         differences,
