@@ -49,7 +49,7 @@ def audit(run: LogRun, end: Hour) -> Audit | None:
         return None
     differences: list[Difference] = []
     first, before = max(run.start, end.plus(-24 * DAYS)), _before(run, last.day)
-    carried = {hour: found for hour, found in _unexported(run, before).items() if hour < first}
+    carried = _unexported(run, before, first)
     hours = [*carried, *first.until(end)]
     looked_at = end.plus(-run.services.settings.late_hours)
     for hour in hours:
@@ -96,12 +96,12 @@ def _before(run: LogRun, day: date) -> Audit | None:
     return None
 
 
-def _unexported(run: LogRun, before: Audit | None) -> dict[Hour, Difference]:
-    """The hours of which that audit found rows in the source that nobody exports unless the hour is asked for."""
-    found = {Hour.parse(each.hour): each for each in before.differences} if before else {}
-    return {
-        hour: each for hour, each in sorted(found.items()) if each.found > each.expected and not _is_deleted(run, hour)
-    }
+def _unexported(run: LogRun, before: Audit | None, end: Hour) -> dict[Hour, Difference]:
+    """The hours before `end`, in order, of which that audit found rows in the source that nobody exports unless the
+    hour is asked for.
+    """
+    found = {Hour.parse(each.hour): each for each in before.differences if each.found > each.expected} if before else {}
+    return {hour: found[hour] for hour in sorted(found) if hour < end and not _is_deleted(run, hour)}
 
 
 def _is_deleted(run: LogRun, hour: Hour) -> bool:

@@ -61,9 +61,11 @@ def run(services: HourlyServices, request: HourlyRequest, done: Callable[[int], 
             if answer is None:
                 raise
             failed.append({"hour": str(request.hours[0]), "error": str(e), "retryable": e.retryable})
+            hours.pop(str(request.hours[0]), None)
             return {**answer, "hours": [*hours.values()], "failed": failed}
         for told in answer["hours"]:
-            hours[told["hour"]] = _as_one(hours.get(told["hour"], told), told)
+            before = hours.get(told["hour"])
+            hours[told["hour"]] = _as_one(before, told) if before else told
         failed += answer["failed"]
         remaining = answer["remaining"]
         done(len(asked) - remaining)
@@ -81,10 +83,7 @@ def run(services: HourlyServices, request: HourlyRequest, done: Callable[[int], 
 
 def _as_one(first: ToldHour, last: ToldHour) -> ToldHour:
     """What became of an hour that two runs tell of: all that was new, and how far the last came."""
-    if first is last:
-        return last
-    rounded = Counter(first["rounded"])
-    rounded.update(last["rounded"])
+    rounded = Counter(first["rounded"]) + Counter(last["rounded"])
     status = first["status"] if first["new_rows"] else last["status"]
     return {**last, "status": status, "new_rows": first["new_rows"] + last["new_rows"], "rounded": dict(rounded)}
 

@@ -320,23 +320,21 @@ def _unexported(
     settings = services.settings
     late = Hour(datetime.now(UTC) - GRACE).plus(-settings.late_hours)
     recorded = {Hour.of_day(day, int(number)): of for number, of in manifest.hours.items()}
-    open_ = (State.FAILED, State.DELETED)
-    settled = {hour: of for hour, of in recorded.items() if hour < late and of.settled and of.state not in open_}
-    if not settled:
+    through = {hour: of for hour, of in recorded.items() if hour < late and of.state in (State.EMPTY, State.DONE)}
+    if not through:
         return [], []
     with connect(settings, "verify") as connection:
         source = LogTable(connection, services.catalog.schema, log)
-        for hour, of in settled.items():
-            rows, expected = source.rows_of(hour, PATIENCE), of.source_content
-            is_empty, export = of.state == State.EMPTY, Remedies(log.name, hour).ask
-            if expected is None or (rows is not None and rows <= expected.rows):
-                continue
+        for hour, of in through.items():
+            rows, expected = source.rows_of(hour, PATIENCE), (of.source_content or NOTHING).rows
+            is_empty = of.state == State.EMPTY
+            known = "is recorded as empty" if is_empty else f"{expected:,} were expected there"
+            held = "too many rows to count" if rows is None else quantity(rows, "row")
             if rows is None and not is_empty:
                 notes.append(f"{hour}: the source could not be counted within {PATIENCE} s")
-                continue
-            known = "is recorded as empty" if is_empty else f"{expected.rows:,} were expected there"
-            held = "too many rows to count" if rows is None else quantity(rows, "row")
-            differences.append(f"{hour}: {known}, the source holds {held}. To export them: {export}")
+            elif rows is None or rows > expected:
+                export = Remedies(log.name, hour).ask
+                differences.append(f"{hour}: {known}, the source holds {held}. To export them: {export}")
     return differences, notes
 
 

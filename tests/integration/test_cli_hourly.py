@@ -127,9 +127,9 @@ def test_a_backfill_with_deletions_goes_on_until_the_rows_are_gone(log, monkeypa
     asked = hourly.delete_asked
 
     def slow(run, hour, record):
-        run_out = asked(run, hour, record)
+        after = asked(run, hour, record)
         object.__setattr__(run, "deadline", 0)
-        return run_out
+        return after
 
     monkeypatch.setattr(hourly, "delete_asked", slow)
     ran = recosync("backfill", LOG, "--from", Hour(at(12)), "--until", Hour(at(15)), "--delete-from-source", "--json")
@@ -335,5 +335,5 @@ def test_a_recount_finds_rows_of_an_empty_hour_in_the_bucket_and_in_the_source(l
     held = "is recorded as empty, the source holds 2 rows. To export them"
     assert in_source == f"recosync: {LOG}: {Hour(at(14))}: {held}: {export}"
     log.add(12, 3)
-    (late,) = recosync("verify", LOG, *days()).err.splitlines()[:1]
+    late, *_ = recosync("verify", LOG, *days()).err.splitlines()
     assert f"{Hour(at(12))}: 1 were expected there, the source holds 4 rows. To export them: " in late

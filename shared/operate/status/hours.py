@@ -183,10 +183,6 @@ def _untold(hour: Hour, owned: Owned, now: datetime) -> HourState:
     return HourState.DUE if now - called < GRACE else HourState.GAP
 
 
-def _is_deleted(hour: HourStatus | None) -> bool:
-    return hour is not None and hour.state is HourState.DELETED
-
-
 def _repeat(table: str, hours: Sequence[str]) -> str:
     """The command that asks for failed hours again: what stands done between them stays as it is."""
     first, last = Hour.parse(min(hours)), Hour.parse(max(hours))
@@ -202,18 +198,18 @@ def _restore(table: str, hours: Sequence[str]) -> str:
 
 def _audit(table: str, audit: Audit, days: Iterable[DayStatus]) -> AuditStatus:
     """The audit, without the hours that were verified or accepted after it."""
-    told = {hour.hour: hour for day in days for hour in day.hours}
+    hours = [hour for day in days for hour in day.hours]
+    since = {hour.hour: hour.settled_at for hour in hours}
+    deleted = {hour.hour for hour in hours if hour.state is HourState.DELETED}
 
     def open_(differences: Iterable[manifest.Difference]) -> tuple[Difference, ...]:
         return tuple(
-            Difference(d.hour, d.expected, d.found)
-            for d in differences
-            if (((of := told.get(d.hour)) and of.settled_at) or audit.at) <= audit.at
+            Difference(d.hour, d.expected, d.found) for d in differences if (since.get(d.hour) or audit.at) <= audit.at
         )
 
     lost, differences = open_(audit.lost), open_(audit.differences)
     # Rows of a deleted hour may be back, and were exported then.
-    late = [d.hour for d in differences if d.found > d.expected and not _is_deleted(told.get(d.hour))]
+    late = [d.hour for d in differences if d.found > d.expected and d.hour not in deleted]
     return AuditStatus(
         audit.at,
         differences,
